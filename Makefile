@@ -1,0 +1,61 @@
+# Every target makes the virtual environment it needs; only Python 3.11+, git and make are assumed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types package check bench clean
+
+help:
+	@echo "make demo     watch usage events become durable debits, a kill -9, and the proof (ARGS='--data FILE')"
+	@echo "make test     run the tests (ARGS='-k name' to choose)"
+	@echo "make lint     ruff: format and rules"
+	@echo "make types    mypy --strict and pyright"
+	@echo "make package  build the wheel, install it in a clean environment, run it"
+	@echo "make check    all of the above but the demo: what CI runs"
+	@echo "make bench    the first speed mark, with its figures"
+	@echo "make clean    remove what the other targets made"
+
+# A stamp per set of requirements: a changed pyproject.toml installs again, nothing else does.
+$(VENV)/.base:
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Solvent needs Python 3.11 or newer; set PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.run: pyproject.toml | $(VENV)/.base
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[server,speed]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/.base
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[server,speed,test]'
+	@touch $@
+
+$(VENV)/.lint: pyproject.toml | $(VENV)/.base
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[server,speed,lint]'
+	@touch $@
+
+demo: $(VENV)/.run
+	$(BIN)/solvent demo $(ARGS)
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.lint
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+package: $(VENV)/.lint
+	$(BIN)/python tests/packaging_check.py
+
+check: lint types package test
+
+bench: $(VENV)/.run
+	$(BIN)/python -m bench $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

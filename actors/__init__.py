@@ -1,0 +1,37 @@
+"""A small actor runtime: bounded mailboxes, supervision, passivation.
+
+An actor is an object that owns some state and is handed its mail in batches; a *family* is all actors of one kind,
+addressed by key. Actors exist only while they have something to do, a crashed one is replaced, and every ask ends.
+Start reading at ``system``, then ``family``; write a subclass of ``Actor``.
+"""
+
+from .actor import Actor, Context, StopReason
+from .deadletters import DeadLetter
+from .errors import ActorCrashed, ActorError, ActorFailed, DeadlineExceeded, MailboxFull, Stopped
+from .family import ActorRef, Family, Options
+from .mailbox import Mail
+from .statistics import Statistics
+from .supervision import Supervision
+from .system import ActorSystem
+from .timers import Timer
+
+__all__ = [
+    "Actor",
+    "ActorCrashed",
+    "ActorError",
+    "ActorFailed",
+    "ActorRef",
+    "ActorSystem",
+    "Context",
+    "DeadLetter",
+    "DeadlineExceeded",
+    "Family",
+    "Mail",
+    "MailboxFull",
+    "Options",
+    "Statistics",
+    "StopReason",
+    "Stopped",
+    "Supervision",
+    "Timer",
+]

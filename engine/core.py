@@ -1,0 +1,151 @@
+"""Everything between the pool actors and the files: opened from the journal, and opened again after a failure.
+
+A core lives from one failure of the journal or the index to the next. It is opened by reading what the journal has: the
+index is caught up before anything is served, so what is in memory at the start is nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import anyio
+
+from .events import Debited, Granted
+from .index import Index, IndexDamaged
+from .journal import Journal
+from .keys import KeyBook
+from .pool import Prior
+from .projector import BEHIND_KEYS_MAX, Projector
+from .snapshots import Snapshots, remove_database
+from .store import PoolStore
+from .writer import Writer
+
+INDEX_NAME = "index.db"
+SNAPSHOTS_NAME = "snapshots.db"
+
+log = logging.getLogger(__name__)
+Progress = Callable[[int, int], None]
+
+
+class Core:
+    """Writer, projector, look-ups and caches of one engine, made for each other."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        index: Index,
+        snapshots: Snapshots,
+        keys: KeyBook,
+        *,
+        last_number: int,
+        now_us: Callable[[], int],
+    ) -> None:
+        self.journal = journal
+        self.index = index
+        self.keys = keys
+        self._snapshots = snapshots
+        self.projector = Projector(index=index, snapshots=snapshots, keys=keys, barrier=self._barrier)
+        self.writer = Writer(journal, last_number=last_number, now_us=now_us, on_commit=self.projector.committed)
+        self.store = PoolStore(
+            journal=journal,
+            index=index,
+            snapshots=snapshots,
+            barrier=self._barrier,
+            unprojected_head=self.projector.head,
+        )
+
+    def _barrier(self) -> Awaitable[None]:
+        return self.writer.barrier()
+
+    @classmethod
+    async def open(
+        cls, directory: Path, journal: Journal, *, seed: int, now_us: Callable[[], int], on_progress: Progress | None
+    ) -> Core:
+        """Open the caches in ``directory`` and catch them up with ``journal``; what is damaged is made anew.
+
+        ``seed`` is used for the key hashes of a new index. ``on_progress`` hears (frames read, frames to read). Raises
+        ``JournalError``, or ``sqlite3.OperationalError`` if a cache cannot be written now.
+        """
+        last_number = await journal.last_number()
+        try:
+            return await cls._open(directory, journal, last_number, seed, now_us, on_progress)
+        except IndexDamaged as error:
+            log.warning("the index is made anew from the journal: %s", error)
+            remove_database(directory / INDEX_NAME)
+            return await cls._open(directory, journal, last_number, seed, now_us, on_progress)
+
+    @classmethod
+    async def _open(
+        cls,
+        directory: Path,
+        journal: Journal,
+        last_number: int,
+        seed: int,
+        now_us: Callable[[], int],
+        on_progress: Progress | None,
+    ) -> Core:
+        index = await Index.open(directory / INDEX_NAME, journal_identity=journal.identity, seed=seed)
+        snapshots: Snapshots | None = None
+        try:
+            if index.position > last_number:
+                raise IndexDamaged(f"it covers frame {index.position}, the journal ends with {last_number}")
+            keys = KeyBook(seed=index.seed, seen=await index.load_seen())
+            snapshots = await Snapshots.open(directory / SNAPSHOTS_NAME, journal_identity=journal.identity)
+            core = cls(journal, index, snapshots, keys, last_number=last_number, now_us=now_us)
+            await core.projector.catch_up(journal, through=last_number, on_progress=on_progress)
+        except BaseException as error:
+            with anyio.CancelScope(shield=True):
+                await index.aclose()
+                if snapshots is not None:
+                    await snapshots.aclose()
+            if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+                raise IndexDamaged(str(error)) from error
+            raise
+        return core
+
+    async def run(self) -> None:
+        """Write, load and project until cancelled. A ``JournalError`` or ``IndexDamaged`` (in an exception group)
+        ends it: then ``close`` it and open the next core."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self.writer.run)
+                tasks.start_soon(self.store.run)
+                tasks.start_soon(self.projector.run, self.store)
+        finally:
+            self.store.forget_all()
+
+    async def settle(self) -> None:
+        """Bring all caches up to date, before a stop: the next start then has nothing to catch up."""
+        await self.projector.round(self.store)
+        await self.index.save_seen(self.keys.seen, now=True)
+
+    async def aclose(self) -> None:
+        """Give back the files of the caches. The journal stays open."""
+        await self.index.aclose()
+        await self._snapshots.aclose()
+
+    def is_behind(self) -> bool:
+        """Whether so much is not indexed that no more commands can be taken."""
+        return self.projector.behind > BEHIND_KEYS_MAX
+
+    async def find_keys(self, pool: str, keys: Sequence[tuple[str, int]]) -> dict[str, Prior]:
+        """What used those ``keys`` (each with its hash) in ``pool``, as far as the index knows.
+
+        Raises ``JournalError``.
+        """
+        pointers = await self.index.find_keys([key_hash for _, key_hash in keys])
+        if not pointers:
+            return {}
+        wanted = {key for key, _ in keys}
+        sections = await self.journal.sections(list({pointer for found in pointers.values() for pointer in found}))
+        priors: dict[str, Prior] = {}
+        for section in sections:
+            if section.pool != pool:
+                continue
+            for version, event in enumerate(section.events, section.first_version):
+                if isinstance(event, (Debited, Granted)) and event.key in wanted:
+                    priors[event.key] = (event, version)
+        return priors

@@ -1,0 +1,431 @@
+"""The engine: Solvent embedded in an application, in a folder, without any server.
+
+``Engine.open`` holds the folder for one process. Everything a method answers is durable. Methods may be called from
+any task of the event loop that opened the engine; a caller that is cancelled does not undo what was journalled:
+it asks again with its key and gets the receipt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import anyio
+import msgspec
+
+from solvent.actors import (
+    ActorCrashed,
+    ActorError,
+    ActorFailed,
+    ActorSystem,
+    DeadlineExceeded,
+    Family,
+    MailboxFull,
+    Options,
+)
+
+from .amounts import SCALE_DEFAULT, AmountLike, parse_scale
+from .answers import Balance, GrantList, LedgerPage, PoolPage, Receipt
+from .commands import (
+    PRIORITY_DEFAULT,
+    Command,
+    CostBasis,
+    Dimensions,
+    Read,
+    debit_command,
+    grant_command,
+)
+from .core import Core, Progress
+from .credits import BATCH_COMMANDS_MAX, LEDGER_PAGE_MAX, POOL_PAGE_MAX, DebitRequest, GrantRequest, Request
+from .errors import InvalidRequest, JournalError, NotFound, Overloaded, SolventError, TooLarge, Unavailable
+from .index import IndexDamaged
+from .ledger import check_limit, parse_cursor, read_page
+from .lock import exclusive
+from .pool import LIMITS_DEFAULT, Limits
+from .pool_actor import RETRY_AFTER_S, Message, PoolActor, Services
+from .pool_id import (
+    ENVIRONMENT_DEFAULT,
+    PoolId,
+    PoolLike,
+    check_id,
+    customer_prefixes,
+    environment_prefix,
+    parse_pool,
+)
+from .sqlite_journal import SqliteJournal
+
+JOURNAL_NAME: Final = "journal.db"
+RECOVERY_INTERVAL_S: Final = 0.5
+"""Between two tries to read the journal again after a failure."""
+SEED_BITS: Final = 63
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The bounds of an engine."""
+
+    mailbox_max: int = 4_096
+    """Commands that may wait for one pool, or for the disk, before more are refused as ``Overloaded``."""
+    pending_max: int = 65_536
+    """The same over all pools together."""
+    resident_max: int = 10_000
+    """Pools held in memory at once. The others are a row on disk; waking one takes some tens of microseconds."""
+    idle_after_s: float = 60.0
+    """Seconds without a command after which a pool leaves memory."""
+    timeout_s: float = 10.0
+    """Seconds after which a command that is still unanswered fails as ``Unavailable``."""
+    stop_timeout_s: float = 30.0
+    """Seconds that commands under way are given when the engine is closed."""
+    limits: Limits = LIMITS_DEFAULT
+
+
+SETTINGS_DEFAULT: Final = Settings()
+
+
+def system_clock_us() -> int:
+    """Microseconds since 1970, UTC."""
+    return time.time_ns() // 1_000
+
+
+class Engine:
+    """Implements ``Credits`` on a folder. Made by ``Engine.open`` only."""
+
+    def __init__(self, services: Services, family: Family[Message], currencies: Mapping[str, int]) -> None:
+        self._services = services
+        self._family = family
+        self._currencies = currencies
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        directory: str | PathLike[str],
+        *,
+        currencies: Mapping[str, int] | None = None,
+        settings: Settings = SETTINGS_DEFAULT,
+        now_us: Callable[[], int] = system_clock_us,
+        on_progress: Progress | None = None,
+    ) -> AsyncIterator[Engine]:
+        """Open the journal in ``directory``, or begin one there.
+
+        ``currencies`` gives the decimal places of each currency, 0 to 9; one that is not named keeps 6. ``on_progress``
+        hears (frames read, frames to read) while indexes are caught up. Leaving the block answers what was asked, then
+        stops.
+
+        Raises ``JournalLocked`` if another process has the directory open, ``JournalError``, ``InvalidRequest``.
+        """
+        scales = _check_currencies(currencies)
+        path = _directory(directory)
+        with exclusive(path):
+            journal = await SqliteJournal.open(path / JOURNAL_NAME)
+            try:
+                seed = secrets.randbits(SEED_BITS)
+                core = await Core.open(path, journal, seed=seed, now_us=now_us, on_progress=on_progress)
+                services = Services(
+                    now_us=now_us,
+                    scale_of=lambda currency: scales.get(currency, SCALE_DEFAULT),
+                    limits=settings.limits,
+                    core=core,
+                )
+                async with _running(path, journal, services, settings) as family:
+                    yield cls(services, family, scales)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await journal.aclose()
+
+    def scale_of(self, currency: str) -> int:
+        """How many decimal places ``currency`` keeps."""
+        return self._currencies.get(currency, SCALE_DEFAULT)
+
+    def submit(self, pool: PoolId, command: Command | Read) -> asyncio.Future[Any]:
+        """Hand a checked command to its pool, without a coroutine. For transports, which have many at once.
+
+        The result is the answer, or a ``SolventError`` as a value: a refusal. Pass the finished future to
+        ``outcome_of``, which also translates what else can happen to it. Raises ``Overloaded``, ``Unavailable``.
+        """
+        try:
+            return self._family.ask(pool.canonical, command)
+        except ActorError as error:
+            raise _translate(error) from None
+
+    async def _ask(self, pool: PoolId, command: Command | Read, kind: type[T]) -> T:
+        future = self.submit(pool, command)
+        try:
+            answer = await future
+        except ActorError:
+            answer = outcome_of(future)
+        if isinstance(answer, SolventError):
+            raise answer
+        assert isinstance(answer, kind)  # noqa: S101 - narrows the type: a command has one kind of answer
+        return answer
+
+    async def grant(
+        self,
+        pool: PoolLike,
+        amount: AmountLike,
+        *,
+        key: str,
+        category: str = "paid",
+        priority: int = PRIORITY_DEFAULT,
+        effective_at: Any = None,
+        expires_at: Any = None,
+        cost_basis: CostBasis | tuple[str, str] | Mapping[str, str] | None = None,
+        name: str | None = None,
+        comment: str | None = None,
+        metadata: Dimensions | None = None,
+    ) -> Receipt:
+        """See ``Credits.grant``."""
+        target = parse_pool(pool)
+        command = grant_command(
+            scale=self.scale_of(target.currency),
+            amount=amount,
+            key=key,
+            category=category,
+            priority=priority,
+            effective_at=effective_at,
+            expires_at=expires_at,
+            cost_basis=cost_basis,
+            name=name,
+            comment=comment,
+            metadata=metadata,
+        )
+        return await self._ask(target, command, Receipt)
+
+    async def debit(
+        self,
+        pool: PoolLike,
+        amount: AmountLike,
+        *,
+        key: str,
+        partial: bool = False,
+        occurred_at: Any = None,
+        metric: str | None = None,
+        quantity: AmountLike | None = None,
+        dimensions: Dimensions | None = None,
+        backfill: bool = False,
+    ) -> Receipt:
+        """See ``Credits.debit``."""
+        target = parse_pool(pool)
+        command = debit_command(
+            scale=self.scale_of(target.currency),
+            amount=amount,
+            key=key,
+            partial=partial,
+            occurred_at=occurred_at,
+            metric=metric,
+            quantity=quantity,
+            dimensions=dimensions,
+            backfill=backfill,
+        )
+        return await self._ask(target, command, Receipt)
+
+    async def batch(self, requests: Sequence[Request]) -> list[Receipt | SolventError]:
+        """See ``Credits.batch``."""
+        if len(requests) > BATCH_COMMANDS_MAX:
+            raise TooLarge("requests", f"at most {BATCH_COMMANDS_MAX} commands", got=str(len(requests)))
+        started: list[asyncio.Future[Any] | SolventError] = []
+        for request in requests:
+            try:
+                started.append(self.submit(*self.command_of(request)))
+            except SolventError as error:
+                started.append(error)
+        futures = [each for each in started if not isinstance(each, SolventError)]
+        if futures:
+            await asyncio.wait(futures)
+        return [each if isinstance(each, SolventError) else outcome_of(each) for each in started]
+
+    def command_of(self, request: Request) -> tuple[PoolId, Command]:
+        """The pool and the checked command of one request of a batch. Raises ``InvalidRequest``."""
+        if not isinstance(request, (GrantRequest, DebitRequest)):
+            raise InvalidRequest("requests", "GrantRequest or DebitRequest", got=type(request).__name__)
+        pool = parse_pool(request.pool)
+        scale = self.scale_of(pool.currency)
+        fields = {name: getattr(request, name) for name in request.__struct_fields__ if name != "pool"}
+        if isinstance(request, DebitRequest):
+            return pool, debit_command(scale=scale, **fields)
+        return pool, grant_command(scale=scale, **fields)
+
+    async def balance(self, pool: PoolLike) -> Balance:
+        """See ``Credits.balance``."""
+        return await self._ask(parse_pool(pool), Read("balance"), Balance)
+
+    async def grants(self, pool: PoolLike) -> GrantList:
+        """See ``Credits.grants``."""
+        return await self._ask(parse_pool(pool), Read("grants"), GrantList)
+
+    async def ledger(
+        self, pool: PoolLike, *, limit: int = 100, cursor: str | None = None, newest_first: bool = True
+    ) -> LedgerPage:
+        """See ``Credits.ledger``."""
+        target = parse_pool(pool)
+        check_limit(limit, LEDGER_PAGE_MAX)
+        version = parse_cursor(cursor)
+        # The pool writes down what time has done to it, and answers when all of that is durable.
+        await self.balance(target)
+        core = await self._core()
+        heads = await core.store.heads([target.canonical])
+        if target.canonical not in heads:
+            raise NotFound("pool", str(target))
+        return await read_page(
+            core.journal,
+            core.index,
+            target.canonical,
+            heads[target.canonical],
+            name=str(target),
+            scale=self.scale_of(target.currency),
+            limit=limit,
+            cursor=version,
+            newest_first=newest_first,
+        )
+
+    async def pools(
+        self,
+        customer: str | None = None,
+        *,
+        environment: str = ENVIRONMENT_DEFAULT,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> PoolPage:
+        """See ``Credits.pools``."""
+        check_limit(limit, POOL_PAGE_MAX)
+        check_id(environment, "environment")
+        if customer is None:
+            prefixes: tuple[str, ...] = (environment_prefix(environment),)
+        else:
+            prefixes = customer_prefixes(environment, check_id(customer, "customer"))
+        after = "" if cursor is None else parse_pool(cursor).canonical
+        core = await self._core()
+        # What the index may not have yet is in memory. Taken first: it only ever moves from there to the index.
+        names = {name for name in core.projector.pools() if name > after and name.startswith(prefixes)}
+        for prefix in prefixes:
+            names.update(await core.index.pools(prefix, after=after, limit=limit + 1))
+        page = sorted(names)[: limit + 1]
+        balances = await asyncio.gather(*(self.balance(parse_pool(name)) for name in page[:limit]))
+        return PoolPage(tuple(balances), page[limit - 1] if len(page) > limit else None)
+
+    async def _core(self) -> Core:
+        with anyio.move_on_after(SETTINGS_DEFAULT.timeout_s):
+            await self._services.ready.wait()
+            return self._services.core
+        raise Unavailable("the journal is being read again after a failure")
+
+    def statistics(self) -> dict[str, int]:
+        """Counters for people and monitoring."""
+        core = self._services.core
+        return {
+            "frames": core.writer.frames,
+            "events": core.writer.events,
+            "resident_pools": self._family.resident,
+            "keys_not_indexed": core.projector.behind,
+            "projector_rounds": core.projector.rounds,
+        }
+
+
+def outcome_of(future: asyncio.Future[Any]) -> Any:
+    """What became of a finished ``submit``: the answer, or a ``SolventError`` as a value."""
+    try:
+        return future.result()
+    except SolventError as error:
+        return error
+    except ActorError as error:
+        return _translate(error)
+
+
+def _translate(error: ActorError) -> SolventError:
+    """What an error of the actor runtime means to who asked for credits."""
+    match error:
+        case MailboxFull() | DeadlineExceeded(delivered=False):
+            return Overloaded(retry_after=RETRY_AFTER_S)
+        case ActorCrashed(cause=JournalError() as cause) | ActorFailed(cause=JournalError() as cause):
+            return cause
+        case _ if error.delivered:
+            return Unavailable(f"the outcome is unknown, retry with the same key: {error}")
+    return Unavailable(f"nothing was done: {error}")
+
+
+@asynccontextmanager
+async def _running(
+    directory: Path, journal: SqliteJournal, services: Services, settings: Settings
+) -> AsyncIterator[Family[Message]]:
+    """The tasks of an engine, and the pool actors, for the length of a block."""
+    options = Options(
+        mailbox_max=settings.mailbox_max,
+        pending_max=settings.pending_max,
+        resident_max=settings.resident_max,
+        idle_after_s=settings.idle_after_s,
+        default_timeout_s=settings.timeout_s,
+    )
+    async with anyio.create_task_group() as tasks, ActorSystem() as system:
+        family = system.register("pool", lambda pool_id: PoolActor(pool_id, services), options)
+        tasks.start_soon(_keep_running, directory, journal, services, family)
+        try:
+            yield family
+        finally:
+            with anyio.CancelScope(shield=True):
+                await system.stop(settings.stop_timeout_s)
+                if services.ready.is_set():
+                    await _settle(services.core)
+            tasks.cancel_scope.cancel()
+
+
+async def _settle(core: Core) -> None:
+    try:
+        await core.settle()
+    except (JournalError, IndexDamaged, sqlite3.Error) as error:
+        # Nothing is lost: the next start catches the indexes up from the journal.
+        log.warning("the indexes could not be brought up to date at the stop: %s", error)
+
+
+async def _keep_running(directory: Path, journal: SqliteJournal, services: Services, family: Family[Message]) -> None:
+    """Run the core; when the journal or the index fails, read everything again and run the next one."""
+    core = services.core
+    while True:
+        services.ready.set()
+        try:
+            await core.run()
+        except* (JournalError, IndexDamaged) as failures:
+            services.ready.clear()
+            # What the actors hold may never have reached the journal: none may decide anything on it.
+            family.crash_all(Unavailable("the journal is read again after a failure"), counts=False)
+            log.error("reading the journal again after a failure: %s", failures.exceptions)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await core.aclose()
+        core = services.core = await _open_again(directory, journal, services)
+
+
+async def _open_again(directory: Path, journal: SqliteJournal, services: Services) -> Core:
+    while True:
+        try:
+            return await Core.open(
+                directory, journal, seed=secrets.randbits(SEED_BITS), now_us=services.now_us, on_progress=None
+            )
+        except (JournalError, sqlite3.Error) as error:
+            log.error("the journal cannot be read again yet: %s", error)
+            await anyio.sleep(RECOVERY_INTERVAL_S)
+
+
+def _directory(directory: str | PathLike[str]) -> Path:
+    path = Path(directory)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise JournalError(f"{path} cannot be used as a journal directory: {error}") from error
+    return path
+
+
+def _check_currencies(currencies: Mapping[str, int] | None) -> dict[str, int]:
+    scales: dict[str, int] = {}
+    for currency, scale in (currencies or {}).items():
+        scales[check_id(currency, "currencies")] = parse_scale(scale, f"currencies.{currency}")
+    return scales

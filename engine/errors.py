@@ -1,0 +1,214 @@
+"""Everything Solvent can say "no" with, and what each "no" looks like on the wire.
+
+An error carries its stable ``code`` and the ``status`` that transports send (the numbers of HTTP). Fields are
+typed attributes; ``details`` gives them as they travel, so that the same error can be raised again at the
+other end by ``error_from_wire``. ``retry_safe`` says whether asking again with the same key can help.
+
+Amounts in errors are decimals of the pool's currency, as everywhere outside the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any, ClassVar
+
+
+class SolventError(Exception):
+    """The base of all errors that Solvent raises on purpose."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    retry_safe: ClassVar[bool] = False
+    fields: ClassVar[tuple[str, ...]] = ()
+    """The attributes that travel with the error, beside its message."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def details(self) -> dict[str, str | int | float]:
+        """The error's numbers and names in wire form: amounts as decimal strings, absent values left out."""
+        values = ((name, getattr(self, name)) for name in self.fields)
+        return {
+            name: str(value) if isinstance(value, Decimal) else value for name, value in values if value is not None
+        }
+
+
+class Refused(SolventError):
+    """The command was understood and the answer is no. Nothing was written; the key is not used up."""
+
+    status = 402
+
+
+class InsufficientCredits(Refused):
+    """The pool holds less than was asked for. ``top_up`` is the smallest grant that would let it pass."""
+
+    code = "insufficient_credits"
+    fields = ("requested", "available", "top_up")
+
+    def __init__(self, *, requested: Decimal, available: Decimal, top_up: Decimal) -> None:
+        super().__init__(
+            f"insufficient credits: {requested} requested, {available} available; "
+            f"a top-up of {top_up} would let it pass"
+        )
+        self.requested, self.available, self.top_up = requested, available, top_up
+
+
+class InvalidRequest(SolventError):
+    """The request cannot mean anything: ``field`` names what is wrong, ``expected`` what would be right."""
+
+    code = "invalid_request"
+    status = 400
+    fields = ("field", "expected")
+
+    def __init__(self, field: str, expected: str, *, got: str | None = None) -> None:
+        super().__init__(f"{field}: expected {expected}" + ("" if got is None else f", got {got}"))
+        self.field, self.expected = field, expected
+
+
+class TooLarge(InvalidRequest):
+    """A message or a batch exceeds its limit. Send less at a time."""
+
+    code = "too_large"
+    status = 413
+
+
+class NotFound(SolventError):
+    """There is no such pool, grant, hold or debit: ``what`` names the kind, ``id`` what was looked for."""
+
+    code = "not_found"
+    status = 404
+    fields = ("what", "id")
+
+    def __init__(self, what: str, id: str) -> None:
+        super().__init__(f"unknown {what}: {id}")
+        self.what, self.id = what, id
+
+
+class IdempotencyConflict(SolventError):
+    """The key was used before in this pool, for another request. The first one stands."""
+
+    code = "idempotency_conflict"
+    status = 409
+    fields = ("key", "version")
+
+    def __init__(self, *, key: str, version: int) -> None:
+        super().__init__(f"key {key!r} was already used for another request, entry {version} of this pool")
+        self.key, self.version = key, version
+
+
+class StateConflict(SolventError):
+    """The request is valid, but not in the present state of the pool. ``reason`` is a stable word."""
+
+    code = "state_conflict"
+    status = 409
+    fields = ("reason",)
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Overloaded(SolventError):
+    """Too much is waiting already. Nothing was written: ask again after ``retry_after`` seconds."""
+
+    code = "overloaded"
+    status = 429
+    retry_safe = True
+    fields = ("retry_after",)
+
+    def __init__(self, *, retry_after: float) -> None:
+        super().__init__(f"overloaded: retry after {retry_after:g} s")
+        self.retry_after = retry_after
+
+
+class Unavailable(SolventError):
+    """No answer can be given, and it may or may not have been written: retry with the same key."""
+
+    code = "unavailable"
+    status = 503
+    retry_safe = True
+
+
+class JournalError(SolventError):
+    """The journal cannot be used: it is locked, damaged, or cannot be written."""
+
+    code = "journal_error"
+
+
+class JournalLocked(JournalError):
+    """Another process has this journal open. A journal has one writer."""
+
+    code = "journal_locked"
+
+    def __init__(self, *, directory: str, holder_pid: int | None) -> None:
+        holder = "another process" if holder_pid is None else f"process {holder_pid}"
+        super().__init__(
+            f"{directory} is open in {holder}: a journal has one writer. "
+            "Reach it over NATS (--nats-url), or stop that process first"
+        )
+        self.directory, self.holder_pid = directory, holder_pid
+
+
+class JournalCorrupt(JournalError):
+    """A stored entry is not what was written. Named exactly, so that it can be looked at."""
+
+    code = "journal_corrupt"
+
+    def __init__(self, reason: str, *, frame: int | None = None, pool: str | None = None) -> None:
+        where = [f"frame {frame}" if frame is not None else "", f"pool {pool}" if pool is not None else ""]
+        place = ", ".join(part for part in where if part)
+        super().__init__(f"{place}: {reason}" if place else reason)
+        self.frame, self.pool, self.reason = frame, pool, reason
+
+
+def _text(details: Mapping[str, Any], name: str) -> str:
+    return str(details.get(name, ""))
+
+
+def _decimal(details: Mapping[str, Any], name: str) -> Decimal:
+    return Decimal(str(details.get(name, "0")))
+
+
+def _rebuild_invalid(kind: type[InvalidRequest]) -> Callable[[Mapping[str, Any]], SolventError]:
+    return lambda details: kind(_text(details, "field"), _text(details, "expected"))
+
+
+_REBUILD: dict[str, Callable[[Mapping[str, Any]], SolventError]] = {
+    InsufficientCredits.code: lambda details: InsufficientCredits(
+        requested=_decimal(details, "requested"),
+        available=_decimal(details, "available"),
+        top_up=_decimal(details, "top_up"),
+    ),
+    InvalidRequest.code: _rebuild_invalid(InvalidRequest),
+    TooLarge.code: _rebuild_invalid(TooLarge),
+    NotFound.code: lambda details: NotFound(_text(details, "what"), _text(details, "id")),
+    IdempotencyConflict.code: lambda details: IdempotencyConflict(
+        key=_text(details, "key"), version=int(details.get("version", 0))
+    ),
+    StateConflict.code: lambda details: StateConflict(_text(details, "reason"), _text(details, "message")),
+    Overloaded.code: lambda details: Overloaded(retry_after=float(details.get("retry_after", 0))),
+    Unavailable.code: lambda details: Unavailable(_text(details, "message")),
+    JournalError.code: lambda details: JournalError(_text(details, "message")),
+}
+
+
+def error_from_wire(error: Mapping[str, Any]) -> SolventError:
+    """Turn the ``error`` object of a reply back into the exception it was, with the sender's wording.
+
+    A code that this version does not know becomes a plain ``SolventError``: a newer service may say more.
+    """
+    rebuild = _REBUILD.get(_text(error, "code"))
+    message = _text(error, "message")
+    if rebuild is None:
+        return SolventError(f"{_text(error, 'code')}: {message}")
+    rebuilt = rebuild(error)
+    rebuilt.message = message
+    rebuilt.args = (message,)
+    return rebuilt
+
+
+def error_to_wire(error: SolventError) -> dict[str, str | int | float]:
+    """The ``error`` object of a reply."""
+    return {"code": error.code, "message": error.message, **error.details()}

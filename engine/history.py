@@ -1,0 +1,49 @@
+"""Reading a pool's history in order, from any version, in bounded steps."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+from .frames import Head, Section
+from .index import MARK_EVERY, Index
+from .journal import Journal
+
+STEP_VERSIONS: Final = 4 * MARK_EVERY
+"""How far one step goes, roughly: a thousand events are decoded in a few milliseconds."""
+
+
+async def read_history(
+    journal: Journal, index: Index, pool: str, head: Head, *, after: int
+) -> AsyncIterator[list[Section]]:
+    """The sections of ``pool`` with versions above ``after``, up to ``head``, oldest first, in steps.
+
+    The first section of a step may begin at or before its first new version. Raises ``JournalCorrupt``.
+    """
+    while after < head.version:
+        step = await _nearest(index, pool, head, after + STEP_VERSIONS)
+        yield await _walk(journal, pool, step, after + 1)
+        after = step.version
+
+
+async def sections_between(
+    journal: Journal, index: Index, pool: str, head: Head, *, first: int, last: int
+) -> list[Section]:
+    """The sections that hold versions ``first`` to ``last``, and perhaps some after, oldest first."""
+    return await _walk(journal, pool, await _nearest(index, pool, head, last), first)
+
+
+async def _nearest(index: Index, pool: str, head: Head, version: int) -> Head:
+    """The nearest place at or after ``version`` from which the history can be walked back."""
+    if version >= head.version:
+        return head
+    mark = await index.mark(pool, version)
+    return head if mark is None or mark.version > head.version else mark
+
+
+async def _walk(journal: Journal, pool: str, head: Head, down_to: int) -> list[Section]:
+    parts = [await journal.history(pool, head, down_to=down_to)]
+    while (first := parts[-1][0]).first_version > down_to:
+        before = Head(first.first_version - 1, first.previous, first.previous_digest)
+        parts.append(await journal.history(pool, before, down_to=down_to))
+    return [section for part in reversed(parts) for section in part]

@@ -1,0 +1,67 @@
+"""Pages of a pool's ledger, read from the journal."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from .answers import LedgerEntry, LedgerPage
+from .errors import InvalidRequest
+from .frames import Head
+from .history import sections_between
+from .index import Index
+from .journal import Journal
+from .views import entry_of
+
+PAGE_MAX: Final = 1_000
+_CURSOR: Final = re.compile(r"v([0-9]{1,19})", re.ASCII)
+
+
+def check_limit(limit: object, limit_max: int) -> int:
+    """Return ``limit`` if it is a number of rows that one page may have."""
+    if type(limit) is int and 1 <= limit <= limit_max:
+        return limit
+    raise InvalidRequest("limit", f"a whole number from 1 to {limit_max}", got=repr(limit)[:40])
+
+
+def parse_cursor(cursor: object) -> int | None:
+    """The version that a ledger cursor stands for."""
+    if cursor is None:
+        return None
+    match = _CURSOR.fullmatch(cursor) if isinstance(cursor, str) else None
+    if match is None:
+        raise InvalidRequest("cursor", "the next_cursor of an earlier page", got=repr(cursor)[:40])
+    return int(match[1])
+
+
+async def read_page(
+    journal: Journal,
+    index: Index,
+    pool: str,
+    head: Head,
+    *,
+    name: str,
+    scale: int,
+    limit: int,
+    cursor: int | None,
+    newest_first: bool,
+) -> LedgerPage:
+    """The entries on the far side of ``cursor``, a version that was already shown. Raises ``JournalCorrupt``."""
+    if newest_first:
+        last = head.version if cursor is None else min(cursor - 1, head.version)
+        first = max(1, last - limit + 1)
+        more = first > 1
+    else:
+        first = 1 if cursor is None else cursor + 1
+        last = min(head.version, first + limit - 1)
+        more = last < head.version
+    entries: list[LedgerEntry] = []
+    if first <= last:
+        for section in await sections_between(journal, index, pool, head, first=first, last=last):
+            for version, event in enumerate(section.events, section.first_version):
+                if first <= version <= last:
+                    entries.append(entry_of(event, version, scale))
+    if newest_first:
+        entries.reverse()
+    following = f"v{entries[-1].version}" if entries and more else None
+    return LedgerPage(name, head.version, tuple(entries), following)

@@ -1,0 +1,37 @@
+"""One writer per journal directory, enforced by the operating system.
+
+The lock is an ``flock`` on a file in the directory: it ends with the process however that ends, so there is nothing to
+clean up after a ``kill -9``. The file holds the number of the process, for the message only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from .errors import JournalLocked
+
+LOCK_NAME: Final = "lock"
+
+
+@contextmanager
+def exclusive(directory: Path) -> Iterator[None]:
+    """Hold ``directory`` for the length of a block. Raises ``JournalLocked`` if another holder has it."""
+    descriptor = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            raise JournalLocked(
+                directory=str(directory), holder_pid=int(holder) if holder.isdecimal() else None
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+        yield
+    finally:
+        os.close(descriptor)

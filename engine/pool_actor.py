@@ -1,0 +1,233 @@
+"""The actor of one pool: decides commands on the state it holds, and answers when what it decided is durable.
+
+It is the single writer of its pool, so debits need no lock. It decides at once, on top of what is still on its way to
+the disk, and puts every answer into the batch that holds the newest event the answer has seen: nobody is told, and
+nobody reads, what is not durable. If the actor dies between any two lines, its state is dropped and the pool is folded
+from the journal again; callers get a typed error and retry with their key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeAlias, assert_never
+
+from solvent.actors import Actor, Mail, StopReason
+
+from .amounts import to_decimal
+from .answers import Answer
+from .commands import Command, Read
+from .core import Core
+from .errors import (
+    IdempotencyConflict,
+    InsufficientCredits,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    SolventError,
+    StateConflict,
+    Unavailable,
+)
+from .events import Debited, Granted
+from .keys import hash_key
+from .pool import (
+    Insufficient,
+    KeyTaken,
+    Limits,
+    Pool,
+    Prior,
+    Refusal,
+    Repeat,
+    Unfit,
+    UnknownPool,
+    apply,
+    check_totals,
+    decide,
+    due,
+)
+from .pool_id import PoolId, parse_pool
+from .views import balance_of, grants_of, receipt_of
+from .writer import PoolLog
+
+Message: TypeAlias = Command | Read
+RETRY_AFTER_S = 0.1
+"""What an overloaded pool tells its callers: a full mailbox is worked off in less."""
+
+
+class Services:
+    """What the pool actors of an engine share."""
+
+    __slots__ = ("core", "limits", "now_us", "ready", "scale_of")
+
+    def __init__(
+        self, *, now_us: Callable[[], int], scale_of: Callable[[str], int], limits: Limits, core: Core
+    ) -> None:
+        self.now_us = now_us
+        self.scale_of = scale_of
+        self.limits = limits
+        self.core = core
+        """Replaced after a failed commit, when everything has been read from the journal again."""
+        self.ready = asyncio.Event()
+        """Whether ``core`` can be used: not while it is being replaced."""
+
+
+class PoolActor(Actor[Message]):
+    """One live pool."""
+
+    def __init__(self, pool_id: str, services: Services) -> None:
+        self.pool_id = pool_id
+        self.pool = Pool()
+        self._services = services
+        self._log = PoolLog(pool_id)
+        self._name: PoolId = parse_pool(pool_id)
+        self._scale = services.scale_of(self._name.currency)
+
+    async def on_start(self) -> None:
+        while True:
+            await self._services.ready.wait()
+            try:
+                self.pool, head = await self._services.core.store.load(self.pool_id)
+                break
+            except Unavailable:
+                # The journal failed meanwhile. Who asks has a deadline; this waits for the next core.
+                await asyncio.sleep(0)
+        self._log = PoolLog(self.pool_id, head)
+        if not self.pool.version:
+            self.pool.scale = self._scale
+
+    def may_passivate(self) -> bool:
+        return self._log.batch is None
+
+    def on_stop(self, reason: StopReason) -> None:
+        self._services.core.store.leave(self, self._log.head)
+
+    def receive(self, batch: list[Mail[Message]]) -> None:
+        try:
+            self._receive(batch)
+        except BaseException:
+            self._services.core.store.forget(self)
+            raise
+
+    def _receive(self, batch: list[Mail[Message]]) -> None:
+        services = self._services
+        now = services.now_us()
+        if self.pool.schedule:
+            self._let_time_pass(now)
+        keys, pool_id = services.core.keys, self.pool_id
+        doubtful: list[tuple[Mail[Message], Command, int]] = []
+        for mail in batch:
+            message = mail.message
+            if isinstance(message, Read):
+                self._answer(mail, self._read(message))
+                continue
+            prior = keys.find_recent(pool_id, message.key)
+            key_hash = 0
+            if prior is None:
+                key_hash = hash_key(pool_id, message.key, keys.seed)
+                if key_hash in keys.seen:
+                    doubtful.append((mail, message, key_hash))
+                    continue
+            self._answer(mail, self._execute(message, now, prior, key_hash))
+        if doubtful:
+            self.context.spawn(self._look_up(doubtful))
+
+    def _let_time_pass(self, now: int) -> None:
+        facts = due(self.pool, now)
+        if not facts or self._services.core.writer.failure is not None:
+            return
+        section = self._services.core.writer.section(self._log)
+        for fact in facts:
+            apply(self.pool, fact)
+            check_totals(self.pool)
+            section.events.append(fact)
+        self._services.core.writer.added(self._log, len(facts))
+        self._services.core.store.changed(self)
+
+    def _execute(self, command: Command, now: int, prior: Prior | None, key_hash: int) -> Answer | SolventError:
+        services, pool = self._services, self.pool
+        if pool.scale != self._scale:
+            return StateConflict(
+                "currency_scale",
+                f"this pool keeps {pool.scale} decimal places of {self._name.currency}, "
+                f"the engine was opened with {self._scale}",
+            )
+        outcome = decide(pool, command, now, prior=prior, scale=self._scale, limits=services.limits)
+        if not isinstance(outcome, tuple):
+            if isinstance(outcome, Repeat):
+                return receipt_of(outcome.event, outcome.version, pool.scale, replayed=True)
+            return self._explain(outcome)
+        if services.core.is_behind():
+            return Overloaded(retry_after=RETRY_AFTER_S)
+        try:
+            section = services.core.writer.section(self._log)
+        except Unavailable as error:
+            return error
+        for event in outcome:
+            apply(pool, event)
+        # Before it is given away: what breaks the books must never reach the journal.
+        check_totals(pool)
+        section.events.extend(outcome)
+        section.key_hashes.append(key_hash)
+        services.core.writer.added(self._log, len(outcome))
+        keyed = outcome[-1]
+        assert isinstance(keyed, (Debited, Granted))  # noqa: S101 - narrows the type: the entry of the command is last
+        services.core.keys.use(self.pool_id, command.key, (keyed, pool.version))
+        services.core.store.changed(self)
+        return receipt_of(keyed, pool.version, pool.scale, replayed=False)
+
+    def _answer(self, mail: Mail[Message], answer: object) -> None:
+        batch = self._log.batch
+        if batch is None:
+            mail.reply(answer)
+        else:
+            batch.answers.append((mail, answer))
+
+    def _read(self, read: Read) -> Answer | SolventError:
+        if not self.pool.version:
+            return NotFound("pool", str(self._name))
+        if read.what == "balance":
+            return balance_of(self.pool, str(self._name))
+        return grants_of(self.pool, str(self._name))
+
+    async def _look_up(self, doubtful: list[tuple[Mail[Message], Command, int]]) -> None:
+        """Execute commands whose keys may have been used long ago, once the index has said by what."""
+        keys = self._services.core.keys
+        while True:
+            drops = keys.drops
+            try:
+                indexed = await self._services.core.find_keys(
+                    self.pool_id, [(command.key, key_hash) for _, command, key_hash in doubtful]
+                )
+            except SolventError as error:
+                for mail, _, _ in doubtful:
+                    mail.fail(Unavailable(f"the key could not be looked up, retry with the same key: {error}"))
+                return
+            # A generation that was dropped meanwhile may have held one of the keys, and the look-up come too early.
+            if drops == keys.drops:
+                break
+        try:
+            now = self._services.now_us()
+            self._let_time_pass(now)
+            for mail, command, key_hash in doubtful:
+                prior = keys.find_recent(self.pool_id, command.key) or indexed.get(command.key)
+                self._answer(mail, self._execute(command, now, prior, key_hash))
+        except BaseException:
+            self._services.core.store.forget(self)
+            raise
+
+    def _explain(self, refusal: Refusal) -> SolventError:
+        scale = self.pool.scale
+        match refusal:
+            case Insufficient(requested, available):
+                return InsufficientCredits(
+                    requested=to_decimal(requested, scale),
+                    available=to_decimal(available, scale),
+                    top_up=to_decimal(requested - available, scale),
+                )
+            case UnknownPool():
+                return NotFound("pool", str(self._name))
+            case KeyTaken(key, version):
+                return IdempotencyConflict(key=key, version=version)
+            case Unfit(field, expected):
+                return InvalidRequest(field, expected)
+        assert_never(refusal)

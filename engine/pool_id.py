@@ -1,0 +1,138 @@
+"""The name of a pool: (environment, customer, resource or none, currency), and its written form.
+
+Written for people, defaults are left out: ``acme``, ``acme/website-1``, ``acme:tokens``, ``staging@acme``. The
+canonical form names all of them, ``default@acme/website-1:credits``, and is what the journal, the indexes and the
+actors use. In both, ``/ : @ %`` and white space inside an id are percent-encoded.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final, TypeAlias
+from urllib.parse import unquote
+
+import msgspec
+
+from .errors import InvalidRequest
+
+ENVIRONMENT_DEFAULT: Final = "default"
+CURRENCY_DEFAULT: Final = "credits"
+ID_CHARS_MAX: Final = 128
+
+_RESERVED: Final = re.compile(r"[/:@%\s]")
+_BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_WRITTEN_CHARS_MAX: Final = 4 * 4 * 3 * (ID_CHARS_MAX + 1)
+"""Four ids, each character at most four bytes of three characters: longer text cannot be a pool."""
+
+PARSED_POOLS_MAX: Final = 32_768
+"""How many parsed names are kept. A miss costs a few microseconds, an entry about 600 bytes."""
+
+
+class PoolId(msgspec.Struct, frozen=True, gc=False, eq=False):
+    """Which pool. Make one with ``parse_pool`` or ``pool_id``: they check the ids."""
+
+    environment: str
+    customer: str
+    resource: str | None
+    currency: str
+    canonical: str
+    """The full written form: unique, and equal for equal pools."""
+
+    def __str__(self) -> str:
+        environment = "" if self.environment == ENVIRONMENT_DEFAULT else f"{_encode(self.environment)}@"
+        resource = "" if self.resource is None else f"/{_encode(self.resource)}"
+        currency = "" if self.currency == CURRENCY_DEFAULT else f":{_encode(self.currency)}"
+        return f"{environment}{_encode(self.customer)}{resource}{currency}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PoolId) and other.canonical == self.canonical
+
+    def __hash__(self) -> int:
+        return hash(self.canonical)
+
+
+PoolLike: TypeAlias = str | PoolId
+"""How callers name a pool: its written form, or a ``PoolId``."""
+
+
+def check_id(value: object, field: str, *, chars_max: int = ID_CHARS_MAX) -> str:
+    """Return ``value`` if it is an id: 1 to ``chars_max`` printable characters. Raises ``InvalidRequest``."""
+    if type(value) is str and 0 < len(value) <= chars_max and value.isprintable():
+        return value
+    if not isinstance(value, str):
+        raise InvalidRequest(field, "a string", got=type(value).__name__)
+    if not 0 < len(value) <= chars_max:
+        raise InvalidRequest(field, f"1 to {chars_max} characters", got=f"{len(value)}")
+    raise InvalidRequest(field, "printable characters only", got=ascii(value)[:60])
+
+
+@lru_cache(maxsize=PARSED_POOLS_MAX)
+def pool_id(
+    environment: str = ENVIRONMENT_DEFAULT,
+    customer: str = "",
+    resource: str | None = None,
+    currency: str = CURRENCY_DEFAULT,
+) -> PoolId:
+    """Return the pool of these parts. Raises ``InvalidRequest`` naming the part that is no id."""
+    check_id(environment, "environment")
+    check_id(customer, "customer")
+    check_id(currency, "currency")
+    if resource is not None:
+        check_id(resource, "resource")
+    middle = _encode(customer) if resource is None else f"{_encode(customer)}/{_encode(resource)}"
+    canonical = f"{_encode(environment)}@{middle}:{_encode(currency)}"
+    return PoolId(environment, customer, resource, currency, canonical)
+
+
+@lru_cache(maxsize=PARSED_POOLS_MAX)
+def _parse(written: str) -> PoolId:
+    if len(written) > _WRITTEN_CHARS_MAX:
+        raise InvalidRequest("pool", f"ids of at most {ID_CHARS_MAX} characters", got=f"{len(written)} characters")
+    if _BAD_ESCAPE.search(written):
+        raise InvalidRequest("pool", "percent-encoding with two hexadecimal digits", got=repr(written)[:60])
+    environment, at, rest = written.rpartition("@")
+    rest, colon, currency = rest.partition(":")
+    customer, slash, resource = rest.partition("/")
+    if "@" in environment or ":" in currency or ":" in environment or "/" in environment:
+        raise InvalidRequest("pool", "environment@customer/resource:currency", got=repr(written)[:60])
+    if "/" in resource or "/" in currency:
+        raise InvalidRequest("pool", 'at most one "/": write "%2F" inside an id', got=repr(written)[:60])
+    return pool_id(
+        _decode(environment) if at else ENVIRONMENT_DEFAULT,
+        _decode(customer),
+        _decode(resource) if slash else None,
+        _decode(currency) if colon else CURRENCY_DEFAULT,
+    )
+
+
+def parse_pool(pool: object) -> PoolId:
+    """Return the pool that ``pool`` names, as text or already parsed. Raises ``InvalidRequest`` (field ``pool``,
+    or the part that is no id)."""
+    if type(pool) is str:
+        return _parse(pool)
+    if isinstance(pool, PoolId):
+        return pool
+    raise InvalidRequest("pool", 'text such as "customer/resource"', got=type(pool).__name__)
+
+
+def customer_prefixes(environment: str, customer: str) -> tuple[str, str]:
+    """The beginnings that the canonical forms of a customer's pools can have: with a resource, and without."""
+    start = f"{_encode(environment)}@{_encode(customer)}"
+    return f"{start}/", f"{start}:"
+
+
+def environment_prefix(environment: str) -> str:
+    """The beginning that the canonical forms of an environment's pools share."""
+    return f"{_encode(environment)}@"
+
+
+def _encode(part: str) -> str:
+    return _RESERVED.sub(lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), part)
+
+
+def _decode(part: str) -> str:
+    try:
+        return unquote(part, errors="strict")
+    except UnicodeDecodeError:
+        raise InvalidRequest("pool", "percent-encoded UTF-8", got=repr(part)[:60]) from None

@@ -1,0 +1,183 @@
+"""The projector: follows the journal and keeps the index, the key filters and the snapshots up to date.
+
+It works in rounds, off the hot path. A round seals the keys in memory, makes snapshots of what changed, waits until all
+of that is durable, writes the index, and only then gives the memory back. A crash between any two lines loses
+nothing: at start the index is caught up from the journal before anything is served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import anyio
+import anyio.lowlevel
+
+from .errors import JournalError
+from .events import Debited, Granted
+from .frames import Head, decode_section, digest_of, split_frame
+from .index import Index, IndexDamaged, Projection
+from .journal import Journal
+from .keys import KeyBook, hash_key
+from .snapshots import Snapshots
+from .store import PARKED_MAX, PoolStore
+from .writer import CommittedSection
+
+ROUND_INTERVAL_S: Final = 0.5
+ROUND_KEYS: Final = 20_000
+"""Keys in memory that begin a round early."""
+BEHIND_KEYS_MAX: Final = 1_000_000
+"""Keys in memory beyond which the engine takes no more commands, about 400 MB: the index cannot be written."""
+RETRY_INTERVAL_S: Final = 2.0
+CATCH_UP_FRAMES: Final = 256
+CATCH_UP_KEYS: Final = 100_000
+ADD_SLICE: Final = 1_000
+"""Key hashes put into the filters before others get a turn: about half a millisecond."""
+
+log = logging.getLogger(__name__)
+
+
+class Projector:
+    """Owns the rounds. The writer tells it of every frame, before anyone is answered."""
+
+    def __init__(
+        self,
+        *,
+        index: Index,
+        snapshots: Snapshots,
+        keys: KeyBook,
+        barrier: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._index = index
+        self._snapshots = snapshots
+        self._keys = keys
+        self._barrier = barrier
+        self._pending = Projection()
+        self._sealing: Projection | None = None
+        self._round_turn = anyio.Lock()
+        self._wake = asyncio.Event()
+        self._urgent = asyncio.Event()
+        self._generation_sealed = False
+        self.rounds = 0
+
+    def committed(self, frame: int, sections: list[CommittedSection]) -> None:
+        """Hear of a frame that has become durable."""
+        self._pending.add(frame, sections)
+        if not self._wake.is_set():
+            self._wake.set()
+        if len(self._pending.keys) >= ROUND_KEYS:
+            self._urgent.set()
+
+    def hurry(self, unsaved: int) -> None:
+        """Begin a round early if too many changed pools wait for their snapshot."""
+        if unsaved >= PARKED_MAX // 2:
+            self._urgent.set()
+
+    def head(self, pool: str) -> Head | None:
+        """The newest durable section of ``pool``, if the index may not have it yet."""
+        found = self._pending.heads.get(pool)
+        if found is None and self._sealing is not None:
+            found = self._sealing.heads.get(pool)
+        return found
+
+    def pools(self) -> set[str]:
+        """The pools that ``head`` knows."""
+        return {*self._pending.heads, *(self._sealing.heads if self._sealing is not None else ())}
+
+    @property
+    def behind(self) -> int:
+        """Keys that the index does not have yet."""
+        return len(self._pending.keys) + (len(self._sealing.keys) if self._sealing is not None else 0)
+
+    async def run(self, store: PoolStore) -> None:
+        """Do rounds until cancelled. Raises ``IndexDamaged`` when the index must be rebuilt, ``JournalError`` when
+        the journal failed."""
+        while True:
+            await self._wake.wait()
+            with anyio.move_on_after(ROUND_INTERVAL_S):
+                await self._urgent.wait()
+            self._wake.clear()
+            self._urgent.clear()
+            try:
+                await self.round(store)
+            except sqlite3.OperationalError as error:
+                # A full disk, usually. Nothing was lost: what is pending stays so, and the round is done again.
+                log.warning("the index could not be written, trying again: %s", error)
+                self._wake.set()
+                await anyio.sleep(RETRY_INTERVAL_S)
+
+    async def round(self, store: PoolStore) -> None:
+        """Bring the index, the filters and the snapshots up to everything that was given to the writer so far."""
+        async with self._round_turn:
+            if not self._generation_sealed:
+                self._keys.begin_generation()
+                self._generation_sealed = True
+            captured = await store.capture()
+            await self._barrier()
+            projection, self._pending = self._pending, Projection()
+            self._sealing = projection
+            try:
+                if projection.through:
+                    await self._index.project(projection)
+            except sqlite3.OperationalError:
+                projection.absorb(self._pending)
+                self._pending, self._sealing = projection, None
+                raise
+            for number, (key_hash, _) in enumerate(projection.keys, 1):
+                self._keys.seen.add(key_hash)
+                if number % ADD_SLICE == 0:
+                    await anyio.lowlevel.checkpoint()
+            self._keys.drop_generation()
+            self._generation_sealed = False
+            self._sealing = None
+            if captured:
+                await self._snapshots.save(captured)
+            store.captured()
+            await self._index.merge()
+            await self._index.save_seen(self._keys.seen)
+            self.rounds += 1
+
+    async def catch_up(
+        self, journal: Journal, *, through: int, on_progress: Callable[[int, int], None] | None = None
+    ) -> None:
+        """Index the frames up to ``through`` that it does not cover, reading them from the journal.
+
+        For the start, and after a failed commit: nothing may be pending. Raises ``JournalCorrupt`` for a frame that
+        is missing or damaged, ``IndexDamaged``.
+        """
+        self._pending, self._sealing, self._generation_sealed = Projection(), None, False
+        projection = Projection()
+        position = self._index.position
+        while position < through:
+            frames = await journal.read(position, min(CATCH_UP_FRAMES, through - position))
+            if not frames:
+                raise JournalError(f"the journal ends at frame {position} instead of {through}")
+            for frame in frames:
+                sections: list[CommittedSection] = []
+                for pointer, body in split_frame(frame):
+                    section = decode_section(body, frame=frame.number)
+                    hashes = [
+                        hash_key(section.pool, event.key, self._keys.seed)
+                        for event in section.events
+                        if isinstance(event, (Debited, Granted))
+                    ]
+                    head = Head(section.last_version, pointer, digest_of(body))
+                    sections.append(CommittedSection(section.pool, section.first_version, head, hashes))
+                projection.add(frame.number, sections)
+                position = frame.number
+            if len(projection.keys) >= CATCH_UP_KEYS or position == through:
+                await self._index.project(projection)
+                for key_hash, _ in projection.keys:
+                    self._keys.seen.add(key_hash)
+                projection = Projection()
+                await self._index.merge()
+                await self._index.save_seen(self._keys.seen)
+            if on_progress is not None:
+                on_progress(position, through)
+            await anyio.lowlevel.checkpoint()
+
+
+__all__ = ["BEHIND_KEYS_MAX", "IndexDamaged", "Projector"]

@@ -1,0 +1,190 @@
+"""The journal in a SQLite file: one row per frame, one statement per commit.
+
+WAL with ``synchronous=FULL``: a commit returns after its pages were flushed to the disk. Nothing but the insert
+of a frame is ever written, so the file cannot hold half of a commit. A checkpoint is bounded by the page count at which
+SQLite starts one (about 5 microseconds a page, measured). Reads use connections of their own and stay short, since an
+open read keeps the WAL from being reused.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import aiosqlite
+import anyio.to_thread
+from anyio import CapacityLimiter
+
+from .errors import JournalCorrupt, JournalError
+from .frames import Frame, Head, Pointer, Section, decode_section
+from .journal import HISTORY_SECTIONS_MAX, WrongFrame, follow
+
+CHECKPOINT_PAGES: Final = 1_000
+"""A checkpoint moves about this many pages of 4 KiB, some 6 ms: what a commit may have to wait for it."""
+APPLICATION_ID: Final = 0x501C3D17
+"""Marks the file as a Solvent journal (SQLite's ``application_id``)."""
+SCHEMA_VERSION: Final = 1
+
+_SCHEMA: Final = """
+create table if not exists frame (
+    number integer primary key,
+    at integer not null,
+    crc integer not null,
+    body blob not null
+) strict;
+create table if not exists identity (value text not null) strict;
+insert into identity select lower(hex(randomblob(16))) where not exists (select 1 from identity);
+"""
+_INSERT: Final = "insert into frame (number, at, crc, body) values (?, ?, ?, ?)"
+
+
+class SqliteJournal:
+    """Fulfils ``Journal``. Open it with ``SqliteJournal.open``; the caller holds the directory's lock."""
+
+    def __init__(
+        self, path: Path, writer: aiosqlite.Connection, reader: sqlite3.Connection, *, identity: str, last: int
+    ) -> None:
+        self.identity: Final = identity
+        self._path = path
+        self._writer = writer
+        self._reader = reader
+        self._reader_turn = CapacityLimiter(1)
+        self._last = last
+
+    @classmethod
+    async def open(cls, path: Path) -> SqliteJournal:
+        """Open or create the journal at ``path``. Raises ``JournalError`` for a file that is no journal."""
+        try:
+            writer = await aiosqlite.connect(path, isolation_level=None)
+        except sqlite3.Error as error:
+            raise JournalError(f"{path} cannot be opened: {error}") from error
+        reader: sqlite3.Connection | None = None
+        try:
+            await _prepare(path, writer)
+            reader = connect_for_reading(path)
+            last = await _number(writer, "select coalesce(max(number), 0) from frame")
+            identity = str(await _scalar(writer, "select value from identity"))
+        except BaseException as error:
+            await writer.close()
+            if reader is not None:
+                reader.close()
+            if isinstance(error, sqlite3.Error):
+                raise JournalError(f"{path} cannot be opened: {error}") from error
+            raise
+        return cls(path, writer, reader, identity=identity, last=last)
+
+    async def append(self, frame: Frame) -> None:
+        if frame.number != self._last + 1:
+            raise WrongFrame(expected=frame.number - 1, found=self._last)
+        try:
+            await self._writer.execute_insert(_INSERT, (frame.number, frame.at, frame.crc, frame.body))
+        except sqlite3.IntegrityError:
+            raise WrongFrame(expected=frame.number - 1, found=await self.last_number()) from None
+        except (sqlite3.Error, ValueError) as error:
+            raise JournalError(f"{self._path}: frame {frame.number} could not be written: {error}") from error
+        self._last = frame.number
+
+    async def last_number(self) -> int:
+        try:
+            self._last = await _number(self._writer, "select coalesce(max(number), 0) from frame")
+        except (sqlite3.Error, ValueError) as error:
+            raise JournalError(f"{self._path} cannot be read: {error}") from error
+        return self._last
+
+    async def read(self, after: int, limit: int) -> Sequence[Frame]:
+        return await anyio.to_thread.run_sync(read_frames, self._reader, after, limit, limiter=self._reader_turn)
+
+    async def history(self, pool: str, head: Head, *, down_to: int) -> Sequence[Section]:
+        return await anyio.to_thread.run_sync(walk_back, self._reader, pool, head, down_to, limiter=self._reader_turn)
+
+    async def sections(self, pointers: Sequence[Pointer]) -> Sequence[Section]:
+        return await anyio.to_thread.run_sync(_read_sections, self._reader, pointers, limiter=self._reader_turn)
+
+    async def aclose(self) -> None:
+        await self._writer.close()
+        self._reader.close()
+
+
+def connect_for_reading(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write, for use by one thread at a time."""
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
+    connection.execute("pragma query_only = on")
+    return connection
+
+
+def read_frames(connection: sqlite3.Connection, after: int, limit: int) -> Sequence[Frame]:
+    """At most ``limit`` frames above ``after``, in order. Raises ``JournalCorrupt`` for a gap."""
+    try:
+        rows = connection.execute(
+            "select number, at, crc, body from frame where number > ? order by number limit ?", (after, limit)
+        ).fetchall()
+    except sqlite3.Error as error:
+        raise JournalCorrupt(f"the journal cannot be read: {error}", frame=after + 1) from error
+    frames = [Frame(number, at, body, crc) for number, at, crc, body in rows]
+    for expected, frame in enumerate(frames, after + 1):
+        if frame.number != expected:
+            raise JournalCorrupt("the frame is missing", frame=expected)
+    return frames
+
+
+def walk_back(connection: sqlite3.Connection, pool: str, head: Head, down_to: int) -> Sequence[Section]:
+    """``Journal.history`` in the calling thread."""
+    sections: list[Section] = []
+    while head.version >= max(down_to, 1) and len(sections) < HISTORY_SECTIONS_MAX:
+        section, head = follow(pool, head, _read_body(connection, head.pointer, pool=pool))
+        sections.append(section)
+    sections.reverse()
+    return sections
+
+
+def _read_sections(connection: sqlite3.Connection, pointers: Sequence[Pointer]) -> Sequence[Section]:
+    return [decode_section(_read_body(connection, pointer, pool=None), frame=pointer.frame) for pointer in pointers]
+
+
+def _read_body(connection: sqlite3.Connection, pointer: Pointer, *, pool: str | None) -> bytes:
+    try:
+        row = connection.execute(
+            "select substr(body, ?, ?) from frame where number = ?",
+            (pointer.offset + 1, pointer.length, pointer.frame),
+        ).fetchone()
+    except sqlite3.Error as error:
+        raise JournalCorrupt(f"the journal cannot be read: {error}", frame=pointer.frame, pool=pool) from error
+    if row is None:
+        raise JournalCorrupt("the frame is missing", frame=pointer.frame, pool=pool)
+    return bytes(row[0])
+
+
+async def _prepare(path: Path, writer: aiosqlite.Connection) -> None:
+    application = await _number(writer, "pragma application_id")
+    if application not in (0, APPLICATION_ID):
+        raise JournalError(f"{path} is a SQLite file of another application")
+    version = await _number(writer, "pragma user_version")
+    if version > SCHEMA_VERSION:
+        raise JournalError(f"{path} was written by a newer version of Solvent (schema {version})")
+    await writer.execute("pragma journal_mode = wal")
+    await writer.execute("pragma synchronous = full")
+    # macOS answers fsync before the disk has written; this asks for the real thing there and is free elsewhere.
+    await writer.execute("pragma fullfsync = on")
+    await writer.execute("pragma checkpoint_fullfsync = on")
+    await writer.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_PAGES}")
+    if not version:
+        await writer.executescript(_SCHEMA)
+        await writer.execute(f"pragma application_id = {APPLICATION_ID}")
+        await writer.execute(f"pragma user_version = {SCHEMA_VERSION}")
+
+
+async def _scalar(connection: aiosqlite.Connection, statement: str) -> object:
+    async with connection.execute(statement) as cursor:
+        row = await cursor.fetchone()
+    if row is None:
+        raise JournalError(f"nothing answers {statement!r}: the file is damaged")
+    return row[0]
+
+
+async def _number(connection: aiosqlite.Connection, statement: str) -> int:
+    value = await _scalar(connection, statement)
+    if not isinstance(value, int):
+        raise JournalError(f"{statement!r} is answered with {value!r}: the file is damaged")
+    return value
