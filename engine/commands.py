@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
-from .amounts import AmountLike, parse_amount
+from .amounts import AmountLike, parse_amount, shown
 from .errors import InvalidRequest
 from .pool_id import check_id
 from .times import TimeLike, parse_time
@@ -34,6 +35,7 @@ PRIORITY_MAX: Final = 100
 PRIORITY_DEFAULT: Final = 50
 COST_PLACES_MAX: Final = 12
 
+_QUANTITY_END: Final = 10**18
 _QUANTITY: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{1,9})?", re.ASCII)
 _COST: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?", re.ASCII)
 _MONEY: Final = re.compile(r"[A-Z]{3,8}", re.ASCII)
@@ -112,7 +114,7 @@ def grant_command(
 ) -> Grant:
     """Check the parts of a grant. Raises ``InvalidRequest`` naming the first that is wrong."""
     if type(priority) is not int or not 0 <= priority <= PRIORITY_MAX:
-        raise InvalidRequest("priority", f"a whole number from 0 to {PRIORITY_MAX}", got=repr(priority)[:40])
+        raise InvalidRequest("priority", f"a whole number from 0 to {PRIORITY_MAX}", got=shown(priority))
     starts = None if effective_at is None else parse_time(effective_at, "effective_at")
     ends = None if expires_at is None else parse_time(expires_at, "expires_at")
     if starts is not None and ends is not None and ends <= starts:
@@ -148,9 +150,9 @@ def debit_command(
     Whether ``occurred_at`` is near enough to now is judged by the pool, on its own clock.
     """
     if type(partial) is not bool:
-        raise InvalidRequest("partial", "true or false", got=repr(partial)[:40])
+        raise InvalidRequest("partial", "true or false", got=shown(partial))
     if type(backfill) is not bool:
-        raise InvalidRequest("backfill", "true or false", got=repr(backfill)[:40])
+        raise InvalidRequest("backfill", "true or false", got=shown(backfill))
     # Positional, in the order of the fields: this is the hot path.
     return Debit(
         check_id(key, "key", chars_max=KEY_CHARS_MAX),
@@ -194,7 +196,7 @@ def _encode_checked(dimensions: Mapping[object, object]) -> bytes | None:
         encoded = _canonical.encode(dimensions)
         if _checked.decode(encoded) == dimensions:
             return encoded
-    except (msgspec.MsgspecError, OverflowError, UnicodeEncodeError, TypeError):
+    except (msgspec.MsgspecError, OverflowError, UnicodeEncodeError, TypeError, RecursionError):
         pass
     return None
 
@@ -218,12 +220,17 @@ def decode_dimensions(encoded: msgspec.Raw) -> dict[str, DimensionValue]:
 def check_quantity(quantity: object, field: str = "quantity") -> str:
     """Return a metered quantity as canonical decimal text: at least 0, at most 18 digits before the point and 9
     after it."""
-    text = str(quantity) if isinstance(quantity, (int, str)) and not isinstance(quantity, bool) else ""
-    if not isinstance(quantity, (int, str, bool, float)) and quantity is not None:
-        text = format(quantity, "f") if hasattr(quantity, "as_tuple") else ""
+    text = ""
+    if isinstance(quantity, str):
+        text = quantity
+    elif isinstance(quantity, int) and not isinstance(quantity, bool) and 0 <= quantity < _QUANTITY_END:
+        text = str(quantity)
+    elif isinstance(quantity, Decimal) and quantity.is_finite() and -10 < quantity.adjusted() < 18:
+        # Only now: an exponent such as that of 1e999999999 would be written out zero by zero.
+        text = format(quantity, "f")
     if not _QUANTITY.fullmatch(text):
         raise InvalidRequest(
-            field, "a decimal number of at most 18 digits and 9 decimal places", got=repr(quantity)[:40]
+            field, "a decimal number of at most 18 digits and 9 decimal places", got=shown(quantity)
         )
     whole, _, places = text.partition(".")
     places = places.rstrip("0")
@@ -237,7 +244,7 @@ def _check_category(value: object) -> Category:
             return "paid"
         case "promotional":
             return "promotional"
-    raise InvalidRequest("category", '"paid" or "promotional"', got=repr(value)[:40])
+    raise InvalidRequest("category", '"paid" or "promotional"', got=shown(value))
 
 
 def _check_cost_basis(cost: object) -> CostBasis:
@@ -253,10 +260,10 @@ def _check_cost_basis(cost: object) -> CostBasis:
         raise InvalidRequest(
             "cost_basis.per_credit",
             f"decimal text with at most {COST_PLACES_MAX} places",
-            got=repr(per_credit)[:40],
+            got=shown(per_credit),
         )
     if not isinstance(currency, str) or not _MONEY.fullmatch(currency):
-        raise InvalidRequest("cost_basis.currency", "a code of 3 to 8 capital letters", got=repr(currency)[:40])
+        raise InvalidRequest("cost_basis.currency", "a code of 3 to 8 capital letters", got=shown(currency))
     return CostBasis(per_credit, currency)
 
 

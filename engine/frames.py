@@ -90,6 +90,8 @@ _encoder: Final = msgspec.msgpack.Encoder()
 _sections: Final = msgspec.msgpack.Decoder(Section)
 _trailers: Final = msgspec.msgpack.Decoder(_Trailer)
 _TRAILER_LENGTH_BYTES: Final = 4
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for bytes that are something else. Text that is no UTF-8 has an exception of its own."""
 
 
 class FrameBuilder:
@@ -123,7 +125,7 @@ def decode_section(body: bytes, *, frame: int) -> Section:
     """Decode one section. Raises ``JournalCorrupt`` naming ``frame`` for bytes that are none."""
     try:
         return _sections.decode(body)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise JournalCorrupt(f"a section cannot be read: {error}", frame=frame) from None
 
 
@@ -136,7 +138,7 @@ def split_frame(frame: Frame) -> Iterable[tuple[Pointer, bytes]]:
     trailer_length = int.from_bytes(body[trailer_end:])
     try:
         trailer = _trailers.decode(body[trailer_end - trailer_length : trailer_end])
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise JournalCorrupt(f"the trailer cannot be read: {error}", frame=frame.number) from None
     if trailer.format != FORMAT:
         raise JournalCorrupt(f"format {trailer.format} is not known to this version", frame=frame.number)
@@ -149,4 +151,5 @@ def split_frame(frame: Frame) -> Iterable[tuple[Pointer, bytes]]:
 
 
 def _crc(number: int, at: int, body: bytes) -> int:
-    return crc32(body, crc32(number.to_bytes(8) + at.to_bytes(8)))
+    # Signed, since a damaged row may hold any number that SQLite can.
+    return crc32(body, crc32(number.to_bytes(8, signed=True) + at.to_bytes(8, signed=True)))

@@ -4,8 +4,8 @@ A projection: everything here can be made again from the journal, and a file tha
 another journal is thrown away and rebuilt. It is written in batches behind the journal, each with the number of the
 last frame it covers in the same transaction, so it never covers half a frame.
 
-Keys are filed by hash in *segments*, a table per batch with its rows in order: sorted inserts cost a twentieth of
-random ones into a large index. Small segments are merged into larger ones, so that few stay. A hash that is found is
+Keys are filed by hash in *segments*, a small table per batch: inserts there cost a twentieth of what they cost in one
+large index. Small segments are merged into larger ones, so that few stay. A hash that is found is
 only a hint: the caller compares the whole key in the section it points to.
 """
 
@@ -71,16 +71,20 @@ class Projection:
         self.through = 0
         self.heads: dict[str, Head] = {}
         self.marks: list[tuple[str, Head]] = []
-        self.keys: list[tuple[int, Pointer]] = []
+        self.keys: list[tuple[int, int, int, int]] = []
+        """Rows of a segment: signed hash, frame, offset, length."""
 
-    def add(self, frame: int, sections: Iterable[CommittedSection]) -> None:
-        self.through = frame
+    def add(self, number: int, sections: Iterable[CommittedSection]) -> None:
+        """Add the sections of frame ``number``, the next."""
+        self.through = number
         for section in sections:
             head = section.head
             self.heads[section.pool] = head
             if head.version // MARK_EVERY != (section.first_version - 1) // MARK_EVERY:
                 self.marks.append((section.pool, head))
-            self.keys.extend((key_hash, head.pointer) for key_hash in section.key_hashes)
+            pointer = head.pointer
+            frame, offset, length = pointer.frame, pointer.offset, pointer.length
+            self.keys += [(key_hash - _SIGNED_64, frame, offset, length) for key_hash in section.key_hashes]
 
     def absorb(self, later: Projection) -> None:
         """Add all of a batch that follows this one."""
@@ -143,27 +147,24 @@ class Index:
         Raises ``sqlite3.OperationalError`` when it cannot be written now (a full disk): nothing was changed then.
         Raises ``IndexDamaged`` when the file is not what it should be.
         """
-        rows = sorted(
-            (key_hash - _SIGNED_64, pointer.frame, pointer.offset, pointer.length)
-            for key_hash, pointer in projection.keys
-        )
         heads = [(pool, *_head_row(head)) for pool, head in projection.heads.items()]
         marks = [(pool, *_head_row(head)) for pool, head in projection.marks]
         try:
             await self._writer.execute("begin immediate")
             await self._writer.executemany("insert or replace into head values (?, ?, ?, ?, ?, ?)", heads)
             await self._writer.executemany("insert or replace into mark values (?, ?, ?, ?, ?, ?)", marks)
-            if rows:
-                await self._add_segment(rows, projection.through)
+            if projection.keys:
+                await self._add_segment(projection.keys, projection.through)
             await self._writer.execute("update setting set value = ? where name = 'position'", (projection.through,))
             await self._writer.execute("commit")
         except sqlite3.Error as error:
             await self._undo(error)
         self.position = projection.through
-        self._unsaved_keys += len(rows)
+        self._unsaved_keys += len(projection.keys)
 
     async def _add_segment(self, rows: Sequence[tuple[int, int, int, int]], last_frame: int) -> None:
         number = await self._create_segment()
+        # Unsorted: a table this small stays in SQLite's cache, and sorting here would hold up the event loop.
         await self._writer.executemany(f"insert into keys_{number} values (?, ?, ?, ?)", rows)
         await self._writer.execute("insert into segment values (?, ?, ?)", (number, len(rows), last_frame))
 
@@ -214,6 +215,11 @@ class Index:
         if isinstance(error, sqlite3.OperationalError):
             raise error
         raise IndexDamaged(f"the index cannot be written: {error}") from error
+
+    @staticmethod
+    def hashes(projection: Projection) -> Iterable[int]:
+        """The hashes of the keys in ``projection``, as they were given."""
+        return (row[0] + _SIGNED_64 for row in projection.keys)
 
     async def load_seen(self) -> SeenKeys:
         """The filters over all indexed keys: as saved, plus what was indexed since."""

@@ -17,7 +17,7 @@ from xxhash import xxh3_64_intdigest
 from .pool import Prior
 from .seen import SeenKeys
 
-_Generation: TypeAlias = dict[tuple[str, str], Prior]
+Generation: TypeAlias = dict[tuple[str, str], Prior]
 
 SEPARATOR: Final = "\0"
 """Between pool and key in what is hashed: neither can hold it."""
@@ -34,8 +34,8 @@ class KeyBook:
     def __init__(self, *, seed: int, seen: SeenKeys) -> None:
         self.seed = seed
         self.seen = seen
-        self._recent: _Generation = {}
-        self._sealing: _Generation = {}
+        self._recent: Generation = {}
+        self._sealing: Generation = {}
         self.drops = 0
         """How often a generation was given up. A look-up on disk that spans one must be made again."""
 
@@ -60,10 +60,11 @@ class KeyBook:
         assert not self._sealing  # noqa: S101 - the projector runs one round at a time
         self._sealing, self._recent = self._recent, {}
 
-    def drop_generation(self) -> None:
-        """Forget the sealed generation: the index and the filters have all of it."""
-        self._sealing = {}
+    def drop_generation(self) -> Generation:
+        """Forget the sealed generation: the index and the filters have all of it. Returns it, to be freed in slices."""
+        dropped, self._sealing = self._sealing, {}
         self.drops += 1
+        return dropped
 
     def forget_all(self) -> None:
         """Forget what is in memory, after a failed commit: the journal is read again and says what is true."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from .amounts import shown
 from .answers import LedgerEntry, LedgerPage
 from .errors import InvalidRequest
 from .frames import Head
@@ -21,7 +22,7 @@ def check_limit(limit: object, limit_max: int) -> int:
     """Return ``limit`` if it is a number of rows that one page may have."""
     if type(limit) is int and 1 <= limit <= limit_max:
         return limit
-    raise InvalidRequest("limit", f"a whole number from 1 to {limit_max}", got=repr(limit)[:40])
+    raise InvalidRequest("limit", f"a whole number from 1 to {limit_max}", got=shown(limit))
 
 
 def parse_cursor(cursor: object) -> int | None:
@@ -30,7 +31,7 @@ def parse_cursor(cursor: object) -> int | None:
         return None
     match = _CURSOR.fullmatch(cursor) if isinstance(cursor, str) else None
     if match is None:
-        raise InvalidRequest("cursor", "the next_cursor of an earlier page", got=repr(cursor)[:40])
+        raise InvalidRequest("cursor", "the next_cursor of an earlier page", got=shown(cursor))
     return int(match[1])
 
 
