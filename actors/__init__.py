@@ -8,8 +8,9 @@ Start reading at ``system``, then ``family``; write a subclass of ``Actor``.
 from .actor import Actor, Context, StopReason
 from .deadletters import DeadLetter
 from .errors import ActorCrashed, ActorError, ActorFailed, DeadlineExceeded, MailboxFull, Stopped
-from .family import ActorRef, Family, Options
+from .family import ActorRef, Family
 from .mailbox import Mail
+from .options import Options
 from .statistics import Statistics
 from .supervision import Supervision
 from .system import ActorSystem

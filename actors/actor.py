@@ -31,7 +31,7 @@ class Actor(ABC, Generic[M]):
 
     context: Context[M]
 
-    async def on_start(self) -> None:  # noqa: B027 - a hook, empty by default
+    async def on_start(self) -> None:
         """Get ready, for example by recovering state. Mail waits meanwhile. Raising is a crash.
 
         Give what it waits for a deadline: an actor that starts for ever keeps its seat for ever.
@@ -51,7 +51,7 @@ class Actor(ABC, Generic[M]):
         """Say whether the state may be dropped now. Asked only while nothing is waiting, unanswered or spawned."""
         return True
 
-    def on_stop(self, reason: StopReason) -> None:  # noqa: B027 - a hook, empty by default
+    def on_stop(self, reason: StopReason) -> None:
         """Say goodbye: passivated, or the system stops. Not called after a crash; what it raises is only logged.
 
         The context is closed already. With ``stopped``, mail may have gone unanswered if the time to drain ran out.

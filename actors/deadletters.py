@@ -1,8 +1,8 @@
 """Messages that reached no actor, and answers that found nobody.
 
-All are counted; an observer may see them. It is called from the loop between other work, never inside a caller's or an
-actor's stack, and cannot hurt the runtime: what it has not been shown yet is bounded (the rest is only counted), and
-if it raises it is logged once and not called again.
+All are counted; an observer may see them. It is called between other work, never inside a sender's or an actor's
+stack, and cannot hurt the runtime: what it has not been shown yet is bounded (the rest is only counted), and if it
+raises it is logged once and not called again.
 """
 
 from __future__ import annotations
@@ -65,6 +65,6 @@ class DeadLetterOffice:
                 return
             try:
                 self._observer(letter)
-            except Exception:
+            except Exception:  # noqa: BLE001 - it must not reach the runtime
                 _log.exception("the dead letter observer raised and will not be called again")
                 self._observer = None

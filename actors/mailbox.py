@@ -19,7 +19,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from .actor import Actor, Context
-    from .family import Family
+    from .residents import Residents
 
 __all__ = ["Cell", "Mail", "State"]
 
@@ -88,6 +88,7 @@ class State(enum.Enum):
     """Where a cell is in its life. It has an actor in STARTING, READY and BUSY."""
 
     NEW = "new"  # has mail, wants a seat
+    SEATED = "seated"  # its turn to start comes
     STARTING = "starting"  # on_start runs
     READY = "ready"  # can be handed a batch
     BUSY = "busy"  # an awaitable receive runs
@@ -106,8 +107,8 @@ class Cell(Generic[M]):
         "key",
         "life",
         "pending",
-        "rested_at",
         "restart",
+        "rested_at",
         "state",
         "tasks",
         "tells",
@@ -115,7 +116,7 @@ class Cell(Generic[M]):
         "watched",
     )
 
-    def __init__(self, family: Family[M], key: str) -> None:
+    def __init__(self, family: Residents[M], key: str) -> None:
         self.family = family
         self.key = key
         self.state = State.NEW

@@ -24,8 +24,9 @@ import anyio.abc
 from .actor import Actor
 from .deadletters import DeadLetterOffice, Observer
 from .errors import ActorFailed
-from .family import Family, Options
+from .family import Family
 from .mailbox import Cell
+from .options import Options
 
 __all__ = ["ActorSystem"]
 
@@ -64,6 +65,7 @@ class ActorSystem:
         self._families: dict[str, Family[Any]] = {}
         self._ready: deque[Cell[Any]] = deque()
         self._turn_due = False
+        self._failure: ActorFailed | None = None
         self._sweep_at = inf
         self._sweep_handle: asyncio.TimerHandle | None = None
 
@@ -82,7 +84,7 @@ class ActorSystem:
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> bool:
+    ) -> None:
         leaving = exc
         if leaving is None:
             try:
@@ -93,21 +95,17 @@ class ActorSystem:
         # The group must see a cancellation, which may be its own doing. Another exception goes past it, unwrapped.
         cancelled = leaving if isinstance(leaving, asyncio.CancelledError) else None
         try:
-            swallow = await self._task_group.__aexit__(
+            await self._task_group.__aexit__(
                 type(cancelled) if cancelled else None, cancelled, cancelled.__traceback__ if cancelled else None
             )
         except BaseExceptionGroup:
-            failure = self._end.exception()
-            if failure is None:
+            if self._failure is None:
                 raise
-            raise failure from failure.__cause__
-        if leaving is not None and leaving is not exc and not swallow:
+            raise self._failure from self._failure.cause
+        if leaving is not None and leaving is not exc:
             raise leaving
-        return bool(swallow)
 
-    def register(
-        self, name: str, factory: Callable[[str], Actor[M]], options: Options | None = None
-    ) -> Family[M]:
+    def register(self, name: str, factory: Callable[[str], Actor[M]], options: Options | None = None) -> Family[M]:
         """Add a kind of actor. ``factory`` makes the actor of a key, at its first message and after a crash.
 
         Raises ValueError if the name is taken, RuntimeError outside of the ``async with`` or after ``stop``.
@@ -156,6 +154,7 @@ class ActorSystem:
     def escalate(self, failure: ActorFailed) -> None:
         """End the system with this failure."""
         if not self._end.done():
+            self._failure = failure
             self._end.set_exception(failure)
 
     def _turn(self) -> None:
@@ -187,7 +186,7 @@ class ActorSystem:
             self.wake_by(due_at)
 
     def _look_whether_drained(self) -> None:
-        if all([family.drained for family in self._families.values()]):
+        if all(family.drained for family in self._families.values()):
             self._drained.set()
 
     def _close(self) -> None:

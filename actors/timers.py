@@ -46,7 +46,7 @@ class Timer(Generic[M]):
             self._life.timers.discard(self)
 
     def _fire(self) -> None:
-        assert self._handle is not None
+        assert self._handle is not None  # noqa: S101 - narrows the type: a cancelled handle does not fire
         fired_at = self._handle.when()
         if self._repeat:
             # Counted from when it was due, so that it does not drift; ticks the loop was too busy for are skipped.

@@ -229,9 +229,7 @@ def check_quantity(quantity: object, field: str = "quantity") -> str:
         # Only now: an exponent such as that of 1e999999999 would be written out zero by zero.
         text = format(quantity, "f")
     if not _QUANTITY.fullmatch(text):
-        raise InvalidRequest(
-            field, "a decimal number of at most 18 digits and 9 decimal places", got=shown(quantity)
-        )
+        raise InvalidRequest(field, "a decimal number of at most 18 digits and 9 decimal places", got=shown(quantity))
     whole, _, places = text.partition(".")
     places = places.rstrip("0")
     whole = whole.lstrip("0") or "0"

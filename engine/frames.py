@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from typing import Final
+from typing import Annotated, Final
 from zlib import crc32
 
 import msgspec
@@ -83,7 +83,7 @@ class Section(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 class _Trailer(msgspec.Struct, frozen=True, array_like=True, gc=False):
     format: int
-    lengths: list[int]
+    lengths: list[Annotated[int, msgspec.Meta(ge=0)]]
 
 
 _encoder: Final = msgspec.msgpack.Encoder()

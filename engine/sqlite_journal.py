@@ -37,6 +37,7 @@ create table if not exists frame (
 create table if not exists identity (value text not null) strict;
 insert into identity select lower(hex(randomblob(16))) where not exists (select 1 from identity);
 """
+_FOREIGN_TABLES: Final = "select count(*) from sqlite_master where name not in ('frame', 'identity')"
 _INSERT: Final = "insert into frame (number, at, crc, body) values (?, ?, ?, ?)"
 
 
@@ -57,6 +58,8 @@ class SqliteJournal:
     async def open(cls, path: Path) -> SqliteJournal:
         """Open or create the journal at ``path``. Raises ``JournalError`` for a file that is no journal."""
         try:
+            # Tried first without aiosqlite: its thread outlives a file that cannot be opened, for a moment.
+            await anyio.to_thread.run_sync(_open_and_close, path)
             writer = await aiosqlite.connect(path, isolation_level=None)
         except sqlite3.Error as error:
             raise JournalError(f"{path} cannot be opened: {error}") from error
@@ -156,9 +159,16 @@ def _read_body(connection: sqlite3.Connection, pointer: Pointer, *, pool: str | 
     return bytes(row[0])
 
 
+def _open_and_close(path: Path) -> None:
+    sqlite3.connect(path).close()
+
+
 async def _prepare(path: Path, writer: aiosqlite.Connection) -> None:
     application = await _number(writer, "pragma application_id")
     if application not in (0, APPLICATION_ID):
+        raise JournalError(f"{path} is a SQLite file of another application")
+    if not application and await _number(writer, _FOREIGN_TABLES):
+        # Most applications set no id. Ours alone may be there without one: a creation that was cut short.
         raise JournalError(f"{path} is a SQLite file of another application")
     version = await _number(writer, "pragma user_version")
     if version > SCHEMA_VERSION:

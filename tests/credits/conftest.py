@@ -1,0 +1,47 @@
+"""Both implementations of ``Credits``, so that one suite can ask the same of each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from solvent import Credits, Engine, connect
+from solvent.transports.nats.launcher import nats_server
+from solvent.transports.nats.service import serving
+
+
+@asynccontextmanager
+async def opened(kind: str, directory: Path) -> AsyncIterator[Credits]:
+    """The credits of an empty journal: an engine in this process, or a client of one over a real nats-server."""
+    async with Engine.open(directory, currencies={"tokens": 0}) as engine:
+        if kind == "embedded":
+            yield engine
+        else:
+            async with nats_server() as url, serving(engine, url), connect(url) as client:
+                yield client
+
+
+@pytest.fixture(params=["embedded", "nats"])
+async def credits(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Credits]:
+    """Opened and closed by one task, which is what task groups ask for and what fixtures do not do by themselves."""
+    ready: asyncio.Future[Credits] = asyncio.get_running_loop().create_future()
+    finished = asyncio.Event()
+
+    async def host() -> None:
+        try:
+            async with opened(request.param, tmp_path / "journal") as credits:
+                ready.set_result(credits)
+                await finished.wait()
+        except BaseException as error:
+            if ready.done():
+                raise
+            ready.set_exception(error)
+
+    task = asyncio.create_task(host())
+    yield await ready
+    finished.set()
+    await task

@@ -1,0 +1,152 @@
+"""The town of the demo: three customers, their pools, and the usage events that they make.
+
+Everything follows from the seed: the same seed makes the same events with the same keys. Users, features and models are
+skewed as in life: a few do most of it. With a trace the tokens, times and features are the trace's; who asked for them
+is drawn, since a trace has no customers.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import UTC
+from decimal import ROUND_UP, Decimal
+from itertools import accumulate, islice
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from solvent.engine.credits import DebitRequest
+from solvent.engine.errors import InvalidRequest
+from solvent.engine.pool_id import parse_pool
+from solvent.transports.cli.events import Parsed, parse_csv
+from solvent.transports.cli.lines import read_lines
+from solvent.transports.cli.mapping import Column, EventMapping
+from solvent.transports.cli.presets import find_preset
+from solvent.transports.cli.pricing import cost, parse_price
+
+
+class PoolPlan(NamedTuple):
+    """A pool of the demo. ``funded``: its credits as a part of what its events ask for; below 1 it runs empty."""
+
+    name: str
+    weight: float
+    funded: Decimal
+
+
+POOLS: Final = (
+    PoolPlan("aurora", 10, Decimal("1.4")),
+    PoolPlan("aurora/website", 22, Decimal("1.15")),
+    PoolPlan("aurora/mobile", 14, Decimal("0.35")),
+    PoolPlan("northwind", 8, Decimal("1.6")),
+    PoolPlan("northwind/support", 18, Decimal("1.2")),
+    PoolPlan("northwind/research", 12, Decimal("0.6")),
+    PoolPlan("tidepool", 6, Decimal("1.3")),
+    PoolPlan("tidepool/batch", 10, Decimal("0.15")),
+)
+"""A global pool for each customer, and pools for their workspaces. Three of the eight cannot pay for all of theirs."""
+
+PRICES: Final = {"large": "0.00006", "medium": "0.00002", "small": "0.000004"}
+"""Credits per token, by model."""
+
+_MODELS: Final = (("small", 60), ("medium", 30), ("large", 10))
+_FEATURES: Final = (("conversation", 50), ("code", 25), ("summary", 15), ("search", 10))
+_REGIONS: Final = (("eu-west", 45), ("us-east", 35), ("ap-south", 20))
+_USERS: Final = tuple((f"user-{number:02}", 100 / number) for number in range(1, 41))
+_METRIC: Final = "tokens"
+_SCALE: Final = 6
+_CENT: Final = Decimal("0.01")
+
+
+class _Draw(NamedTuple):
+    """A skewed choice."""
+
+    values: Sequence[str]
+    cumulative: Sequence[float]
+
+    def one(self, dice: random.Random) -> str:
+        return dice.choices(self.values, cum_weights=self.cumulative)[0]
+
+
+def _draw(weighted: Sequence[tuple[str, float]]) -> _Draw:
+    return _Draw([value for value, _ in weighted], list(accumulate(weight for _, weight in weighted)))
+
+
+_POOL: Final = _draw([(pool.name, pool.weight) for pool in POOLS])
+_MODEL, _FEATURE, _REGION, _USER = _draw(_MODELS), _draw(_FEATURES), _draw(_REGIONS), _draw(_USERS)
+
+
+def generated(seed: int) -> Iterator[DebitRequest]:
+    """Usage events without end."""
+    dice = random.Random(seed)
+    prices = {model: parse_price(price, model) for model, price in PRICES.items()}
+    number = 0
+    while True:
+        number += 1
+        model = _MODEL.one(dice)
+        tokens = 50 + int(dice.expovariate(1 / 900))
+        yield DebitRequest(
+            pool=_POOL.one(dice),
+            amount=cost(Decimal(tokens), prices[model], scale=_SCALE, field=_METRIC),
+            key=f"demo-{number}",
+            metric=_METRIC,
+            quantity=tokens,
+            dimensions={
+                "model": model,
+                "feature": _FEATURE.one(dice),
+                "user": _USER.one(dice),
+                "region": _REGION.one(dice),
+            },
+        )
+
+
+def traced(path: Path, seed: int) -> Iterator[DebitRequest]:
+    """The events of a trace in the columns of preset ``azure-llm``; pool, user, model and region are drawn.
+
+    Raises ``InvalidRequest`` for a file that does not fit, at its first bad line.
+    """
+    dice = random.Random(seed)
+    preset = find_preset("azure-llm")
+    given = {} if any(word in path.stem.lower() for word in preset.feature_words) else {"feature": path.stem}
+    mapping = EventMapping(
+        id_prefix=path.stem,
+        pool=parse_pool(POOLS[0].name),
+        time_column=Column(preset.time_column, "--data"),
+        zone=UTC,
+        metrics={metric: Column(column, "--data") for metric, column in preset.metrics.items()},
+        prices={metric: parse_price(price, metric) for metric, price in preset.prices.items()},
+        dimensions=preset.dimensions(path.stem, given),
+        backfill=preset.backfill,
+    )
+    with path.open("rb") as file:
+        for parsed in parse_csv(read_lines(file), mapping):
+            if not isinstance(parsed, Parsed):
+                raise InvalidRequest("--data", "usage events", got=f"line {parsed.line}: {parsed.reason}")
+            pool = _POOL.one(dice)
+            who = {"model": _MODEL.one(dice), "user": _USER.one(dice), "region": _REGION.one(dice)}
+            for request in parsed.requests:
+                yield msgspec.structs.replace(request, pool=pool, dimensions={**(request.dimensions or {}), **who})
+
+
+class Workload(NamedTuple):
+    """What will be asked, and what each pool is given for it."""
+
+    requests: tuple[DebitRequest, ...]
+    grants: dict[str, Decimal]
+
+    @classmethod
+    def plan(cls, source: Iterator[DebitRequest], events_max: int) -> Workload:
+        """Take the first events and fund the pools so that some of them cannot pay for all of theirs."""
+        requests = tuple(islice(source, events_max))
+        asked: defaultdict[str, Decimal] = defaultdict(Decimal)
+        largest = Decimal(0)
+        for request in requests:
+            amount = Decimal(request.amount)
+            asked[str(request.pool)] += amount
+            largest = max(largest, amount)
+        # The largest event fits into every pool, so that none is empty from the start.
+        floor = largest.quantize(_CENT, ROUND_UP)
+        grants = {pool.name: max((asked[pool.name] * pool.funded).quantize(_CENT, ROUND_UP), floor) for pool in POOLS}
+        return cls(requests, grants)

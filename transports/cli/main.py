@@ -1,0 +1,66 @@
+"""``solvent``: the command line's entry point. Each verb lives in a file of its own name or in ``verbs.py``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Annotated, Final
+
+import typer
+
+from . import verbs
+from .demo.command import demo
+from .exits import EXIT_CODES_HELP
+from .replay import replay
+from .serve import serve
+from .verify import verify
+
+app: Final = typer.Typer(
+    name="solvent",
+    help="A real-time credit engine: durable answers to “may this be spent?” that can never overdraw a pool.",
+    epilog=EXIT_CODES_HELP,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"solvent {version('solvent')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Only ``--version``: everything else belongs to a verb."""
+
+
+def _paragraphs(verb: Callable[..., None]) -> str:
+    """The docstring with each paragraph on one line: the terminal's width is not the source's."""
+    return "\n\n".join(" ".join(part.split()) for part in (inspect.getdoc(verb) or "").split("\n\n"))
+
+
+for _verb in (
+    demo,
+    serve,
+    replay,
+    verbs.grant,
+    verbs.debit,
+    verbs.balance,
+    verbs.grants,
+    verbs.pools,
+    verbs.ledger,
+    verify,
+):
+    app.command(help=_paragraphs(_verb), epilog=EXIT_CODES_HELP)(_verb)
+
+
+def main() -> None:
+    """Run the command that ``sys.argv`` asks for and exit with its code."""
+    app()

@@ -1,0 +1,61 @@
+"""The options that several verbs share, with one wording and one meaning each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final, TypeAlias
+
+import typer
+
+from .pairs import parse_currencies
+from .target import Target
+
+DATA_DIR_DEFAULT: Final = Path("solvent-data")
+
+DataDir: TypeAlias = Annotated[
+    Path,
+    typer.Option("--data-dir", "-d", envvar="SOLVENT_DATA_DIR", help="Folder of the journal to work on directly."),
+]
+NatsUrl: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--nats-url", envvar="SOLVENT_NATS_URL", help="Work on the service behind this NATS server instead."),
+]
+Currencies: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--currency",
+        metavar="NAME=PLACES",
+        help="Decimal places that a currency of this journal keeps, 0 to 9, where it is not 6. Repeatable.",
+    ),
+]
+Json: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document: the answer, or the error object.")
+]
+PoolArgument: TypeAlias = Annotated[
+    str, typer.Argument(metavar="POOL", help="customer, customer/resource, with :currency and environment@ as needed.")
+]
+Key: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="Your name for this command: asked again with it, it is done once. Default: random, printed."),
+]
+Dims: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--dim", metavar="NAME=VALUE", help="A dimension; name:=5 for a number or boolean. Repeatable."),
+]
+Cursor: TypeAlias = Annotated[str | None, typer.Option(help="Continue after a page: its next_cursor.")]
+
+
+def target_of(ctx: typer.Context, data_dir: Path, nats_url: str | None, currencies: list[str] | None) -> Target:
+    """The target that the options name. Raises ``InvalidRequest``."""
+    return Target.choose(
+        data_dir=data_dir,
+        data_dir_typed=_typed(ctx, "data_dir"),
+        nats_url=nats_url or None,
+        nats_url_typed=_typed(ctx, "nats_url"),
+        currencies=parse_currencies(currencies or ()),
+    )
+
+
+def _typed(ctx: typer.Context, parameter: str) -> bool:
+    source = ctx.get_parameter_source(parameter)
+    return source is not None and source.name == "COMMANDLINE"

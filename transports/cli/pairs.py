@@ -1,0 +1,67 @@
+"""Options of the form ``name=value``, which a shell passes as one word.
+
+``name=value`` is always text, ``name:=5`` a JSON number or boolean: a shell has no types, so the operator says it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from solvent.engine.amounts import parse_scale
+from solvent.engine.commands import DimensionValue
+from solvent.engine.errors import InvalidRequest
+
+
+def parse_pair(word: str, option: str) -> tuple[str, str]:
+    """Split ``name=value`` at its first ``=``. Raises ``InvalidRequest`` naming the option."""
+    name, equals, value = word.partition("=")
+    if not equals or not name or not value:
+        raise InvalidRequest(option, "name=value", got=repr(word)[:60])
+    return name, value
+
+
+def parse_pairs(words: Iterable[str], option: str) -> dict[str, str]:
+    """Split each word as ``parse_pair`` does. A name that is given twice is refused: one of them would be lost."""
+    pairs: dict[str, str] = {}
+    for word in words:
+        name, value = parse_pair(word, option)
+        if name in pairs:
+            raise InvalidRequest(option, f"each name once, {name!r} is given twice")
+        pairs[name] = value
+    return pairs
+
+
+def parse_dimensions(words: Iterable[str], option: str = "--dim") -> dict[str, DimensionValue]:
+    """Dimensions from ``name=text`` and ``name:=json``. Raises ``InvalidRequest`` naming the option and the name."""
+    dimensions: dict[str, DimensionValue] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        typed = name.endswith(":")
+        name = name.removesuffix(":")
+        if not equals or not name:
+            raise InvalidRequest(option, "name=text, or name:=5 for a number or a boolean", got=repr(word)[:60])
+        if name in dimensions:
+            raise InvalidRequest(option, f"each name once, {name!r} is given twice")
+        dimensions[name] = _json_scalar(text, f"{option} {name}") if typed else text
+    return dimensions
+
+
+def parse_currencies(words: Iterable[str], option: str = "--currency") -> dict[str, int]:
+    """Currencies and their scales from ``tokens=0``. Raises ``InvalidRequest`` naming the option."""
+    currencies: dict[str, int] = {}
+    for name, places in parse_pairs(words, option).items():
+        digits = places.isascii() and places.isdigit() and len(places) < 4
+        currencies[name] = parse_scale(int(places) if digits else places, f"{option} {name}")
+    return currencies
+
+
+def _json_scalar(text: str, field: str) -> int | float | bool:
+    try:
+        value = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        value = None
+    if isinstance(value, (int, float)):
+        return value
+    raise InvalidRequest(field, "a JSON number or boolean after :=", got=repr(text)[:40])

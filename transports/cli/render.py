@@ -1,0 +1,234 @@
+"""Answers as tables and bars, for people. Programs use ``--json``.
+
+Amounts are shown exactly, with thousands separated; bars are drawn from them and round to a character. Ids, names and
+dimensions come from outside and are put in as ``Text``, never as markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from solvent.engine.answers import Balance, GrantList, GrantView, LedgerEntry, LedgerPage, PoolPage, Receipt
+from solvent.engine.pool_id import parse_pool
+
+BAR_CHARS: Final = 60
+BAR_CHARS_SMALL: Final = 24
+
+
+class Part(NamedTuple):
+    """A place where granted credits are: its field of a balance, and how it is drawn with and without colour."""
+
+    name: str
+    colour: str
+    mark: str
+
+
+PARTS: Final = (
+    Part("available", "green", "█"),
+    Part("held", "yellow", "▓"),
+    Part("spent", "blue", "▒"),
+    Part("expired", "bright_black", "░"),
+    Part("voided", "red", "×"),
+    Part("moved_out", "magenta", "→"),
+)
+_STATE_STYLE: Final[Mapping[str, str]] = {
+    "active": "green",
+    "pending": "cyan",
+    "depleted": "blue",
+    "expired": "bright_black",
+    "voided": "red",
+}
+
+
+def amount(value: Decimal) -> str:
+    """Decimal text with thousands separated: exact, without superfluous zeros."""
+    return _shortest(f"{value:,f}")
+
+
+def plain_amount(value: Decimal) -> str:
+    """Decimal text as programs read it: exact, without superfluous zeros."""
+    return _shortest(f"{value:f}")
+
+
+def _shortest(text: str) -> str:
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def moment(value: datetime | None, *, none: str = "never") -> str:
+    """A time in UTC, to the second; the JSON answer has the microseconds."""
+    return none if value is None else value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def pool_name(canonical: str) -> str:
+    """The written form of a pool, without defaults."""
+    return str(parse_pool(canonical))
+
+
+def split_bar(values: Sequence[Decimal], chars: int) -> list[int]:
+    """Divide ``chars`` over ``values`` in proportion, by largest remainder; what is above zero gets at least one.
+
+    The sum is ``chars``, or 0 if all values are zero. ``len(values) <= chars``.
+    """
+    total = sum(values, Decimal(0))
+    if not total:
+        return [0] * len(values)
+    exact = [value * chars / total for value in values]
+    cells = [max(int(share), 1 if share else 0) for share in exact]
+    while (difference := chars - sum(cells)) != 0:
+        step = 1 if difference > 0 else -1
+        candidates = [place for place, share in enumerate(exact) if share and cells[place] + step >= 1]
+        furthest = max(candidates, key=lambda place: step * (exact[place] - cells[place]))
+        cells[furthest] += step
+    return cells
+
+
+def granted_bar(balance: Balance, chars: int) -> Text:
+    """Where the granted credits are, as one bar of ``chars`` characters."""
+    values = [getattr(balance, part.name) for part in PARTS]
+    cells = split_bar(values, chars)
+    if not any(cells):
+        return Text("·" * chars, style="bright_black")
+    return Text.assemble(*((part.mark * count, part.colour) for part, count in zip(PARTS, cells, strict=True) if count))
+
+
+def receipt(kind: str, pool: str, answer: Receipt, key: str) -> RenderableType:
+    """A grant or a debit that stands."""
+    done = "already done before, with the same key" if answer.replayed else f"{kind} recorded"
+    lines = _pairs()
+    lines.add_row("pool", Text(pool))
+    lines.add_row(kind, Text(answer.id))
+    lines.add_row("amount", amount(answer.amount))
+    lines.add_row("balance after", amount(answer.balance))
+    lines.add_row("version", str(answer.version))
+    lines.add_row("recorded at", f"{moment(answer.recorded_at)} UTC")
+    lines.add_row("key", Text(key))
+    for part in answer.allocations:
+        lines.add_row(f"from {part.grant}", amount(part.amount))
+    return Group(Text.assemble(("✓ ", "green"), done), lines)
+
+
+def balance(answer: Balance) -> RenderableType:
+    """A pool as it is, with a bar of where its granted credits went."""
+    legend = Table(box=None, show_header=False, padding=(0, 1))
+    legend.add_column()
+    legend.add_column()
+    legend.add_column(justify="right")
+    legend.add_column(justify="right", style="bright_black")
+    for part in PARTS:
+        value: Decimal = getattr(answer, part.name)
+        if value or part.name in ("available", "spent"):
+            share = f"{100 * value / answer.granted:.1f} %" if answer.granted else ""
+            legend.add_row(Text(part.mark, part.colour), part.name.replace("_", " "), amount(value), share)
+    legend.add_row("", Text("granted", "bold"), Text(amount(answer.granted), "bold"), "")
+    if answer.pending:
+        legend.add_row("", "pending", amount(answer.pending), Text("not yet effective"))
+    title = Text.assemble(
+        (pool_name(answer.pool), "bold"), (f"   version {answer.version}, {moment(answer.as_of)} UTC", "bright_black")
+    )
+    return Group(title, granted_bar(answer, BAR_CHARS), legend)
+
+
+def grants(answer: GrantList) -> RenderableType:
+    """The grants of a pool, in the order in which they burn."""
+    table = _table(f"Grants of {pool_name(answer.pool)}, in burn order")
+    for name in ("grant", "state", "category"):
+        table.add_column(name)
+    for name in ("priority", "amount", "available", "spent"):
+        table.add_column(name, justify="right")
+    for name in ("effective (UTC)", "expires (UTC)", "name"):
+        table.add_column(name)
+    for grant in answer.grants:
+        table.add_row(*_grant_cells(grant))
+    return table
+
+
+def ledger(answer: LedgerPage) -> RenderableType:
+    """A page of a pool's history."""
+    table = _table(f"Ledger of {pool_name(answer.pool)}, at version {answer.version}")
+    table.add_column("version", justify="right")
+    table.add_column("recorded (UTC)", no_wrap=True)
+    table.add_column("entry")
+    table.add_column("change", justify="right")
+    table.add_column("balance", justify="right")
+    table.add_column("key", overflow="fold")
+    table.add_column("what", overflow="fold")
+    for entry in answer.entries:
+        style = "green" if entry.change > 0 else "red" if entry.change < 0 else ""
+        table.add_row(
+            str(entry.version),
+            moment(entry.recorded_at),
+            f"{entry.kind} {entry.id}" if entry.id else entry.kind,
+            Text(f"{'+' if entry.change > 0 else ''}{amount(entry.change)}", style),
+            amount(entry.balance),
+            Text(entry.key or ""),
+            Text(_what(entry)),
+        )
+    return Group(table, *_next_page(answer.next_cursor))
+
+
+def pools(answer: PoolPage) -> RenderableType:
+    """Balances side by side."""
+    table = _table("Pools")
+    table.add_column("pool")
+    table.add_column("available", justify="right")
+    table.add_column("spent", justify="right")
+    table.add_column("granted", justify="right")
+    table.add_column("where it went")
+    for each in answer.pools:
+        table.add_row(
+            Text(pool_name(each.pool)),
+            amount(each.available),
+            amount(each.spent),
+            amount(each.granted),
+            granted_bar(each, BAR_CHARS_SMALL),
+        )
+    marks = Text("  ").join(Text(f"{part.mark} {part.name.replace('_', ' ')}", part.colour) for part in PARTS)
+    return Group(table, marks, *_next_page(answer.next_cursor))
+
+
+def dimensions(values: Mapping[str, str | int | float | bool]) -> str:
+    """Dimensions as they are typed on the command line."""
+    return " ".join(f"{name}={value}" for name, value in values.items())
+
+
+def _what(entry: LedgerEntry) -> str:
+    metered = "" if entry.metric is None else f"{entry.quantity or ''} {entry.metric}"
+    return " ".join(part for part in (metered.strip(), dimensions(entry.dimensions)) if part)
+
+
+def _grant_cells(grant: GrantView) -> tuple[RenderableType, ...]:
+    return (
+        grant.id,
+        Text(grant.state, _STATE_STYLE[grant.state]),
+        grant.category,
+        str(grant.priority),
+        amount(grant.amount),
+        amount(grant.available),
+        amount(grant.spent),
+        moment(grant.effective_at),
+        moment(grant.expires_at),
+        Text(grant.name or ""),
+    )
+
+
+def _next_page(cursor: str | None) -> list[Text]:
+    return [] if cursor is None else [Text(f"more: --cursor {cursor}", style="bright_black")]
+
+
+def _table(title: str) -> Table:
+    return Table(title=Text(title, "bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+
+
+def _pairs() -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 1))
+    table.add_column(style="bright_black")
+    table.add_column()
+    return table

@@ -1,0 +1,221 @@
+"""The verbs on one pool or a list of pools: each asks ``Credits`` one question and prints the answer."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated
+
+import typer
+
+from solvent.engine.answers import Balance, GrantList, LedgerPage, PoolPage, Receipt, to_wire
+from solvent.engine.commands import PRIORITY_DEFAULT
+from solvent.engine.pool_id import ENVIRONMENT_DEFAULT, parse_pool
+
+from . import render
+from .options import (
+    DATA_DIR_DEFAULT,
+    Currencies,
+    Cursor,
+    DataDir,
+    Dims,
+    Json,
+    Key,
+    NatsUrl,
+    PoolArgument,
+    target_of,
+)
+from .pairs import parse_dimensions, parse_pair
+from .running import reporting, respond
+
+AmountArgument = Annotated[str, typer.Argument(metavar="AMOUNT", help='Credits as decimal text, such as "12.5".')]
+
+
+def grant(
+    ctx: typer.Context,
+    pool: PoolArgument,
+    amount: AmountArgument,
+    key: Key = None,
+    category: Annotated[str, typer.Option(help='"paid" or "promotional".')] = "paid",
+    priority: Annotated[int, typer.Option(help="0 to 100; lower burns first.")] = PRIORITY_DEFAULT,
+    effective_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: now.")] = None,
+    expires_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: never.")] = None,
+    cost_basis: Annotated[
+        str | None, typer.Option(metavar="CODE=PRICE", help="What one credit cost, such as USD=0.0125.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="A name, for people.")] = None,
+    comment: Annotated[str | None, typer.Option(help="A comment, for people.")] = None,
+    meta: Annotated[
+        list[str] | None, typer.Option("--meta", metavar="NAME=VALUE", help="Metadata, as --dim of a debit.")
+    ] = None,
+    data_dir: DataDir = DATA_DIR_DEFAULT,
+    nats_url: NatsUrl = None,
+    currency: Currencies = None,
+    as_json: Json = False,
+) -> None:
+    """Put a block of credits into a pool. The first grant creates the pool, and the journal if there is none."""
+    used_key = key or random_key()
+    with reporting(as_json):
+        target = target_of(ctx, data_dir, nats_url, currency)
+        written = str(parse_pool(pool))
+        cost = None
+        if cost_basis is not None:
+            money, per_credit = parse_pair(cost_basis, "--cost-basis")
+            cost = (per_credit, money)
+        metadata = parse_dimensions(meta, "--meta") if meta else None
+
+    async def ask() -> Receipt:
+        async with target.open(create=True) as credits:
+            return await credits.grant(
+                pool,
+                amount,
+                key=used_key,
+                category=category,
+                priority=priority,
+                effective_at=effective_at,
+                expires_at=expires_at,
+                cost_basis=cost,
+                name=name,
+                comment=comment,
+                metadata=metadata,
+            )
+
+    respond(
+        as_json,
+        ask,
+        plain=lambda answer: render.receipt("grant", written, answer, used_key),
+        wire=lambda answer: {**to_wire(answer), "key": used_key},
+        key=used_key,
+    )
+
+
+def debit(
+    ctx: typer.Context,
+    pool: PoolArgument,
+    amount: AmountArgument,
+    key: Key = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Take what is there, if it is less.")] = False,
+    occurred_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: now.")] = None,
+    metric: Annotated[str | None, typer.Option(help="What was metered.")] = None,
+    quantity: Annotated[str | None, typer.Option(help="How much of the metric, as decimal text.")] = None,
+    dim: Dims = None,
+    backfill: Annotated[bool, typer.Option("--backfill", help="Lift the 400-day limit on --occurred-at.")] = False,
+    data_dir: DataDir = DATA_DIR_DEFAULT,
+    nats_url: NatsUrl = None,
+    currency: Currencies = None,
+    as_json: Json = False,
+) -> None:
+    """Consume credits of a pool: all or nothing, or with --partial what is there. Refused, nothing is written."""
+    used_key = key or random_key()
+    with reporting(as_json):
+        target = target_of(ctx, data_dir, nats_url, currency)
+        written = str(parse_pool(pool))
+        dimensions = parse_dimensions(dim) if dim else None
+
+    async def ask() -> Receipt:
+        async with target.open() as credits:
+            return await credits.debit(
+                pool,
+                amount,
+                key=used_key,
+                partial=partial,
+                occurred_at=occurred_at,
+                metric=metric,
+                quantity=quantity,
+                dimensions=dimensions,
+                backfill=backfill,
+            )
+
+    respond(
+        as_json,
+        ask,
+        plain=lambda answer: render.receipt("debit", written, answer, used_key),
+        wire=lambda answer: {**to_wire(answer), "key": used_key},
+        key=used_key,
+    )
+
+
+def balance(
+    ctx: typer.Context,
+    pool: PoolArgument,
+    data_dir: DataDir = DATA_DIR_DEFAULT,
+    nats_url: NatsUrl = None,
+    currency: Currencies = None,
+    as_json: Json = False,
+) -> None:
+    """Show a pool: what is available, and where the rest of its granted credits went."""
+    with reporting(as_json):
+        target = target_of(ctx, data_dir, nats_url, currency)
+
+    async def ask() -> Balance:
+        async with target.open() as credits:
+            return await credits.balance(pool)
+
+    respond(as_json, ask, plain=render.balance, wire=to_wire)
+
+
+def grants(
+    ctx: typer.Context,
+    pool: PoolArgument,
+    data_dir: DataDir = DATA_DIR_DEFAULT,
+    nats_url: NatsUrl = None,
+    currency: Currencies = None,
+    as_json: Json = False,
+) -> None:
+    """List the grants of a pool, those that can be burned first, in burn order."""
+    with reporting(as_json):
+        target = target_of(ctx, data_dir, nats_url, currency)
+
+    async def ask() -> GrantList:
+        async with target.open() as credits:
+            return await credits.grants(pool)
+
+    respond(as_json, ask, plain=render.grants, wire=to_wire)
+
+
+def ledger(
+    ctx: typer.Context,
+    pool: PoolArgument,
+    limit: Annotated[int, typer.Option(help="Entries of one page, 1 to 1000.")] = 50,
+    cursor: Cursor = None,
+    oldest_first: Annotated[bool, typer.Option("--oldest-first", help="From the beginning of the pool.")] = False,
+    data_dir: DataDir = DATA_DIR_DEFAULT,
+    nats_url: NatsUrl = None,
+    currency: Currencies = None,
+    as_json: Json = False,
+) -> None:
+    """Show a page of a pool's history, newest first."""
+    with reporting(as_json):
+        target = target_of(ctx, data_dir, nats_url, currency)
+
+    async def ask() -> LedgerPage:
+        async with target.open() as credits:
+            return await credits.ledger(pool, limit=limit, cursor=cursor, newest_first=not oldest_first)
+
+    respond(as_json, ask, plain=render.ledger, wire=to_wire)
+
+
+def pools(
+    ctx: typer.Context,
+    customer: Annotated[str | None, typer.Argument(help="Only this customer's pools.")] = None,
+    environment: Annotated[str, typer.Option(help="The environment to list.")] = ENVIRONMENT_DEFAULT,
+    limit: Annotated[int, typer.Option(help="Pools of one page, 1 to 1000.")] = 100,
+    cursor: Cursor = None,
+    data_dir: DataDir = DATA_DIR_DEFAULT,
+    nats_url: NatsUrl = None,
+    currency: Currencies = None,
+    as_json: Json = False,
+) -> None:
+    """List pools with their balances."""
+    with reporting(as_json):
+        target = target_of(ctx, data_dir, nats_url, currency)
+
+    async def ask() -> PoolPage:
+        async with target.open() as credits:
+            return await credits.pools(customer, environment=environment, limit=limit, cursor=cursor)
+
+    respond(as_json, ask, plain=render.pools, wire=to_wire)
+
+
+def random_key() -> str:
+    """A key for a command whose caller gave none: 96 random bits."""
+    return f"cli-{secrets.token_hex(12)}"

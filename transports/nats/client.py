@@ -1,0 +1,573 @@
+"""The client: Solvent's methods over NATS, the same as the embedded engine's.
+
+Commands that are issued in one turn of the event loop travel in one message, a lone one at once by itself. Replies come
+to one subscription and find their caller by a number. A request that finds no service, or whose reply does not come, is
+sent again under its key until its time is up, so a service or a NATS server that restarts is ridden out and nothing
+is applied twice. Then it fails as ``Unavailable``: the outcome is unknown, and asking again with the same key tells.
+
+A caller that is cancelled leaves its command under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, Final, Literal, TypeAlias, TypeVar
+
+import anyio
+import nats
+from nats.aio.client import Client as Nats
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.errors import MaxPayloadError, NoServersError
+
+from solvent.engine.amounts import AmountLike
+from solvent.engine.answers import Balance, GrantList, LedgerPage, PoolPage, Receipt
+from solvent.engine.commands import PRIORITY_DEFAULT, CostBasis, Dimensions, check_quantity, encode_dimensions
+from solvent.engine.credits import BATCH_COMMANDS_MAX, DebitRequest, GrantRequest, Request
+from solvent.engine.errors import InvalidRequest, Overloaded, SolventError, TooLarge, Unavailable
+from solvent.engine.pool_id import ENVIRONMENT_DEFAULT, PoolId, PoolLike, check_id, parse_pool
+from solvent.engine.times import TimeLike
+
+from .launcher import VERSION_MIN, NatsServerUnavailable, parse_version
+from .subjects import subject_of
+from .wire import (
+    BATCH_COMMANDS_MAX as MESSAGE_COMMANDS_MAX,
+)
+from .wire import (
+    CODE_HEADER,
+    Body,
+    CommandBody,
+    DebitBody,
+    GrantBody,
+    LedgerBody,
+    PoolsBody,
+    amount_on_the_wire,
+    decode_answers,
+    decode_error,
+    decode_receipt,
+    decoder_of,
+    encode_body,
+)
+
+TIMEOUT_S: Final = 10.0
+RESEND_AFTER_S: Final = 2.0
+"""How long a reply may take before the request is sent again."""
+NO_SERVICE_WAIT_S: Final = 0.2
+"""How long to wait before asking again when nobody serves the subject."""
+SWEEP_S: Final = 0.05
+"""How often deadlines are looked at: an answer can be late by this much."""
+OUTSTANDING_MAX: Final = 100_000
+"""Commands without an answer yet. More are refused as ``Overloaded``; each takes about a kilobyte."""
+MESSAGE_BYTES_SPARE: Final = 4_096
+"""What a batch leaves free of the server's largest message, for subject and headers."""
+RECONNECT_WAIT_S: Final = 0.1
+PENDING_BYTES: Final = 8 << 20
+"""What may wait for a connection that is down."""
+
+Gather: TypeAlias = Literal["environment", "customer", "off"]
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+class _Message:
+    """One message on its way, and who waits for what is in it."""
+
+    __slots__ = ("deadline", "on_error", "on_reply", "payload", "resend_at", "subject", "weight")
+
+    def __init__(
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        deadline: float,
+        weight: int,
+        on_reply: Callable[[bytes], None],
+        on_error: Callable[[SolventError], None],
+    ) -> None:
+        self.subject = subject
+        self.payload = payload
+        self.deadline = deadline
+        self.resend_at = 0.0
+        self.weight = weight
+        self.on_reply = on_reply
+        self.on_error = on_error
+
+
+class _Waiting:
+    """A command that has not been sent yet."""
+
+    __slots__ = ("body", "future", "pool")
+
+    def __init__(self, pool: PoolId, body: CommandBody, future: asyncio.Future[Any]) -> None:
+        self.pool = pool
+        self.body = body
+        self.future = future
+
+
+class Client:
+    """Implements ``Credits`` over NATS. Made by ``connect`` only; use it on the loop that made it."""
+
+    def __init__(self, connection: Nats, *, gather: Gather, timeout_s: float, outstanding_max: int) -> None:
+        self._nats = connection
+        self._gather: Gather = gather
+        self._timeout_s = timeout_s
+        self._outstanding_max = outstanding_max
+        self._loop = asyncio.get_running_loop()
+        self._inbox = connection.new_inbox()
+        self._under_way: dict[int, _Message] = {}
+        self._outstanding = 0
+        self._last_number = 0
+        self._waiting: list[_Waiting] = []
+        self._line: list[int] = []
+        self._wake = asyncio.Event()
+        self.messages_sent = 0
+
+    async def _start(self) -> None:
+        await self._nats.subscribe(f"{self._inbox}.*", cb=self._receive)
+
+    async def _receive(self, message: Msg) -> None:
+        number = int(message.subject.rpartition(".")[2])
+        sent = self._under_way.get(number)
+        if sent is None:
+            return
+        headers = message.headers
+        if headers:
+            if headers.get("Status") == "503" and not message.data:
+                # Nobody serves the subject, for now: asked again until the time is up.
+                sent.resend_at = self._loop.time() + NO_SERVICE_WAIT_S
+                return
+            if CODE_HEADER in headers:
+                self._end(number, sent)
+                sent.on_error(decode_error(message.data))
+                return
+        self._end(number, sent)
+        try:
+            sent.on_reply(message.data)
+        except Exception as error:  # whatever is wrong with a reply, its callers must hear of it
+            log.exception("a reply to %s cannot be read", sent.subject)
+            sent.on_error(Unavailable(f"the reply cannot be read: {error}"))
+
+    def _end(self, number: int, sent: _Message) -> None:
+        del self._under_way[number]
+        self._outstanding -= sent.weight
+
+    async def run(self) -> None:
+        """Send what is waiting, until cancelled. Then whatever has no answer fails."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._sweep)
+                while True:
+                    await self._wake.wait()
+                    self._wake.clear()
+                    if self._waiting:
+                        self._pack()
+                    line, self._line = self._line, []
+                    for number in line:
+                        await self._send(number)
+        finally:
+            gone = Unavailable("the client was closed: the outcome is unknown")
+            for sent in list(self._under_way.values()):
+                sent.on_error(gone)
+            for each in self._waiting:
+                _fail(each.future, gone)
+            self._under_way.clear()
+            self._waiting.clear()
+
+    async def _send(self, number: int) -> None:
+        sent = self._under_way.get(number)
+        if sent is None:
+            return
+        sent.resend_at = min(self._loop.time() + RESEND_AFTER_S, sent.deadline)
+        try:
+            await self._nats.publish(sent.subject, sent.payload, reply=f"{self._inbox}.{number}")
+            self.messages_sent += 1
+        except MaxPayloadError:
+            self._end(number, sent)
+            sent.on_error(TooLarge("body", f"at most {self._nats.max_payload} bytes", got=str(len(sent.payload))))
+        except NatsError as error:
+            # Not connected, and the buffer is full. The sweep sends it again.
+            log.debug("a request could not be sent yet: %s", error)
+
+    async def _sweep(self) -> None:
+        while True:
+            await anyio.sleep(SWEEP_S)
+            now = self._loop.time()
+            for number, sent in list(self._under_way.items()):
+                if now >= sent.deadline:
+                    self._end(number, sent)
+                    sent.on_error(
+                        Unavailable(
+                            f"no answer within {self._timeout_s:g} s: the outcome is unknown, retry with the same key"
+                        )
+                    )
+                elif now >= sent.resend_at > 0:
+                    self._line.append(number)
+            if self._line:
+                self._wake.set()
+
+    def _resend_all(self) -> None:
+        """The connection is back: what was in flight may be lost."""
+        self._line = list(self._under_way)
+        self._wake.set()
+
+    def _put_under_way(
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        weight: int,
+        on_reply: Callable[[bytes], None],
+        on_error: Callable[[SolventError], None],
+    ) -> None:
+        self._last_number += 1
+        self._under_way[self._last_number] = _Message(
+            subject,
+            payload,
+            deadline=self._loop.time() + self._timeout_s,
+            weight=weight,
+            on_reply=on_reply,
+            on_error=on_error,
+        )
+        self._line.append(self._last_number)
+        self._wake.set()
+
+    def _submit(self, pool: PoolId, body: CommandBody) -> asyncio.Future[Any]:
+        if self._outstanding >= self._outstanding_max:
+            raise Overloaded(retry_after=SWEEP_S)
+        self._outstanding += 1
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._waiting.append(_Waiting(pool, body, future))
+        self._wake.set()
+        return future
+
+    def _pack(self) -> None:
+        """Make messages of the commands that were issued since the last turn."""
+        waiting, self._waiting = self._waiting, []
+        if len(waiting) == 1 or self._gather == "off":
+            for each in waiting:
+                self._pack_one(each)
+            return
+        groups: dict[tuple[str, str | None], list[_Waiting]] = {}
+        for each in waiting:
+            customer = None if self._gather == "environment" else each.pool.customer
+            groups.setdefault((each.pool.environment, customer), []).append(each)
+        for (environment, customer), group in groups.items():
+            if len(group) == 1:
+                self._pack_one(group[0])
+            else:
+                self._pack_group(environment, customer, group)
+
+    def _pack_one(self, each: _Waiting) -> None:
+        pool, body, future = each.pool, each.body, each.future
+        try:
+            payload = encode_body(body)
+        except SolventError as error:
+            self._outstanding -= 1
+            _fail(future, error)
+            return
+        operation = "debit" if isinstance(body, DebitBody) else "grant"
+        self._put_under_way(
+            subject_of(pool.environment, pool.customer, operation),
+            payload,
+            weight=1,
+            on_reply=lambda reply: _settle(future, decode_receipt(reply)),
+            on_error=lambda error: _fail(future, error),
+        )
+
+    def _pack_group(self, environment: str, customer: str | None, group: list[_Waiting]) -> None:
+        room = self._nats.max_payload - MESSAGE_BYTES_SPARE
+        parts: list[bytes] = []
+        futures: list[asyncio.Future[Any]] = []
+        size = 0
+        subject = subject_of(environment, customer, "batch")
+        for each in group:
+            if customer is None:
+                each.body.customer = each.pool.customer
+            try:
+                part = encode_body(each.body)
+                if len(part) > room:
+                    raise TooLarge("body", f"at most {room} bytes", got=str(len(part)))
+            except SolventError as error:
+                self._outstanding -= 1
+                _fail(each.future, error)
+                continue
+            if parts and (size + len(part) > room or len(parts) >= MESSAGE_COMMANDS_MAX):
+                self._send_group(subject, parts, futures)
+                parts, futures, size = [], [], 0
+            parts.append(part)
+            futures.append(each.future)
+            size += len(part) + 1
+        if parts:
+            self._send_group(subject, parts, futures)
+
+    def _send_group(self, subject: str, parts: list[bytes], futures: list[asyncio.Future[Any]]) -> None:
+        def answered(reply: bytes) -> None:
+            answers = decode_answers(reply)
+            if len(answers) != len(futures):
+                raise ValueError(f"{len(answers)} answers to {len(futures)} commands")
+            for future, answer in zip(futures, answers, strict=True):
+                if isinstance(answer, SolventError):
+                    _fail(future, answer)
+                else:
+                    _settle(future, answer)
+
+        def failed(error: SolventError) -> None:
+            for future in futures:
+                _fail(future, error)
+
+        payload = b'{"commands":[' + b",".join(parts) + b"]}"
+        self._put_under_way(subject, payload, weight=len(parts), on_reply=answered, on_error=failed)
+
+    async def _read(self, subject: str, body: object, kind: type[T]) -> T:
+        if self._outstanding >= self._outstanding_max:
+            raise Overloaded(retry_after=SWEEP_S)
+        future: asyncio.Future[T] = self._loop.create_future()
+        payload = encode_body(body)
+        self._outstanding += 1
+        decode = _decoders(kind)
+        self._put_under_way(
+            subject,
+            payload,
+            weight=1,
+            on_reply=lambda reply: _settle(future, decode(reply)),
+            on_error=lambda error: _fail(future, error),
+        )
+        return await future
+
+    async def grant(
+        self,
+        pool: PoolLike,
+        amount: AmountLike,
+        *,
+        key: str,
+        category: str = "paid",
+        priority: int = PRIORITY_DEFAULT,
+        effective_at: TimeLike | None = None,
+        expires_at: TimeLike | None = None,
+        cost_basis: CostBasis | tuple[str, str] | Mapping[str, str] | None = None,
+        name: str | None = None,
+        comment: str | None = None,
+        metadata: Dimensions | None = None,
+    ) -> Receipt:
+        """See ``Credits.grant``."""
+        target = parse_pool(pool)
+        body = GrantBody(
+            resource=target.resource,
+            currency=target.currency,
+            amount=amount_on_the_wire(amount),
+            key=key,
+            category=category,
+            priority=priority,
+            effective_at=_time_on_the_wire(effective_at, "effective_at"),
+            expires_at=_time_on_the_wire(expires_at, "expires_at"),
+            cost_basis=_cost_on_the_wire(cost_basis),
+            name=name,
+            comment=comment,
+            metadata=_dimensions_on_the_wire(metadata, "metadata"),
+        )
+        receipt: Receipt = await self._submit(target, body)
+        return receipt
+
+    async def debit(
+        self,
+        pool: PoolLike,
+        amount: AmountLike,
+        *,
+        key: str,
+        partial: bool = False,
+        occurred_at: TimeLike | None = None,
+        metric: str | None = None,
+        quantity: AmountLike | None = None,
+        dimensions: Dimensions | None = None,
+        backfill: bool = False,
+    ) -> Receipt:
+        """See ``Credits.debit``."""
+        target = parse_pool(pool)
+        body = DebitBody(
+            resource=target.resource,
+            currency=target.currency,
+            amount=amount_on_the_wire(amount),
+            key=key,
+            partial=partial,
+            occurred_at=_time_on_the_wire(occurred_at, "occurred_at"),
+            metric=metric,
+            quantity=None if quantity is None else check_quantity(quantity),
+            dimensions=_dimensions_on_the_wire(dimensions, "dimensions"),
+            backfill=backfill,
+        )
+        receipt: Receipt = await self._submit(target, body)
+        return receipt
+
+    async def batch(self, requests: Sequence[Request]) -> list[Receipt | SolventError]:
+        """See ``Credits.batch``."""
+        if len(requests) > BATCH_COMMANDS_MAX:
+            raise TooLarge("requests", f"at most {BATCH_COMMANDS_MAX} commands", got=str(len(requests)))
+        return list(await asyncio.gather(*(self._one_of_batch(request) for request in requests)))
+
+    async def _one_of_batch(self, request: Request) -> Receipt | SolventError:
+        try:
+            if not isinstance(request, (GrantRequest, DebitRequest)):
+                raise InvalidRequest("requests", "GrantRequest or DebitRequest", got=type(request).__name__)
+            fields = {name: getattr(request, name) for name in request.__struct_fields__ if name != "pool"}
+            if isinstance(request, DebitRequest):
+                return await self.debit(request.pool, **fields)
+            return await self.grant(request.pool, **fields)
+        except SolventError as error:
+            return error
+
+    async def balance(self, pool: PoolLike) -> Balance:
+        """See ``Credits.balance``."""
+        return await self._read_pool(pool, "balance", Balance)
+
+    async def grants(self, pool: PoolLike) -> GrantList:
+        """See ``Credits.grants``."""
+        return await self._read_pool(pool, "grants", GrantList)
+
+    async def _read_pool(self, pool: PoolLike, operation: str, kind: type[T]) -> T:
+        target = parse_pool(pool)
+        body = Body(resource=target.resource, currency=target.currency)
+        return await self._read(subject_of(target.environment, target.customer, operation), body, kind)
+
+    async def ledger(
+        self, pool: PoolLike, *, limit: int = 100, cursor: str | None = None, newest_first: bool = True
+    ) -> LedgerPage:
+        """See ``Credits.ledger``. A page that does not fit into one message is ``TooLarge``: ask for fewer."""
+        target = parse_pool(pool)
+        body = LedgerBody(
+            resource=target.resource,
+            currency=target.currency,
+            limit=limit,
+            cursor=cursor,
+            newest_first=newest_first,
+        )
+        return await self._read(subject_of(target.environment, target.customer, "ledger"), body, LedgerPage)
+
+    async def pools(
+        self,
+        customer: str | None = None,
+        *,
+        environment: str = ENVIRONMENT_DEFAULT,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> PoolPage:
+        """See ``Credits.pools``."""
+        check_id(environment, "environment")
+        subject = subject_of(environment, None if customer is None else check_id(customer, "customer"), "pools")
+        return await self._read(subject, PoolsBody(limit=limit, cursor=cursor), PoolPage)
+
+
+def _settle(future: asyncio.Future[T], answer: T) -> None:
+    if not future.done():
+        future.set_result(answer)
+
+
+def _fail(future: asyncio.Future[Any], error: SolventError) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+_DECODERS: Final[dict[type[Any], Callable[[bytes], Any]]] = {
+    kind: decoder_of(kind) for kind in (Balance, GrantList, LedgerPage, PoolPage)
+}
+
+
+def _decoders(kind: type[T]) -> Callable[[bytes], T]:
+    return _DECODERS[kind]
+
+
+def _time_on_the_wire(value: TimeLike | None, field: str) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise InvalidRequest(field, "a datetime or ISO 8601 text", got=type(value).__name__)
+
+
+def _dimensions_on_the_wire(dimensions: Dimensions | None, field: str) -> dict[str, Any] | None:
+    if dimensions is None:
+        return None
+    # JSON would turn some values into others: a NaN into null, a decimal into text. Checked here as they are.
+    encode_dimensions(dimensions, field)
+    return dict(dimensions)
+
+
+def _cost_on_the_wire(cost: CostBasis | tuple[str, str] | Mapping[str, str] | None) -> dict[str, str] | None:
+    if cost is None:
+        return None
+    if isinstance(cost, CostBasis):
+        return {"per_credit": cost.per_credit, "currency": cost.currency}
+    if isinstance(cost, Mapping):
+        return dict(cost)
+    if isinstance(cost, tuple) and len(cost) == 2:
+        return {"per_credit": cost[0], "currency": cost[1]}
+    raise InvalidRequest("cost_basis", 'a price per credit and a currency, such as ("0.0125", "USD")')
+
+
+@asynccontextmanager
+async def connect(
+    url: str = "nats://127.0.0.1:4222",
+    *,
+    gather: Gather = "environment",
+    timeout_s: float = TIMEOUT_S,
+    outstanding_max: int = OUTSTANDING_MAX,
+    **options: Any,
+) -> AsyncIterator[Client]:
+    """A client of the service on the NATS at ``url``, for the length of a block.
+
+    ``gather`` says how commands of one turn of the loop share messages: per ``environment``, which needs the permission
+    to publish for any customer (``solvent.v1.<environment>.-.batch``), per ``customer``, or ``off``. ``timeout_s``
+    bounds each request, retries included. ``options`` go to ``nats.connect``, for instance ``user_credentials``,
+    ``tls``, ``inbox_prefix``.
+
+    Raises ``NatsServerUnavailable`` if there is no NATS, or one that is too old.
+    """
+    client: Client | None = None
+
+    async def reconnected() -> None:
+        if client is not None:
+            client._resend_all()
+
+    connection = await connect_nats(url, name="solvent-client", reconnected_cb=reconnected, **options)
+    try:
+        client = Client(connection, gather=gather, timeout_s=timeout_s, outstanding_max=outstanding_max)
+        await client._start()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.run)
+            try:
+                yield client
+            finally:
+                tasks.cancel_scope.cancel()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await connection.close()
+
+
+async def connect_nats(url: str, *, name: str, **options: Any) -> Nats:
+    """A NATS connection that reconnects for ever. Raises ``NatsServerUnavailable``."""
+
+    async def on_error(error: Exception) -> None:
+        log.warning("%s: %s", name, error)
+
+    defaults: dict[str, Any] = {
+        "name": name,
+        "error_cb": on_error,
+        "max_reconnect_attempts": -1,
+        "reconnect_time_wait": RECONNECT_WAIT_S,
+        "pending_size": PENDING_BYTES,
+        "connect_timeout": 5,
+    }
+    try:
+        # The first connection is not retried: a wrong address should be heard of at once.
+        connection = await nats.connect(url, allow_reconnect=True, **{**defaults, **options})
+    except (OSError, NatsError, NoServersError, TimeoutError, ValueError) as error:
+        raise NatsServerUnavailable(f"no NATS server answers at {url}: {error}") from error
+    version = parse_version(str(connection.connected_server_version))
+    if version < VERSION_MIN:
+        await connection.close()
+        wanted = ".".join(map(str, VERSION_MIN))
+        raise NatsServerUnavailable(f"the NATS server at {url} is {'.'.join(map(str, version))}: {wanted} is needed")
+    return connection

@@ -1,0 +1,336 @@
+"""The gateway: requests from NATS in, commands to the engine, answers back.
+
+Commands and reads come over two connections, so that a flood of debits in one socket cannot delay a balance in the
+other. A command's subscription callback only decodes and submits; its answer is sent when the engine has it, so
+requests of different pools overtake one another. No request is left without an answer: not an undecodable one, and not
+the one that finds a bug, which is logged here and answered without details.
+
+If the process dies, requests under way get no answer and may or may not have been journalled: clients retry with their
+keys. ``stop`` takes no more requests, answers those under way, and only then lets the connections go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Final, Protocol
+
+import anyio
+import msgspec
+from anyio.abc import TaskGroup
+from nats.aio.client import Client as Nats
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+
+from solvent.engine.answers import Answer, Receipt
+from solvent.engine.commands import Command
+from solvent.engine.credits import Credits
+from solvent.engine.engine import Engine, outcome_of
+from solvent.engine.errors import InvalidRequest, Overloaded, SolventError, TooLarge
+from solvent.engine.pool_id import PoolId
+
+from .discovery import QUEUE_GROUP, Discovery, EndpointStatistics
+from .subjects import PREFIX, encode_token, parse_subject
+from .wire import (
+    BATCH_COMMANDS_MAX,
+    BODY_BYTES_MAX,
+    Body,
+    CommandBody,
+    DebitBody,
+    GrantBody,
+    LedgerBody,
+    PoolsBody,
+    decode_batch,
+    decode_body,
+    encode_answer,
+    encode_answers,
+    encode_error,
+    headers_of,
+    pool_of,
+)
+
+READS_MAX: Final = 1_000
+"""Reads under way at once. More are refused: a read costs a task, and a ledger page a walk through the journal."""
+RETRY_AFTER_S: Final = 0.2
+PENDING_BYTES_MAX: Final = 64 << 20
+"""Requests of one subscription that wait in memory before NATS drops more. The engine refuses long before."""
+
+log = logging.getLogger(__name__)
+"""Failures that are ours."""
+
+
+class _Reply:
+    """A request on its way: where its answer goes, and what is counted for it."""
+
+    __slots__ = ("began_ns", "endpoint", "to")
+
+    def __init__(self, to: str, endpoint: EndpointStatistics) -> None:
+        self.to = to
+        self.endpoint = endpoint
+        self.began_ns = time.perf_counter_ns()
+        endpoint.requests += 1
+
+
+class _Connection:
+    """One NATS connection with its own line of answers, so that sending needs no task per answer."""
+
+    def __init__(self, nats: Nats) -> None:
+        self.nats = nats
+        self._line: list[tuple[str, bytes, dict[str, str] | None]] = []
+        self._wake = asyncio.Event()
+
+    def send(self, to: str, payload: bytes, headers: dict[str, str] | None = None) -> None:
+        self._line.append((to, payload, headers))
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Send what is in line, until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            line, self._line = self._line, []
+            for to, payload, headers in line:
+                try:
+                    await self.nats.publish(to, payload, headers=headers)
+                except NatsError as error:
+                    # The connection is down and its buffer full: the client will ask again with its key.
+                    log.warning("an answer could not be sent: %s", error)
+
+
+class Gateway:
+    """Serves ``engine`` on two NATS connections. Use ``run`` in a task group, then ``start``, at last ``stop``."""
+
+    def __init__(self, engine: Engine, commands: Nats, reads: Nats, discovery: Discovery) -> None:
+        self._engine = engine
+        self._commands = _Connection(commands)
+        self._reads = _Connection(reads)
+        self._discovery = discovery
+        self._subscriptions: list[Subscription] = []
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._tasks: TaskGroup | None = None
+        self._reading = 0
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Send answers and run reads until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            tasks.start_soon(self._commands.run)
+            tasks.start_soon(self._reads.run)
+            task_status.started()
+
+    async def start(self, environments: Sequence[str]) -> None:
+        """Subscribe to the requests of ``environments``; to those of all if there is none."""
+        for environment in [encode_token(each) for each in environments] or ["*"]:
+            for operation, decoder in _COMMANDS.items():
+                await self._listen(self._commands, environment, operation, partial(self._command, decoder))
+            await self._listen(self._commands, environment, "batch", self._batch)
+            for operation, (read_decoder, read) in _READS.items():
+                await self._listen(self._reads, environment, operation, partial(self._read, read_decoder, read))
+        await self._commands.nats.flush()
+        await self._reads.nats.flush()
+
+    async def _listen(
+        self, connection: _Connection, environment: str, operation: str, begin: Callable[[_Reply, Msg], None]
+    ) -> None:
+        subject = f"{PREFIX}.{environment}.*.{operation}"
+        endpoint = self._discovery.endpoints.setdefault(
+            f"{operation}-{environment}" if environment != "*" else operation, EndpointStatistics(operation, subject)
+        )
+
+        async def receive(message: Msg) -> None:
+            reply = _Reply(message.reply, endpoint)
+            self._running += 1
+            try:
+                if len(message.data) > BODY_BYTES_MAX:
+                    raise TooLarge("body", f"at most {BODY_BYTES_MAX} bytes", got=str(len(message.data)))
+                begin(reply, message)
+            except SolventError as error:
+                self._refuse(connection, reply, error)
+            except Exception:  # noqa: BLE001 - the supervisor of requests: logged, and answered
+                self._fail(connection, reply)
+
+        self._subscriptions.append(
+            await connection.nats.subscribe(
+                subject, queue=QUEUE_GROUP, cb=receive, pending_bytes_limit=PENDING_BYTES_MAX
+            )
+        )
+
+    def _command(self, decoder: msgspec.json.Decoder[CommandBody], reply: _Reply, message: Msg) -> None:
+        body = decode_body(decoder, message.data)
+        environment, customer = parse_subject(message.subject)
+        if customer is None:
+            raise InvalidRequest("customer", "a customer in the subject")
+        future = self._engine.submit(*self._checked(body, environment, customer))
+        future.add_done_callback(partial(self._commanded, reply))
+
+    def _checked(self, body: CommandBody, environment: str, customer: str | None) -> tuple[PoolId, Command]:
+        pool = pool_of(body, environment, customer)
+        return pool, body.command(self._engine.scale_of(pool.currency))
+
+    def _commanded(self, reply: _Reply, future: asyncio.Future[Any]) -> None:
+        outcome = outcome_of(future)
+        if isinstance(outcome, SolventError):
+            self._refuse(self._commands, reply, outcome)
+        else:
+            self._answer(self._commands, reply, encode_answer(outcome))
+
+    def _batch(self, reply: _Reply, message: Msg) -> None:
+        commands = decode_batch(message.data)
+        environment, customer = parse_subject(message.subject)
+        if len(commands) > BATCH_COMMANDS_MAX:
+            raise TooLarge("commands", f"at most {BATCH_COMMANDS_MAX} commands", got=str(len(commands)))
+        batch = _Batch(len(commands), partial(self._batched, reply))
+        for place, body in enumerate(commands):
+            try:
+                if isinstance(body, InvalidRequest):
+                    raise body
+                future = self._engine.submit(*self._checked(body, environment, customer))
+            except SolventError as error:
+                batch.answered(place, error)
+            else:
+                future.add_done_callback(partial(batch.finished, place))
+        if not commands:
+            self._batched(reply, [])
+
+    def _batched(self, reply: _Reply, answers: list[Receipt | SolventError]) -> None:
+        reply.endpoint.errors += sum(isinstance(answer, SolventError) for answer in answers)
+        payload = encode_answers(answers)
+        self._answer(self._commands, reply, payload, field="commands")
+
+    def _read(self, decoder: msgspec.json.Decoder[Any], read: _ReadCall, reply: _Reply, message: Msg) -> None:
+        body = decode_body(decoder, message.data)
+        environment, customer = parse_subject(message.subject)
+        if self._reading >= READS_MAX:
+            raise Overloaded(retry_after=RETRY_AFTER_S)
+        assert self._tasks is not None  # noqa: S101 - narrows the type: run was started before start
+        self._reading += 1
+        self._tasks.start_soon(self._answer_read, read, body, environment, customer, reply)
+
+    async def _answer_read(
+        self, read: _ReadCall, body: Any, environment: str, customer: str | None, reply: _Reply
+    ) -> None:
+        try:
+            answer = await read(self._engine, body, environment, customer)
+            self._answer(self._reads, reply, encode_answer(answer), field="limit")
+        except SolventError as error:
+            self._refuse(self._reads, reply, error)
+        except Exception:  # noqa: BLE001 - the supervisor of requests: logged, and answered
+            self._fail(self._reads, reply)
+        finally:
+            self._reading -= 1
+
+    def _answer(self, connection: _Connection, reply: _Reply, payload: bytes, *, field: str = "body") -> None:
+        if len(payload) > connection.nats.max_payload:
+            # What was written stays written, and is found by its keys: ask for less at a time.
+            error = TooLarge(field, "a smaller number: the answer does not fit into one message", got=str(len(payload)))
+            self._refuse(connection, reply, error)
+            return
+        if reply.to:
+            connection.send(reply.to, payload)
+        self._done(reply)
+
+    def _refuse(self, connection: _Connection, reply: _Reply, error: SolventError) -> None:
+        reply.endpoint.failed(error)
+        if reply.to:
+            connection.send(reply.to, encode_error(error), headers_of(error))
+        self._done(reply)
+
+    def _fail(self, connection: _Connection, reply: _Reply) -> None:
+        log.exception("a request to %s failed", reply.endpoint.subject)
+        self._refuse(connection, reply, SolventError("an internal error: the service's log says more"))
+
+    def _done(self, reply: _Reply) -> None:
+        reply.endpoint.processing_ns += time.perf_counter_ns() - reply.began_ns
+        self._running -= 1
+        if not self._running:
+            self._idle.set()
+
+    async def stop(self, timeout_s: float) -> None:
+        """Take no more requests, and wait until those under way are answered, ``timeout_s`` seconds at most."""
+        with anyio.move_on_after(timeout_s):
+            for subscription in self._subscriptions:
+                try:
+                    # What the server had sent before it heard of this is still handed to the callback.
+                    await subscription.drain()  # type: ignore[no-untyped-call]
+                except NatsError as error:
+                    log.warning("the connection is gone already: %s", error)
+            while self._running:
+                self._idle.clear()
+                await self._idle.wait()
+        # The answers are in line: let them be sent before the connections close.
+        await asyncio.sleep(0)
+        for connection in (self._commands, self._reads):
+            try:
+                await connection.nats.flush()
+            except NatsError as error:
+                log.warning("the connection is gone already: %s", error)
+
+
+class _Batch:
+    """The answers of one batch, until all are there."""
+
+    __slots__ = ("_answers", "_left", "_then")
+
+    def __init__(self, size: int, then: Callable[[list[Receipt | SolventError]], None]) -> None:
+        self._answers: list[Any] = [None] * size
+        self._left = size
+        self._then = then
+
+    def finished(self, place: int, future: asyncio.Future[Any]) -> None:
+        self.answered(place, outcome_of(future))
+
+    def answered(self, place: int, answer: Receipt | SolventError) -> None:
+        self._answers[place] = answer
+        self._left -= 1
+        if not self._left:
+            self._then(self._answers)
+
+
+class _ReadCall(Protocol):
+    def __call__(self, credits: Credits, body: Any, environment: str, customer: str | None, /) -> Awaitable[Answer]: ...
+
+
+def _one(body: Body, environment: str, customer: str | None) -> PoolId:
+    if customer is None:
+        raise InvalidRequest("customer", "a customer in the subject")
+    return pool_of(body, environment, customer)
+
+
+def _pools(credits: Credits, body: PoolsBody, environment: str, customer: str | None) -> Awaitable[Answer]:
+    if body.environment not in (None, environment):
+        raise InvalidRequest("environment", "the environment of the subject", got=repr(body.environment)[:60])
+    if body.customer is not None and body.customer != customer:
+        raise InvalidRequest("customer", "the customer of the subject", got=repr(body.customer)[:60])
+    return credits.pools(customer, environment=environment, limit=body.limit, cursor=body.cursor)
+
+
+_COMMANDS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
+    "grant": msgspec.json.Decoder(GrantBody),
+    "debit": msgspec.json.Decoder(DebitBody),
+}
+_READS: Final[dict[str, tuple[msgspec.json.Decoder[Any], _ReadCall]]] = {
+    "balance": (
+        msgspec.json.Decoder(Body),
+        lambda credits, body, environment, customer: credits.balance(_one(body, environment, customer)),
+    ),
+    "grants": (
+        msgspec.json.Decoder(Body),
+        lambda credits, body, environment, customer: credits.grants(_one(body, environment, customer)),
+    ),
+    "ledger": (
+        msgspec.json.Decoder(LedgerBody),
+        lambda credits, body, environment, customer: credits.ledger(
+            _one(body, environment, customer),
+            limit=body.limit,
+            cursor=body.cursor,
+            newest_first=body.newest_first,
+        ),
+    ),
+    "pools": (msgspec.json.Decoder(PoolsBody), _pools),
+}
+"""The operations that only read, and how each is done."""

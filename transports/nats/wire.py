@@ -1,0 +1,318 @@
+"""What travels: request bodies, answers and errors as JSON, and their way back into the engine's types.
+
+Unknown fields are refused, amounts are integers or decimal strings (a JSON float is refused, naming the field), and
+what cannot be decoded is an ``InvalidRequest`` like any other bad input.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Final, TypeAlias, TypeVar
+
+import msgspec
+
+from solvent.engine.amounts import format_amount
+from solvent.engine.answers import Answer, Receipt
+from solvent.engine.commands import PRIORITY_DEFAULT, Debit, Grant, debit_command, grant_command
+from solvent.engine.errors import InvalidRequest, SolventError, error_from_wire, error_to_wire
+from solvent.engine.pool_id import CURRENCY_DEFAULT, PoolId, pool_id
+from solvent.engine.times import EPOCH, MICROSECOND, to_datetime
+
+CODE_HEADER: Final = "Nats-Service-Error-Code"
+TEXT_HEADER: Final = "Nats-Service-Error"
+BATCH_COMMANDS_MAX: Final = 2_000
+"""Commands of one message. Their receipts, about 200 bytes each, must fit into one reply of 1 MiB."""
+BODY_BYTES_MAX: Final = 1 << 20
+
+Amount: TypeAlias = int | str
+T = TypeVar("T")
+
+
+class Body(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What every body may carry. Environment and customer only repeat what the subject says."""
+
+    environment: str | None = None
+    customer: str | None = None
+    resource: str | None = None
+    currency: str = CURRENCY_DEFAULT
+
+
+class GrantBody(Body, tag_field="op", tag="grant"):
+    amount: Amount
+    key: str
+    category: str = "paid"
+    priority: int = PRIORITY_DEFAULT
+    effective_at: str | None = None
+    expires_at: str | None = None
+    cost_basis: dict[str, str] | None = None
+    name: str | None = None
+    comment: str | None = None
+    metadata: dict[str, Any] | None = None
+
+    def command(self, scale: int) -> Grant:
+        return grant_command(
+            scale=scale,
+            amount=self.amount,
+            key=self.key,
+            category=self.category,
+            priority=self.priority,
+            effective_at=self.effective_at,
+            expires_at=self.expires_at,
+            cost_basis=self.cost_basis,
+            name=self.name,
+            comment=self.comment,
+            metadata=self.metadata,
+        )
+
+
+class DebitBody(Body, tag_field="op", tag="debit"):
+    amount: Amount
+    key: str
+    partial: bool = False
+    occurred_at: str | None = None
+    metric: str | None = None
+    quantity: Amount | None = None
+    dimensions: dict[str, Any] | None = None
+    backfill: bool = False
+
+    def command(self, scale: int) -> Debit:
+        return debit_command(
+            scale=scale,
+            amount=self.amount,
+            key=self.key,
+            partial=self.partial,
+            occurred_at=self.occurred_at,
+            metric=self.metric,
+            quantity=self.quantity,
+            dimensions=self.dimensions,
+            backfill=self.backfill,
+        )
+
+
+CommandBody: TypeAlias = GrantBody | DebitBody
+
+
+class LedgerBody(Body):
+    limit: int = 100
+    cursor: str | None = None
+    newest_first: bool = True
+
+
+class PoolsBody(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    environment: str | None = None
+    customer: str | None = None
+    limit: int = 100
+    cursor: str | None = None
+
+
+class BatchBody(msgspec.Struct, forbid_unknown_fields=True):
+    commands: list[CommandBody]
+
+
+class _LooseBatchBody(msgspec.Struct, forbid_unknown_fields=True):
+    commands: list[msgspec.Raw]
+
+
+_commands: Final = msgspec.json.Decoder(CommandBody)
+_batches: Final = msgspec.json.Decoder(BatchBody)
+_loose_batches: Final = msgspec.json.Decoder(_LooseBatchBody)
+_encoder: Final = msgspec.json.Encoder()
+
+_PLACE: Final = re.compile(r" - at `\$\.?([^`]*)`$")
+_NAMED: Final = re.compile(r"(?:unknown|required) field `([^`]*)`")
+
+
+def decode_body(decoder: msgspec.json.Decoder[T], payload: bytes) -> T:
+    """Decode a request. Raises ``InvalidRequest`` naming the field, or ``body`` for what is no JSON object."""
+    try:
+        return decoder.decode(payload or b"{}")
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise _explain(error) from None
+
+
+def _explain(error: Exception) -> InvalidRequest:
+    text = str(error)
+    place = _PLACE.search(text)
+    named = _NAMED.search(text)
+    reason = _PLACE.sub("", text)
+    if named is not None:
+        expected = "no such field" if "unknown" in text else "this field"
+        return InvalidRequest(named[1], expected)
+    field = place[1].replace("[...]", "").strip(".") if place is not None else ""
+    if field.startswith("commands"):
+        field = field.removeprefix("commands").lstrip(".")
+    return InvalidRequest(field or "body", reason.removeprefix("Expected ") if field else f"JSON: {reason}")
+
+
+def decode_batch(payload: bytes) -> list[CommandBody | InvalidRequest]:
+    """The commands of a batch; in the place of one that cannot be decoded, why. Raises ``InvalidRequest``."""
+    commands: list[CommandBody | InvalidRequest] = []
+    try:
+        commands += _batches.decode(payload).commands
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        # One of them is bad, or all: the careful way finds out.
+        for raw in decode_body(_loose_batches, payload).commands:
+            try:
+                commands.append(decode_body(_commands, bytes(raw)))
+            except InvalidRequest as invalid:
+                commands.append(invalid)
+    return commands
+
+
+def pool_of(body: Body, environment: str, customer: str | None) -> PoolId:
+    """The pool that ``body`` is about, under its subject. Raises ``InvalidRequest`` if it names another."""
+    if body.environment is not None and body.environment != environment:
+        raise InvalidRequest("environment", "the environment of the subject", got=repr(body.environment)[:60])
+    if customer is None:
+        if body.customer is None:
+            raise InvalidRequest("customer", "the customer of this command: the subject names none")
+        return pool_id(environment, body.customer, body.resource, body.currency)
+    if body.customer is not None and body.customer != customer:
+        raise InvalidRequest("customer", "the customer of the subject", got=repr(body.customer)[:60])
+    return pool_id(environment, customer, body.resource, body.currency)
+
+
+class _AllocationWire(msgspec.Struct):
+    grant: str
+    amount: str
+
+
+class _ReceiptWire(msgspec.Struct):
+    id: str
+    amount: str
+    allocations: list[_AllocationWire]
+    balance: str
+    version: int
+    recorded_at: datetime
+    replayed: bool
+
+
+class _ErrorWire(msgspec.Struct):
+    error: dict[str, Any]
+
+
+class _AnswersWire(msgspec.Struct):
+    answers: list[msgspec.Raw]
+
+
+_moment = lru_cache(maxsize=1_024)(to_datetime)
+"""The answers of one commit share their moment."""
+
+
+def _receipt_wire(receipt: Receipt) -> _ReceiptWire:
+    scale = receipt.scale
+    return _ReceiptWire(
+        receipt.id,
+        format_amount(receipt.amount_units, scale),
+        [_AllocationWire(f"g{grant}", format_amount(part, scale)) for grant, part in receipt.parts_units],
+        format_amount(receipt.balance_units, scale),
+        receipt.version,
+        _moment(receipt.recorded_at_us),
+        receipt.replayed,
+    )
+
+
+def encode_receipt(receipt: Receipt) -> bytes:
+    return _encoder.encode(_receipt_wire(receipt))
+
+
+def encode_answer(answer: Answer) -> bytes:
+    return _encoder.encode(_receipt_wire(answer) if isinstance(answer, Receipt) else answer)
+
+
+def encode_error(error: SolventError) -> bytes:
+    return _encoder.encode(_ErrorWire(error_to_wire(error)))
+
+
+def encode_answers(answers: Sequence[Receipt | SolventError]) -> bytes:
+    return _encoder.encode(
+        {
+            "answers": [
+                _ErrorWire(error_to_wire(answer)) if isinstance(answer, SolventError) else _receipt_wire(answer)
+                for answer in answers
+            ]
+        }
+    )
+
+
+def headers_of(error: SolventError) -> dict[str, str]:
+    """The headers of an error reply (ADR-32). A header is one line of ASCII."""
+    text = error.message.encode("ascii", "backslashreplace").decode().replace("\n", " ").replace("\r", " ")
+    return {CODE_HEADER: str(error.status), TEXT_HEADER: text[:500]}
+
+
+CLIENT_SCALE: Final = 9
+"""Decimal places in which a client keeps what it is told: those of the finest currency."""
+
+
+def _units(text: str) -> int:
+    whole, _, places = text.partition(".")
+    return int(whole + places.ljust(CLIENT_SCALE, "0"))
+
+
+_receipts: Final = msgspec.json.Decoder(_ReceiptWire)
+_errors: Final = msgspec.json.Decoder(_ErrorWire)
+_answer_lists: Final = msgspec.json.Decoder(_AnswersWire)
+
+
+def decode_receipt(payload: bytes) -> Receipt:
+    return _receipt(_receipts.decode(payload))
+
+
+def _receipt(wire: _ReceiptWire) -> Receipt:
+    return Receipt(
+        wire.id,
+        wire.version,
+        wire.replayed,
+        CLIENT_SCALE,
+        _units(wire.amount),
+        _units(wire.balance),
+        _microseconds(wire.recorded_at),
+        tuple((int(each.grant[1:]), _units(each.amount)) for each in wire.allocations),
+    )
+
+
+def decode_answers(payload: bytes) -> list[Receipt | SolventError]:
+    """The answers of a batch."""
+    return [
+        error_from_wire(_errors.decode(raw).error)
+        if bytes(raw).startswith(b'{"error"')
+        else _receipt(_receipts.decode(raw))
+        for raw in _answer_lists.decode(payload).answers
+    ]
+
+
+def decode_error(payload: bytes) -> SolventError:
+    return error_from_wire(_errors.decode(payload).error)
+
+
+@lru_cache(maxsize=1_024)
+def _microseconds(moment: datetime) -> int:
+    return (moment - EPOCH) // MICROSECOND
+
+
+def decoder_of(kind: type[T]) -> Callable[[bytes], T]:
+    """Decodes answers of ``kind``, strictly."""
+    return msgspec.json.Decoder(kind).decode
+
+
+def encode_body(body: object) -> bytes:
+    """A request as bytes. Raises ``InvalidRequest`` for what JSON cannot say."""
+    try:
+        return _encoder.encode(body)
+    except (TypeError, OverflowError, UnicodeEncodeError, msgspec.MsgspecError) as error:
+        raise InvalidRequest("body", "values that JSON can say", got=str(error)[:100]) from None
+
+
+def amount_on_the_wire(value: object, field: str = "amount") -> Any:
+    """An amount as JSON may carry it: an integer or a string. Raises ``InvalidRequest`` naming ``field``."""
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    got = "a binary float" if isinstance(value, float) else type(value).__name__
+    raise InvalidRequest(field, 'an integer or a decimal string such as "12.5"', got=got)
