@@ -16,6 +16,8 @@ from solvent.engine.errors import (
     StateConflict,
     Unavailable,
 )
+from solvent.transports.nats.discovery import AlreadyServed
+from solvent.transports.nats.launcher import NatsServerUnavailable
 
 
 class Exit(IntEnum):
@@ -39,7 +41,7 @@ _MEANING: Final[dict[Exit, str]] = {
     Exit.INVALID: "usage or invalid request",
     Exit.REFUSED: "refused: insufficient credits",
     Exit.NOT_FOUND: "no such pool or journal",
-    Exit.CONFLICT: "conflict: the key was used for another request",
+    Exit.CONFLICT: "conflict: the key was used for another request, or another service answers already",
     Exit.UNAVAILABLE: "unavailable or overloaded: ask again with the same key",
     Exit.JOURNAL: "the journal is locked, damaged or cannot be written",
     Exit.DIFFERENCE: "a verification or a check of the demo found a difference",
@@ -57,6 +59,8 @@ _BY_ERROR: Final[tuple[tuple[type[SolventError], Exit], ...]] = (
     (StateConflict, Exit.CONFLICT),
     (Overloaded, Exit.UNAVAILABLE),
     (Unavailable, Exit.UNAVAILABLE),
+    (NatsServerUnavailable, Exit.UNAVAILABLE),
+    (AlreadyServed, Exit.CONFLICT),
     (JournalError, Exit.JOURNAL),
 )
 

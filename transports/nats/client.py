@@ -18,11 +18,10 @@ from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import anyio
-import nats
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.errors import MaxPayloadError, NoServersError
+from nats.errors import MaxPayloadError
 
 from solvent.engine.amounts import AmountLike
 from solvent.engine.answers import Balance, GrantList, LedgerPage, PoolPage, Receipt
@@ -547,10 +546,20 @@ async def connect(
 
 
 async def connect_nats(url: str, *, name: str, **options: Any) -> Nats:
-    """A NATS connection that reconnects for ever. Raises ``NatsServerUnavailable``."""
+    """A NATS connection that reconnects for ever, once it was there. Raises ``NatsServerUnavailable``."""
+    connection = Nats()
+    servers = url.split(",")
+    servers_untried = len(servers)
 
     async def on_error(error: Exception) -> None:
-        log.warning("%s: %s", name, error)
+        nonlocal servers_untried
+        if connection.is_connected or connection.is_reconnecting:
+            log.warning("%s: %s", name, error)
+            return
+        # Left alone, nats-py would try a wrong address for ever: it should be heard of at once.
+        servers_untried -= 1
+        if servers_untried <= 0:
+            raise error
 
     defaults: dict[str, Any] = {
         "name": name,
@@ -561,9 +570,9 @@ async def connect_nats(url: str, *, name: str, **options: Any) -> Nats:
         "connect_timeout": 5,
     }
     try:
-        # The first connection is not retried: a wrong address should be heard of at once.
-        connection = await nats.connect(url, allow_reconnect=True, **{**defaults, **options})
-    except (OSError, NatsError, NoServersError, TimeoutError, ValueError) as error:
+        await connection.connect(servers, allow_reconnect=True, **{**defaults, **options})
+    except (OSError, NatsError, TimeoutError, ValueError) as error:
+        await connection.close()
         raise NatsServerUnavailable(f"no NATS server answers at {url}: {error}") from error
     version = parse_version(str(connection.connected_server_version))
     if version < VERSION_MIN:
