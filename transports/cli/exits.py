@@ -17,7 +17,6 @@ from solvent.engine.errors import (
     Unavailable,
 )
 from solvent.transports.nats.discovery import AlreadyServed
-from solvent.transports.nats.launcher import NatsServerUnavailable
 
 
 class Exit(IntEnum):
@@ -59,7 +58,6 @@ _BY_ERROR: Final[tuple[tuple[type[SolventError], Exit], ...]] = (
     (StateConflict, Exit.CONFLICT),
     (Overloaded, Exit.UNAVAILABLE),
     (Unavailable, Exit.UNAVAILABLE),
-    (NatsServerUnavailable, Exit.UNAVAILABLE),
     (AlreadyServed, Exit.CONFLICT),
     (JournalError, Exit.JOURNAL),
 )

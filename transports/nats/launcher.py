@@ -25,7 +25,7 @@ from typing import Final
 import anyio
 import msgspec
 
-from solvent.engine.errors import SolventError
+from solvent.engine.errors import Unavailable
 
 VERSION_MIN: Final = (2, 12, 0)
 """Older servers silently ignore headers that Solvent may rely on."""
@@ -38,11 +38,10 @@ _VERSION: Final = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")
 _PR_SET_PDEATHSIG: Final = 1
 
 
-class NatsServerUnavailable(SolventError):
-    """There is no usable nats-server here, or it did not start."""
+class NatsServerUnavailable(Unavailable):
+    """There is no usable nats-server here, or it did not start: nothing was asked of anybody."""
 
     code = "nats_server_unavailable"
-    status = 503
 
 
 class _Ports(msgspec.Struct):
