@@ -87,6 +87,8 @@ def shown(value: object) -> str:
         text = repr(value)
     except ValueError:  # Python does not write out an integer of thousands of digits.
         return "a number of thousands of digits"
+    except RecursionError:
+        return f"a deeply nested {type(value).__name__}"
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 

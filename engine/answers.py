@@ -16,7 +16,21 @@ from .amounts import to_decimal
 from .times import to_datetime
 
 GrantState: TypeAlias = Literal["pending", "active", "depleted", "expired", "voided"]
-EntryKind: TypeAlias = Literal["opened", "grant", "activation", "debit", "expiry"]
+EntryKind: TypeAlias = Literal[
+    "opened",
+    "grant",
+    "activation",
+    "update",
+    "void",
+    "expiry",
+    "lapse",
+    "debit",
+    "hold",
+    "capture",
+    "release",
+    "hold_expiry",
+    "reversal",
+]
 
 
 class Allocation(msgspec.Struct, frozen=True, gc=False):
@@ -26,11 +40,26 @@ class Allocation(msgspec.Struct, frozen=True, gc=False):
     amount: Decimal
 
 
+class Details(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What only some receipts say. Units and microseconds."""
+
+    hold: int | None = None
+    expires_at_us: int | None = None
+    debit: int | None = None
+    returned_units: int = 0
+    lapsed_units: int = 0
+    uncovered_units: int = 0
+
+
+NO_DETAILS = Details()
+
+
 class Receipt(msgspec.Struct, frozen=True, gc=False):
-    """The durable answer to a grant or a debit. The same key gives the same receipt again, marked ``replayed``."""
+    """The durable answer to a command. The same key gives the same receipt again, marked ``replayed``."""
 
     id: str
-    """``g1`` for a grant, ``d2`` for a debit: the letter of its kind and its version in the pool."""
+    """The letter of its kind and its version in the pool: ``g1`` a grant, ``d2`` a debit or capture, ``h3`` a hold,
+    ``r4`` a release or reversal, ``u5`` an update, ``v6`` a voiding."""
     version: int
     """The pool's version with this entry: each entry of a pool is one version."""
     replayed: bool
@@ -40,9 +69,11 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     recorded_at_us: int
     parts_units: tuple[tuple[int, int], ...] = ()
     """(grant number, units) in burn order."""
+    details: Details = NO_DETAILS
 
     @property
     def amount(self) -> Decimal:
+        """What was granted, spent, set aside, given back or taken away."""
         return to_decimal(self.amount_units, self.scale)
 
     @property
@@ -52,12 +83,42 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def allocations(self) -> tuple[Allocation, ...]:
-        """Which grants paid, in burn order. Empty for a grant."""
+        """Which grants paid, are held, or got back, in burn order. Empty for what is about a grant itself."""
         return tuple(Allocation(f"g{grant}", to_decimal(part, self.scale)) for grant, part in self.parts_units)
 
     @property
     def recorded_at(self) -> datetime:
         return to_datetime(self.recorded_at_us)
+
+    @property
+    def hold(self) -> str | None:
+        """The hold that was captured or released."""
+        return None if self.details.hold is None else f"h{self.details.hold}"
+
+    @property
+    def debit(self) -> str | None:
+        """The debit that was reversed."""
+        return None if self.details.debit is None else f"d{self.details.debit}"
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When a hold expires unless it is settled before."""
+        return None if self.details.expires_at_us is None else to_datetime(self.details.expires_at_us)
+
+    @property
+    def returned(self) -> Decimal:
+        """What a capture did not spend, or a release gave back."""
+        return to_decimal(self.details.returned_units, self.scale)
+
+    @property
+    def lapsed(self) -> Decimal:
+        """How much of what was returned or reversed did not stay, because its grant had expired or been voided."""
+        return to_decimal(self.details.lapsed_units, self.scale)
+
+    @property
+    def uncovered(self) -> Decimal:
+        """What a capture asked for beyond its hold that did not fit: it was not spent."""
+        return to_decimal(self.details.uncovered_units, self.scale)
 
 
 class Balance(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -111,6 +172,42 @@ class GrantList(msgspec.Struct, frozen=True, gc=False):
     grants: tuple[GrantView, ...]
 
 
+class HoldView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A hold that is not settled yet."""
+
+    id: str
+    amount: Decimal
+    allocations: tuple[Allocation, ...]
+    created_at: datetime
+    expires_at: datetime
+    key: str
+    metric: str | None
+    dimensions: dict[str, str | int | float | bool]
+
+
+class HoldList(msgspec.Struct, frozen=True, gc=False):
+    """The open holds of a pool at a version, oldest first."""
+
+    pool: str
+    version: int
+    holds: tuple[HoldView, ...]
+
+
+class Verdict(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """Whether credits could be spent at a version of the pool: a debit of the same amount would get this answer."""
+
+    pool: str
+    version: int
+    allowed: bool
+    requested: Decimal
+    available: Decimal
+    """How much could be spent at most."""
+    allocations: tuple[Allocation, ...]
+    """Which grants would pay, in burn order: all of it if allowed, else what is available."""
+    top_up: Decimal
+    """The smallest grant that would let it pass; 0 if it may."""
+
+
 class LedgerEntry(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One line of a pool's history. ``change`` is what it did to the available credits, ``balance`` the result."""
 
@@ -124,6 +221,8 @@ class LedgerEntry(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     occurred_at: datetime
     key: str | None = None
     allocations: tuple[Allocation, ...] = ()
+    about: str | None = None
+    """The hold that was captured or released, the debit that was reversed, the grant that was changed."""
     metric: str | None = None
     quantity: Decimal | None = None
     dimensions: dict[str, str | int | float | bool] = {}
@@ -145,13 +244,13 @@ class PoolPage(msgspec.Struct, frozen=True, gc=False):
     next_cursor: str | None
 
 
-Answer: TypeAlias = Receipt | Balance | GrantList | LedgerPage | PoolPage
+Answer: TypeAlias = Receipt | Balance | GrantList | HoldList | Verdict | LedgerPage | PoolPage
 
 
 def to_wire(answer: Answer) -> dict[str, Any]:
     """The answer as plain JSON values: amounts as decimal text, times as ISO 8601."""
     if isinstance(answer, Receipt):
-        return {
+        built: dict[str, Any] = {
             "id": answer.id,
             "amount": str(answer.amount),
             "allocations": msgspec.to_builtins(answer.allocations),
@@ -160,5 +259,21 @@ def to_wire(answer: Answer) -> dict[str, Any]:
             "recorded_at": answer.recorded_at.isoformat(),
             "replayed": answer.replayed,
         }
-    built: dict[str, Any] = msgspec.to_builtins(answer)
-    return built
+        if answer.details is not NO_DETAILS:
+            built |= _details_to_wire(answer)
+        return built
+    plain: dict[str, Any] = msgspec.to_builtins(answer)
+    return plain
+
+
+def _details_to_wire(receipt: Receipt) -> dict[str, Any]:
+    """Only what is there: a reader takes what is missing for none, or zero."""
+    texts = {
+        "hold": receipt.hold,
+        "debit": receipt.debit,
+        "expires_at": None if receipt.expires_at is None else receipt.expires_at.isoformat(),
+        "returned": str(receipt.returned) if receipt.details.returned_units else None,
+        "lapsed": str(receipt.lapsed) if receipt.details.lapsed_units else None,
+        "uncovered": str(receipt.uncovered) if receipt.details.uncovered_units else None,
+    }
+    return {name: text for name, text in texts.items() if text is not None}

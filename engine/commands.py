@@ -8,8 +8,9 @@ microseconds, dimensions become canonical bytes, so that the pool compares reque
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
+from enum import Enum
 from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
@@ -17,7 +18,7 @@ import msgspec
 from .amounts import AmountLike, parse_amount, shown
 from .errors import InvalidRequest
 from .pool_id import check_id
-from .times import TimeLike, parse_time
+from .times import DAY_US, SECOND_US, TimeLike, parse_time
 
 Category: TypeAlias = Literal["paid", "promotional"]
 DimensionValue: TypeAlias = str | int | float | bool
@@ -31,6 +32,8 @@ DIMENSIONS_BYTES_MAX: Final = 8_192
 """Dimensions of one event, encoded. A frame holds hundreds of events: this bounds it."""
 NAME_CHARS_MAX: Final = 256
 COMMENT_CHARS_MAX: Final = 1_024
+HOLD_TTL_DEFAULT_US: Final = 3_600 * SECOND_US
+HOLD_TTL_MAX_US: Final = DAY_US
 PRIORITY_MAX: Final = 100
 PRIORITY_DEFAULT: Final = 50
 COST_PLACES_MAX: Final = 12
@@ -40,6 +43,8 @@ _QUANTITY: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{1,9})?", re.ASCII)
 _COST: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?", re.ASCII)
 _MONEY: Final = re.compile(r"[A-Z]{3,8}", re.ASCII)
 _NO_DIMENSIONS: Final = msgspec.Raw(b"\x80")
+
+_NUMBER: Final = re.compile(r"([a-z])([1-9][0-9]{0,17})", re.ASCII)
 
 _FLOAT_MAX: Final = 1.7976931348623157e308
 _DimensionMap: TypeAlias = dict[
@@ -51,6 +56,15 @@ _DimensionMap: TypeAlias = dict[
 ]
 _checked: Final = msgspec.msgpack.Decoder(_DimensionMap)
 _canonical: Final = msgspec.msgpack.Encoder(order="deterministic")
+
+
+class Keep(Enum):
+    """Stands for a term that is not to be changed, where ``None`` has a meaning of its own."""
+
+    KEEP = 0
+
+
+KEEP: Final = Keep.KEEP
 
 
 class CostBasis(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -89,13 +103,99 @@ class Debit(msgspec.Struct, frozen=True, gc=False):
     """Lifts the limit on how far back ``occurred_at`` may lie, for old traces. Not part of what is recorded."""
 
 
+class Hold(msgspec.Struct, frozen=True, gc=False):
+    """Set credits aside before the real cost is known, for ``ttl`` microseconds."""
+
+    key: str
+    amount: int
+    ttl: int = HOLD_TTL_DEFAULT_US
+    metric: str | None = None
+    dimensions: msgspec.Raw = _NO_DIMENSIONS
+
+
+class Capture(msgspec.Struct, frozen=True, gc=False):
+    """Spend a hold: less than it, all of it, or more. What is not spent goes back. A hold is settled once.
+
+    The usage event has the dimensions of the hold, and its metric unless there is another.
+    """
+
+    hold: int
+    amount: int
+    occurred_at: int | None = None
+    metric: str | None = None
+    quantity: str | None = None
+
+    @property
+    def key(self) -> str:
+        return settlement_key(self.hold)
+
+
+class Release(msgspec.Struct, frozen=True, gc=False):
+    """Give back all of a hold."""
+
+    hold: int
+
+    @property
+    def key(self) -> str:
+        return settlement_key(self.hold)
+
+
+class Reverse(msgspec.Struct, frozen=True, gc=False):
+    """Undo a debit, or ``amount`` of it, by unwinding what it took from its grants, the last first."""
+
+    key: str
+    debit: int
+    amount: int | None = None
+    paid: tuple[tuple[int, int], ...] | None = None
+    """What the debit took from which grants, looked up in the journal. ``None``: there is no such debit."""
+    dimensions: msgspec.Raw = _NO_DIMENSIONS
+    """Those of the debit, looked up with it."""
+
+
+class UpdateGrant(msgspec.Struct, frozen=True, gc=False):
+    """Change the terms of a grant. ``KEEP`` leaves a term as it is."""
+
+    key: str
+    grant: int
+    priority: int | Keep = KEEP
+    expires_at: int | Keep | None = KEEP
+    metadata: msgspec.Raw | Keep = KEEP
+
+
+class VoidGrant(msgspec.Struct, frozen=True, gc=False):
+    """Take away what is left of a grant, not what is held or spent. A grant is voided once."""
+
+    grant: int
+
+    @property
+    def key(self) -> str:
+        return void_key(self.grant)
+
+
 class Read(msgspec.Struct, frozen=True, gc=False):
     """Ask for the pool as it is, after everything that was acknowledged before."""
 
-    what: Literal["balance", "grants", "head"] = "balance"
+    what: Literal["balance", "grants", "holds"] = "balance"
 
 
-Command: TypeAlias = Grant | Debit
+class Check(msgspec.Struct, frozen=True, gc=False):
+    """Ask whether a debit would be granted now, and by which grants. Writes nothing."""
+
+    amount: int
+    dimensions: msgspec.Raw = _NO_DIMENSIONS
+
+
+Command: TypeAlias = Grant | Debit | Hold | Capture | Release | Reverse | UpdateGrant | VoidGrant
+
+
+def settlement_key(hold: int) -> str:
+    """The key under which the end of a hold is filed. No caller can use it: keys have no control characters."""
+    return f"\x01hold:{hold}"
+
+
+def void_key(grant: int) -> str:
+    """The key under which the voiding of a grant is filed."""
+    return f"\x01void:{grant}"
 
 
 def grant_command(
@@ -113,8 +213,7 @@ def grant_command(
     metadata: Dimensions | None = None,
 ) -> Grant:
     """Check the parts of a grant. Raises ``InvalidRequest`` naming the first that is wrong."""
-    if type(priority) is not int or not 0 <= priority <= PRIORITY_MAX:
-        raise InvalidRequest("priority", f"a whole number from 0 to {PRIORITY_MAX}", got=shown(priority))
+    _check_priority(priority)
     starts = None if effective_at is None else parse_time(effective_at, "effective_at")
     ends = None if expires_at is None else parse_time(expires_at, "expires_at")
     if starts is not None and ends is not None and ends <= starts:
@@ -164,6 +263,116 @@ def debit_command(
         _NO_DIMENSIONS if dimensions is None else encode_dimensions(dimensions, "dimensions"),
         backfill,
     )
+
+
+def check_question(*, scale: int, amount: AmountLike, dimensions: Dimensions | None = None) -> Check:
+    """Check the parts of a question. Raises ``InvalidRequest`` naming the first that is wrong."""
+    return Check(
+        parse_amount(amount, scale),
+        _NO_DIMENSIONS if dimensions is None else encode_dimensions(dimensions, "dimensions"),
+    )
+
+
+def hold_command(
+    *,
+    scale: int,
+    amount: AmountLike,
+    key: str,
+    ttl_s: float = 3_600,
+    metric: str | None = None,
+    dimensions: Dimensions | None = None,
+) -> Hold:
+    """Check the parts of a hold: ``ttl_s`` seconds, 1 to 86,400. Raises ``InvalidRequest`` naming what is wrong."""
+    return Hold(
+        check_id(key, "key", chars_max=KEY_CHARS_MAX),
+        parse_amount(amount, scale),
+        _check_ttl(ttl_s),
+        None if metric is None else check_id(metric, "metric"),
+        _NO_DIMENSIONS if dimensions is None else encode_dimensions(dimensions, "dimensions"),
+    )
+
+
+def capture_command(
+    *,
+    scale: int,
+    hold: str,
+    amount: AmountLike,
+    occurred_at: TimeLike | None = None,
+    metric: str | None = None,
+    quantity: AmountLike | None = None,
+) -> Capture:
+    """Check the parts of a capture. Raises ``InvalidRequest`` naming the first that is wrong."""
+    return Capture(
+        parse_entry_id(hold, "hold", "h"),
+        parse_amount(amount, scale),
+        None if occurred_at is None else parse_time(occurred_at, "occurred_at"),
+        None if metric is None else check_id(metric, "metric"),
+        None if quantity is None else check_quantity(quantity),
+    )
+
+
+def release_command(*, scale: int, hold: str) -> Release:
+    """Check the parts of a release. Raises ``InvalidRequest``."""
+    return Release(parse_entry_id(hold, "hold", "h"))
+
+
+def reverse_command(*, scale: int, debit: str, key: str, amount: AmountLike | None = None) -> Reverse:
+    """Check the parts of a reversal; without ``amount``, all that is left of the debit. Raises ``InvalidRequest``."""
+    return Reverse(
+        check_id(key, "key", chars_max=KEY_CHARS_MAX),
+        parse_entry_id(debit, "debit", "d"),
+        None if amount is None else parse_amount(amount, scale),
+    )
+
+
+def update_grant_command(
+    *,
+    scale: int,
+    grant: str,
+    key: str,
+    priority: int | Keep = KEEP,
+    expires_at: TimeLike | Keep | None = KEEP,
+    metadata: Dimensions | Keep = KEEP,
+) -> UpdateGrant:
+    """Check new terms of a grant; ``expires_at=None`` is never. Raises ``InvalidRequest``."""
+    if priority is KEEP and expires_at is KEEP and metadata is KEEP:
+        raise InvalidRequest("priority", "something to change: priority, expires_at or metadata")
+    ends: int | Keep | None = KEEP
+    if not isinstance(expires_at, Keep):
+        ends = None if expires_at is None else parse_time(expires_at, "expires_at")
+    return UpdateGrant(
+        check_id(key, "key", chars_max=KEY_CHARS_MAX),
+        parse_entry_id(grant, "grant", "g"),
+        priority if isinstance(priority, Keep) else _check_priority(priority),
+        ends,
+        metadata if isinstance(metadata, Keep) else encode_dimensions(metadata, "metadata"),
+    )
+
+
+def void_grant_command(*, scale: int, grant: str) -> VoidGrant:
+    """Check the parts of a void. Raises ``InvalidRequest``."""
+    return VoidGrant(parse_entry_id(grant, "grant", "g"))
+
+
+COMMANDS: Final[Mapping[str, Callable[..., Command]]] = {
+    "grant": grant_command,
+    "grant.update": update_grant_command,
+    "grant.void": void_grant_command,
+    "debit": debit_command,
+    "hold": hold_command,
+    "hold.capture": capture_command,
+    "hold.release": release_command,
+    "reverse": reverse_command,
+}
+"""How the parts of each operation are checked, by its name on the wire."""
+
+
+def parse_entry_id(value: object, field: str, letter: str) -> int:
+    """The version that an id such as ``g1`` stands for. Raises ``InvalidRequest``."""
+    match = _NUMBER.fullmatch(value) if isinstance(value, str) else None
+    if match is None or match[1] != letter:
+        raise InvalidRequest(field, f'the id of a {field}, such as "{letter}7"', got=shown(value))
+    return int(match[2])
 
 
 def encode_dimensions(dimensions: object, field: str) -> msgspec.Raw:
@@ -234,6 +443,23 @@ def check_quantity(quantity: object, field: str = "quantity") -> str:
     places = places.rstrip("0")
     whole = whole.lstrip("0") or "0"
     return f"{whole}.{places}" if places else whole
+
+
+def _check_priority(value: object) -> int:
+    if type(value) is not int or not 0 <= value <= PRIORITY_MAX:
+        raise InvalidRequest("priority", f"a whole number from 0 to {PRIORITY_MAX}", got=shown(value))
+    return value
+
+
+def _check_ttl(value: object) -> int:
+    """Seconds, to the microsecond, as microseconds. A time span is no amount: a float will do."""
+    seconds: Decimal | None = None
+    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
+        seconds = Decimal(str(value)) if isinstance(value, float) else Decimal(value)
+    if seconds is None or not seconds.is_finite() or not 1 <= seconds <= HOLD_TTL_MAX_US // SECOND_US:
+        longest = HOLD_TTL_MAX_US // SECOND_US
+        raise InvalidRequest("ttl_s", f"a number of seconds from 1 to {longest}", got=shown(value))
+    return int(seconds * SECOND_US)
 
 
 def _check_category(value: object) -> Category:

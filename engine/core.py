@@ -13,7 +13,8 @@ from pathlib import Path
 
 import anyio
 
-from .events import Debited, Granted
+from .events import KEYED, Event
+from .history import sections_between
 from .index import Index, IndexDamaged
 from .journal import Journal
 from .keys import KeyBook
@@ -131,6 +132,16 @@ class Core:
         """Whether so much is not indexed that no more commands can be taken."""
         return self.projector.behind > BEHIND_KEYS_MAX
 
+    async def find_entry(self, pool: str, version: int) -> Event | None:
+        """The durable event that made ``version`` of ``pool``, if there is one. Raises ``JournalError``."""
+        head = (await self.store.heads([pool])).get(pool)
+        if head is None or not 1 <= version <= head.version:
+            return None
+        for section in await sections_between(self.journal, self.index, pool, head, first=version, last=version):
+            if section.first_version <= version <= section.last_version:
+                return section.events[version - section.first_version]
+        return None
+
     async def find_keys(self, pool: str, keys: Sequence[tuple[str, int]]) -> dict[str, Prior]:
         """What used those ``keys`` (each with its hash) in ``pool``, as far as the index knows.
 
@@ -146,6 +157,6 @@ class Core:
             if section.pool != pool:
                 continue
             for version, event in enumerate(section.events, section.first_version):
-                if isinstance(event, (Debited, Granted)) and event.key in wanted:
+                if isinstance(event, KEYED) and event.key in wanted:
                     priors[event.key] = (event, version)
         return priors

@@ -1,18 +1,24 @@
 """The one interface of Solvent, whether it is embedded or reached over a transport.
 
-``Engine`` and the NATS client both implement ``Credits``, and one test suite runs over both.
+``Engine`` and the NATS client are both ``Credits``: they bring ``_command`` and the reads, and the verbs are these.
+One test suite runs over both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, ClassVar, Final
 
+import anyio
 import msgspec
 
 from .amounts import AmountLike
-from .answers import Balance, GrantList, LedgerPage, PoolPage, Receipt
-from .commands import PRIORITY_DEFAULT, CostBasis, Dimensions
+from .answers import Balance, GrantList, HoldList, LedgerPage, PoolPage, Receipt, Verdict
+from .commands import KEEP, PRIORITY_DEFAULT, CostBasis, Dimensions, Keep
 from .errors import SolventError
 from .pool_id import ENVIRONMENT_DEFAULT, PoolLike
 from .times import TimeLike
@@ -20,10 +26,15 @@ from .times import TimeLike
 LEDGER_PAGE_MAX = 1_000
 POOL_PAGE_MAX = 1_000
 BATCH_COMMANDS_MAX = 10_000
+HOLD_TTL_DEFAULT_S: Final = 3_600
+RELEASE_TIMEOUT_S: Final = 5.0
+"""How long leaving a hold's block may take. If nobody answers by then, the hold expires by itself."""
 
 
 class GrantRequest(msgspec.Struct, kw_only=True):
     """A grant as one command of a ``batch``. The fields are those of ``Credits.grant``."""
+
+    operation: ClassVar[str] = "grant"
 
     pool: PoolLike
     amount: AmountLike
@@ -41,6 +52,8 @@ class GrantRequest(msgspec.Struct, kw_only=True):
 class DebitRequest(msgspec.Struct, kw_only=True):
     """A debit as one command of a ``batch``. The fields are those of ``Credits.debit``."""
 
+    operation: ClassVar[str] = "debit"
+
     pool: PoolLike
     amount: AmountLike
     key: str
@@ -52,16 +65,71 @@ class DebitRequest(msgspec.Struct, kw_only=True):
     backfill: bool = False
 
 
-Request = GrantRequest | DebitRequest
+class HoldRequest(msgspec.Struct, kw_only=True):
+    """A hold as one command of a ``batch``. The fields are those of ``Credits.hold``."""
+
+    operation: ClassVar[str] = "hold"
+
+    pool: PoolLike
+    amount: AmountLike
+    key: str
+    ttl_s: float = HOLD_TTL_DEFAULT_S
+    metric: str | None = None
+    dimensions: Dimensions | None = None
 
 
-class Credits(Protocol):
-    """Grants, debits and what can be known of them. Each method raises a ``SolventError`` when the answer is no.
+class CaptureRequest(msgspec.Struct, kw_only=True):
+    """A capture as one command of a ``batch``. The fields are those of ``Credits.capture``."""
+
+    operation: ClassVar[str] = "hold.capture"
+
+    pool: PoolLike
+    hold: str
+    amount: AmountLike
+    occurred_at: TimeLike | None = None
+    metric: str | None = None
+    quantity: AmountLike | None = None
+
+
+class ReleaseRequest(msgspec.Struct, kw_only=True):
+    """A release as one command of a ``batch``."""
+
+    operation: ClassVar[str] = "hold.release"
+
+    pool: PoolLike
+    hold: str
+
+
+class ReverseRequest(msgspec.Struct, kw_only=True):
+    """A reversal as one command of a ``batch``. The fields are those of ``Credits.reverse``."""
+
+    operation: ClassVar[str] = "reverse"
+
+    pool: PoolLike
+    debit: str
+    key: str
+    amount: AmountLike | None = None
+
+
+Request = GrantRequest | DebitRequest | HoldRequest | CaptureRequest | ReleaseRequest | ReverseRequest
+REQUESTS: Final = (GrantRequest, DebitRequest, HoldRequest, CaptureRequest, ReleaseRequest, ReverseRequest)
+"""``Request``, for ``isinstance``."""
+
+
+class Credits(ABC):
+    """Grants, holds, debits and what can be known of them. Each method raises a ``SolventError`` when the answer is no.
 
     ``pool`` is written ``customer``, ``customer/resource``, with ``:currency`` and ``environment@`` where they are
     not the defaults. Amounts go in as ``int``, ``str`` or ``Decimal``. A ``key`` is the caller's own name for the
     command, 1 to 256 characters: the same key and request again is answered with the first receipt.
+
+    Any command may raise ``NotFound``, ``InvalidRequest``, ``Overloaded`` (nothing was written), or ``Unavailable``
+    (outcome unknown: retry with the same key).
     """
+
+    @abstractmethod
+    async def _command(self, operation: str, pool: PoolLike, fields: dict[str, Any]) -> Receipt:
+        """Do one command. ``fields`` are the parts of its ``*_command`` function, as the caller gave them."""
 
     async def grant(
         self,
@@ -78,8 +146,49 @@ class Credits(Protocol):
         comment: str | None = None,
         metadata: Dimensions | None = None,
     ) -> Receipt:
-        """Put a block of credits into a pool; the first grant creates the pool."""
-        ...
+        """Put a block of credits into a pool; the first grant creates the pool.
+
+        Grants burn by ``priority`` (0 to 100, lower first), then the sooner ``expires_at``, then ``promotional`` before
+        ``paid``. ``cost_basis`` is what one credit cost, such as ``("0.0125", "USD")``.
+        """
+        return await self._command(
+            "grant",
+            pool,
+            {
+                "amount": amount,
+                "key": key,
+                "category": category,
+                "priority": priority,
+                "effective_at": effective_at,
+                "expires_at": expires_at,
+                "cost_basis": cost_basis,
+                "name": name,
+                "comment": comment,
+                "metadata": metadata,
+            },
+        )
+
+    async def update_grant(
+        self,
+        pool: PoolLike,
+        grant: str,
+        *,
+        key: str,
+        priority: int | Keep = KEEP,
+        expires_at: TimeLike | Keep | None = KEEP,
+        metadata: Dimensions | Keep = KEEP,
+    ) -> Receipt:
+        """Change the terms of a grant: only those that are given. ``expires_at=None`` is never.
+
+        Raises ``StateConflict`` (``grant_expired``, ``grant_voided``) for a grant that is over.
+        """
+        given = {"priority": priority, "expires_at": expires_at, "metadata": metadata}
+        changes = {name: value for name, value in given.items() if value is not KEEP}
+        return await self._command("grant.update", pool, {"grant": grant, "key": key, **changes})
+
+    async def void_grant(self, pool: PoolLike, grant: str) -> Receipt:
+        """Take away what is left of a grant, not what is held or spent. Voided again, it answers as it did."""
+        return await self._command("grant.void", pool, {"grant": grant})
 
     async def debit(
         self,
@@ -99,29 +208,107 @@ class Credits(Protocol):
         ``occurred_at`` (default: when it is recorded) lies at most 400 days back and 5 minutes ahead; ``backfill``
         lifts the first, for old traces. ``metric`` and ``quantity`` say what was metered, ``dimensions`` who and what.
 
-        Raises ``InsufficientCredits``, ``NotFound`` (pool), ``IdempotencyConflict``, ``InvalidRequest``,
-        ``Overloaded``, or ``Unavailable`` (outcome unknown: retry with the same key).
+        Raises ``InsufficientCredits``, ``IdempotencyConflict``.
         """
-        ...
+        return await self._command(
+            "debit",
+            pool,
+            {
+                "amount": amount,
+                "key": key,
+                "partial": partial,
+                "occurred_at": occurred_at,
+                "metric": metric,
+                "quantity": quantity,
+                "dimensions": dimensions,
+                "backfill": backfill,
+            },
+        )
 
+    def hold(
+        self,
+        pool: PoolLike,
+        amount: AmountLike,
+        *,
+        key: str,
+        ttl_s: float = HOLD_TTL_DEFAULT_S,
+        metric: str | None = None,
+        dimensions: Dimensions | None = None,
+    ) -> PendingHold:
+        """Set credits aside before the real cost is known, for ``ttl_s`` seconds, 1 to 86,400.
+
+        Await it for the hold, or enter it: ``async with credits.hold(...) as hold`` releases what the block did not
+        capture. What is held is nobody else's, even when its grant expires meanwhile.
+
+        Raises ``InsufficientCredits``, ``IdempotencyConflict``.
+        """
+        fields = {"amount": amount, "key": key, "ttl_s": ttl_s, "metric": metric, "dimensions": dimensions}
+        return PendingHold(self, pool, fields)
+
+    async def capture(
+        self,
+        pool: PoolLike,
+        hold: str,
+        amount: AmountLike,
+        *,
+        occurred_at: TimeLike | None = None,
+        metric: str | None = None,
+        quantity: AmountLike | None = None,
+    ) -> Receipt:
+        """Spend a hold: less than it (the rest goes back), all of it, or more (the rest is debited, if it fits).
+
+        What does not fit is ``uncovered`` in the receipt. A hold is settled once: captured again, it answers as it did.
+        Raises ``StateConflict`` (``hold_released``, ``hold_expired``).
+        """
+        return await self._command(
+            "hold.capture",
+            pool,
+            {"hold": hold, "amount": amount, "occurred_at": occurred_at, "metric": metric, "quantity": quantity},
+        )
+
+    async def release(self, pool: PoolLike, hold: str) -> Receipt:
+        """Give back a hold. Released again, it answers as it did.
+
+        Raises ``StateConflict`` (``hold_captured``, ``hold_expired``).
+        """
+        return await self._command("hold.release", pool, {"hold": hold})
+
+    async def reverse(self, pool: PoolLike, debit: str, *, key: str, amount: AmountLike | None = None) -> Receipt:
+        """Undo a debit or a capture, or ``amount`` of it: the credits go back to the grants that had paid.
+
+        What belongs to a grant that is over does not come back: it is ``lapsed`` in the receipt. Raises
+        ``StateConflict`` (``already_reversed``), ``IdempotencyConflict``.
+        """
+        return await self._command("reverse", pool, {"debit": debit, "key": key, "amount": amount})
+
+    @abstractmethod
     async def batch(self, requests: Sequence[Request]) -> list[Receipt | SolventError]:
         """Do many commands, each on its own: receipts and errors side by side, in the order of the requests."""
-        ...
 
-    async def balance(self, pool: PoolLike) -> Balance:
-        """The pool as it is. Raises ``NotFound`` for a pool that was never granted anything."""
-        ...
+    @abstractmethod
+    async def check(self, pool: PoolLike, amount: AmountLike, *, dimensions: Dimensions | None = None) -> Verdict:
+        """Whether ``amount`` could be spent now, how much at most, and out of which grants. Writes nothing."""
 
-    async def grants(self, pool: PoolLike) -> GrantList:
+    @abstractmethod
+    async def balance(self, pool: PoolLike, *, as_of: TimeLike | None = None) -> Balance:
+        """The pool as it is, or as it was at a moment. Raises ``NotFound`` for a pool that was never granted
+        anything."""
+
+    @abstractmethod
+    async def grants(self, pool: PoolLike, *, as_of: TimeLike | None = None) -> GrantList:
         """All grants of a pool, those that can be burned first, in burn order."""
-        ...
 
+    @abstractmethod
+    async def holds(self, pool: PoolLike) -> HoldList:
+        """The holds of a pool that are not settled, oldest first."""
+
+    @abstractmethod
     async def ledger(
         self, pool: PoolLike, *, limit: int = 100, cursor: str | None = None, newest_first: bool = True
     ) -> LedgerPage:
         """A page of the pool's history, ``1 <= limit <= 1000``. A cursor stays valid while entries are added."""
-        ...
 
+    @abstractmethod
     async def pools(
         self,
         customer: str | None = None,
@@ -131,4 +318,82 @@ class Credits(Protocol):
         cursor: str | None = None,
     ) -> PoolPage:
         """Balances of a customer's pools, or of a whole environment's, ``1 <= limit <= 1000`` a page."""
-        ...
+
+
+class OpenHold:
+    """A hold that was granted. ``capture`` or ``release`` it; else it expires at ``receipt.expires_at``."""
+
+    def __init__(self, credits: Credits, pool: PoolLike, receipt: Receipt) -> None:
+        self._credits = credits
+        self._pool = pool
+        self.receipt = receipt
+        self.settled = False
+
+    @property
+    def id(self) -> str:
+        return self.receipt.id
+
+    async def capture(
+        self,
+        amount: AmountLike,
+        *,
+        occurred_at: TimeLike | None = None,
+        metric: str | None = None,
+        quantity: AmountLike | None = None,
+    ) -> Receipt:
+        """See ``Credits.capture``."""
+        receipt = await self._credits.capture(
+            self._pool, self.id, amount, occurred_at=occurred_at, metric=metric, quantity=quantity
+        )
+        self.settled = True
+        return receipt
+
+    async def release(self) -> Receipt:
+        """See ``Credits.release``."""
+        receipt = await self._credits.release(self._pool, self.id)
+        self.settled = True
+        return receipt
+
+
+class PendingHold:
+    """What ``Credits.hold`` returns: nothing is asked until it is awaited or entered."""
+
+    def __init__(self, credits: Credits, pool: PoolLike, fields: dict[str, Any]) -> None:
+        self._credits = credits
+        self._pool = pool
+        self._fields = fields
+        self._opened: OpenHold | None = None
+
+    async def _open(self) -> OpenHold:
+        receipt = await self._credits._command("hold", self._pool, self._fields)
+        return OpenHold(self._credits, self._pool, receipt)
+
+    def __await__(self) -> Generator[Any, None, OpenHold]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> OpenHold:
+        opening = asyncio.ensure_future(self._open())
+        try:
+            self._opened = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # The hold may be granted already: nobody else would ever release it.
+            with anyio.move_on_after(RELEASE_TIMEOUT_S, shield=True), suppress(SolventError):
+                await (await opening).release()
+            opening.cancel()
+            raise
+        return self._opened
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._opened is not None  # noqa: S101 - narrows the type: it was entered
+        if self._opened.settled:
+            return
+        # Also when the block was cancelled: credits that nobody will spend should not wait for their expiry.
+        with anyio.move_on_after(RELEASE_TIMEOUT_S, shield=True):
+            try:
+                await self._opened.release()
+            except SolventError as failure:
+                if error is None:
+                    raise
+                error.add_note(f"hold {self._opened.id} could not be released and will expire: {failure}")

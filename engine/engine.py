@@ -33,23 +33,16 @@ from solvent.actors import (
 )
 
 from .amounts import SCALE_DEFAULT, AmountLike, parse_scale
-from .answers import Balance, GrantList, LedgerPage, PoolPage, Receipt
-from .commands import (
-    PRIORITY_DEFAULT,
-    Command,
-    CostBasis,
-    Dimensions,
-    Read,
-    debit_command,
-    grant_command,
-)
+from .answers import Balance, GrantList, HoldList, LedgerPage, PoolPage, Receipt, Verdict
+from .commands import COMMANDS, Command, Dimensions, Read, check_question
 from .core import Core, Progress
-from .credits import BATCH_COMMANDS_MAX, LEDGER_PAGE_MAX, POOL_PAGE_MAX, DebitRequest, GrantRequest, Request
+from .credits import BATCH_COMMANDS_MAX, LEDGER_PAGE_MAX, POOL_PAGE_MAX, REQUESTS, Credits, Request
 from .errors import InvalidRequest, JournalError, NotFound, Overloaded, SolventError, TooLarge, Unavailable
+from .history import fold_until
 from .index import IndexDamaged
 from .ledger import check_limit, parse_cursor, read_page
 from .lock import exclusive
-from .pool import LIMITS_DEFAULT, Limits
+from .pool import LIMITS_DEFAULT, Limits, Pool
 from .pool_actor import RETRY_AFTER_S, Message, PoolActor, Services
 from .pool_id import (
     ENVIRONMENT_DEFAULT,
@@ -61,6 +54,8 @@ from .pool_id import (
     parse_pool,
 )
 from .sqlite_journal import SqliteJournal
+from .times import TimeLike, parse_time
+from .views import balance_of, grants_of
 
 JOURNAL_NAME: Final = "journal.db"
 RECOVERY_INTERVAL_S: Final = 0.5
@@ -97,8 +92,8 @@ def system_clock_us() -> int:
     return time.time_ns() // 1_000
 
 
-class Engine:
-    """Implements ``Credits`` on a folder. Made by ``Engine.open`` only."""
+class Engine(Credits):
+    """``Credits`` on a folder. Made by ``Engine.open`` only."""
 
     def __init__(self, services: Services, family: Family[Message], currencies: Mapping[str, int]) -> None:
         self._services = services
@@ -147,7 +142,7 @@ class Engine:
         """How many decimal places ``currency`` keeps."""
         return self._currencies.get(currency, SCALE_DEFAULT)
 
-    def submit(self, pool: PoolId, command: Command | Read) -> asyncio.Future[Any]:
+    def submit(self, pool: PoolId, command: Message) -> asyncio.Future[Any]:
         """Hand a checked command to its pool, without a coroutine. For transports, which have many at once.
 
         The result is the answer, or a ``SolventError`` as a value: a refusal. Pass the finished future to
@@ -158,7 +153,7 @@ class Engine:
         except ActorError as error:
             raise _translate(error) from None
 
-    async def _ask(self, pool: PoolId, command: Command | Read, kind: type[T]) -> T:
+    async def _ask(self, pool: PoolId, command: Message, kind: type[T]) -> T:
         future = self.submit(pool, command)
         try:
             answer = await future
@@ -169,64 +164,9 @@ class Engine:
         assert isinstance(answer, kind)  # noqa: S101 - narrows the type: a command has one kind of answer
         return answer
 
-    async def grant(
-        self,
-        pool: PoolLike,
-        amount: AmountLike,
-        *,
-        key: str,
-        category: str = "paid",
-        priority: int = PRIORITY_DEFAULT,
-        effective_at: Any = None,
-        expires_at: Any = None,
-        cost_basis: CostBasis | tuple[str, str] | Mapping[str, str] | None = None,
-        name: str | None = None,
-        comment: str | None = None,
-        metadata: Dimensions | None = None,
-    ) -> Receipt:
-        """See ``Credits.grant``."""
+    async def _command(self, operation: str, pool: PoolLike, fields: dict[str, Any]) -> Receipt:
         target = parse_pool(pool)
-        command = grant_command(
-            scale=self.scale_of(target.currency),
-            amount=amount,
-            key=key,
-            category=category,
-            priority=priority,
-            effective_at=effective_at,
-            expires_at=expires_at,
-            cost_basis=cost_basis,
-            name=name,
-            comment=comment,
-            metadata=metadata,
-        )
-        return await self._ask(target, command, Receipt)
-
-    async def debit(
-        self,
-        pool: PoolLike,
-        amount: AmountLike,
-        *,
-        key: str,
-        partial: bool = False,
-        occurred_at: Any = None,
-        metric: str | None = None,
-        quantity: AmountLike | None = None,
-        dimensions: Dimensions | None = None,
-        backfill: bool = False,
-    ) -> Receipt:
-        """See ``Credits.debit``."""
-        target = parse_pool(pool)
-        command = debit_command(
-            scale=self.scale_of(target.currency),
-            amount=amount,
-            key=key,
-            partial=partial,
-            occurred_at=occurred_at,
-            metric=metric,
-            quantity=quantity,
-            dimensions=dimensions,
-            backfill=backfill,
-        )
+        command = COMMANDS[operation](scale=self.scale_of(target.currency), **fields)
         return await self._ask(target, command, Receipt)
 
     async def batch(self, requests: Sequence[Request]) -> list[Receipt | SolventError]:
@@ -246,22 +186,51 @@ class Engine:
 
     def command_of(self, request: Request) -> tuple[PoolId, Command]:
         """The pool and the checked command of one request of a batch. Raises ``InvalidRequest``."""
-        if not isinstance(request, (GrantRequest, DebitRequest)):
-            raise InvalidRequest("requests", "GrantRequest or DebitRequest", got=type(request).__name__)
+        if not isinstance(request, REQUESTS):
+            raise InvalidRequest("requests", "a GrantRequest, DebitRequest, ...", got=type(request).__name__)
         pool = parse_pool(request.pool)
-        scale = self.scale_of(pool.currency)
         fields = {name: getattr(request, name) for name in request.__struct_fields__ if name != "pool"}
-        if isinstance(request, DebitRequest):
-            return pool, debit_command(scale=scale, **fields)
-        return pool, grant_command(scale=scale, **fields)
+        return pool, COMMANDS[request.operation](scale=self.scale_of(pool.currency), **fields)
 
-    async def balance(self, pool: PoolLike) -> Balance:
+    async def check(self, pool: PoolLike, amount: AmountLike, *, dimensions: Dimensions | None = None) -> Verdict:
+        """See ``Credits.check``."""
+        target = parse_pool(pool)
+        question = check_question(scale=self.scale_of(target.currency), amount=amount, dimensions=dimensions)
+        return await self._ask(target, question, Verdict)
+
+    async def balance(self, pool: PoolLike, *, as_of: TimeLike | None = None) -> Balance:
         """See ``Credits.balance``."""
-        return await self._ask(parse_pool(pool), Read("balance"), Balance)
+        target = parse_pool(pool)
+        if as_of is None:
+            return await self._ask(target, Read("balance"), Balance)
+        return balance_of(await self._as_of(target, as_of), str(target))
 
-    async def grants(self, pool: PoolLike) -> GrantList:
+    async def grants(self, pool: PoolLike, *, as_of: TimeLike | None = None) -> GrantList:
         """See ``Credits.grants``."""
-        return await self._ask(parse_pool(pool), Read("grants"), GrantList)
+        target = parse_pool(pool)
+        if as_of is None:
+            return await self._ask(target, Read("grants"), GrantList)
+        return grants_of(await self._as_of(target, as_of), str(target))
+
+    async def holds(self, pool: PoolLike) -> HoldList:
+        """See ``Credits.holds``."""
+        return await self._ask(parse_pool(pool), Read("holds"), HoldList)
+
+    async def _as_of(self, pool: PoolId, as_of: TimeLike) -> Pool:
+        """The pool as it was at a moment: folded from the journal, with what was due by then."""
+        moment = parse_time(as_of, "as_of")
+        if moment > self._services.now_us():
+            raise InvalidRequest("as_of", "a time that has come already")
+        # What was acknowledged is in the journal, and what was due is written down.
+        await self._ask(pool, Read("balance"), Balance)
+        core = await self._core()
+        head = (await core.store.heads([pool.canonical])).get(pool.canonical)
+        past = Pool()
+        if head is not None:
+            past = await fold_until(core.journal, core.index, pool.canonical, head, moment)
+        if not past.version:
+            raise NotFound("pool", f"{pool} at that time")
+        return past
 
     async def ledger(
         self, pool: PoolLike, *, limit: int = 100, cursor: str | None = None, newest_first: bool = True

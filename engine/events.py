@@ -3,6 +3,8 @@
 An event is an array on disk, and its place in the pool's history is its version: the first event of a pool is
 version 1. Times are microseconds, amounts units. Fields may be added at the end with a default; their order and the
 tags are for ever, since old journals must read the same.
+
+``parts`` are pairs of (grant, units). ``balance`` is always what is available in the pool after the event.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from .commands import Category, CostBasis
+from .commands import Category, CostBasis, settlement_key, void_key
+
+Parts: TypeAlias = tuple[tuple[int, int], ...]
 
 _EMPTY_MAP: Final = msgspec.Raw(b"\x80")
 
@@ -30,7 +34,6 @@ class Granted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):
     key: str
     amount: int
     balance: int
-    """What is available in the pool after it."""
     category: Category
     priority: int
     effective_at: int | None
@@ -68,7 +71,7 @@ class Debited(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=5):
     key: str
     amount: int
     balance: int
-    parts: tuple[tuple[int, int], ...]
+    parts: Parts
     requested: int
     partial: bool
     occurred_at: int | None = None
@@ -76,7 +79,124 @@ class Debited(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=5):
     quantity: str | None = None
     dimensions: msgspec.Raw = _EMPTY_MAP
 
+    @property
+    def paid(self) -> Parts:
+        return self.parts
 
-Event: TypeAlias = Opened | Granted | Activated | Expired | Debited
-Keyed: TypeAlias = Granted | Debited
-"""Events that carry an idempotency key."""
+
+class Held(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=6):
+    """Credits were set aside until ``expires_at``. ``parts`` says from which grants, in burn order."""
+
+    at: int
+    key: str
+    amount: int
+    balance: int
+    parts: Parts
+    expires_at: int
+    metric: str | None = None
+    dimensions: msgspec.Raw = _EMPTY_MAP
+
+
+class Captured(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=7):
+    """A hold was spent: ``parts`` of what was held and, beyond it, ``extra``; ``returned`` went back to its grants."""
+
+    at: int
+    hold: int
+    amount: int
+    """What was spent, ``extra`` included."""
+    balance: int
+    parts: Parts
+    extra: Parts
+    returned: Parts
+    uncovered: int
+    """What was asked for beyond the hold and did not fit."""
+    lapsed: int
+    """How much of what went back did not stay: ``Lapsed`` events follow."""
+    occurred_at: int | None = None
+    metric: str | None = None
+    quantity: str | None = None
+    dimensions: msgspec.Raw = _EMPTY_MAP
+
+    @property
+    def key(self) -> str:
+        return settlement_key(self.hold)
+
+    @property
+    def paid(self) -> Parts:
+        return self.parts + self.extra
+
+
+class Released(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=8):
+    """All of a hold went back to its grants: because it was asked, or because it expired, at ``due_at``."""
+
+    at: int
+    hold: int
+    amount: int
+    balance: int
+    parts: Parts
+    lapsed: int
+    due_at: int | None = None
+    dimensions: msgspec.Raw = _EMPTY_MAP
+
+    @property
+    def key(self) -> str:
+        return settlement_key(self.hold)
+
+
+class Reversed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=9):
+    """A debit, or a part of it, was undone: ``parts`` went back to the grants that had paid it."""
+
+    at: int
+    key: str
+    debit: int
+    amount: int
+    balance: int
+    parts: Parts
+    lapsed: int
+    requested: int | None = None
+    dimensions: msgspec.Raw = _EMPTY_MAP
+
+
+class Updated(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=10):
+    """The terms of a grant are now these. ``changed`` are the names of those that were asked for."""
+
+    at: int
+    key: str
+    grant: int
+    priority: int
+    expires_at: int | None
+    metadata: msgspec.Raw
+    balance: int
+    changed: tuple[str, ...]
+
+
+class Voided(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=11):
+    """What was left of a grant was taken away. ``pending``: it had not taken effect, so the balance stays."""
+
+    at: int
+    grant: int
+    amount: int
+    balance: int
+    pending: bool = False
+
+    @property
+    def key(self) -> str:
+        return void_key(self.grant)
+
+
+class Lapsed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=12):
+    """Credits came back to a grant that had expired or been voided meanwhile, and went where the others had gone."""
+
+    at: int
+    grant: int
+    amount: int
+    balance: int
+
+
+Event: TypeAlias = (
+    Opened | Granted | Activated | Expired | Debited | Held | Captured | Released | Reversed | Updated | Voided | Lapsed
+)
+Keyed: TypeAlias = Granted | Debited | Held | Captured | Released | Reversed | Updated | Voided
+"""Events that answer a command, filed under its key. A hold's end and a grant's voiding have keys of their own."""
+KEYED: Final = (Debited, Granted, Held, Captured, Released, Reversed, Updated, Voided)
+"""``Keyed``, for ``isinstance``."""

@@ -8,6 +8,7 @@ from typing import Final
 from .frames import Head, Section
 from .index import MARK_EVERY, Index
 from .journal import Journal
+from .pool import Pool, apply, pass_time
 
 STEP_VERSIONS: Final = 4 * MARK_EVERY
 """How far one step goes, roughly: a thousand events are decoded in a few milliseconds."""
@@ -24,6 +25,23 @@ async def read_history(
         step = await _nearest(index, pool, head, after + STEP_VERSIONS)
         yield await _walk(journal, pool, step, after + 1)
         after = step.version
+
+
+async def fold_until(journal: Journal, index: Index, pool: str, head: Head, moment: int) -> Pool:
+    """The pool as of ``moment``: all events recorded by then, and what was due by then though written down later.
+
+    Reads the history from its beginning. A pool that did not exist yet is an empty one. Raises ``JournalCorrupt``.
+    """
+    past = Pool()
+    async for sections in read_history(journal, index, pool, head, after=0):
+        for section in sections:
+            for event in section.events[past.version + 1 - section.first_version :]:
+                if event.at > moment:
+                    pass_time(past, moment)
+                    return past
+                apply(past, event)
+    pass_time(past, moment)
+    return past
 
 
 async def sections_between(

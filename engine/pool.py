@@ -11,19 +11,51 @@ from __future__ import annotations
 
 import heapq
 from bisect import insort
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import copy
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias, assert_never
 
 import msgspec
 
 from .amounts import SCALE_DEFAULT, UNITS_MAX
-from .commands import Category, Command, CostBasis, Debit, Grant
-from .events import Activated, Debited, Event, Expired, Granted, Keyed, Opened
+from .commands import (
+    KEEP,
+    Capture,
+    Category,
+    Command,
+    CostBasis,
+    Debit,
+    Grant,
+    Hold,
+    Release,
+    Reverse,
+    UpdateGrant,
+    VoidGrant,
+)
+from .events import (
+    Activated,
+    Captured,
+    Debited,
+    Event,
+    Expired,
+    Granted,
+    Held,
+    Keyed,
+    Lapsed,
+    Opened,
+    Parts,
+    Released,
+    Reversed,
+    Updated,
+    Voided,
+)
 from .times import DAY_US, MOMENT_MAX_US, SECOND_US
 
 PENDING, LIVE, EXPIRED, VOIDED = range(4)
 """The states a grant is put into by events. A live grant with nothing left is called depleted."""
+
+UPDATABLE: Final = ("priority", "expires_at", "metadata")
+"""The terms of a grant that can be changed."""
 
 _NEVER: Final = MOMENT_MAX_US
 
@@ -58,6 +90,20 @@ class Block(msgspec.Struct, array_like=True, gc=False):
         return self.priority, ends, self.category == "paid", self.effective_at, self.created_at, self.number
 
 
+class OpenHold(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Credits that are set aside: out of ``parts`` of grants, until ``expires_at``."""
+
+    number: int
+    """The version of the pool that the hold made. Written ``h<number>`` outside."""
+    amount: int
+    parts: Parts
+    created_at: int
+    expires_at: int
+    key: str
+    metric: str | None
+    dimensions: msgspec.Raw
+
+
 class Pool(msgspec.Struct, gc=False):
     """The state of one pool. ``apply`` changes it in place, ``evolve`` makes a changed copy."""
 
@@ -77,10 +123,14 @@ class Pool(msgspec.Struct, gc=False):
     """Credits of grants that have not taken effect. Not part of ``granted`` until they do."""
     blocks: dict[int, Block] = msgspec.field(default_factory=dict)
     """All grants by number, in the order of the journal."""
+    holds: dict[int, OpenHold] = msgspec.field(default_factory=dict)
+    """The holds that are not settled yet, by number."""
+    reversed: dict[int, int] = msgspec.field(default_factory=dict)
+    """How much of a debit, by its number, has been undone."""
     burn: list[Block] = msgspec.field(default_factory=list)
     """The live grants with credits left, in burn order. Made from ``blocks``, as is ``schedule``."""
     schedule: list[tuple[int, int]] = msgspec.field(default_factory=list)
-    """A heap of (time, grant) at which a grant takes effect or expires; may hold some that no longer matter."""
+    """A heap of (time, number) at which a grant takes effect, or a grant or hold expires; some no longer matter."""
 
 
 class Limits(msgspec.Struct, frozen=True, gc=False):
@@ -111,6 +161,20 @@ class KeyTaken(msgspec.Struct, frozen=True, gc=False):
     version: int
 
 
+class UnknownEntry(msgspec.Struct, frozen=True, gc=False):
+    """Refusal: the pool has no such grant, hold or debit."""
+
+    what: str
+    number: int
+
+
+class Conflict(msgspec.Struct, frozen=True, gc=False):
+    """Refusal: the pool is not in a state for it. ``reason`` is a stable word."""
+
+    reason: str
+    message: str
+
+
 class Unfit(msgspec.Struct, frozen=True, gc=False):
     """Refusal: ``field`` does not fit the pool as it is now."""
 
@@ -125,7 +189,7 @@ class Repeat(msgspec.Struct, frozen=True, gc=False):
     version: int
 
 
-Refusal: TypeAlias = Insufficient | UnknownPool | KeyTaken | Unfit
+Refusal: TypeAlias = Insufficient | UnknownPool | UnknownEntry | KeyTaken | Conflict | Unfit
 Outcome: TypeAlias = tuple[Event, ...] | Repeat | Refusal
 Prior: TypeAlias = tuple[Keyed, int]
 """The event that used a key before, and its version."""
@@ -136,29 +200,61 @@ class BrokenInvariant(Exception):
 
 
 def due(pool: Pool, now: int) -> tuple[Event, ...]:
-    """What the passing of time has done to the pool by ``now``: grants that took effect, grants that expired.
+    """What the passing of time has done to the pool by ``now``: grants that took effect, grants and holds that expired.
 
     In the order in which it was due. These are facts, not answers: they are journalled before the command that
-    found them, even when that is refused.
+    found them, even when that is refused. ``pass_time`` also applies them.
     """
     if not pool.schedule or pool.schedule[0][0] > now:
         return ()
+    return tuple(pass_time(clone(pool), now))
+
+
+def pass_time(pool: Pool, now: int) -> list[Event]:
+    """Apply what is ``due`` to ``pool``, which the caller alone owns, and return it."""
     at = max(pool.clock, now)
     facts: list[Event] = []
-    balance = pool.available
-    activated: set[int] = set()
-    for moment, number in sorted(entry for entry in pool.schedule if entry[0] <= now):
+    while pool.schedule and pool.schedule[0][0] <= now:
+        moment, number = heapq.heappop(pool.schedule)
+        for fact in _fall_due(pool, moment, number, at):
+            apply(pool, fact)
+            facts.append(fact)
+    return facts
+
+
+def _fall_due(pool: Pool, moment: int, number: int, at: int) -> tuple[Event, ...]:
+    """What happens to a grant or a hold at a moment of the schedule; nothing, if it no longer matters."""
+    hold = pool.holds.get(number)
+    if hold is not None:
+        balance = pool.available + hold.amount
+        lapses = _lapses(pool, hold.parts, balance, at)
+        return (
+            Released(at, number, hold.amount, balance, hold.parts, _sum(lapses), hold.expires_at, hold.dimensions),
+            *lapses,
+        )
+    block = pool.blocks.get(number)
+    if block is None:
+        return ()
+    if block.state == PENDING and moment == block.effective_at:
+        return (Activated(at, number, block.amount, pool.available + block.amount, moment),)
+    if moment == block.expires_at and block.available:
+        return (Expired(at, number, block.available, pool.available - block.available, moment),)
+    return ()
+
+
+def _lapses(pool: Pool, returned: Parts, balance: int, at: int) -> tuple[Lapsed, ...]:
+    """Where credits that come back cannot stay: what belongs to a grant that is over goes the way of that grant."""
+    lapses: list[Lapsed] = []
+    for number, part in returned:
         block = pool.blocks[number]
-        if block.state == PENDING and moment == block.effective_at and number not in activated:
-            activated.add(number)
-            balance += block.amount
-            facts.append(Activated(at, number, block.amount, balance, moment))
-        elif moment == block.expires_at:
-            left = block.amount if number in activated else block.available
-            if left:
-                balance -= left
-                facts.append(Expired(at, number, left, balance, moment))
-    return tuple(facts)
+        if block.state != LIVE or (block.expires_at is not None and block.expires_at <= at):
+            balance -= part
+            lapses.append(Lapsed(at, number, part, balance))
+    return tuple(lapses)
+
+
+def _sum(lapses: Iterable[Lapsed]) -> int:
+    return sum([lapse.amount for lapse in lapses])
 
 
 def decide(
@@ -175,31 +271,78 @@ def decide(
     ``prior`` is what the command's key was used for before, ``scale`` that of the currency if the pool is new.
     """
     if prior is not None:
-        event, version = prior
-        return Repeat(event, version) if _same_request(event, command) else KeyTaken(command.key, version)
+        return _repeat(command, *prior)
     at = pool.clock if pool.clock > now else now
-    if type(command) is Debit:
+    if isinstance(command, Debit):
         return _decide_debit(pool, command, at, limits)
-    assert isinstance(command, Grant)  # noqa: S101 - narrows the type; decide has no third command
-    return _decide_grant(pool, command, at, scale)
+    if isinstance(command, Grant):
+        return _decide_grant(pool, command, at, scale)
+    if not pool.version:
+        return UnknownPool()
+    match command:
+        case Hold():
+            return _decide_hold(pool, command, at)
+        case Capture():
+            return _decide_capture(pool, command, at, limits)
+        case Release(hold=number):
+            hold = pool.holds.get(number)
+            if hold is None:
+                return UnknownEntry("hold", number)
+            balance = pool.available + hold.amount
+            lapses = _lapses(pool, hold.parts, balance, at)
+            return Released(at, number, hold.amount, balance, hold.parts, _sum(lapses), None, hold.dimensions), *lapses
+        case Reverse():
+            return _decide_reverse(pool, command, at)
+        case UpdateGrant():
+            return _decide_update(pool, command, at)
+        case VoidGrant(grant=number):
+            block = pool.blocks.get(number)
+            if block is None:
+                return UnknownEntry("grant", number)
+            if _is_over(block, at):
+                return Conflict("grant_expired", f"grant g{number} has expired")
+            if block.state == PENDING:
+                return (Voided(at, number, block.amount, pool.available, True),)
+            return (Voided(at, number, block.available, pool.available - block.available),)
+    assert_never(command)
+
+
+def payers(pool: Pool, amount: int) -> Parts:
+    """Which grants would pay ``amount``, or what is there if that is less."""
+    amount = min(amount, pool.available)
+    return _take(pool, amount) if amount else ()
+
+
+def _repeat(command: Command, event: Keyed, version: int) -> Outcome:
+    """The answer to a key that was used before."""
+    if _same_request(event, command):
+        return Repeat(event, version)
+    if isinstance(command, (Capture, Release)) and isinstance(event, (Captured, Released)):
+        word = "captured" if isinstance(event, Captured) else "released" if event.due_at is None else "expired"
+        return Conflict(f"hold_{word}", f"hold h{command.hold} was {word} before, by entry {version}")
+    return KeyTaken(command.key, version)
+
+
+def _check_occurred_at(occurred_at: int, at: int, limits: Limits, backfill: bool) -> Unfit | None:
+    if occurred_at > at + limits.occurred_ahead_max_us:
+        return Unfit("occurred_at", f"at most {limits.occurred_ahead_max_us // SECOND_US} seconds ahead of now")
+    if occurred_at < at - limits.occurred_back_max_us and not backfill:
+        return Unfit("occurred_at", f"at most {limits.occurred_back_max_us // DAY_US} days ago")
+    return None
 
 
 def _decide_debit(pool: Pool, command: Debit, at: int, limits: Limits) -> Outcome:
     if not pool.version:
         return UnknownPool()
     occurred_at = command.occurred_at
-    if occurred_at is not None:
-        if occurred_at > at + limits.occurred_ahead_max_us:
-            return Unfit("occurred_at", f"at most {limits.occurred_ahead_max_us // SECOND_US} seconds ahead of now")
-        if occurred_at < at - limits.occurred_back_max_us and not command.backfill:
-            return Unfit("occurred_at", f"at most {limits.occurred_back_max_us // DAY_US} days ago")
+    if occurred_at is not None and (unfit := _check_occurred_at(occurred_at, at, limits, command.backfill)):
+        return unfit
     amount = command.amount
     if amount > pool.available:
         if not (command.partial and pool.available):
             return Insufficient(amount, pool.available)
         amount = pool.available
-    first = pool.burn[0]
-    parts = ((first.number, amount),) if first.available >= amount else _spread(pool.burn, amount)
+    parts = _take(pool, amount)
     # Positional, in the order of the fields: this is the hot path.
     return (
         Debited(
@@ -218,7 +361,130 @@ def _decide_debit(pool: Pool, command: Debit, at: int, limits: Limits) -> Outcom
     )
 
 
-def _spread(burn: Iterable[Block], amount: int) -> tuple[tuple[int, int], ...]:
+def _decide_hold(pool: Pool, command: Hold, at: int) -> Outcome:
+    amount = command.amount
+    if amount > pool.available:
+        return Insufficient(amount, pool.available)
+    ends = at + command.ttl
+    balance = pool.available - amount
+    return (Held(at, command.key, amount, balance, _take(pool, amount), ends, command.metric, command.dimensions),)
+
+
+def _decide_capture(pool: Pool, command: Capture, at: int, limits: Limits) -> Outcome:
+    hold = pool.holds.get(command.hold)
+    if hold is None:
+        return UnknownEntry("hold", command.hold)
+    occurred_at = command.occurred_at
+    if occurred_at is not None and (unfit := _check_occurred_at(occurred_at, at, limits, False)):
+        return unfit
+    held = min(command.amount, hold.amount)
+    parts, returned = _split(hold.parts, held)
+    beyond = command.amount - held
+    # What the hold covers is spent in any case: it was promised. Beyond it, the rules are those of a debit.
+    extra = _take(pool, beyond) if 0 < beyond <= pool.available else ()
+    covered = beyond if extra else 0
+    balance = pool.available - covered + hold.amount - held
+    lapses = _lapses(pool, returned, balance, at)
+    captured = Captured(
+        at,
+        hold.number,
+        held + covered,
+        balance,
+        parts,
+        extra,
+        returned,
+        beyond - covered,
+        _sum(lapses),
+        occurred_at,
+        command.metric or hold.metric,
+        command.quantity,
+        hold.dimensions,
+    )
+    return (captured, *lapses)
+
+
+def _decide_reverse(pool: Pool, command: Reverse, at: int) -> Outcome:
+    if command.paid is None:
+        return UnknownEntry("debit", command.debit)
+    done = pool.reversed.get(command.debit, 0)
+    left = sum(part for _, part in command.paid) - done
+    if not left:
+        return Conflict("already_reversed", f"nothing is left of debit d{command.debit}: all of it was reversed")
+    amount = left if command.amount is None else command.amount
+    if amount > left:
+        return Unfit("amount", f"at most {left} smallest units, what is left of debit d{command.debit}")
+    # The last units that were taken go back first, so that the split of a debit into parts changes nothing.
+    kept, _ = _split(command.paid, left)
+    _, parts = _split(kept, left - amount)
+    balance = pool.available + amount
+    lapses = _lapses(pool, parts, balance, at)
+    return (
+        Reversed(
+            at,
+            command.key,
+            command.debit,
+            amount,
+            balance,
+            parts,
+            _sum(lapses),
+            command.amount,
+            command.dimensions,
+        ),
+        *lapses,
+    )
+
+
+def _decide_update(pool: Pool, command: UpdateGrant, at: int) -> Outcome:
+    block = pool.blocks.get(command.grant)
+    if block is None:
+        return UnknownEntry("grant", command.grant)
+    if _is_over(block, at):
+        word = "voided" if block.state == VOIDED else "expired"
+        return Conflict(f"grant_{word}", f"grant g{block.number} was {word}: its terms stand")
+    changed = tuple(name for name in UPDATABLE if getattr(command, name) is not KEEP)
+    ends = block.expires_at if command.expires_at is KEEP else command.expires_at
+    if "expires_at" in changed and ends is not None and ends <= max(at, block.effective_at):
+        return Unfit("expires_at", "a time after now and after effective_at")
+    return (
+        Updated(
+            at,
+            command.key,
+            block.number,
+            block.priority if command.priority is KEEP else command.priority,
+            ends,
+            block.metadata if command.metadata is KEEP else command.metadata,
+            pool.available,
+            changed,
+        ),
+    )
+
+
+def _is_over(block: Block, at: int) -> bool:
+    ended = block.expires_at is not None and block.expires_at <= at
+    return ended or block.state in (EXPIRED, VOIDED)
+
+
+def _take(pool: Pool, amount: int) -> Parts:
+    """Which grants pay ``amount``, which is there, in burn order."""
+    first = pool.burn[0]
+    return ((first.number, amount),) if first.available >= amount else _spread(pool.burn, amount)
+
+
+def _split(parts: Parts, amount: int) -> tuple[Parts, Parts]:
+    """The first ``amount`` units of ``parts``, and the rest."""
+    head: list[tuple[int, int]] = []
+    tail: list[tuple[int, int]] = []
+    for number, part in parts:
+        first = min(part, amount)
+        amount -= first
+        if first:
+            head.append((number, first))
+        if part > first:
+            tail.append((number, part - first))
+    return tuple(head), tuple(tail)
+
+
+def _spread(burn: Iterable[Block], amount: int) -> Parts:
     parts: list[tuple[int, int]] = []
     for block in burn:
         part = min(block.available, amount)
@@ -254,26 +520,52 @@ def _decide_grant(pool: Pool, command: Grant, at: int, scale: int) -> Outcome:
 
 
 def _same_request(event: Keyed, command: Command) -> bool:
-    if isinstance(event, Debited):
-        return type(command) is Debit and (
-            event.requested == command.amount
-            and event.partial == command.partial
-            and event.occurred_at == command.occurred_at
-            and event.metric == command.metric
-            and event.quantity == command.quantity
-            and bytes(event.dimensions) == bytes(command.dimensions)
-        )
-    return type(command) is Grant and (
-        event.amount == command.amount
-        and event.category == command.category
-        and event.priority == command.priority
-        and event.effective_at == command.effective_at
-        and event.expires_at == command.expires_at
-        and event.cost_basis == command.cost_basis
-        and event.name == command.name
-        and event.comment == command.comment
-        and bytes(event.metadata) == bytes(command.metadata)
-    )
+    """Whether ``command`` asks for what ``event`` was the answer to."""
+    match event, command:
+        case Debited(), Debit():
+            return (
+                event.requested == command.amount
+                and event.partial == command.partial
+                and event.occurred_at == command.occurred_at
+                and event.metric == command.metric
+                and event.quantity == command.quantity
+                and bytes(event.dimensions) == bytes(command.dimensions)
+            )
+        case Granted(), Grant():
+            return (
+                event.amount == command.amount
+                and event.category == command.category
+                and event.priority == command.priority
+                and event.effective_at == command.effective_at
+                and event.expires_at == command.expires_at
+                and event.cost_basis == command.cost_basis
+                and event.name == command.name
+                and event.comment == command.comment
+                and bytes(event.metadata) == bytes(command.metadata)
+            )
+        case Held(), Hold():
+            return (
+                event.amount == command.amount
+                and event.expires_at - event.at == command.ttl
+                and event.metric == command.metric
+                and bytes(event.dimensions) == bytes(command.dimensions)
+            )
+        case Reversed(), Reverse():
+            return event.debit == command.debit and event.requested == command.amount
+        case Updated(), UpdateGrant():
+            return (
+                event.grant == command.grant
+                and event.changed == tuple(name for name in UPDATABLE if getattr(command, name) is not KEEP)
+                and command.priority in (KEEP, event.priority)
+                and command.expires_at in (KEEP, event.expires_at)
+                and (command.metadata is KEEP or bytes(command.metadata) == bytes(event.metadata))
+            )
+        # A hold is settled once, a grant voided once: asked again, whatever the amount, they answer as they did.
+        case (Captured(), Capture()) | (Voided(), VoidGrant()):
+            return True
+        case Released(due_at=due_at), Release():
+            return due_at is None
+    return False
 
 
 def apply(pool: Pool, event: Event) -> None:
@@ -312,8 +604,10 @@ def apply(pool: Pool, event: Event) -> None:
         pool.available -= event.amount
         pool.expired += event.amount
         _forget_due(pool)
-    else:
+    elif isinstance(event, Opened):
         pool.scale = event.scale
+    else:
+        _APPLY[type(event)](pool, event)
 
 
 def _apply_granted(pool: Pool, event: Granted) -> None:
@@ -350,8 +644,141 @@ def _apply_granted(pool: Pool, event: Granted) -> None:
     _put_on_schedule(pool, block)
 
 
+def _apply_held(pool: Pool, event: Held) -> None:
+    hold = OpenHold(
+        pool.version,
+        event.amount,
+        event.parts,
+        event.at,
+        event.expires_at,
+        event.key,
+        event.metric,
+        event.dimensions,
+    )
+    pool.holds[hold.number] = hold
+    for number, part in event.parts:
+        block = pool.blocks[number]
+        block.available -= part
+        block.held += part
+        if not block.available:
+            _leave_burn(pool, block)
+    pool.available -= event.amount
+    pool.held += event.amount
+    heapq.heappush(pool.schedule, (hold.expires_at, hold.number))
+    _forget_due(pool)
+
+
+def _apply_captured(pool: Pool, event: Captured) -> None:
+    del pool.holds[event.hold]
+    for number, part in event.parts:
+        block = pool.blocks[number]
+        block.held -= part
+        block.spent += part
+        pool.held -= part
+        pool.spent += part
+    for number, part in event.extra:
+        block = pool.blocks[number]
+        block.available -= part
+        block.spent += part
+        pool.available -= part
+        pool.spent += part
+        if not block.available:
+            _leave_burn(pool, block)
+    for number, part in event.returned:
+        pool.blocks[number].held -= part
+        pool.held -= part
+        _come_back(pool, number, part)
+    _forget_due(pool)
+
+
+def _apply_released(pool: Pool, event: Released) -> None:
+    del pool.holds[event.hold]
+    for number, part in event.parts:
+        pool.blocks[number].held -= part
+        pool.held -= part
+        _come_back(pool, number, part)
+    _forget_due(pool)
+
+
+def _apply_reversed(pool: Pool, event: Reversed) -> None:
+    pool.reversed[event.debit] = pool.reversed.get(event.debit, 0) + event.amount
+    for number, part in event.parts:
+        pool.blocks[number].spent -= part
+        pool.spent -= part
+        _come_back(pool, number, part)
+
+
+def _come_back(pool: Pool, number: int, part: int) -> None:
+    """Credits of a grant are available again. If the grant is over, a ``Lapsed`` follows at once."""
+    block = pool.blocks[number]
+    was_empty = not block.available
+    block.available += part
+    pool.available += part
+    if was_empty and block.state == LIVE:
+        insort(pool.burn, block, key=Block.burn_rank)
+        if block.expires_at is not None:
+            heapq.heappush(pool.schedule, (block.expires_at, number))
+
+
+def _apply_lapsed(pool: Pool, event: Lapsed) -> None:
+    block = pool.blocks[event.grant]
+    block.available -= event.amount
+    pool.available -= event.amount
+    if block.state == VOIDED:
+        block.voided += event.amount
+        pool.voided += event.amount
+    else:
+        if block.state == LIVE and not block.available:
+            _leave_burn(pool, block)
+        block.expired += event.amount
+        pool.expired += event.amount
+    _forget_due(pool)
+
+
+def _apply_updated(pool: Pool, event: Updated) -> None:
+    block = pool.blocks[event.grant]
+    # The rank must not change under the sorted list.
+    if block.available:
+        _leave_burn(pool, block)
+    block.priority = event.priority
+    block.expires_at = event.expires_at
+    block.metadata = event.metadata
+    if block.available:
+        insort(pool.burn, block, key=Block.burn_rank)
+    _put_on_schedule(pool, block)
+    _forget_due(pool)
+
+
+def _apply_voided(pool: Pool, event: Voided) -> None:
+    block = pool.blocks[event.grant]
+    if block.available:
+        _leave_burn(pool, block)
+    if event.pending:
+        # It did not count as granted yet: voided, it counts as granted and taken away.
+        pool.pending -= event.amount
+        pool.granted += event.amount
+    else:
+        block.available -= event.amount
+        pool.available -= event.amount
+    block.state = VOIDED
+    block.voided += event.amount
+    pool.voided += event.amount
+    _forget_due(pool)
+
+
+_APPLY: Final[dict[type[Event], Callable[[Pool, Any], None]]] = {
+    Held: _apply_held,
+    Captured: _apply_captured,
+    Released: _apply_released,
+    Reversed: _apply_reversed,
+    Updated: _apply_updated,
+    Voided: _apply_voided,
+    Lapsed: _apply_lapsed,
+}
+
+
 def _leave_burn(pool: Pool, block: Block) -> None:
-    # A debit empties grants from the front; only an expiry takes one from further back.
+    # A debit empties grants from the front; whatever else takes one from further back is rare.
     if pool.burn[0] is block:
         del pool.burn[0]
     else:
@@ -372,8 +799,10 @@ def _forget_due(pool: Pool) -> None:
     """
     while pool.schedule:
         moment, number = pool.schedule[0]
-        block = pool.blocks[number]
-        if block.state == PENDING or (block.available and moment == block.expires_at):
+        if number in pool.holds:
+            return
+        block = pool.blocks.get(number)
+        if block is not None and (block.state == PENDING or (block.available and moment == block.expires_at)):
             return
         heapq.heappop(pool.schedule)
 
@@ -398,6 +827,8 @@ def clone(pool: Pool) -> Pool:
     changed = copy(pool)
     changed.blocks = {number: copy(block) for number, block in pool.blocks.items()}
     changed.burn = [changed.blocks[block.number] for block in pool.burn]
+    changed.holds = pool.holds.copy()
+    changed.reversed = pool.reversed.copy()
     changed.schedule = pool.schedule.copy()
     return changed
 
@@ -407,7 +838,8 @@ def rebuild_orders(pool: Pool) -> None:
     pool.burn = sorted(
         (block for block in pool.blocks.values() if block.state == LIVE and block.available), key=Block.burn_rank
     )
-    pool.schedule = []
+    pool.schedule = [(hold.expires_at, hold.number) for hold in pool.holds.values()]
+    heapq.heapify(pool.schedule)
     for block in pool.blocks.values():
         _put_on_schedule(pool, block)
 
@@ -448,6 +880,14 @@ def check_books(pool: Pool) -> None:
             sums[term] += value
     if (sums, granted, pending) != (_terms(pool), pool.granted, pool.pending):
         raise BrokenInvariant(f"the grants add up to {sums}, the pool says {_terms(pool)}")
+    held: dict[int, int] = dict.fromkeys(pool.blocks, 0)
+    for hold in pool.holds.values():
+        if sum(part for _, part in hold.parts) != hold.amount:
+            raise BrokenInvariant(f"hold h{hold.number} of {hold.amount} has {hold.parts}")
+        for number, part in hold.parts:
+            held[number] += part
+    if held != {number: block.held for number, block in pool.blocks.items()}:
+        raise BrokenInvariant(f"the holds add up to {held}, the grants say otherwise")
     expected = sorted((block for block in pool.blocks.values() if block.available), key=Block.burn_rank)
     if [block.number for block in expected] != [block.number for block in pool.burn]:
         raise BrokenInvariant(f"the burn order is not that of the grants at version {pool.version}")

@@ -12,11 +12,13 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeAlias, assert_never
 
+import msgspec
+
 from solvent.actors import Actor, Mail, StopReason
 
 from .amounts import to_decimal
 from .answers import Answer
-from .commands import Command, Read
+from .commands import Check, Command, Read, Reverse
 from .core import Core
 from .errors import (
     IdempotencyConflict,
@@ -28,9 +30,10 @@ from .errors import (
     StateConflict,
     Unavailable,
 )
-from .events import Debited, Granted
+from .events import KEYED, Captured, Debited
 from .keys import hash_key
 from .pool import (
+    Conflict,
     Insufficient,
     KeyTaken,
     Limits,
@@ -39,17 +42,18 @@ from .pool import (
     Refusal,
     Repeat,
     Unfit,
+    UnknownEntry,
     UnknownPool,
     apply,
     check_totals,
     decide,
-    due,
+    pass_time,
 )
 from .pool_id import PoolId, parse_pool
-from .views import balance_of, grants_of, receipt_of
+from .views import balance_of, grants_of, holds_of, receipt_of, verdict_of
 from .writer import PoolLog
 
-Message: TypeAlias = Command | Read
+Message: TypeAlias = Command | Read | Check
 RETRY_AFTER_S = 0.1
 """What an overloaded pool tells its callers: a full mailbox is worked off in less."""
 
@@ -111,14 +115,16 @@ class PoolActor(Actor[Message]):
     def _receive(self, batch: list[Mail[Message]]) -> None:
         services = self._services
         now = services.now_us()
-        if self.pool.schedule:
-            self._let_time_pass(now)
+        self._let_time_pass(now)
         keys, pool_id = services.core.keys, self.pool_id
         doubtful: list[tuple[Mail[Message], Command, int]] = []
         for mail in batch:
             message = mail.message
-            if isinstance(message, Read):
+            if isinstance(message, (Read, Check)):
                 self._answer(mail, self._read(message))
+                continue
+            if isinstance(message, Reverse):
+                self.context.spawn(self._reverse(mail, message))
                 continue
             prior = keys.find_recent(pool_id, message.key)
             key_hash = 0
@@ -132,16 +138,20 @@ class PoolActor(Actor[Message]):
             self.context.spawn(self._look_up(doubtful))
 
     def _let_time_pass(self, now: int) -> None:
-        facts = due(self.pool, now)
-        if not facts or self._services.core.writer.failure is not None:
+        core = self._services.core
+        schedule = self.pool.schedule
+        if not schedule or schedule[0][0] > now or core.writer.failure is not None:
             return
-        section = self._services.core.writer.section(self._log)
-        for fact in facts:
-            apply(self.pool, fact)
-            check_totals(self.pool)
-            section.events.append(fact)
-        self._services.core.writer.added(self._log, len(facts))
-        self._services.core.store.changed(self)
+        section = core.writer.section(self._log)
+        facts = pass_time(self.pool, now)
+        check_totals(self.pool)
+        section.events.extend(facts)
+        for version, fact in enumerate(facts, self.pool.version - len(facts) + 1):
+            if isinstance(fact, KEYED):
+                section.key_hashes.append(hash_key(self.pool_id, fact.key, core.keys.seed))
+                core.keys.use(self.pool_id, fact.key, (fact, version))
+        core.writer.added(self._log, len(facts))
+        core.store.changed(self)
 
     def _execute(self, command: Command, now: int, prior: Prior | None, key_hash: int) -> Answer | SolventError:
         services, pool = self._services, self.pool
@@ -162,6 +172,7 @@ class PoolActor(Actor[Message]):
             section = services.core.writer.section(self._log)
         except Unavailable as error:
             return error
+        version = pool.version
         for event in outcome:
             apply(pool, event)
         # Before it is given away: what breaks the books must never reach the journal.
@@ -169,11 +180,15 @@ class PoolActor(Actor[Message]):
         section.events.extend(outcome)
         section.key_hashes.append(key_hash)
         services.core.writer.added(self._log, len(outcome))
-        keyed = outcome[-1]
-        assert isinstance(keyed, (Debited, Granted))  # noqa: S101 - narrows the type: the entry of the command is last
-        services.core.keys.use(self.pool_id, command.key, (keyed, pool.version))
+        # One event answers the command; what opened the pool stands before it, what lapsed by it after it.
+        for event in outcome:
+            version += 1
+            if isinstance(event, KEYED):
+                break
+        assert isinstance(event, KEYED)  # noqa: S101 - narrows the type: decide always returns one
+        services.core.keys.use(self.pool_id, command.key, (event, version))
         services.core.store.changed(self)
-        return receipt_of(keyed, pool.version, pool.scale, replayed=False)
+        return receipt_of(event, version, pool.scale, replayed=False)
 
     def _answer(self, mail: Mail[Message], answer: object) -> None:
         batch = self._log.batch
@@ -182,11 +197,15 @@ class PoolActor(Actor[Message]):
         else:
             batch.answers.append((mail, answer))
 
-    def _read(self, read: Read) -> Answer | SolventError:
+    def _read(self, read: Read | Check) -> Answer | SolventError:
         if not self.pool.version:
             return NotFound("pool", str(self._name))
+        if isinstance(read, Check):
+            return verdict_of(self.pool, str(self._name), read)
         if read.what == "balance":
             return balance_of(self.pool, str(self._name))
+        if read.what == "holds":
+            return holds_of(self.pool, str(self._name))
         return grants_of(self.pool, str(self._name))
 
     async def _look_up(self, doubtful: list[tuple[Mail[Message], Command, int]]) -> None:
@@ -215,6 +234,18 @@ class PoolActor(Actor[Message]):
             self._services.core.store.forget(self)
             raise
 
+    async def _reverse(self, mail: Mail[Message], command: Reverse) -> None:
+        """Find the debit in the journal, then go the way of every command whose key may have been used before."""
+        try:
+            found = await self._services.core.find_entry(self.pool_id, command.debit)
+        except SolventError as error:
+            mail.fail(Unavailable(f"the debit could not be looked up, retry with the same key: {error}"))
+            return
+        if isinstance(found, (Debited, Captured)):
+            command = msgspec.structs.replace(command, paid=found.paid, dimensions=found.dimensions)
+        key_hash = hash_key(self.pool_id, command.key, self._services.core.keys.seed)
+        await self._look_up([(mail, command, key_hash)])
+
     def _explain(self, refusal: Refusal) -> SolventError:
         scale = self.pool.scale
         match refusal:
@@ -226,6 +257,10 @@ class PoolActor(Actor[Message]):
                 )
             case UnknownPool():
                 return NotFound("pool", str(self._name))
+            case UnknownEntry(what, number):
+                return NotFound(what, f"{what[0]}{number} of {self._name}")
+            case Conflict(reason, message):
+                return StateConflict(reason, message)
             case KeyTaken(key, version):
                 return IdempotencyConflict(key=key, version=version)
             case Unfit(field, expected):

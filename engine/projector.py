@@ -17,7 +17,7 @@ import anyio
 import anyio.lowlevel
 
 from .errors import JournalError
-from .events import Debited, Granted
+from .events import KEYED
 from .frames import Head, decode_section, digest_of, split_frame
 from .index import Index, IndexDamaged, Projection
 from .journal import Journal
@@ -168,7 +168,7 @@ class Projector:
                     hashes = [
                         hash_key(section.pool, event.key, self._keys.seed)
                         for event in section.events
-                        if isinstance(event, (Debited, Granted))
+                        if isinstance(event, KEYED)
                     ]
                     head = Head(section.last_version, pointer, digest_of(body))
                     sections.append(CommittedSection(section.pool, section.first_version, head, hashes))

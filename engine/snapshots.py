@@ -18,9 +18,9 @@ import anyio.to_thread
 import msgspec
 from anyio import CapacityLimiter
 
-from .pool import Block, BrokenInvariant, Pool, check_books, rebuild_orders
+from .pool import Block, BrokenInvariant, OpenHold, Pool, check_books, rebuild_orders
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Raised whenever the stored state changes shape: older snapshots are then ignored."""
 _LOOKUP_PARAMETERS_MAX: Final = 500
 
@@ -50,6 +50,8 @@ class _State(msgspec.Struct, array_like=True, gc=False):
     moved_out: int
     pending: int
     blocks: list[Block]
+    holds: list[OpenHold]
+    reversed: dict[int, int]
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -73,6 +75,8 @@ def encode_pool(pool: Pool) -> bytes:
             pool.moved_out,
             pool.pending,
             list(pool.blocks.values()),
+            list(pool.holds.values()),
+            pool.reversed,
         )
     )
 
@@ -98,6 +102,8 @@ def decode_pool(body: bytes) -> Pool:
         state.moved_out,
         state.pending,
         {block.number: block for block in state.blocks},
+        {hold.number: hold for hold in state.holds},
+        state.reversed,
     )
     rebuild_orders(pool)
     try:

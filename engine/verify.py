@@ -19,7 +19,7 @@ import msgspec
 from .amounts import to_decimal
 from .core import INDEX_NAME, SNAPSHOTS_NAME
 from .errors import JournalCorrupt, JournalError
-from .events import Debited, Event, Expired, Granted, Opened
+from .events import KEYED, Debited, Event, Expired, Opened
 from .frames import NO_HEAD, Head, Pointer, Section, decode_section, digest_of, split_frame
 from .pool import BrokenInvariant, Pool, apply, check_books, check_totals
 from .pool_id import parse_pool
@@ -160,7 +160,7 @@ class _Checker:
             raise BrokenInvariant(f"entry {version} is dated before entry {version - 1}")
         if isinstance(event, Opened) != (version == 1):
             raise BrokenInvariant(f"entry {version} is {type(event).__name__}: a pool is opened once, first")
-        if isinstance(event, (Granted, Debited)):
+        if isinstance(event, KEYED):
             if event.key in keys:
                 raise BrokenInvariant(f"entry {version} uses the key {event.key!r} a second time")
             keys.add(event.key)

@@ -3,13 +3,43 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import assert_never
+from typing import Any, assert_never
 
 from .amounts import to_decimal
-from .answers import Allocation, Balance, GrantList, GrantState, GrantView, LedgerEntry, Receipt
-from .commands import decode_dimensions
-from .events import Activated, Debited, Event, Expired, Granted, Keyed, Opened
-from .pool import EXPIRED, PENDING, VOIDED, Block, Pool
+from .answers import (
+    NO_DETAILS,
+    Allocation,
+    Balance,
+    Details,
+    EntryKind,
+    GrantList,
+    GrantState,
+    GrantView,
+    HoldList,
+    HoldView,
+    LedgerEntry,
+    Receipt,
+    Verdict,
+)
+from .commands import Check, decode_dimensions
+from .events import (
+    Activated,
+    Captured,
+    Debited,
+    Event,
+    Expired,
+    Granted,
+    Held,
+    Keyed,
+    Lapsed,
+    Opened,
+    Parts,
+    Released,
+    Reversed,
+    Updated,
+    Voided,
+)
+from .pool import EXPIRED, PENDING, VOIDED, Block, Pool, payers
 from .times import to_datetime
 
 
@@ -73,70 +103,175 @@ def _grant_state(block: Block) -> GrantState:
     return "active" if block.available or block.held else "depleted"
 
 
+def holds_of(pool: Pool, name: str) -> HoldList:
+    """The open holds of ``pool``."""
+    scale = pool.scale
+    return HoldList(
+        name,
+        pool.version,
+        tuple(
+            HoldView(
+                id=f"h{hold.number}",
+                amount=to_decimal(hold.amount, scale),
+                allocations=_allocations(hold.parts, scale),
+                created_at=to_datetime(hold.created_at),
+                expires_at=to_datetime(hold.expires_at),
+                key=hold.key,
+                metric=hold.metric,
+                dimensions=decode_dimensions(hold.dimensions),
+            )
+            for hold in pool.holds.values()
+        ),
+    )
+
+
+def verdict_of(pool: Pool, name: str, check: Check) -> Verdict:
+    """Whether ``pool`` would let ``check`` pass."""
+    scale = pool.scale
+    return Verdict(
+        pool=name,
+        version=pool.version,
+        allowed=check.amount <= pool.available,
+        requested=to_decimal(check.amount, scale),
+        available=to_decimal(pool.available, scale),
+        allocations=_allocations(payers(pool, check.amount), scale),
+        top_up=to_decimal(max(0, check.amount - pool.available), scale),
+    )
+
+
 def receipt_of(event: Keyed, version: int, scale: int, *, replayed: bool) -> Receipt:
-    """The receipt of a grant or a debit. The event holds all of it, so any later time gives the same one."""
+    """The receipt of a command. The event holds all of it, so any later time gives the same one."""
     if isinstance(event, Debited):
         return Receipt(f"d{version}", version, replayed, scale, event.amount, event.balance, event.at, event.parts)
-    return Receipt(f"g{version}", version, replayed, scale, event.amount, event.balance, event.at)
+    letter, amount, balance, parts, details = _receipt_parts(event)
+    return Receipt(f"{letter}{version}", version, replayed, scale, amount, balance, event.at, parts, details)
+
+
+def _receipt_parts(
+    event: Granted | Held | Captured | Released | Reversed | Updated | Voided,
+) -> tuple[str, int, int, Parts, Details]:
+    """Letter of the id, amount, balance after it and all that followed from it, parts, details."""
+    match event:
+        case Granted():
+            return "g", event.amount, event.balance, (), NO_DETAILS
+        case Held():
+            return "h", event.amount, event.balance, event.parts, Details(expires_at_us=event.expires_at)
+        case Captured():
+            details = Details(
+                hold=event.hold,
+                returned_units=sum(part for _, part in event.returned),
+                lapsed_units=event.lapsed,
+                uncovered_units=event.uncovered,
+            )
+            return "d", event.amount, event.balance - event.lapsed, merged(event.paid), details
+        case Released():
+            details = Details(hold=event.hold, returned_units=event.amount, lapsed_units=event.lapsed)
+            return "r", event.amount, event.balance - event.lapsed, event.parts, details
+        case Reversed():
+            details = Details(debit=event.debit, returned_units=event.amount, lapsed_units=event.lapsed)
+            return "r", event.amount, event.balance - event.lapsed, event.parts, details
+        case Updated():
+            return "u", 0, event.balance, (), NO_DETAILS
+        case Voided():
+            return "v", event.amount, event.balance, (), NO_DETAILS
+    assert_never(event)
+
+
+def merged(parts: Parts) -> Parts:
+    """``parts`` with each grant named once."""
+    sums: dict[int, int] = {}
+    for grant, part in parts:
+        sums[grant] = sums.get(grant, 0) + part
+    return tuple(sums.items())
+
+
+def _allocations(parts: Parts, scale: int) -> tuple[Allocation, ...]:
+    return tuple(Allocation(f"g{grant}", to_decimal(part, scale)) for grant, part in parts)
 
 
 def entry_of(event: Event, version: int, scale: int) -> LedgerEntry:
     """The ledger's line for the event that made ``version``."""
-    at = to_datetime(event.at)
-    if isinstance(event, Debited):
-        amount = to_decimal(event.amount, scale)
+
+    def entry(kind: EntryKind, letter: str, amount: int, change: int, **rest: Any) -> LedgerEntry:
+        at = to_datetime(event.at)
         return LedgerEntry(
             version=version,
-            kind="debit",
-            id=f"d{version}",
-            amount=amount,
-            change=to_decimal(-event.amount, scale),
-            balance=to_decimal(event.balance, scale),
+            kind=kind,
+            id=f"{letter}{version}",
+            amount=to_decimal(amount, scale),
+            change=to_decimal(change, scale),
+            balance=to_decimal(0 if isinstance(event, Opened) else event.balance, scale),
             recorded_at=at,
-            occurred_at=at if event.occurred_at is None else to_datetime(event.occurred_at),
-            key=event.key,
-            allocations=tuple(Allocation(f"g{grant}", to_decimal(part, scale)) for grant, part in event.parts),
-            metric=event.metric,
-            quantity=None if event.quantity is None else Decimal(event.quantity),
-            dimensions=decode_dimensions(event.dimensions),
+            **{"occurred_at": at, **rest},
         )
-    if isinstance(event, Granted):
-        amount = to_decimal(event.amount, scale)
-        starts = event.at if event.effective_at is None else event.effective_at
-        return LedgerEntry(
-            version=version,
-            kind="grant",
-            id=f"g{version}",
-            amount=amount,
-            change=amount if starts <= event.at else Decimal(0),
-            balance=to_decimal(event.balance, scale),
-            recorded_at=at,
-            occurred_at=at,
-            key=event.key,
-            dimensions=decode_dimensions(event.metadata),
-        )
-    if isinstance(event, (Activated, Expired)):
-        amount = to_decimal(event.amount, scale)
-        return LedgerEntry(
-            version=version,
-            kind="activation" if isinstance(event, Activated) else "expiry",
-            id=f"g{event.grant}",
-            amount=amount,
-            change=amount if isinstance(event, Activated) else to_decimal(-event.amount, scale),
-            balance=to_decimal(event.balance, scale),
-            recorded_at=at,
-            occurred_at=to_datetime(event.due_at),
-        )
-    if isinstance(event, Opened):
-        zero = Decimal(0)
-        return LedgerEntry(
-            version=version,
-            kind="opened",
-            id=f"o{version}",
-            amount=zero,
-            change=zero,
-            balance=zero,
-            recorded_at=at,
-            occurred_at=at,
-        )
+
+    def usage(event: Debited | Captured) -> dict[str, Any]:
+        return {
+            "occurred_at": to_datetime(event.at if event.occurred_at is None else event.occurred_at),
+            "allocations": _allocations(merged(event.paid), scale),
+            "metric": event.metric,
+            "quantity": None if event.quantity is None else Decimal(event.quantity),
+            "dimensions": decode_dimensions(event.dimensions),
+        }
+
+    match event:
+        case Debited():
+            return entry("debit", "d", event.amount, -event.amount, key=event.key, **usage(event))
+        case Granted():
+            starts = event.at if event.effective_at is None else event.effective_at
+            change = event.amount if starts <= event.at else 0
+            return entry(
+                "grant", "g", event.amount, change, key=event.key, dimensions=decode_dimensions(event.metadata)
+            )
+        case Activated():
+            due_at = to_datetime(event.due_at)
+            return entry("activation", "a", event.amount, event.amount, occurred_at=due_at, about=f"g{event.grant}")
+        case Expired():
+            due_at = to_datetime(event.due_at)
+            return entry("expiry", "x", event.amount, -event.amount, occurred_at=due_at, about=f"g{event.grant}")
+        case Lapsed():
+            return entry("lapse", "x", event.amount, -event.amount, about=f"g{event.grant}")
+        case Opened():
+            return entry("opened", "o", 0, 0)
+        case Held():
+            return entry(
+                "hold",
+                "h",
+                event.amount,
+                -event.amount,
+                key=event.key,
+                allocations=_allocations(event.parts, scale),
+                metric=event.metric,
+                dimensions=decode_dimensions(event.dimensions),
+            )
+        case Captured():
+            change = sum(part for _, part in event.returned) - sum(part for _, part in event.extra)
+            return entry("capture", "d", event.amount, change, about=f"h{event.hold}", **usage(event))
+        case Released():
+            return entry(
+                "release" if event.due_at is None else "hold_expiry",
+                "r",
+                event.amount,
+                event.amount,
+                about=f"h{event.hold}",
+                occurred_at=to_datetime(event.at if event.due_at is None else event.due_at),
+                allocations=_allocations(event.parts, scale),
+                dimensions=decode_dimensions(event.dimensions),
+            )
+        case Reversed():
+            return entry(
+                "reversal",
+                "r",
+                event.amount,
+                event.amount,
+                key=event.key,
+                about=f"d{event.debit}",
+                allocations=_allocations(event.parts, scale),
+                dimensions=decode_dimensions(event.dimensions),
+            )
+        case Updated():
+            metadata = decode_dimensions(event.metadata)
+            return entry("update", "u", 0, 0, key=event.key, about=f"g{event.grant}", dimensions=metadata)
+        case Voided():
+            return entry("void", "v", event.amount, 0 if event.pending else -event.amount, about=f"g{event.grant}")
     assert_never(event)

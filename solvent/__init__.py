@@ -12,13 +12,25 @@ from solvent.engine.answers import (
     Balance,
     GrantList,
     GrantView,
+    HoldList,
+    HoldView,
     LedgerEntry,
     LedgerPage,
     PoolPage,
     Receipt,
+    Verdict,
 )
 from solvent.engine.commands import CostBasis
-from solvent.engine.credits import Credits, DebitRequest, GrantRequest
+from solvent.engine.credits import (
+    CaptureRequest,
+    Credits,
+    DebitRequest,
+    GrantRequest,
+    HoldRequest,
+    OpenHold,
+    ReleaseRequest,
+    ReverseRequest,
+)
 from solvent.engine.engine import Engine, Settings
 from solvent.engine.errors import (
     IdempotencyConflict,
@@ -44,6 +56,7 @@ __version__ = _version("solvent")
 __all__ = [
     "Allocation",
     "Balance",
+    "CaptureRequest",
     "CostBasis",
     "Credits",
     "DebitRequest",
@@ -51,6 +64,9 @@ __all__ = [
     "GrantList",
     "GrantRequest",
     "GrantView",
+    "HoldList",
+    "HoldRequest",
+    "HoldView",
     "IdempotencyConflict",
     "InsufficientCredits",
     "InvalidRequest",
@@ -61,16 +77,20 @@ __all__ = [
     "LedgerPage",
     "Limits",
     "NotFound",
+    "OpenHold",
     "Overloaded",
     "PoolId",
     "PoolPage",
     "Receipt",
     "Refused",
+    "ReleaseRequest",
+    "ReverseRequest",
     "Settings",
     "SolventError",
     "StateConflict",
     "TooLarge",
     "Unavailable",
+    "Verdict",
     "__version__",
     "connect",
 ]

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from . import verbs
+from . import changes, verbs
 from .demo.command import demo
 from .exits import EXIT_CODES_HELP
 from .replay import replay
@@ -51,9 +51,17 @@ for _verb in (
     serve,
     replay,
     verbs.grant,
+    changes.update_grant,
+    changes.void_grant,
     verbs.debit,
+    changes.check,
+    changes.hold,
+    changes.capture,
+    changes.release,
+    changes.reverse,
     verbs.balance,
     verbs.grants,
+    changes.holds,
     verbs.pools,
     verbs.ledger,
     verify,

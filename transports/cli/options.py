@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
@@ -34,6 +35,12 @@ Json: TypeAlias = Annotated[
 PoolArgument: TypeAlias = Annotated[
     str, typer.Argument(metavar="POOL", help="customer, customer/resource, with :currency and environment@ as needed.")
 ]
+AmountArgument: TypeAlias = Annotated[
+    str, typer.Argument(metavar="AMOUNT", help='Credits as decimal text, such as "12.5".')
+]
+AsOf: TypeAlias = Annotated[
+    str | None, typer.Option(help="As it was at this moment, ISO 8601 with its zone. Default: now.")
+]
 Key: TypeAlias = Annotated[
     str | None,
     typer.Option(help="Your name for this command: asked again with it, it is done once. Default: random, printed."),
@@ -54,6 +61,11 @@ def target_of(ctx: typer.Context, data_dir: Path, nats_url: str | None, currenci
         nats_url_typed=_typed(ctx, "nats_url"),
         currencies=parse_currencies(currencies or ()),
     )
+
+
+def random_key() -> str:
+    """A key for a command whose caller gave none: 96 random bits."""
+    return f"cli-{secrets.token_hex(12)}"
 
 
 def _typed(ctx: typer.Context, parameter: str) -> bool:

@@ -16,7 +16,17 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from solvent.engine.answers import Balance, GrantList, GrantView, LedgerEntry, LedgerPage, PoolPage, Receipt
+from solvent.engine.answers import (
+    Balance,
+    GrantList,
+    GrantView,
+    HoldList,
+    LedgerEntry,
+    LedgerPage,
+    PoolPage,
+    Receipt,
+    Verdict,
+)
 from solvent.engine.pool_id import parse_pool
 
 BAR_CHARS: Final = 60
@@ -99,8 +109,8 @@ def granted_bar(balance: Balance, chars: int) -> Text:
     return Text.assemble(*((part.mark * count, part.colour) for part, count in zip(PARTS, cells, strict=True) if count))
 
 
-def receipt(kind: str, pool: str, answer: Receipt, key: str) -> RenderableType:
-    """A grant or a debit that stands."""
+def receipt(kind: str, pool: str, answer: Receipt, key: str | None) -> RenderableType:
+    """A command that stands."""
     done = "already done before, with the same key" if answer.replayed else f"{kind} recorded"
     lines = _pairs()
     lines.add_row("pool", Text(pool))
@@ -109,9 +119,18 @@ def receipt(kind: str, pool: str, answer: Receipt, key: str) -> RenderableType:
     lines.add_row("balance after", amount(answer.balance))
     lines.add_row("version", str(answer.version))
     lines.add_row("recorded at", f"{moment(answer.recorded_at)} UTC")
-    lines.add_row("key", Text(key))
-    for part in answer.allocations:
-        lines.add_row(f"from {part.grant}", amount(part.amount))
+    if key is not None:
+        lines.add_row("key", Text(key))
+    for name, about in (("of hold", answer.hold), ("of debit", answer.debit)):
+        if about is not None:
+            lines.add_row(name, about)
+    if answer.expires_at is not None:
+        lines.add_row("expires at", f"{moment(answer.expires_at)} UTC")
+    for name, part in (("returned", answer.returned), ("lapsed", answer.lapsed), ("uncovered", answer.uncovered)):
+        if part:
+            lines.add_row(name, amount(part))
+    for allocation in answer.allocations:
+        lines.add_row(f"{'to' if answer.id.startswith('r') else 'from'} {allocation.grant}", amount(allocation.amount))
     return Group(Text.assemble(("✓ ", "green"), done), lines)
 
 
@@ -148,6 +167,40 @@ def grants(answer: GrantList) -> RenderableType:
     for grant in answer.grants:
         table.add_row(*_grant_cells(grant))
     return table
+
+
+def holds(answer: HoldList) -> RenderableType:
+    """The open holds of a pool."""
+    table = _table(f"Open holds of {pool_name(answer.pool)}")
+    table.add_column("hold")
+    table.add_column("amount", justify="right")
+    for name in ("created (UTC)", "expires (UTC)", "key", "what"):
+        table.add_column(name, overflow="fold")
+    for hold in answer.holds:
+        what = " ".join(part for part in (hold.metric or "", dimensions(hold.dimensions)) if part)
+        table.add_row(
+            hold.id,
+            amount(hold.amount),
+            moment(hold.created_at),
+            moment(hold.expires_at),
+            Text(hold.key),
+            Text(what),
+        )
+    return table
+
+
+def verdict(answer: Verdict) -> RenderableType:
+    """Whether credits could be spent."""
+    lines = _pairs()
+    lines.add_row("pool", Text(pool_name(answer.pool)))
+    lines.add_row("asked for", amount(answer.requested))
+    lines.add_row("at most", amount(answer.available))
+    if answer.top_up:
+        lines.add_row("missing", amount(answer.top_up))
+    for part in answer.allocations:
+        lines.add_row(f"from {part.grant}", amount(part.amount))
+    answered = ("✓ it may be spent", "green") if answer.allowed else ("✗ it may not be spent", "red")
+    return Group(Text.assemble(answered), lines)
 
 
 def ledger(answer: LedgerPage) -> RenderableType:
@@ -201,7 +254,8 @@ def dimensions(values: Mapping[str, str | int | float | bool]) -> str:
 
 def _what(entry: LedgerEntry) -> str:
     metered = "" if entry.metric is None else f"{entry.quantity or ''} {entry.metric}"
-    return " ".join(part for part in (metered.strip(), dimensions(entry.dimensions)) if part)
+    about = "" if entry.about is None else f"of {entry.about}"
+    return " ".join(part for part in (about, metered.strip(), dimensions(entry.dimensions)) if part)
 
 
 def _grant_cells(grant: GrantView) -> tuple[RenderableType, ...]:

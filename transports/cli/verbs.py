@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Annotated
 
 import typer
@@ -14,6 +13,8 @@ from solvent.engine.pool_id import ENVIRONMENT_DEFAULT, parse_pool
 from . import render
 from .options import (
     DATA_DIR_DEFAULT,
+    AmountArgument,
+    AsOf,
     Currencies,
     Cursor,
     DataDir,
@@ -22,12 +23,11 @@ from .options import (
     Key,
     NatsUrl,
     PoolArgument,
+    random_key,
     target_of,
 )
 from .pairs import parse_dimensions, parse_pair
 from .running import reporting, respond
-
-AmountArgument = Annotated[str, typer.Argument(metavar="AMOUNT", help='Credits as decimal text, such as "12.5".')]
 
 
 def grant(
@@ -137,6 +137,7 @@ def debit(
 def balance(
     ctx: typer.Context,
     pool: PoolArgument,
+    as_of: AsOf = None,
     data_dir: DataDir = DATA_DIR_DEFAULT,
     nats_url: NatsUrl = None,
     currency: Currencies = None,
@@ -148,7 +149,7 @@ def balance(
 
     async def ask() -> Balance:
         async with target.open() as credits:
-            return await credits.balance(pool)
+            return await credits.balance(pool, as_of=as_of)
 
     respond(as_json, ask, plain=render.balance, wire=to_wire)
 
@@ -156,6 +157,7 @@ def balance(
 def grants(
     ctx: typer.Context,
     pool: PoolArgument,
+    as_of: AsOf = None,
     data_dir: DataDir = DATA_DIR_DEFAULT,
     nats_url: NatsUrl = None,
     currency: Currencies = None,
@@ -167,7 +169,7 @@ def grants(
 
     async def ask() -> GrantList:
         async with target.open() as credits:
-            return await credits.grants(pool)
+            return await credits.grants(pool, as_of=as_of)
 
     respond(as_json, ask, plain=render.grants, wire=to_wire)
 
@@ -214,8 +216,3 @@ def pools(
             return await credits.pools(customer, environment=environment, limit=limit, cursor=cursor)
 
     respond(as_json, ask, plain=render.pools, wire=to_wire)
-
-
-def random_key() -> str:
-    """A key for a command whose caller gave none: 96 random bits."""
-    return f"cli-{secrets.token_hex(12)}"

@@ -5,6 +5,9 @@ to one subscription and find their caller by a number. A request that finds no s
 sent again under its key until its time is up, so a service or a NATS server that restarts is ridden out and nothing
 is applied twice. Then it fails as ``Unavailable``: the outcome is unknown, and asking again with the same key tells.
 
+A receipt is believed whichever copy of the request it answers. A refusal only if it answers the last one: a copy that
+is still under way may be granted. Messages of one connection arrive in order, so behind the last copy there is none.
+
 A caller that is cancelled leaves its command under way.
 """
 
@@ -15,34 +18,37 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from math import inf, isfinite
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import anyio
+from anyio.abc import TaskStatus
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError
 
 from solvent.engine.amounts import AmountLike
-from solvent.engine.answers import Balance, GrantList, LedgerPage, PoolPage, Receipt
-from solvent.engine.commands import PRIORITY_DEFAULT, CostBasis, Dimensions, check_quantity, encode_dimensions
-from solvent.engine.credits import BATCH_COMMANDS_MAX, DebitRequest, GrantRequest, Request
+from solvent.engine.answers import Balance, GrantList, HoldList, LedgerPage, PoolPage, Receipt, Verdict
+from solvent.engine.commands import CostBasis, Dimensions, check_quantity, encode_dimensions
+from solvent.engine.credits import BATCH_COMMANDS_MAX, REQUESTS, Credits, Request
 from solvent.engine.errors import InvalidRequest, Overloaded, SolventError, TooLarge, Unavailable
-from solvent.engine.pool_id import ENVIRONMENT_DEFAULT, PoolId, PoolLike, check_id, parse_pool
+from solvent.engine.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT, PoolId, PoolLike, check_id, parse_pool
 from solvent.engine.times import TimeLike
 
-from .launcher import VERSION_MIN, NatsServerUnavailable, parse_version
+from .background import background
+from .connection import connect_nats
 from .subjects import subject_of
 from .wire import (
     BATCH_COMMANDS_MAX as MESSAGE_COMMANDS_MAX,
 )
 from .wire import (
+    BODY_BYTES_MAX,
     CODE_HEADER,
     Body,
-    CommandBody,
-    DebitBody,
-    GrantBody,
+    CheckBody,
     LedgerBody,
+    MomentBody,
     PoolsBody,
     amount_on_the_wire,
     decode_answers,
@@ -54,7 +60,7 @@ from .wire import (
 
 TIMEOUT_S: Final = 10.0
 RESEND_AFTER_S: Final = 2.0
-"""How long a reply may take before the request is sent again."""
+"""How long a reply may take before the request is sent again. Doubles each time: what is slow is not made slower."""
 NO_SERVICE_WAIT_S: Final = 0.2
 """How long to wait before asking again when nobody serves the subject."""
 SWEEP_S: Final = 0.05
@@ -63,10 +69,9 @@ OUTSTANDING_MAX: Final = 100_000
 """Commands without an answer yet. More are refused as ``Overloaded``; each takes about a kilobyte."""
 MESSAGE_BYTES_SPARE: Final = 4_096
 """What a batch leaves free of the server's largest message, for subject and headers."""
-RECONNECT_WAIT_S: Final = 0.1
-PENDING_BYTES: Final = 8 << 20
-"""What may wait for a connection that is down."""
 
+_OnReply: TypeAlias = Callable[[bytes, bool], bool]
+"""Hears a reply, and whether it answers the last copy. Says whether nothing is left to wait for."""
 Gather: TypeAlias = Literal["environment", "customer", "off"]
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -75,7 +80,17 @@ log = logging.getLogger(__name__)
 class _Message:
     """One message on its way, and who waits for what is in it."""
 
-    __slots__ = ("deadline", "on_error", "on_reply", "payload", "resend_at", "subject", "weight")
+    __slots__ = (
+        "copies",
+        "deadline",
+        "on_error",
+        "on_reply",
+        "patience_s",
+        "payload",
+        "resend_at",
+        "subject",
+        "weight",
+    )
 
     def __init__(
         self,
@@ -84,13 +99,17 @@ class _Message:
         *,
         deadline: float,
         weight: int,
-        on_reply: Callable[[bytes], None],
+        on_reply: _OnReply,
         on_error: Callable[[SolventError], None],
     ) -> None:
         self.subject = subject
         self.payload = payload
         self.deadline = deadline
-        self.resend_at = 0.0
+        self.resend_at = inf
+        """Infinite while it is in line to be sent."""
+        self.patience_s = RESEND_AFTER_S
+        self.copies = 0
+        """How many times it was sent."""
         self.weight = weight
         self.on_reply = on_reply
         self.on_error = on_error
@@ -99,16 +118,17 @@ class _Message:
 class _Waiting:
     """A command that has not been sent yet."""
 
-    __slots__ = ("body", "future", "pool")
+    __slots__ = ("body", "future", "operation", "pool")
 
-    def __init__(self, pool: PoolId, body: CommandBody, future: asyncio.Future[Any]) -> None:
+    def __init__(self, pool: PoolId, operation: str, body: dict[str, Any], future: asyncio.Future[Any]) -> None:
         self.pool = pool
+        self.operation = operation
         self.body = body
         self.future = future
 
 
-class Client:
-    """Implements ``Credits`` over NATS. Made by ``connect`` only; use it on the loop that made it."""
+class Client(Credits):
+    """``Credits`` over NATS. Made by ``connect`` only; use it on the loop that made it."""
 
     def __init__(self, connection: Nats, *, gather: Gather, timeout_s: float, outstanding_max: int) -> None:
         self._nats = connection
@@ -122,43 +142,50 @@ class Client:
         self._last_number = 0
         self._waiting: list[_Waiting] = []
         self._line: list[int] = []
+        self._closed = False
         self._wake = asyncio.Event()
         self.messages_sent = 0
 
     async def _start(self) -> None:
-        await self._nats.subscribe(f"{self._inbox}.*", cb=self._receive)
+        await self._nats.subscribe(f"{self._inbox}.*.*", cb=self._receive)
 
     async def _receive(self, message: Msg) -> None:
-        number = int(message.subject.rpartition(".")[2])
+        _, number_text, copy = message.subject.rsplit(".", 2)
+        number = int(number_text)
         sent = self._under_way.get(number)
         if sent is None:
             return
+        is_last = int(copy) == sent.copies
         headers = message.headers
-        if headers:
-            if headers.get("Status") == "503" and not message.data:
+        if headers and headers.get("Status") == "503" and not message.data:
+            if is_last:
                 # Nobody serves the subject, for now: asked again until the time is up.
                 sent.resend_at = self._loop.time() + NO_SERVICE_WAIT_S
-                return
-            if CODE_HEADER in headers:
-                self._end(number, sent)
-                sent.on_error(decode_error(message.data))
-                return
-        self._end(number, sent)
+                sent.patience_s = RESEND_AFTER_S
+            return
         try:
-            sent.on_reply(message.data)
-        except Exception as error:  # whatever is wrong with a reply, its callers must hear of it
+            if not headers or CODE_HEADER not in headers:
+                if sent.on_reply(message.data, is_last):
+                    self._end(number, sent)
+                return
+            error = decode_error(message.data)
+        except Exception as unreadable:  # whatever is wrong with a reply, its callers must hear of it
             log.exception("a reply to %s cannot be read", sent.subject)
-            sent.on_error(Unavailable(f"the reply cannot be read: {error}"))
+            error = Unavailable(f"the outcome is unknown: the reply cannot be read: {unreadable}")
+        if is_last:
+            self._end(number, sent)
+            sent.on_error(error)
 
     def _end(self, number: int, sent: _Message) -> None:
         del self._under_way[number]
         self._outstanding -= sent.weight
 
-    async def run(self) -> None:
-        """Send what is waiting, until cancelled. Then whatever has no answer fails."""
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Send what is waiting, until cancelled. Then whatever has no answer fails, and nothing more is taken."""
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._sweep)
+                task_status.started()
                 while True:
                     await self._wake.wait()
                     self._wake.clear()
@@ -168,7 +195,8 @@ class Client:
                     for number in line:
                         await self._send(number)
         finally:
-            gone = Unavailable("the client was closed: the outcome is unknown")
+            self._closed = True
+            gone = Unavailable("the client was closed: the outcome is unknown, retry with the same key")
             for sent in list(self._under_way.values()):
                 sent.on_error(gone)
             for each in self._waiting:
@@ -180,9 +208,11 @@ class Client:
         sent = self._under_way.get(number)
         if sent is None:
             return
-        sent.resend_at = min(self._loop.time() + RESEND_AFTER_S, sent.deadline)
+        sent.copies += 1
+        sent.resend_at = self._loop.time() + sent.patience_s
+        sent.patience_s *= 2
         try:
-            await self._nats.publish(sent.subject, sent.payload, reply=f"{self._inbox}.{number}")
+            await self._nats.publish(sent.subject, sent.payload, reply=f"{self._inbox}.{number}.{sent.copies}")
             self.messages_sent += 1
         except MaxPayloadError:
             self._end(number, sent)
@@ -203,7 +233,8 @@ class Client:
                             f"no answer within {self._timeout_s:g} s: the outcome is unknown, retry with the same key"
                         )
                     )
-                elif now >= sent.resend_at > 0:
+                elif now >= sent.resend_at:
+                    sent.resend_at = inf
                     self._line.append(number)
             if self._line:
                 self._wake.set()
@@ -211,6 +242,8 @@ class Client:
     def _resend_all(self) -> None:
         """The connection is back: what was in flight may be lost."""
         self._line = list(self._under_way)
+        for sent in self._under_way.values():
+            sent.resend_at, sent.patience_s = inf, RESEND_AFTER_S
         self._wake.set()
 
     def _put_under_way(
@@ -219,14 +252,15 @@ class Client:
         payload: bytes,
         *,
         weight: int,
-        on_reply: Callable[[bytes], None],
+        on_reply: _OnReply,
         on_error: Callable[[SolventError], None],
+        deadline: float | None = None,
     ) -> None:
         self._last_number += 1
         self._under_way[self._last_number] = _Message(
             subject,
             payload,
-            deadline=self._loop.time() + self._timeout_s,
+            deadline=self._loop.time() + self._timeout_s if deadline is None else deadline,
             weight=weight,
             on_reply=on_reply,
             on_error=on_error,
@@ -234,12 +268,17 @@ class Client:
         self._line.append(self._last_number)
         self._wake.set()
 
-    def _submit(self, pool: PoolId, body: CommandBody) -> asyncio.Future[Any]:
+    def _check_room(self) -> None:
+        if self._closed:
+            raise Unavailable("nothing was done: the client is closed")
         if self._outstanding >= self._outstanding_max:
             raise Overloaded(retry_after=SWEEP_S)
+
+    def _submit(self, pool: PoolId, operation: str, body: dict[str, Any]) -> asyncio.Future[Any]:
+        self._check_room()
         self._outstanding += 1
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._waiting.append(_Waiting(pool, body, future))
+        self._waiting.append(_Waiting(pool, operation, body, future))
         self._wake.set()
         return future
 
@@ -268,24 +307,23 @@ class Client:
             self._outstanding -= 1
             _fail(future, error)
             return
-        operation = "debit" if isinstance(body, DebitBody) else "grant"
         self._put_under_way(
-            subject_of(pool.environment, pool.customer, operation),
+            subject_of(pool.environment, pool.customer, each.operation),
             payload,
             weight=1,
-            on_reply=lambda reply: _settle(future, decode_receipt(reply)),
+            on_reply=lambda reply, _: _settle(future, decode_receipt(reply)),
             on_error=lambda error: _fail(future, error),
         )
 
     def _pack_group(self, environment: str, customer: str | None, group: list[_Waiting]) -> None:
-        room = self._nats.max_payload - MESSAGE_BYTES_SPARE
+        room = min(self._nats.max_payload, BODY_BYTES_MAX) - MESSAGE_BYTES_SPARE
         parts: list[bytes] = []
         futures: list[asyncio.Future[Any]] = []
         size = 0
         subject = subject_of(environment, customer, "batch")
         for each in group:
             if customer is None:
-                each.body.customer = each.pool.customer
+                each.body["customer"] = each.pool.customer
             try:
                 part = encode_body(each.body)
                 if len(part) > room:
@@ -303,27 +341,42 @@ class Client:
         if parts:
             self._send_group(subject, parts, futures)
 
-    def _send_group(self, subject: str, parts: list[bytes], futures: list[asyncio.Future[Any]]) -> None:
-        def answered(reply: bytes) -> None:
+    def _send_group(
+        self, subject: str, parts: list[bytes], futures: list[asyncio.Future[Any]], *, deadline: float | None = None
+    ) -> None:
+        until = self._loop.time() + self._timeout_s if deadline is None else deadline
+
+        def answered(reply: bytes, is_last: bool) -> bool:
             answers = decode_answers(reply)
             if len(answers) != len(futures):
                 raise ValueError(f"{len(answers)} answers to {len(futures)} commands")
+            complete = True
             for future, answer in zip(futures, answers, strict=True):
-                if isinstance(answer, SolventError):
+                if not isinstance(answer, SolventError):
+                    _settle(future, answer)
+                elif is_last:
                     _fail(future, answer)
                 else:
-                    _settle(future, answer)
+                    complete = False
+            return complete
 
         def failed(error: SolventError) -> None:
+            if isinstance(error, TooLarge) and len(futures) > 1:
+                # The answers may not fit into one message, though the commands did. With their keys it is safe to ask
+                # again, for half of them at a time.
+                half = len(futures) // 2
+                self._outstanding += len(futures)
+                self._send_group(subject, parts[:half], futures[:half], deadline=until)
+                self._send_group(subject, parts[half:], futures[half:], deadline=until)
+                return
             for future in futures:
                 _fail(future, error)
 
         payload = b'{"commands":[' + b",".join(parts) + b"]}"
-        self._put_under_way(subject, payload, weight=len(parts), on_reply=answered, on_error=failed)
+        self._put_under_way(subject, payload, weight=len(parts), on_reply=answered, on_error=failed, deadline=until)
 
     async def _read(self, subject: str, body: object, kind: type[T]) -> T:
-        if self._outstanding >= self._outstanding_max:
-            raise Overloaded(retry_after=SWEEP_S)
+        self._check_room()
         future: asyncio.Future[T] = self._loop.create_future()
         payload = encode_body(body)
         self._outstanding += 1
@@ -332,73 +385,24 @@ class Client:
             subject,
             payload,
             weight=1,
-            on_reply=lambda reply: _settle(future, decode(reply)),
+            on_reply=lambda reply, _: _settle(future, decode(reply)),
             on_error=lambda error: _fail(future, error),
         )
         return await future
 
-    async def grant(
-        self,
-        pool: PoolLike,
-        amount: AmountLike,
-        *,
-        key: str,
-        category: str = "paid",
-        priority: int = PRIORITY_DEFAULT,
-        effective_at: TimeLike | None = None,
-        expires_at: TimeLike | None = None,
-        cost_basis: CostBasis | tuple[str, str] | Mapping[str, str] | None = None,
-        name: str | None = None,
-        comment: str | None = None,
-        metadata: Dimensions | None = None,
-    ) -> Receipt:
-        """See ``Credits.grant``."""
+    async def _command(self, operation: str, pool: PoolLike, fields: dict[str, Any]) -> Receipt:
         target = parse_pool(pool)
-        body = GrantBody(
-            resource=target.resource,
-            currency=target.currency,
-            amount=amount_on_the_wire(amount),
-            key=key,
-            category=category,
-            priority=priority,
-            effective_at=_time_on_the_wire(effective_at, "effective_at"),
-            expires_at=_time_on_the_wire(expires_at, "expires_at"),
-            cost_basis=_cost_on_the_wire(cost_basis),
-            name=name,
-            comment=comment,
-            metadata=_dimensions_on_the_wire(metadata, "metadata"),
-        )
-        receipt: Receipt = await self._submit(target, body)
-        return receipt
-
-    async def debit(
-        self,
-        pool: PoolLike,
-        amount: AmountLike,
-        *,
-        key: str,
-        partial: bool = False,
-        occurred_at: TimeLike | None = None,
-        metric: str | None = None,
-        quantity: AmountLike | None = None,
-        dimensions: Dimensions | None = None,
-        backfill: bool = False,
-    ) -> Receipt:
-        """See ``Credits.debit``."""
-        target = parse_pool(pool)
-        body = DebitBody(
-            resource=target.resource,
-            currency=target.currency,
-            amount=amount_on_the_wire(amount),
-            key=key,
-            partial=partial,
-            occurred_at=_time_on_the_wire(occurred_at, "occurred_at"),
-            metric=metric,
-            quantity=None if quantity is None else check_quantity(quantity),
-            dimensions=_dimensions_on_the_wire(dimensions, "dimensions"),
-            backfill=backfill,
-        )
-        receipt: Receipt = await self._submit(target, body)
+        body: dict[str, Any] = {"op": operation}
+        if target.resource is not None:
+            body["resource"] = target.resource
+        if target.currency != CURRENCY_DEFAULT:
+            body["currency"] = target.currency
+        for name, value in fields.items():
+            # What is none or false is left out; only where terms are changed has "none" a meaning.
+            if (value is not None and value is not False) or operation == "grant.update":
+                convert = _ON_THE_WIRE.get(name)
+                body[name] = value if convert is None or value is None else convert(value, name)
+        receipt: Receipt = await self._submit(target, operation, body)
         return receipt
 
     async def batch(self, requests: Sequence[Request]) -> list[Receipt | SolventError]:
@@ -409,26 +413,42 @@ class Client:
 
     async def _one_of_batch(self, request: Request) -> Receipt | SolventError:
         try:
-            if not isinstance(request, (GrantRequest, DebitRequest)):
-                raise InvalidRequest("requests", "GrantRequest or DebitRequest", got=type(request).__name__)
+            if not isinstance(request, REQUESTS):
+                raise InvalidRequest("requests", "a GrantRequest, DebitRequest, ...", got=type(request).__name__)
             fields = {name: getattr(request, name) for name in request.__struct_fields__ if name != "pool"}
-            if isinstance(request, DebitRequest):
-                return await self.debit(request.pool, **fields)
-            return await self.grant(request.pool, **fields)
+            return await self._command(request.operation, request.pool, fields)
         except SolventError as error:
             return error
 
-    async def balance(self, pool: PoolLike) -> Balance:
+    async def check(self, pool: PoolLike, amount: AmountLike, *, dimensions: Dimensions | None = None) -> Verdict:
+        """See ``Credits.check``."""
+        target = parse_pool(pool)
+        body = CheckBody(
+            resource=target.resource,
+            currency=target.currency,
+            amount=amount_on_the_wire(amount),
+            dimensions=None if dimensions is None else _dimensions_on_the_wire(dimensions, "dimensions"),
+        )
+        return await self._read(subject_of(target.environment, target.customer, "check"), body, Verdict)
+
+    async def balance(self, pool: PoolLike, *, as_of: TimeLike | None = None) -> Balance:
         """See ``Credits.balance``."""
-        return await self._read_pool(pool, "balance", Balance)
+        return await self._read_pool(pool, "balance", Balance, as_of)
 
-    async def grants(self, pool: PoolLike) -> GrantList:
+    async def grants(self, pool: PoolLike, *, as_of: TimeLike | None = None) -> GrantList:
         """See ``Credits.grants``."""
-        return await self._read_pool(pool, "grants", GrantList)
+        return await self._read_pool(pool, "grants", GrantList, as_of)
 
-    async def _read_pool(self, pool: PoolLike, operation: str, kind: type[T]) -> T:
+    async def holds(self, pool: PoolLike) -> HoldList:
+        """See ``Credits.holds``."""
+        return await self._read_pool(pool, "holds", HoldList)
+
+    async def _read_pool(self, pool: PoolLike, operation: str, kind: type[T], as_of: TimeLike | None = None) -> T:
         target = parse_pool(pool)
         body = Body(resource=target.resource, currency=target.currency)
+        if as_of is not None:
+            moment = _time_on_the_wire(as_of, "as_of")
+            body = MomentBody(resource=target.resource, currency=target.currency, as_of=moment)
         return await self._read(subject_of(target.environment, target.customer, operation), body, kind)
 
     async def ledger(
@@ -459,9 +479,10 @@ class Client:
         return await self._read(subject, PoolsBody(limit=limit, cursor=cursor), PoolPage)
 
 
-def _settle(future: asyncio.Future[T], answer: T) -> None:
+def _settle(future: asyncio.Future[T], answer: T) -> bool:
     if not future.done():
         future.set_result(answer)
+    return True
 
 
 def _fail(future: asyncio.Future[Any], error: SolventError) -> None:
@@ -470,7 +491,7 @@ def _fail(future: asyncio.Future[Any], error: SolventError) -> None:
 
 
 _DECODERS: Final[dict[type[Any], Callable[[bytes], Any]]] = {
-    kind: decoder_of(kind) for kind in (Balance, GrantList, LedgerPage, PoolPage)
+    kind: decoder_of(kind) for kind in (Balance, GrantList, HoldList, Verdict, LedgerPage, PoolPage)
 }
 
 
@@ -478,32 +499,52 @@ def _decoders(kind: type[T]) -> Callable[[bytes], T]:
     return _DECODERS[kind]
 
 
-def _time_on_the_wire(value: TimeLike | None, field: str) -> str | None:
-    if value is None or isinstance(value, str):
+def _time_on_the_wire(value: TimeLike, field: str) -> str:
+    if isinstance(value, str):
         return value
     if isinstance(value, datetime):
         return value.isoformat()
     raise InvalidRequest(field, "a datetime or ISO 8601 text", got=type(value).__name__)
 
 
-def _dimensions_on_the_wire(dimensions: Dimensions | None, field: str) -> dict[str, Any] | None:
-    if dimensions is None:
-        return None
+def _dimensions_on_the_wire(dimensions: Dimensions, field: str) -> dict[str, Any]:
     # JSON would turn some values into others: a NaN into null, a decimal into text. Checked here as they are.
     encode_dimensions(dimensions, field)
     return dict(dimensions)
 
 
-def _cost_on_the_wire(cost: CostBasis | tuple[str, str] | Mapping[str, str] | None) -> dict[str, str] | None:
-    if cost is None:
-        return None
+def _quantity_on_the_wire(value: object, field: str) -> str:
+    return check_quantity(value, field)
+
+
+def _ttl_on_the_wire(value: object, field: str) -> Any:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value if isfinite(value) else str(value)
+    raise InvalidRequest(field, "a number of seconds", got=type(value).__name__)
+
+
+def _cost_on_the_wire(cost: object, field: str) -> dict[str, Any]:
     if isinstance(cost, CostBasis):
         return {"per_credit": cost.per_credit, "currency": cost.currency}
     if isinstance(cost, Mapping):
         return dict(cost)
     if isinstance(cost, tuple) and len(cost) == 2:
         return {"per_credit": cost[0], "currency": cost[1]}
-    raise InvalidRequest("cost_basis", 'a price per credit and a currency, such as ("0.0125", "USD")')
+    raise InvalidRequest(field, 'a price per credit and a currency, such as ("0.0125", "USD")')
+
+
+_ON_THE_WIRE: Final[dict[str, Callable[[Any, str], Any]]] = {
+    "amount": amount_on_the_wire,
+    "quantity": _quantity_on_the_wire,
+    "ttl_s": _ttl_on_the_wire,
+    "effective_at": _time_on_the_wire,
+    "expires_at": _time_on_the_wire,
+    "occurred_at": _time_on_the_wire,
+    "cost_basis": _cost_on_the_wire,
+    "dimensions": _dimensions_on_the_wire,
+    "metadata": _dimensions_on_the_wire,
+}
+"""How a part of a command is put into JSON, by its name; the others go as they are."""
 
 
 @asynccontextmanager
@@ -530,53 +571,13 @@ async def connect(
         if client is not None:
             client._resend_all()
 
-    connection = await connect_nats(url, name="solvent-client", reconnected_cb=reconnected, **options)
+    options.setdefault("name", "solvent-client")
+    connection = await connect_nats(url, reconnected_cb=reconnected, **options)
     try:
         client = Client(connection, gather=gather, timeout_s=timeout_s, outstanding_max=outstanding_max)
         await client._start()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(client.run)
-            try:
-                yield client
-            finally:
-                tasks.cancel_scope.cancel()
+        async with background(client.run):
+            yield client
     finally:
         with anyio.CancelScope(shield=True):
             await connection.close()
-
-
-async def connect_nats(url: str, *, name: str, **options: Any) -> Nats:
-    """A NATS connection that reconnects for ever, once it was there. Raises ``NatsServerUnavailable``."""
-    connection = Nats()
-    servers = url.split(",")
-    servers_untried = len(servers)
-
-    async def on_error(error: Exception) -> None:
-        nonlocal servers_untried
-        if connection.is_connected or connection.is_reconnecting:
-            log.warning("%s: %s", name, error)
-            return
-        # Left alone, nats-py would try a wrong address for ever: it should be heard of at once.
-        servers_untried -= 1
-        if servers_untried <= 0:
-            raise error
-
-    defaults: dict[str, Any] = {
-        "name": name,
-        "error_cb": on_error,
-        "max_reconnect_attempts": -1,
-        "reconnect_time_wait": RECONNECT_WAIT_S,
-        "pending_size": PENDING_BYTES,
-        "connect_timeout": 5,
-    }
-    try:
-        await connection.connect(servers, allow_reconnect=True, **{**defaults, **options})
-    except (OSError, NatsError, TimeoutError, ValueError) as error:
-        await connection.close()
-        raise NatsServerUnavailable(f"no NATS server answers at {url}: {error}") from error
-    version = parse_version(str(connection.connected_server_version))
-    if version < VERSION_MIN:
-        await connection.close()
-        wanted = ".".join(map(str, VERSION_MIN))
-        raise NatsServerUnavailable(f"the NATS server at {url} is {'.'.join(map(str, version))}: {wanted} is needed")
-    return connection

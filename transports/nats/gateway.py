@@ -30,19 +30,19 @@ from solvent.engine.answers import Answer, Receipt
 from solvent.engine.commands import Command
 from solvent.engine.credits import Credits
 from solvent.engine.engine import Engine, outcome_of
-from solvent.engine.errors import InvalidRequest, Overloaded, SolventError, TooLarge
+from solvent.engine.errors import InvalidRequest, Overloaded, SolventError, TooLarge, Unavailable
 from solvent.engine.pool_id import PoolId
 
 from .discovery import QUEUE_GROUP, Discovery, EndpointStatistics
 from .subjects import PREFIX, encode_token, parse_subject
 from .wire import (
-    BATCH_COMMANDS_MAX,
     BODY_BYTES_MAX,
+    COMMAND_BODIES,
     Body,
+    CheckBody,
     CommandBody,
-    DebitBody,
-    GrantBody,
     LedgerBody,
+    MomentBody,
     PoolsBody,
     decode_batch,
     decode_body,
@@ -59,6 +59,7 @@ RETRY_AFTER_S: Final = 0.2
 PENDING_BYTES_MAX: Final = 64 << 20
 """Requests of one subscription that wait in memory before NATS drops more. The engine refuses long before."""
 
+_INTERNAL: Final = "an internal error: the service's log says more"
 log = logging.getLogger(__name__)
 """Failures that are ours."""
 
@@ -82,10 +83,14 @@ class _Connection:
         self.nats = nats
         self._line: list[tuple[str, bytes, dict[str, str] | None]] = []
         self._wake = asyncio.Event()
+        self._sent = asyncio.Event()
+        """Whether nothing is in line or being sent."""
+        self._sent.set()
 
     def send(self, to: str, payload: bytes, headers: dict[str, str] | None = None) -> None:
         self._line.append((to, payload, headers))
         self._wake.set()
+        self._sent.clear()
 
     async def run(self) -> None:
         """Send what is in line, until cancelled."""
@@ -99,6 +104,14 @@ class _Connection:
                 except NatsError as error:
                     # The connection is down and its buffer full: the client will ask again with its key.
                     log.warning("an answer could not be sent: %s", error)
+            if not self._line:
+                self._sent.set()
+
+    async def finish(self) -> None:
+        """Wait until what is in line has reached the server."""
+        await self._sent.wait()
+        if self.nats.is_connected:
+            await self.nats.flush()
 
 
 class Gateway:
@@ -173,7 +186,7 @@ class Gateway:
         return pool, body.command(self._engine.scale_of(pool.currency))
 
     def _commanded(self, reply: _Reply, future: asyncio.Future[Any]) -> None:
-        outcome = outcome_of(future)
+        outcome = _outcome(future)
         if isinstance(outcome, SolventError):
             self._refuse(self._commands, reply, outcome)
         else:
@@ -182,8 +195,6 @@ class Gateway:
     def _batch(self, reply: _Reply, message: Msg) -> None:
         commands = decode_batch(message.data)
         environment, customer = parse_subject(message.subject)
-        if len(commands) > BATCH_COMMANDS_MAX:
-            raise TooLarge("commands", f"at most {BATCH_COMMANDS_MAX} commands", got=str(len(commands)))
         batch = _Batch(len(commands), partial(self._batched, reply))
         for place, body in enumerate(commands):
             try:
@@ -192,6 +203,9 @@ class Gateway:
                 future = self._engine.submit(*self._checked(body, environment, customer))
             except SolventError as error:
                 batch.answered(place, error)
+            except Exception:  # the supervisor of requests: logged, and answered
+                log.exception("a command of a batch failed")
+                batch.answered(place, SolventError(_INTERNAL))
             else:
                 future.add_done_callback(partial(batch.finished, place))
         if not commands:
@@ -242,7 +256,7 @@ class Gateway:
 
     def _fail(self, connection: _Connection, reply: _Reply) -> None:
         log.exception("a request to %s failed", reply.endpoint.subject)
-        self._refuse(connection, reply, SolventError("an internal error: the service's log says more"))
+        self._refuse(connection, reply, SolventError(_INTERNAL))
 
     def _done(self, reply: _Reply) -> None:
         reply.endpoint.processing_ns += time.perf_counter_ns() - reply.began_ns
@@ -257,18 +271,16 @@ class Gateway:
                 try:
                     # What the server had sent before it heard of this is still handed to the callback.
                     await subscription.drain()  # type: ignore[no-untyped-call]
-                except NatsError as error:
+                except (NatsError, OSError) as error:
                     log.warning("the connection is gone already: %s", error)
             while self._running:
                 self._idle.clear()
                 await self._idle.wait()
-        # The answers are in line: let them be sent before the connections close.
-        await asyncio.sleep(0)
-        for connection in (self._commands, self._reads):
-            try:
-                await connection.nats.flush()
-            except NatsError as error:
-                log.warning("the connection is gone already: %s", error)
+            for connection in (self._commands, self._reads):
+                try:
+                    await connection.finish()
+                except (NatsError, OSError) as error:
+                    log.warning("the last answers may not have been sent: %s", error)
 
 
 class _Batch:
@@ -282,13 +294,22 @@ class _Batch:
         self._then = then
 
     def finished(self, place: int, future: asyncio.Future[Any]) -> None:
-        self.answered(place, outcome_of(future))
+        self.answered(place, _outcome(future))
 
     def answered(self, place: int, answer: Receipt | SolventError) -> None:
         self._answers[place] = answer
         self._left -= 1
         if not self._left:
             self._then(self._answers)
+
+
+def _outcome(future: asyncio.Future[Any]) -> Any:
+    """What became of a command: the answer, or an error as a value, whatever it was that went wrong."""
+    try:
+        return outcome_of(future)
+    except (Exception, asyncio.CancelledError):  # the supervisor of requests: logged, and answered
+        log.exception("a command failed")
+        return Unavailable("an internal error, the outcome is unknown: the service's log says more")
 
 
 class _ReadCall(Protocol):
@@ -309,18 +330,31 @@ def _pools(credits: Credits, body: PoolsBody, environment: str, customer: str | 
     return credits.pools(customer, environment=environment, limit=body.limit, cursor=body.cursor)
 
 
-_COMMANDS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
-    "grant": msgspec.json.Decoder(GrantBody),
-    "debit": msgspec.json.Decoder(DebitBody),
+_COMMANDS: Final[dict[str, msgspec.json.Decoder[CommandBody]]] = {
+    operation: msgspec.json.Decoder(body) for operation, body in COMMAND_BODIES.items()
 }
 _READS: Final[dict[str, tuple[msgspec.json.Decoder[Any], _ReadCall]]] = {
     "balance": (
-        msgspec.json.Decoder(Body),
-        lambda credits, body, environment, customer: credits.balance(_one(body, environment, customer)),
+        msgspec.json.Decoder(MomentBody),
+        lambda credits, body, environment, customer: credits.balance(
+            _one(body, environment, customer), as_of=body.as_of
+        ),
     ),
     "grants": (
+        msgspec.json.Decoder(MomentBody),
+        lambda credits, body, environment, customer: credits.grants(
+            _one(body, environment, customer), as_of=body.as_of
+        ),
+    ),
+    "holds": (
         msgspec.json.Decoder(Body),
-        lambda credits, body, environment, customer: credits.grants(_one(body, environment, customer)),
+        lambda credits, body, environment, customer: credits.holds(_one(body, environment, customer)),
+    ),
+    "check": (
+        msgspec.json.Decoder(CheckBody),
+        lambda credits, body, environment, customer: credits.check(
+            _one(body, environment, customer), body.amount, dimensions=body.dimensions
+        ),
     ),
     "ledger": (
         msgspec.json.Decoder(LedgerBody),

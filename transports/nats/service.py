@@ -16,14 +16,16 @@ from importlib.metadata import version
 from os import PathLike
 
 import anyio
+from nats.errors import Error as NatsError
 
 from solvent.engine.engine import SETTINGS_DEFAULT, Engine, Settings
 from solvent.engine.pool_id import check_id
 
-from .client import connect_nats
+from .background import background
+from .connection import connect_nats
 from .discovery import Discovery, refuse_second_service
 from .gateway import Gateway
-from .launcher import nats_server
+from .launcher import NatsServerUnavailable, nats_server
 
 STOP_TIMEOUT_S = 15.0
 log = logging.getLogger(__name__)
@@ -54,16 +56,17 @@ async def serving(engine: Engine, nats_url: str, *, environments: Sequence[str] 
             statistics=engine.statistics,
         )
         gateway = Gateway(engine, commands, reads, discovery)
-        async with anyio.create_task_group() as tasks:
-            await tasks.start(gateway.run)
-            await gateway.start(environments)
-            await discovery.start()
+        async with background(gateway.run):
+            try:
+                await gateway.start(environments)
+                await discovery.start()
+            except NatsError as error:
+                raise NatsServerUnavailable(f"the NATS server at {nats_url} went away: {error}") from error
             try:
                 yield gateway
             finally:
                 with anyio.CancelScope(shield=True):
                     await gateway.stop(STOP_TIMEOUT_S)
-                tasks.cancel_scope.cancel()
 
 
 async def serve(

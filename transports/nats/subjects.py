@@ -17,6 +17,9 @@ PREFIX: Final = "solvent.v1"
 ANY_CUSTOMER: Final = "-"
 """The customer token of a request whose commands name their customers themselves."""
 
+SHOWN_CHARS_MAX: Final = 100
+"""How much of a wrong token an error repeats."""
+
 _SAFE: Final = re.compile(r"[A-Za-z0-9_\-]+", re.ASCII)
 _UNSAFE: Final = re.compile(r"[^!#$&'()+,/0-9:;=<?@A-Z\[\\\]^_`a-z{|}~\-\"]")
 """Everything but printable ASCII that means nothing in a subject: so ``. * > %``, white space and non-ASCII."""
@@ -36,10 +39,11 @@ def decode_token(token: str, field: str) -> str:
     """Return what ``encode_token`` made ``token`` of. Raises ``InvalidRequest`` for any other spelling."""
     try:
         part = unquote(token, errors="strict")
-    except UnicodeDecodeError:
-        raise InvalidRequest(field, "percent-encoded UTF-8", got=repr(token)[:60]) from None
-    if encode_token(part) != token:
-        raise InvalidRequest(field, f"the spelling {encode_token(part)!r}", got=repr(token)[:60])
+        spelling = encode_token(part)
+    except UnicodeError:
+        raise InvalidRequest(field, "percent-encoded UTF-8", got=ascii(token)[:60]) from None
+    if spelling != token:
+        raise InvalidRequest(field, f"the spelling {spelling[:SHOWN_CHARS_MAX]!r}", got=repr(token)[:60])
     return part
 
 

@@ -11,14 +11,16 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, TypeAlias, TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from solvent.engine.amounts import format_amount
-from solvent.engine.answers import Answer, Receipt
-from solvent.engine.commands import PRIORITY_DEFAULT, Debit, Grant, debit_command, grant_command
-from solvent.engine.errors import InvalidRequest, SolventError, error_from_wire, error_to_wire
+from solvent.engine.answers import NO_DETAILS, Answer, Details, Receipt
+from solvent.engine.commands import COMMANDS, PRIORITY_DEFAULT, Command, Debit, Grant, debit_command, grant_command
+from solvent.engine.credits import HOLD_TTL_DEFAULT_S
+from solvent.engine.errors import InvalidRequest, SolventError, TooLarge, error_from_wire, error_to_wire
 from solvent.engine.pool_id import CURRENCY_DEFAULT, PoolId, pool_id
 from solvent.engine.times import EPOCH, MICROSECOND, to_datetime
 
@@ -27,6 +29,8 @@ TEXT_HEADER: Final = "Nats-Service-Error"
 BATCH_COMMANDS_MAX: Final = 2_000
 """Commands of one message. Their receipts, about 200 bytes each, must fit into one reply of 1 MiB."""
 BODY_BYTES_MAX: Final = 1 << 20
+SHOWN_CHARS_MAX: Final = 100
+"""How much of what cannot be decoded an error repeats: the answer must fit into a message."""
 
 Amount: TypeAlias = int | str
 T = TypeVar("T")
@@ -93,7 +97,90 @@ class DebitBody(Body, tag_field="op", tag="debit"):
         )
 
 
-CommandBody: TypeAlias = GrantBody | DebitBody
+class _PlainBody(Body):
+    """A command whose body has the fields of its ``*_command`` function."""
+
+    operation: ClassVar[str]
+
+    def command(self, scale: int) -> Command:
+        given = ((name, getattr(self, name)) for name in self.__struct_fields__ if name not in _POOL_FIELDS)
+        return COMMANDS[self.operation](scale=scale, **{name: value for name, value in given if value is not UNSET})
+
+
+class UpdateGrantBody(_PlainBody, tag_field="op", tag="grant.update"):
+    operation = "grant.update"
+
+    grant: str
+    key: str
+    priority: int | UnsetType = UNSET
+    expires_at: str | UnsetType | None = UNSET
+    metadata: dict[str, Any] | UnsetType = UNSET
+
+
+class VoidGrantBody(_PlainBody, tag_field="op", tag="grant.void"):
+    operation = "grant.void"
+
+    grant: str
+
+
+class HoldBody(_PlainBody, tag_field="op", tag="hold"):
+    operation = "hold"
+
+    amount: Amount
+    key: str
+    ttl_s: int | float = HOLD_TTL_DEFAULT_S
+    metric: str | None = None
+    dimensions: dict[str, Any] | None = None
+
+
+class CaptureBody(_PlainBody, tag_field="op", tag="hold.capture"):
+    operation = "hold.capture"
+
+    hold: str
+    amount: Amount
+    occurred_at: str | None = None
+    metric: str | None = None
+    quantity: Amount | None = None
+
+
+class ReleaseBody(_PlainBody, tag_field="op", tag="hold.release"):
+    operation = "hold.release"
+
+    hold: str
+
+
+class ReverseBody(_PlainBody, tag_field="op", tag="reverse"):
+    operation = "reverse"
+
+    debit: str
+    key: str
+    amount: Amount | None = None
+
+
+CommandBody: TypeAlias = (
+    GrantBody | DebitBody | UpdateGrantBody | VoidGrantBody | HoldBody | CaptureBody | ReleaseBody | ReverseBody
+)
+COMMAND_BODIES: Final[dict[str, type[CommandBody]]] = {
+    "grant": GrantBody,
+    "grant.update": UpdateGrantBody,
+    "grant.void": VoidGrantBody,
+    "debit": DebitBody,
+    "hold": HoldBody,
+    "hold.capture": CaptureBody,
+    "hold.release": ReleaseBody,
+    "reverse": ReverseBody,
+}
+"""By operation."""
+_POOL_FIELDS: Final = frozenset(Body.__struct_fields__)
+
+
+class MomentBody(Body):
+    as_of: str | None = None
+
+
+class CheckBody(Body):
+    amount: Amount
+    dimensions: dict[str, Any] | None = None
 
 
 class LedgerBody(Body):
@@ -122,6 +209,10 @@ _batches: Final = msgspec.json.Decoder(BatchBody)
 _loose_batches: Final = msgspec.json.Decoder(_LooseBatchBody)
 _encoder: Final = msgspec.json.Encoder()
 
+_UNDECODABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises: the last for brackets nested a thousand deep."""
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _PLACE: Final = re.compile(r" - at `\$\.?([^`]*)`$")
 _NAMED: Final = re.compile(r"(?:unknown|required) field `([^`]*)`")
 
@@ -130,7 +221,7 @@ def decode_body(decoder: msgspec.json.Decoder[T], payload: bytes) -> T:
     """Decode a request. Raises ``InvalidRequest`` naming the field, or ``body`` for what is no JSON object."""
     try:
         return decoder.decode(payload or b"{}")
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except _UNDECODABLE as error:
         raise _explain(error) from None
 
 
@@ -138,28 +229,40 @@ def _explain(error: Exception) -> InvalidRequest:
     text = str(error)
     place = _PLACE.search(text)
     named = _NAMED.search(text)
-    reason = _PLACE.sub("", text)
+    reason = _PLACE.sub("", text)[:SHOWN_CHARS_MAX]
     if named is not None:
         expected = "no such field" if "unknown" in text else "this field"
-        return InvalidRequest(named[1], expected)
+        return InvalidRequest(named[1][:SHOWN_CHARS_MAX], expected)
     field = place[1].replace("[...]", "").strip(".") if place is not None else ""
     if field.startswith("commands"):
         field = field.removeprefix("commands").lstrip(".")
     return InvalidRequest(field or "body", reason.removeprefix("Expected ") if field else f"JSON: {reason}")
 
 
+def check_batch(commands: int) -> None:
+    """Raises ``TooLarge`` if a batch has more commands than one may have."""
+    if commands > BATCH_COMMANDS_MAX:
+        raise TooLarge("commands", f"at most {BATCH_COMMANDS_MAX} commands", got=str(commands))
+
+
 def decode_batch(payload: bytes) -> list[CommandBody | InvalidRequest]:
-    """The commands of a batch; in the place of one that cannot be decoded, why. Raises ``InvalidRequest``."""
+    """The commands of a batch; in the place of one that cannot be decoded, why.
+
+    Raises ``InvalidRequest``, ``TooLarge``.
+    """
     commands: list[CommandBody | InvalidRequest] = []
     try:
         commands += _batches.decode(payload).commands
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        # One of them is bad, or all: the careful way finds out.
-        for raw in decode_body(_loose_batches, payload).commands:
+    except _UNDECODABLE:
+        # One of them is bad, or all: the careful way finds out. It is slow, so their number is looked at first.
+        loose = decode_body(_loose_batches, payload).commands
+        check_batch(len(loose))
+        for raw in loose:
             try:
                 commands.append(decode_body(_commands, bytes(raw)))
             except InvalidRequest as invalid:
                 commands.append(invalid)
+    check_batch(len(commands))
     return commands
 
 
@@ -181,7 +284,7 @@ class _AllocationWire(msgspec.Struct):
     amount: str
 
 
-class _ReceiptWire(msgspec.Struct):
+class _ReceiptWire(msgspec.Struct, omit_defaults=True):
     id: str
     amount: str
     allocations: list[_AllocationWire]
@@ -189,6 +292,12 @@ class _ReceiptWire(msgspec.Struct):
     version: int
     recorded_at: datetime
     replayed: bool
+    hold: str | None = None
+    debit: str | None = None
+    expires_at: datetime | None = None
+    returned: str = "0"
+    lapsed: str = "0"
+    uncovered: str = "0"
 
 
 class _ErrorWire(msgspec.Struct):
@@ -205,7 +314,7 @@ _moment = lru_cache(maxsize=1_024)(to_datetime)
 
 def _receipt_wire(receipt: Receipt) -> _ReceiptWire:
     scale = receipt.scale
-    return _ReceiptWire(
+    wire = _ReceiptWire(
         receipt.id,
         format_amount(receipt.amount_units, scale),
         [_AllocationWire(f"g{grant}", format_amount(part, scale)) for grant, part in receipt.parts_units],
@@ -214,6 +323,13 @@ def _receipt_wire(receipt: Receipt) -> _ReceiptWire:
         _moment(receipt.recorded_at_us),
         receipt.replayed,
     )
+    details = receipt.details
+    if details is not NO_DETAILS:
+        wire.hold, wire.debit, wire.expires_at = receipt.hold, receipt.debit, receipt.expires_at
+        wire.returned = format_amount(details.returned_units, scale)
+        wire.lapsed = format_amount(details.lapsed_units, scale)
+        wire.uncovered = format_amount(details.uncovered_units, scale)
+    return wire
 
 
 def encode_receipt(receipt: Receipt) -> bytes:
@@ -241,7 +357,7 @@ def encode_answers(answers: Sequence[Receipt | SolventError]) -> bytes:
 
 def headers_of(error: SolventError) -> dict[str, str]:
     """The headers of an error reply (ADR-32). A header is one line of ASCII."""
-    text = error.message.encode("ascii", "backslashreplace").decode().replace("\n", " ").replace("\r", " ")
+    text = _CONTROL.sub(" ", error.message.encode("ascii", "backslashreplace").decode())
     return {CODE_HEADER: str(error.status), TEXT_HEADER: text[:500]}
 
 
@@ -273,6 +389,20 @@ def _receipt(wire: _ReceiptWire) -> Receipt:
         _units(wire.balance),
         _microseconds(wire.recorded_at),
         tuple((int(each.grant[1:]), _units(each.amount)) for each in wire.allocations),
+        _details(wire),
+    )
+
+
+def _details(wire: _ReceiptWire) -> Details:
+    if wire.hold is None and wire.debit is None and wire.expires_at is None:
+        return NO_DETAILS
+    return Details(
+        hold=None if wire.hold is None else int(wire.hold[1:]),
+        debit=None if wire.debit is None else int(wire.debit[1:]),
+        expires_at_us=None if wire.expires_at is None else _microseconds(wire.expires_at),
+        returned_units=_units(wire.returned),
+        lapsed_units=_units(wire.lapsed),
+        uncovered_units=_units(wire.uncovered),
     )
 
 

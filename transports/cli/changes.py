@@ -1,0 +1,267 @@
+"""The verbs that change what a plain grant or debit made: holds and their ends, reversals, new terms."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from solvent.engine.answers import HoldList, Receipt, Verdict, to_wire
+from solvent.engine.commands import KEEP, Keep
+from solvent.engine.credits import HOLD_TTL_DEFAULT_S, Credits
+from solvent.engine.errors import InvalidRequest
+from solvent.engine.pool_id import parse_pool
+
+from . import render
+from .options import (
+    DATA_DIR_DEFAULT,
+    AmountArgument,
+    Currencies,
+    DataDir,
+    Dims,
+    Json,
+    Key,
+    NatsUrl,
+    PoolArgument,
+    random_key,
+    target_of,
+)
+from .pairs import parse_dimensions
+from .running import reporting, respond
+
+HoldArgument = Annotated[str, typer.Argument(metavar="HOLD", help='The id of a hold, such as "h7".')]
+GrantArgument = Annotated[str, typer.Argument(metavar="GRANT", help='The id of a grant, such as "g2".')]
+
+
+def _command(
+    ctx: typer.Context,
+    kind: str,
+    pool: str,
+    work: Callable[[Credits], Awaitable[Receipt]],
+    *,
+    key: str | None,
+    data_dir: Path,
+    nats_url: str | None,
+    currency: list[str] | None,
+    as_json: bool,
+) -> None:
+    """Do one command and print its receipt. ``key`` is the one it was given, if it takes one."""
+    with reporting(as_json):
+        target = target_of(ctx, data_dir, nats_url, currency)
+        written = str(parse_pool(pool))
+
+    async def ask() -> Receipt:
+        async with target.open() as credits:
+            return await work(credits)
+
+    def wire(answer: Receipt) -> dict[str, Any]:
+        return to_wire(answer) | ({} if key is None else {"key": key})
+
+    respond(as_json, ask, plain=lambda answer: render.receipt(kind, written, answer, key), wire=wire, key=key)
+
+
+def hold(
+    ctx: typer.Context,
+    pool: PoolArgument,
+    amount: AmountArgument,
+    key: Key = None,
+    ttl: Annotated[float, typer.Option(help="Seconds until it expires, 1 to 86400.")] = HOLD_TTL_DEFAULT_S,
+    metric: Annotated[str | None, typer.Option(help="What will be metered.")] = None,
+    dim: Dims = None,
+    data_dir: DataDir = DATA_DIR_DEFAULT,
+    nats_url: NatsUrl = None,
+    currency: Currencies = None,
+    as_json: Json = False,
+) -> None:
+    """Set credits aside before the real cost is known. Capture or release them, or they come back by themselves."""
+    used_key = key or random_key()
+    with reporting(as_json):
+        dimensions = parse_dimensions(dim) if dim else None
+
+    async def work(credits: Credits) -> Receipt:
+        opened = await credits.hold(pool, amount, key=used_key, ttl_s=ttl, metric=metric, dimensions=dimensions)
+        return opened.receipt
+
+    _command(
+        ctx, "hold", pool, work, key=used_key, data_dir=data_dir, nats_url=nats_url, currency=currency, as_json=as_json
+    )
+
+
+def capture(
+    ctx: typer.Context,
+    pool: PoolArgument,
+    hold: HoldArgument,
+    amount: AmountArgument,
+    occurred_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: now.")] = None,
+    metric: Annotated[str | None, typer.Option(help="What was metered, if not what the hold says.")] = None,
+    quantity: Annotated[str | None, typer.Option(help="How much of the metric, as decimal text.")] = None,
+    data_dir: DataDir = DATA_DIR_DEFAULT,
+    nats_url: NatsUrl = None,
+    currency: Currencies = None,
+    as_json: Json = False,
+) -> None:
+    """Spend a hold: less than it, all of it, or more if that fits. What is not spent goes back."""
+
+    async def work(credits: Credits) -> Receipt:
+        return await credits.capture(pool, hold, amount, occurred_at=occurred_at, metric=metric, quantity=quantity)
+
+    _command(
+        ctx, "capture", pool, work, key=None, data_dir=data_dir, nats_url=nats_url, currency=currency, as_json=as_json
+    )
+
+
+def release(
+    ctx: typer.Context,
+    pool: PoolArgument,
+    hold: HoldArgument,
+    data_dir: DataDir = DATA_DIR_DEFAULT,
+    nats_url: NatsUrl = None,
+    currency: Currencies = None,
+    as_json: Json = False,
+) -> None:
+    """Give back all of a hold."""
+
+    async def work(credits: Credits) -> Receipt:
+        return await credits.release(pool, hold)
+
+    _command(
+        ctx, "release", pool, work, key=None, data_dir=data_dir, nats_url=nats_url, currency=currency, as_json=as_json
+    )
+
+
+def holds(
+    ctx: typer.Context,
+    pool: PoolArgument,
+    data_dir: DataDir = DATA_DIR_DEFAULT,
+    nats_url: NatsUrl = None,
+    currency: Currencies = None,
+    as_json: Json = False,
+) -> None:
+    """List the holds of a pool that are not settled, oldest first."""
+    with reporting(as_json):
+        target = target_of(ctx, data_dir, nats_url, currency)
+
+    async def ask() -> HoldList:
+        async with target.open() as credits:
+            return await credits.holds(pool)
+
+    respond(as_json, ask, plain=render.holds, wire=to_wire)
+
+
+def reverse(
+    ctx: typer.Context,
+    pool: PoolArgument,
+    debit: Annotated[str, typer.Argument(metavar="DEBIT", help='The id of a debit or capture, such as "d9".')],
+    amount: Annotated[str | None, typer.Argument(help="Credits to give back. Default: all that is left.")] = None,
+    key: Key = None,
+    data_dir: DataDir = DATA_DIR_DEFAULT,
+    nats_url: NatsUrl = None,
+    currency: Currencies = None,
+    as_json: Json = False,
+) -> None:
+    """Undo a debit, or a part of it: the credits go back to the grants that had paid."""
+    used_key = key or random_key()
+
+    async def work(credits: Credits) -> Receipt:
+        return await credits.reverse(pool, debit, key=used_key, amount=amount)
+
+    _command(
+        ctx,
+        "reversal",
+        pool,
+        work,
+        key=used_key,
+        data_dir=data_dir,
+        nats_url=nats_url,
+        currency=currency,
+        as_json=as_json,
+    )
+
+
+def update_grant(
+    ctx: typer.Context,
+    pool: PoolArgument,
+    grant: GrantArgument,
+    key: Key = None,
+    priority: Annotated[int | None, typer.Option(help="0 to 100; lower burns first.")] = None,
+    expires_at: Annotated[str | None, typer.Option(help='ISO 8601 with its zone, or "never".')] = None,
+    meta: Annotated[
+        list[str] | None, typer.Option("--meta", metavar="NAME=VALUE", help="All of its new metadata. Repeatable.")
+    ] = None,
+    data_dir: DataDir = DATA_DIR_DEFAULT,
+    nats_url: NatsUrl = None,
+    currency: Currencies = None,
+    as_json: Json = False,
+) -> None:
+    """Change the terms of a grant: only those that are given."""
+    used_key = key or random_key()
+    with reporting(as_json):
+        metadata = parse_dimensions(meta, "--meta") if meta else KEEP
+        if priority is None and expires_at is None and meta is None:
+            raise InvalidRequest("--priority", "something to change: --priority, --expires-at or --meta")
+    ends: str | Keep | None = KEEP if expires_at is None else None if expires_at == "never" else expires_at
+
+    async def work(credits: Credits) -> Receipt:
+        return await credits.update_grant(
+            pool,
+            grant,
+            key=used_key,
+            priority=KEEP if priority is None else priority,
+            expires_at=ends,
+            metadata=metadata,
+        )
+
+    _command(
+        ctx,
+        "update",
+        pool,
+        work,
+        key=used_key,
+        data_dir=data_dir,
+        nats_url=nats_url,
+        currency=currency,
+        as_json=as_json,
+    )
+
+
+def void_grant(
+    ctx: typer.Context,
+    pool: PoolArgument,
+    grant: GrantArgument,
+    data_dir: DataDir = DATA_DIR_DEFAULT,
+    nats_url: NatsUrl = None,
+    currency: Currencies = None,
+    as_json: Json = False,
+) -> None:
+    """Take away what is left of a grant: not what is held or spent."""
+
+    async def work(credits: Credits) -> Receipt:
+        return await credits.void_grant(pool, grant)
+
+    _command(
+        ctx, "void", pool, work, key=None, data_dir=data_dir, nats_url=nats_url, currency=currency, as_json=as_json
+    )
+
+
+def check(
+    ctx: typer.Context,
+    pool: PoolArgument,
+    amount: AmountArgument,
+    dim: Dims = None,
+    data_dir: DataDir = DATA_DIR_DEFAULT,
+    nats_url: NatsUrl = None,
+    currency: Currencies = None,
+    as_json: Json = False,
+) -> None:
+    """Ask whether credits could be spent now, how much at most, and out of which grants. Writes nothing."""
+    with reporting(as_json):
+        target = target_of(ctx, data_dir, nats_url, currency)
+        dimensions = parse_dimensions(dim) if dim else None
+
+    async def ask() -> Verdict:
+        async with target.open() as credits:
+            return await credits.check(pool, amount, dimensions=dimensions)
+
+    respond(as_json, ask, plain=render.verdict, wire=to_wire)
