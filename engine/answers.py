@@ -30,6 +30,8 @@ EntryKind: TypeAlias = Literal[
     "release",
     "hold_expiry",
     "reversal",
+    "budget_set",
+    "budget_removed",
 ]
 
 
@@ -49,6 +51,7 @@ class Details(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     returned_units: int = 0
     lapsed_units: int = 0
     uncovered_units: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 NO_DETAILS = Details()
@@ -59,7 +62,8 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
 
     id: str
     """The letter of its kind and its version in the pool: ``g1`` a grant, ``d2`` a debit or capture, ``h3`` a hold,
-    ``r4`` a release or reversal, ``u5`` an update, ``v6`` a voiding."""
+    ``r4`` a release or reversal, ``u5`` an update, ``v6`` a voiding, ``b7`` a budget. Empty if nothing was to change.
+    """
     version: int
     """The pool's version with this entry: each entry of a pool is one version."""
     replayed: bool
@@ -119,6 +123,11 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     def uncovered(self) -> Decimal:
         """What a capture asked for beyond its hold that did not fit: it was not spent."""
         return to_decimal(self.details.uncovered_units, self.scale)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Budgets that only warn, and would not have let it pass."""
+        return self.details.warnings
 
 
 class Balance(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -193,6 +202,48 @@ class HoldList(msgspec.Struct, frozen=True, gc=False):
     holds: tuple[HoldView, ...]
 
 
+class StopView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A budget that is in the way."""
+
+    budget: str
+    value: str | int | float | bool | None
+    limit: Decimal
+    used: Decimal
+    resets_at: datetime | None
+    counts: Literal["credits", "holds"]
+
+
+class BudgetCount(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What one value of a budget's dimension has used in the present window. ``value`` is ``None`` without ``each``."""
+
+    value: str | int | float | bool | None
+    used: Decimal
+    open_holds: int
+
+
+class BudgetView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A budget, and what is used of it: the values that used most come first, at most 1,000."""
+
+    name: str
+    amount: Decimal
+    window: str
+    time_zone: str
+    match: dict[str, str | int | float | bool]
+    each: str | None
+    mode: Literal["block", "warn"]
+    holds_max: int | None
+    resets_at: datetime | None
+    counts: tuple[BudgetCount, ...]
+
+
+class BudgetList(msgspec.Struct, frozen=True, gc=False):
+    """The budgets of a pool at a version, in the order in which they were set first."""
+
+    pool: str
+    version: int
+    budgets: tuple[BudgetView, ...]
+
+
 class Verdict(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Whether credits could be spent at a version of the pool: a debit of the same amount would get this answer."""
 
@@ -205,7 +256,9 @@ class Verdict(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     allocations: tuple[Allocation, ...]
     """Which grants would pay, in burn order: all of it if allowed, else what is available."""
     top_up: Decimal
-    """The smallest grant that would let it pass; 0 if it may."""
+    """The smallest grant that would let it pass, as far as credits go; 0 if there are enough."""
+    stopped_by: StopView | None = None
+    """The budget that does not let it pass, and when it would."""
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -244,7 +297,7 @@ class PoolPage(msgspec.Struct, frozen=True, gc=False):
     next_cursor: str | None
 
 
-Answer: TypeAlias = Receipt | Balance | GrantList | HoldList | Verdict | LedgerPage | PoolPage
+Answer: TypeAlias = Receipt | Balance | GrantList | HoldList | BudgetList | Verdict | LedgerPage | PoolPage
 
 
 def to_wire(answer: Answer) -> dict[str, Any]:
@@ -268,12 +321,13 @@ def to_wire(answer: Answer) -> dict[str, Any]:
 
 def _details_to_wire(receipt: Receipt) -> dict[str, Any]:
     """Only what is there: a reader takes what is missing for none, or zero."""
-    texts = {
+    parts: dict[str, Any] = {
         "hold": receipt.hold,
         "debit": receipt.debit,
         "expires_at": None if receipt.expires_at is None else receipt.expires_at.isoformat(),
         "returned": str(receipt.returned) if receipt.details.returned_units else None,
         "lapsed": str(receipt.lapsed) if receipt.details.lapsed_units else None,
         "uncovered": str(receipt.uncovered) if receipt.details.uncovered_units else None,
+        "warnings": list(receipt.warnings) or None,
     }
-    return {name: text for name, text in texts.items() if text is not None}
+    return {name: part for name, part in parts.items() if part is not None}

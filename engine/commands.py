@@ -11,29 +11,26 @@ import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from enum import Enum
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
 from .amounts import AmountLike, parse_amount, shown
+from .budgets import BUDGET_PERIODS, BudgetTerms, Charge, Mode
+from .dimensions import NO_DIMENSIONS, Dimensions, decode_dimensions, encode_dimensions
 from .errors import InvalidRequest
 from .pool_id import check_id
 from .times import DAY_US, SECOND_US, TimeLike, parse_time
+from .windows import check_period, check_zone
 
 Category: TypeAlias = Literal["paid", "promotional"]
-DimensionValue: TypeAlias = str | int | float | bool
-Dimensions: TypeAlias = Mapping[str, DimensionValue]
 
 KEY_CHARS_MAX: Final = 256
-DIMENSIONS_MAX: Final = 64
-DIMENSION_NAME_CHARS_MAX: Final = 128
-DIMENSION_VALUE_CHARS_MAX: Final = 1_024
-DIMENSIONS_BYTES_MAX: Final = 8_192
-"""Dimensions of one event, encoded. A frame holds hundreds of events: this bounds it."""
 NAME_CHARS_MAX: Final = 256
 COMMENT_CHARS_MAX: Final = 1_024
 HOLD_TTL_DEFAULT_US: Final = 3_600 * SECOND_US
 HOLD_TTL_MAX_US: Final = DAY_US
+HOLDS_MAX_MAX: Final = 1_000_000
 PRIORITY_MAX: Final = 100
 PRIORITY_DEFAULT: Final = 50
 COST_PLACES_MAX: Final = 12
@@ -42,20 +39,8 @@ _QUANTITY_END: Final = 10**18
 _QUANTITY: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{1,9})?", re.ASCII)
 _COST: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?", re.ASCII)
 _MONEY: Final = re.compile(r"[A-Z]{3,8}", re.ASCII)
-_NO_DIMENSIONS: Final = msgspec.Raw(b"\x80")
 
 _NUMBER: Final = re.compile(r"([a-z])([1-9][0-9]{0,17})", re.ASCII)
-
-_FLOAT_MAX: Final = 1.7976931348623157e308
-_DimensionMap: TypeAlias = dict[
-    Annotated[str, msgspec.Meta(min_length=1, max_length=DIMENSION_NAME_CHARS_MAX)],
-    Annotated[str, msgspec.Meta(max_length=DIMENSION_VALUE_CHARS_MAX)]
-    | int
-    | Annotated[float, msgspec.Meta(ge=-_FLOAT_MAX, le=_FLOAT_MAX)]
-    | bool,
-]
-_checked: Final = msgspec.msgpack.Decoder(_DimensionMap)
-_canonical: Final = msgspec.msgpack.Encoder(order="deterministic")
 
 
 class Keep(Enum):
@@ -86,7 +71,7 @@ class Grant(msgspec.Struct, frozen=True, gc=False):
     cost_basis: CostBasis | None = None
     name: str | None = None
     comment: str | None = None
-    metadata: msgspec.Raw = _NO_DIMENSIONS
+    metadata: msgspec.Raw = NO_DIMENSIONS
 
 
 class Debit(msgspec.Struct, frozen=True, gc=False):
@@ -98,7 +83,7 @@ class Debit(msgspec.Struct, frozen=True, gc=False):
     occurred_at: int | None = None
     metric: str | None = None
     quantity: str | None = None
-    dimensions: msgspec.Raw = _NO_DIMENSIONS
+    dimensions: msgspec.Raw = NO_DIMENSIONS
     backfill: bool = False
     """Lifts the limit on how far back ``occurred_at`` may lie, for old traces. Not part of what is recorded."""
 
@@ -110,7 +95,7 @@ class Hold(msgspec.Struct, frozen=True, gc=False):
     amount: int
     ttl: int = HOLD_TTL_DEFAULT_US
     metric: str | None = None
-    dimensions: msgspec.Raw = _NO_DIMENSIONS
+    dimensions: msgspec.Raw = NO_DIMENSIONS
 
 
 class Capture(msgspec.Struct, frozen=True, gc=False):
@@ -148,8 +133,10 @@ class Reverse(msgspec.Struct, frozen=True, gc=False):
     amount: int | None = None
     paid: tuple[tuple[int, int], ...] | None = None
     """What the debit took from which grants, looked up in the journal. ``None``: there is no such debit."""
-    dimensions: msgspec.Raw = _NO_DIMENSIONS
+    dimensions: msgspec.Raw = NO_DIMENSIONS
     """Those of the debit, looked up with it."""
+    charges: tuple[Charge, ...] = ()
+    """What the debit was charged to, looked up with it."""
 
 
 class UpdateGrant(msgspec.Struct, frozen=True, gc=False):
@@ -175,17 +162,33 @@ class VoidGrant(msgspec.Struct, frozen=True, gc=False):
 class Read(msgspec.Struct, frozen=True, gc=False):
     """Ask for the pool as it is, after everything that was acknowledged before."""
 
-    what: Literal["balance", "grants", "holds"] = "balance"
+    what: Literal["balance", "grants", "holds", "budgets"] = "balance"
+
+
+class SetBudget(msgspec.Struct, frozen=True, gc=False):
+    """Let a budget have these terms. To ask for the terms that it has changes nothing."""
+
+    terms: BudgetTerms
+
+
+class RemoveBudget(msgspec.Struct, frozen=True, gc=False):
+    """Let there be no budget of this name. If there is none, nothing changes."""
+
+    name: str
 
 
 class Check(msgspec.Struct, frozen=True, gc=False):
     """Ask whether a debit would be granted now, and by which grants. Writes nothing."""
 
     amount: int
-    dimensions: msgspec.Raw = _NO_DIMENSIONS
+    dimensions: msgspec.Raw = NO_DIMENSIONS
 
 
-Command: TypeAlias = Grant | Debit | Hold | Capture | Release | Reverse | UpdateGrant | VoidGrant
+KeyedCommand: TypeAlias = Grant | Debit | Hold | Capture | Release | Reverse | UpdateGrant | VoidGrant
+"""What is done once per key."""
+SettingCommand: TypeAlias = SetBudget | RemoveBudget
+"""What says how things shall be: it has no key, and to say it again changes nothing."""
+Command: TypeAlias = KeyedCommand | SettingCommand
 
 
 def settlement_key(hold: int) -> str:
@@ -228,7 +231,7 @@ def grant_command(
         cost_basis=None if cost_basis is None else _check_cost_basis(cost_basis),
         name=None if name is None else check_id(name, "name", chars_max=NAME_CHARS_MAX),
         comment=None if comment is None else _check_text(comment, "comment", COMMENT_CHARS_MAX),
-        metadata=_NO_DIMENSIONS if metadata is None else encode_dimensions(metadata, "metadata"),
+        metadata=NO_DIMENSIONS if metadata is None else encode_dimensions(metadata, "metadata"),
     )
 
 
@@ -260,7 +263,7 @@ def debit_command(
         None if occurred_at is None else parse_time(occurred_at, "occurred_at"),
         None if metric is None else check_id(metric, "metric"),
         None if quantity is None else check_quantity(quantity),
-        _NO_DIMENSIONS if dimensions is None else encode_dimensions(dimensions, "dimensions"),
+        NO_DIMENSIONS if dimensions is None else encode_dimensions(dimensions, "dimensions"),
         backfill,
     )
 
@@ -269,7 +272,7 @@ def check_question(*, scale: int, amount: AmountLike, dimensions: Dimensions | N
     """Check the parts of a question. Raises ``InvalidRequest`` naming the first that is wrong."""
     return Check(
         parse_amount(amount, scale),
-        _NO_DIMENSIONS if dimensions is None else encode_dimensions(dimensions, "dimensions"),
+        NO_DIMENSIONS if dimensions is None else encode_dimensions(dimensions, "dimensions"),
     )
 
 
@@ -288,7 +291,7 @@ def hold_command(
         parse_amount(amount, scale),
         _check_ttl(ttl_s),
         None if metric is None else check_id(metric, "metric"),
-        _NO_DIMENSIONS if dimensions is None else encode_dimensions(dimensions, "dimensions"),
+        NO_DIMENSIONS if dimensions is None else encode_dimensions(dimensions, "dimensions"),
     )
 
 
@@ -354,6 +357,41 @@ def void_grant_command(*, scale: int, grant: str) -> VoidGrant:
     return VoidGrant(parse_entry_id(grant, "grant", "g"))
 
 
+def set_budget_command(
+    *,
+    scale: int,
+    name: str,
+    amount: AmountLike,
+    window: str,
+    time_zone: str = "UTC",
+    match: Dimensions | None = None,
+    each: str | None = None,
+    mode: str = "block",
+    holds_max: int | None = None,
+) -> SetBudget:
+    """Check the terms of a budget. Raises ``InvalidRequest`` naming the first that is wrong."""
+    if holds_max is not None and (type(holds_max) is not int or not 0 <= holds_max <= HOLDS_MAX_MAX):
+        raise InvalidRequest("holds_max", f"a whole number from 0 to {HOLDS_MAX_MAX}", got=shown(holds_max))
+    wanted = {} if match is None else decode_dimensions(encode_dimensions(match, "match"))
+    return SetBudget(
+        BudgetTerms(
+            check_id(name, "name"),
+            parse_amount(amount, scale),
+            check_period(window, "window", BUDGET_PERIODS),
+            check_zone(time_zone, "time_zone"),
+            tuple(sorted(wanted.items())),
+            None if each is None else check_id(each, "each"),
+            _check_mode(mode),
+            holds_max,
+        )
+    )
+
+
+def remove_budget_command(*, scale: int, name: str) -> RemoveBudget:
+    """Check the name of a budget. Raises ``InvalidRequest``."""
+    return RemoveBudget(check_id(name, "name"))
+
+
 COMMANDS: Final[Mapping[str, Callable[..., Command]]] = {
     "grant": grant_command,
     "grant.update": update_grant_command,
@@ -363,6 +401,8 @@ COMMANDS: Final[Mapping[str, Callable[..., Command]]] = {
     "hold.capture": capture_command,
     "hold.release": release_command,
     "reverse": reverse_command,
+    "budget.set": set_budget_command,
+    "budget.remove": remove_budget_command,
 }
 """How the parts of each operation are checked, by its name on the wire."""
 
@@ -373,57 +413,6 @@ def parse_entry_id(value: object, field: str, letter: str) -> int:
     if match is None or match[1] != letter:
         raise InvalidRequest(field, f'the id of a {field}, such as "{letter}7"', got=shown(value))
     return int(match[2])
-
-
-def encode_dimensions(dimensions: object, field: str) -> msgspec.Raw:
-    """Return dimensions as canonical msgpack: names sorted, so that equal dimensions are equal bytes.
-
-    Names have 1 to 128 characters; values are strings of at most 1,024 characters, 64-bit integers, finite floats
-    or booleans; at most 64 of them, at most 8 KiB together. Raises ``InvalidRequest`` otherwise.
-    """
-    if type(dimensions) is not dict:
-        if not isinstance(dimensions, Mapping):
-            raise InvalidRequest(field, "an object of names and values", got=type(dimensions).__name__)
-        dimensions = dict(dimensions)
-    if len(dimensions) > DIMENSIONS_MAX:
-        raise InvalidRequest(field, f"at most {DIMENSIONS_MAX} names", got=str(len(dimensions)))
-    encoded = _encode_checked(dimensions)
-    if encoded is None:
-        raise InvalidRequest(*_explain_dimension(dimensions, field))
-    if len(encoded) > DIMENSIONS_BYTES_MAX:
-        raise InvalidRequest(field, f"at most {DIMENSIONS_BYTES_MAX} bytes", got=str(len(encoded)))
-    return msgspec.Raw(encoded)
-
-
-def _encode_checked(dimensions: Mapping[object, object]) -> bytes | None:
-    """The canonical bytes, or ``None`` if any name or value may not be one.
-
-    Encoding and decoding in C is the fastest check there is. What does not come back as it went is refused too:
-    a NaN, and values such as decimals, which would be turned into text.
-    """
-    try:
-        encoded = _canonical.encode(dimensions)
-        if _checked.decode(encoded) == dimensions:
-            return encoded
-    except (msgspec.MsgspecError, OverflowError, UnicodeEncodeError, TypeError, RecursionError):
-        pass
-    return None
-
-
-def _explain_dimension(dimensions: Mapping[object, object], field: str) -> tuple[str, str]:
-    for name, value in dimensions.items():
-        if _encode_checked({name: value}) is None:
-            if not isinstance(name, str) or not 0 < len(name) <= DIMENSION_NAME_CHARS_MAX:
-                break
-            return f"{field}.{ascii(name)[1:-1][:60]}", (
-                f"a string of at most {DIMENSION_VALUE_CHARS_MAX} characters, a finite 64-bit number or a boolean"
-            )
-    return field, f"names of 1 to {DIMENSION_NAME_CHARS_MAX} characters"
-
-
-def decode_dimensions(encoded: msgspec.Raw) -> dict[str, DimensionValue]:
-    """The dimensions that ``encode_dimensions`` made bytes of."""
-    return msgspec.msgpack.decode(encoded, type=dict[str, str | int | float | bool])
 
 
 def check_quantity(quantity: object, field: str = "quantity") -> str:
@@ -460,6 +449,15 @@ def _check_ttl(value: object) -> int:
         longest = HOLD_TTL_MAX_US // SECOND_US
         raise InvalidRequest("ttl_s", f"a number of seconds from 1 to {longest}", got=shown(value))
     return int(seconds * SECOND_US)
+
+
+def _check_mode(value: object) -> Mode:
+    match value:
+        case "block":
+            return "block"
+        case "warn":
+            return "warn"
+    raise InvalidRequest("mode", '"block" or "warn"', got=shown(value))
 
 
 def _check_category(value: object) -> Category:

@@ -17,8 +17,9 @@ import anyio
 import msgspec
 
 from .amounts import AmountLike
-from .answers import Balance, GrantList, HoldList, LedgerPage, PoolPage, Receipt, Verdict
-from .commands import KEEP, PRIORITY_DEFAULT, CostBasis, Dimensions, Keep
+from .answers import Balance, BudgetList, GrantList, HoldList, LedgerPage, PoolPage, Receipt, Verdict
+from .commands import KEEP, PRIORITY_DEFAULT, CostBasis, Keep
+from .dimensions import Dimensions
 from .errors import SolventError
 from .pool_id import ENVIRONMENT_DEFAULT, PoolLike
 from .times import TimeLike
@@ -208,7 +209,7 @@ class Credits(ABC):
         ``occurred_at`` (default: when it is recorded) lies at most 400 days back and 5 minutes ahead; ``backfill``
         lifts the first, for old traces. ``metric`` and ``quantity`` say what was metered, ``dimensions`` who and what.
 
-        Raises ``InsufficientCredits``, ``IdempotencyConflict``.
+        Raises ``InsufficientCredits``, ``BudgetExceeded``, ``IdempotencyConflict``.
         """
         return await self._command(
             "debit",
@@ -280,6 +281,49 @@ class Credits(ABC):
         ``StateConflict`` (``already_reversed``), ``IdempotencyConflict``.
         """
         return await self._command("reverse", pool, {"debit": debit, "key": key, "amount": amount})
+
+    async def set_budget(
+        self,
+        pool: PoolLike,
+        name: str,
+        amount: AmountLike,
+        *,
+        window: str,
+        time_zone: str = "UTC",
+        match: Dimensions | None = None,
+        each: str | None = None,
+        mode: str = "block",
+        holds_max: int | None = None,
+    ) -> Receipt:
+        """Limit what may be spent per ``window`` (minute, hour, day, week, month, total) of a time zone.
+
+        The budget counts the debits and holds whose dimensions have all of ``match``; with ``each``, every value of
+        that dimension on its own. ``mode`` is ``block``, or ``warn``: then receipts name it. ``holds_max`` is how many
+        holds may be open at once. Set again, it takes new terms; its count goes on unless match, each, window or time
+        zone change.
+        """
+        return await self._command(
+            "budget.set",
+            pool,
+            {
+                "name": name,
+                "amount": amount,
+                "window": window,
+                "time_zone": time_zone,
+                "match": match,
+                "each": each,
+                "mode": mode,
+                "holds_max": holds_max,
+            },
+        )
+
+    async def remove_budget(self, pool: PoolLike, name: str) -> Receipt:
+        """Let there be no budget of this name."""
+        return await self._command("budget.remove", pool, {"name": name})
+
+    @abstractmethod
+    async def budgets(self, pool: PoolLike) -> BudgetList:
+        """The budgets of a pool, with what is used of them in their present windows."""
 
     @abstractmethod
     async def batch(self, requests: Sequence[Request]) -> list[Receipt | SolventError]:

@@ -33,10 +33,11 @@ from solvent.actors import (
 )
 
 from .amounts import SCALE_DEFAULT, AmountLike, parse_scale
-from .answers import Balance, GrantList, HoldList, LedgerPage, PoolPage, Receipt, Verdict
-from .commands import COMMANDS, Command, Dimensions, Read, check_question
+from .answers import Balance, BudgetList, GrantList, HoldList, LedgerPage, PoolPage, Receipt, Verdict
+from .commands import COMMANDS, Command, Read, check_question
 from .core import Core, Progress
 from .credits import BATCH_COMMANDS_MAX, LEDGER_PAGE_MAX, POOL_PAGE_MAX, REQUESTS, Credits, Request
+from .dimensions import Dimensions
 from .errors import InvalidRequest, JournalError, NotFound, Overloaded, SolventError, TooLarge, Unavailable
 from .history import fold_until
 from .index import IndexDamaged
@@ -215,6 +216,10 @@ class Engine(Credits):
     async def holds(self, pool: PoolLike) -> HoldList:
         """See ``Credits.holds``."""
         return await self._ask(parse_pool(pool), Read("holds"), HoldList)
+
+    async def budgets(self, pool: PoolLike) -> BudgetList:
+        """See ``Credits.budgets``."""
+        return await self._ask(parse_pool(pool), Read("budgets"), BudgetList)
 
     async def _as_of(self, pool: PoolId, as_of: TimeLike) -> Pool:
         """The pool as it was at a moment: folded from the journal, with what was due by then."""

@@ -10,8 +10,18 @@ Amounts in errors are decimals of the pool's currency, as everywhere outside the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, ClassVar
+
+
+def _plain(value: Any) -> str | int | float:
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    plain: str | int | float = value
+    return plain
 
 
 class SolventError(Exception):
@@ -30,9 +40,7 @@ class SolventError(Exception):
     def details(self) -> dict[str, str | int | float]:
         """The error's numbers and names in wire form: amounts as decimal strings, absent values left out."""
         values = ((name, getattr(self, name)) for name in self.fields)
-        return {
-            name: str(value) if isinstance(value, Decimal) else value for name, value in values if value is not None
-        }
+        return {name: _plain(value) for name, value in values if value is not None}
 
 
 class Refused(SolventError):
@@ -53,6 +61,33 @@ class InsufficientCredits(Refused):
             f"a top-up of {top_up} would let it pass"
         )
         self.requested, self.available, self.top_up = requested, available, top_up
+
+
+class BudgetExceeded(Refused):
+    """The credits are there, but ``budget`` does not let them be spent: ``used`` of ``limit`` in this window.
+
+    ``value`` is that of the dimension for which the budget counts on its own. ``resets_at`` is when the window ends,
+    ``None`` if waiting does not help. ``counts`` says what is counted: credits, or open holds.
+    """
+
+    code = "budget_exceeded"
+    fields = ("budget", "value", "limit", "used", "resets_at", "counts")
+
+    def __init__(
+        self,
+        *,
+        budget: str,
+        limit: Decimal,
+        used: Decimal,
+        resets_at: datetime | None = None,
+        value: str | int | float | bool | None = None,
+        counts: str = "credits",
+    ) -> None:
+        whose = budget if value is None else f"{budget} of {value!r}"
+        until = "" if resets_at is None else f", until {resets_at.isoformat()}"
+        super().__init__(f"budget {whose} is used up: {used} of {limit} {counts}{until}")
+        self.budget, self.limit, self.used, self.resets_at = budget, limit, used, resets_at
+        self.value, self.counts = value, counts
 
 
 class InvalidRequest(SolventError):
@@ -180,6 +215,14 @@ _REBUILD: dict[str, Callable[[Mapping[str, Any]], SolventError]] = {
         requested=_decimal(details, "requested"),
         available=_decimal(details, "available"),
         top_up=_decimal(details, "top_up"),
+    ),
+    BudgetExceeded.code: lambda details: BudgetExceeded(
+        budget=_text(details, "budget"),
+        limit=_decimal(details, "limit"),
+        used=_decimal(details, "used"),
+        resets_at=datetime.fromisoformat(details["resets_at"]) if "resets_at" in details else None,
+        value=details.get("value"),
+        counts=_text(details, "counts"),
     ),
     InvalidRequest.code: _rebuild_invalid(InvalidRequest),
     TooLarge.code: _rebuild_invalid(TooLarge),

@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from .budgets import BudgetTerms, Charge
 from .commands import Category, CostBasis, settlement_key, void_key
 
 Parts: TypeAlias = tuple[tuple[int, int], ...]
@@ -78,10 +79,18 @@ class Debited(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=5):
     metric: str | None = None
     quantity: str | None = None
     dimensions: msgspec.Raw = _EMPTY_MAP
+    charges: tuple[Charge, ...] = ()
+    warned: tuple[str, ...] = ()
 
     @property
     def paid(self) -> Parts:
+        """What a reversal unwinds."""
         return self.parts
+
+    @property
+    def counted(self) -> tuple[Charge, ...]:
+        """Where a reversal gives back: of a capture over two windows, in that of its hold."""
+        return self.charges
 
 
 class Held(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=6):
@@ -95,6 +104,8 @@ class Held(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=6):
     expires_at: int
     metric: str | None = None
     dimensions: msgspec.Raw = _EMPTY_MAP
+    charges: tuple[Charge, ...] = ()
+    warned: tuple[str, ...] = ()
 
 
 class Captured(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=7):
@@ -116,6 +127,11 @@ class Captured(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=7):
     metric: str | None = None
     quantity: str | None = None
     dimensions: msgspec.Raw = _EMPTY_MAP
+    charges: tuple[Charge, ...] = ()
+    """Of ``extra``."""
+    warned: tuple[str, ...] = ()
+    held_charges: tuple[Charge, ...] = ()
+    """Of what was held."""
 
     @property
     def key(self) -> str:
@@ -124,6 +140,10 @@ class Captured(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=7):
     @property
     def paid(self) -> Parts:
         return self.parts + self.extra
+
+    @property
+    def counted(self) -> tuple[Charge, ...]:
+        return self.held_charges or self.charges
 
 
 class Released(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=8):
@@ -155,6 +175,8 @@ class Reversed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=9):
     lapsed: int
     requested: int | None = None
     dimensions: msgspec.Raw = _EMPTY_MAP
+    charges: tuple[Charge, ...] = ()
+    """What the debit had been charged to, and is given back."""
 
 
 class Updated(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=10):
@@ -193,10 +215,47 @@ class Lapsed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=12):
     balance: int
 
 
+class BudgetSet(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=13):
+    """A budget has these terms from now on. ``budget`` is its number if it had others before, else 0."""
+
+    at: int
+    budget: int
+    balance: int
+    terms: BudgetTerms
+
+
+class BudgetRemoved(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=14):
+    """A budget limits nothing any more."""
+
+    at: int
+    budget: int
+    balance: int
+    name: str
+
+
 Event: TypeAlias = (
-    Opened | Granted | Activated | Expired | Debited | Held | Captured | Released | Reversed | Updated | Voided | Lapsed
+    Opened
+    | Granted
+    | Activated
+    | Expired
+    | Debited
+    | Held
+    | Captured
+    | Released
+    | Reversed
+    | Updated
+    | Voided
+    | Lapsed
+    | BudgetSet
+    | BudgetRemoved
 )
 Keyed: TypeAlias = Granted | Debited | Held | Captured | Released | Reversed | Updated | Voided
 """Events that answer a command, filed under its key. A hold's end and a grant's voiding have keys of their own."""
 KEYED: Final = (Debited, Granted, Held, Captured, Released, Reversed, Updated, Voided)
 """``Keyed``, for ``isinstance``."""
+Setting: TypeAlias = BudgetSet | BudgetRemoved
+"""Events that answer a command without a key: to ask for the same again changes nothing."""
+SETTINGS: Final = (BudgetSet, BudgetRemoved)
+"""``Setting``, for ``isinstance``."""
+ANSWERS: Final = (*KEYED, *SETTINGS)
+"""The events that answer a command; the others follow from time or from these."""

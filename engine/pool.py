@@ -18,6 +18,7 @@ from typing import Any, Final, TypeAlias, assert_never
 import msgspec
 
 from .amounts import SCALE_DEFAULT, UNITS_MAX
+from .budgets import BUDGETS_MAX, NO_CHARGES, Budget, BudgetTerms, Charge, Stop, charge, clone_budget, count
 from .commands import (
     KEEP,
     Capture,
@@ -27,13 +28,18 @@ from .commands import (
     Debit,
     Grant,
     Hold,
+    KeyedCommand,
     Release,
+    RemoveBudget,
     Reverse,
+    SetBudget,
     UpdateGrant,
     VoidGrant,
 )
 from .events import (
     Activated,
+    BudgetRemoved,
+    BudgetSet,
     Captured,
     Debited,
     Event,
@@ -102,6 +108,7 @@ class OpenHold(msgspec.Struct, array_like=True, frozen=True, gc=False):
     key: str
     metric: str | None
     dimensions: msgspec.Raw
+    charges: tuple[Charge, ...] = ()
 
 
 class Pool(msgspec.Struct, gc=False):
@@ -127,6 +134,8 @@ class Pool(msgspec.Struct, gc=False):
     """The holds that are not settled yet, by number."""
     reversed: dict[int, int] = msgspec.field(default_factory=dict)
     """How much of a debit, by its number, has been undone."""
+    budgets: dict[int, Budget] = msgspec.field(default_factory=dict)
+    """By number, in the order in which they were set first."""
     burn: list[Block] = msgspec.field(default_factory=list)
     """The live grants with credits left, in burn order. Made from ``blocks``, as is ``schedule``."""
     schedule: list[tuple[int, int]] = msgspec.field(default_factory=list)
@@ -148,6 +157,16 @@ class Insufficient(msgspec.Struct, frozen=True, gc=False):
 
     requested: int
     available: int
+
+
+class OverBudget(msgspec.Struct, frozen=True, gc=False):
+    """Refusal: the credits are there, but a budget does not let them be spent."""
+
+    stop: Stop
+
+
+class Unchanged(msgspec.Struct, frozen=True, gc=False):
+    """Things are as they were asked to be: nothing to do."""
 
 
 class UnknownPool(msgspec.Struct, frozen=True, gc=False):
@@ -189,8 +208,8 @@ class Repeat(msgspec.Struct, frozen=True, gc=False):
     version: int
 
 
-Refusal: TypeAlias = Insufficient | UnknownPool | UnknownEntry | KeyTaken | Conflict | Unfit
-Outcome: TypeAlias = tuple[Event, ...] | Repeat | Refusal
+Refusal: TypeAlias = Insufficient | OverBudget | UnknownPool | UnknownEntry | KeyTaken | Conflict | Unfit
+Outcome: TypeAlias = tuple[Event, ...] | Repeat | Unchanged | Refusal
 Prior: TypeAlias = tuple[Keyed, int]
 """The event that used a key before, and its version."""
 
@@ -270,7 +289,7 @@ def decide(
 
     ``prior`` is what the command's key was used for before, ``scale`` that of the currency if the pool is new.
     """
-    if prior is not None:
+    if prior is not None and not isinstance(command, (SetBudget, RemoveBudget)):
         return _repeat(command, *prior)
     at = pool.clock if pool.clock > now else now
     if isinstance(command, Debit):
@@ -295,6 +314,13 @@ def decide(
             return _decide_reverse(pool, command, at)
         case UpdateGrant():
             return _decide_update(pool, command, at)
+        case SetBudget():
+            return _decide_budget(pool, command.terms, at)
+        case RemoveBudget(name=name):
+            for budget in pool.budgets.values():
+                if budget.terms.name == name:
+                    return (BudgetRemoved(at, budget.number, pool.available, name),)
+            return Unchanged()
         case VoidGrant(grant=number):
             block = pool.blocks.get(number)
             if block is None:
@@ -313,7 +339,7 @@ def payers(pool: Pool, amount: int) -> Parts:
     return _take(pool, amount) if amount else ()
 
 
-def _repeat(command: Command, event: Keyed, version: int) -> Outcome:
+def _repeat(command: KeyedCommand, event: Keyed, version: int) -> Outcome:
     """The answer to a key that was used before."""
     if _same_request(event, command):
         return Repeat(event, version)
@@ -342,6 +368,14 @@ def _decide_debit(pool: Pool, command: Debit, at: int, limits: Limits) -> Outcom
         if not (command.partial and pool.available):
             return Insufficient(amount, pool.available)
         amount = pool.available
+    charged = NO_CHARGES
+    if pool.budgets:
+        charged = charge(pool.budgets.values(), command.dimensions, at, amount)
+        if charged.stop is not None:
+            if not (command.partial and charged.room):
+                return OverBudget(charged.stop)
+            amount = charged.room
+            charged = charge(pool.budgets.values(), command.dimensions, at, amount)
     parts = _take(pool, amount)
     # Positional, in the order of the fields: this is the hot path.
     return (
@@ -357,6 +391,8 @@ def _decide_debit(pool: Pool, command: Debit, at: int, limits: Limits) -> Outcom
             command.metric,
             command.quantity,
             command.dimensions,
+            charged.charges,
+            charged.warned,
         ),
     )
 
@@ -365,9 +401,25 @@ def _decide_hold(pool: Pool, command: Hold, at: int) -> Outcome:
     amount = command.amount
     if amount > pool.available:
         return Insufficient(amount, pool.available)
-    ends = at + command.ttl
-    balance = pool.available - amount
-    return (Held(at, command.key, amount, balance, _take(pool, amount), ends, command.metric, command.dimensions),)
+    charged = NO_CHARGES
+    if pool.budgets:
+        charged = charge(pool.budgets.values(), command.dimensions, at, amount, hold=True)
+        if charged.stop is not None:
+            return OverBudget(charged.stop)
+    return (
+        Held(
+            at,
+            command.key,
+            amount,
+            pool.available - amount,
+            _take(pool, amount),
+            at + command.ttl,
+            command.metric,
+            command.dimensions,
+            charged.charges,
+            charged.warned,
+        ),
+    )
 
 
 def _decide_capture(pool: Pool, command: Capture, at: int, limits: Limits) -> Outcome:
@@ -381,7 +433,10 @@ def _decide_capture(pool: Pool, command: Capture, at: int, limits: Limits) -> Ou
     parts, returned = _split(hold.parts, held)
     beyond = command.amount - held
     # What the hold covers is spent in any case: it was promised. Beyond it, the rules are those of a debit.
-    extra = _take(pool, beyond) if 0 < beyond <= pool.available else ()
+    charged = NO_CHARGES
+    if beyond and pool.budgets:
+        charged = charge(pool.budgets.values(), hold.dimensions, at, beyond)
+    extra = _take(pool, beyond) if 0 < beyond <= pool.available and charged.stop is None else ()
     covered = beyond if extra else 0
     balance = pool.available - covered + hold.amount - held
     lapses = _lapses(pool, returned, balance, at)
@@ -399,6 +454,9 @@ def _decide_capture(pool: Pool, command: Capture, at: int, limits: Limits) -> Ou
         command.metric or hold.metric,
         command.quantity,
         hold.dimensions,
+        charged.charges if extra else (),
+        charged.warned if extra else (),
+        hold.charges,
     )
     return (captured, *lapses)
 
@@ -429,6 +487,7 @@ def _decide_reverse(pool: Pool, command: Reverse, at: int) -> Outcome:
             _sum(lapses),
             command.amount,
             command.dimensions,
+            command.charges,
         ),
         *lapses,
     )
@@ -457,6 +516,19 @@ def _decide_update(pool: Pool, command: UpdateGrant, at: int) -> Outcome:
             changed,
         ),
     )
+
+
+def _decide_budget(pool: Pool, terms: BudgetTerms, at: int) -> Outcome:
+    for budget in pool.budgets.values():
+        if budget.terms.name == terms.name:
+            if budget.terms == terms and budget.terms.same_counters(terms):
+                return Unchanged()
+            number = budget.number if budget.terms.same_counters(terms) else 0
+            gone = () if number else (BudgetRemoved(at, budget.number, pool.available, terms.name),)
+            return *gone, BudgetSet(at, number, pool.available, terms)
+    if len(pool.budgets) >= BUDGETS_MAX:
+        return Conflict("too_many_budgets", f"a pool has at most {BUDGETS_MAX} budgets")
+    return (BudgetSet(at, 0, pool.available, terms),)
 
 
 def _is_over(block: Block, at: int) -> bool:
@@ -583,6 +655,8 @@ def apply(pool: Pool, event: Event) -> None:
                     _forget_due(pool)
         pool.available -= event.amount
         pool.spent += event.amount
+        if event.charges:
+            count(pool.budgets, event.charges, event.amount)
     elif isinstance(event, Granted):
         _apply_granted(pool, event)
     elif isinstance(event, Activated):
@@ -654,8 +728,10 @@ def _apply_held(pool: Pool, event: Held) -> None:
         event.key,
         event.metric,
         event.dimensions,
+        event.charges,
     )
     pool.holds[hold.number] = hold
+    count(pool.budgets, event.charges, event.amount, holds=1)
     for number, part in event.parts:
         block = pool.blocks[number]
         block.available -= part
@@ -669,7 +745,9 @@ def _apply_held(pool: Pool, event: Held) -> None:
 
 
 def _apply_captured(pool: Pool, event: Captured) -> None:
-    del pool.holds[event.hold]
+    hold = pool.holds.pop(event.hold)
+    count(pool.budgets, hold.charges, -sum([part for _, part in event.returned]), holds=-1)
+    count(pool.budgets, event.charges, sum([part for _, part in event.extra]))
     for number, part in event.parts:
         block = pool.blocks[number]
         block.held -= part
@@ -692,7 +770,8 @@ def _apply_captured(pool: Pool, event: Captured) -> None:
 
 
 def _apply_released(pool: Pool, event: Released) -> None:
-    del pool.holds[event.hold]
+    hold = pool.holds.pop(event.hold)
+    count(pool.budgets, hold.charges, -event.amount, holds=-1)
     for number, part in event.parts:
         pool.blocks[number].held -= part
         pool.held -= part
@@ -702,6 +781,7 @@ def _apply_released(pool: Pool, event: Released) -> None:
 
 def _apply_reversed(pool: Pool, event: Reversed) -> None:
     pool.reversed[event.debit] = pool.reversed.get(event.debit, 0) + event.amount
+    count(pool.budgets, event.charges, -event.amount)
     for number, part in event.parts:
         pool.blocks[number].spent -= part
         pool.spent -= part
@@ -766,6 +846,17 @@ def _apply_voided(pool: Pool, event: Voided) -> None:
     _forget_due(pool)
 
 
+def _apply_budget_set(pool: Pool, event: BudgetSet) -> None:
+    if event.budget:
+        pool.budgets[event.budget].terms = event.terms
+    else:
+        pool.budgets[pool.version] = Budget(pool.version, event.terms)
+
+
+def _apply_budget_removed(pool: Pool, event: BudgetRemoved) -> None:
+    del pool.budgets[event.budget]
+
+
 _APPLY: Final[dict[type[Event], Callable[[Pool, Any], None]]] = {
     Held: _apply_held,
     Captured: _apply_captured,
@@ -774,6 +865,8 @@ _APPLY: Final[dict[type[Event], Callable[[Pool, Any], None]]] = {
     Updated: _apply_updated,
     Voided: _apply_voided,
     Lapsed: _apply_lapsed,
+    BudgetSet: _apply_budget_set,
+    BudgetRemoved: _apply_budget_removed,
 }
 
 
@@ -829,6 +922,7 @@ def clone(pool: Pool) -> Pool:
     changed.burn = [changed.blocks[block.number] for block in pool.burn]
     changed.holds = pool.holds.copy()
     changed.reversed = pool.reversed.copy()
+    changed.budgets = {number: clone_budget(budget) for number, budget in pool.budgets.items()}
     changed.schedule = pool.schedule.copy()
     return changed
 

@@ -18,9 +18,10 @@ from solvent.actors import Actor, Mail, StopReason
 
 from .amounts import to_decimal
 from .answers import Answer
-from .commands import Check, Command, Read, Reverse
+from .commands import Check, Command, KeyedCommand, Read, RemoveBudget, Reverse, SetBudget
 from .core import Core
 from .errors import (
+    BudgetExceeded,
     IdempotencyConflict,
     InsufficientCredits,
     InvalidRequest,
@@ -30,17 +31,19 @@ from .errors import (
     StateConflict,
     Unavailable,
 )
-from .events import KEYED, Captured, Debited
+from .events import ANSWERS, KEYED, Captured, Debited, Event, Keyed, Setting
 from .keys import hash_key
 from .pool import (
     Conflict,
     Insufficient,
     KeyTaken,
     Limits,
+    OverBudget,
     Pool,
     Prior,
     Refusal,
     Repeat,
+    Unchanged,
     Unfit,
     UnknownEntry,
     UnknownPool,
@@ -50,7 +53,8 @@ from .pool import (
     pass_time,
 )
 from .pool_id import PoolId, parse_pool
-from .views import balance_of, grants_of, holds_of, receipt_of, verdict_of
+from .times import to_datetime
+from .views import balance_of, budgets_of, grants_of, holds_of, receipt_of, unchanged, verdict_of
 from .writer import PoolLog
 
 Message: TypeAlias = Command | Read | Check
@@ -117,7 +121,7 @@ class PoolActor(Actor[Message]):
         now = services.now_us()
         self._let_time_pass(now)
         keys, pool_id = services.core.keys, self.pool_id
-        doubtful: list[tuple[Mail[Message], Command, int]] = []
+        doubtful: list[tuple[Mail[Message], KeyedCommand, int]] = []
         for mail in batch:
             message = mail.message
             if isinstance(message, (Read, Check)):
@@ -126,8 +130,11 @@ class PoolActor(Actor[Message]):
             if isinstance(message, Reverse):
                 self.context.spawn(self._reverse(mail, message))
                 continue
-            prior = keys.find_recent(pool_id, message.key)
             key_hash = 0
+            if isinstance(message, (SetBudget, RemoveBudget)):
+                self._answer(mail, self._execute(message, now, None, key_hash))
+                continue
+            prior = keys.find_recent(pool_id, message.key)
             if prior is None:
                 key_hash = hash_key(pool_id, message.key, keys.seed)
                 if key_hash in keys.seen:
@@ -165,6 +172,8 @@ class PoolActor(Actor[Message]):
         if not isinstance(outcome, tuple):
             if isinstance(outcome, Repeat):
                 return receipt_of(outcome.event, outcome.version, pool.scale, replayed=True)
+            if isinstance(outcome, Unchanged):
+                return unchanged(pool)
             return self._explain(outcome)
         if services.core.is_behind():
             return Overloaded(retry_after=RETRY_AFTER_S)
@@ -178,16 +187,12 @@ class PoolActor(Actor[Message]):
         # Before it is given away: what breaks the books must never reach the journal.
         check_totals(pool)
         section.events.extend(outcome)
-        section.key_hashes.append(key_hash)
         services.core.writer.added(self._log, len(outcome))
-        # One event answers the command; what opened the pool stands before it, what lapsed by it after it.
-        for event in outcome:
-            version += 1
-            if isinstance(event, KEYED):
-                break
-        assert isinstance(event, KEYED)  # noqa: S101 - narrows the type: decide always returns one
-        services.core.keys.use(self.pool_id, command.key, (event, version))
         services.core.store.changed(self)
+        event, version = _answering(outcome, version)
+        if isinstance(event, KEYED):
+            section.key_hashes.append(key_hash)
+            services.core.keys.use(self.pool_id, event.key, (event, version))
         return receipt_of(event, version, pool.scale, replayed=False)
 
     def _answer(self, mail: Mail[Message], answer: object) -> None:
@@ -201,14 +206,16 @@ class PoolActor(Actor[Message]):
         if not self.pool.version:
             return NotFound("pool", str(self._name))
         if isinstance(read, Check):
-            return verdict_of(self.pool, str(self._name), read)
+            return verdict_of(self.pool, str(self._name), read, max(self.pool.clock, self._services.now_us()))
         if read.what == "balance":
             return balance_of(self.pool, str(self._name))
+        if read.what == "budgets":
+            return budgets_of(self.pool, str(self._name), max(self.pool.clock, self._services.now_us()))
         if read.what == "holds":
             return holds_of(self.pool, str(self._name))
         return grants_of(self.pool, str(self._name))
 
-    async def _look_up(self, doubtful: list[tuple[Mail[Message], Command, int]]) -> None:
+    async def _look_up(self, doubtful: list[tuple[Mail[Message], KeyedCommand, int]]) -> None:
         """Execute commands whose keys may have been used long ago, once the index has said by what."""
         keys = self._services.core.keys
         while True:
@@ -242,7 +249,9 @@ class PoolActor(Actor[Message]):
             mail.fail(Unavailable(f"the debit could not be looked up, retry with the same key: {error}"))
             return
         if isinstance(found, (Debited, Captured)):
-            command = msgspec.structs.replace(command, paid=found.paid, dimensions=found.dimensions)
+            command = msgspec.structs.replace(
+                command, paid=found.paid, dimensions=found.dimensions, charges=found.counted
+            )
         key_hash = hash_key(self.pool_id, command.key, self._services.core.keys.seed)
         await self._look_up([(mail, command, key_hash)])
 
@@ -255,6 +264,16 @@ class PoolActor(Actor[Message]):
                     available=to_decimal(available, scale),
                     top_up=to_decimal(requested - available, scale),
                 )
+            case OverBudget(stop):
+                counted = scale if stop.counts == "credits" else 0
+                return BudgetExceeded(
+                    budget=stop.budget,
+                    limit=to_decimal(stop.limit, counted),
+                    used=to_decimal(stop.used, counted),
+                    resets_at=None if stop.resets_at is None else to_datetime(stop.resets_at),
+                    value=stop.value,
+                    counts=stop.counts,
+                )
             case UnknownPool():
                 return NotFound("pool", str(self._name))
             case UnknownEntry(what, number):
@@ -266,3 +285,14 @@ class PoolActor(Actor[Message]):
             case Unfit(field, expected):
                 return InvalidRequest(field, expected)
         assert_never(refusal)
+
+
+def _answering(events: tuple[Event, ...], version: int) -> tuple[Keyed | Setting, int]:
+    """The event that answers a command, and its version: what opened the pool stands before it, what lapsed after it.
+
+    ``version`` is the pool's before all of them.
+    """
+    last = len(events) - 1
+    while not isinstance(event := events[last], ANSWERS):
+        last -= 1
+    return event, version + last + 1

@@ -23,12 +23,12 @@ from typing import Final, TypeAlias
 import msgspec
 
 from .amounts import UNITS_MAX, AmountLike, format_amount, parse_scale, shown
-from .commands import (
+from .commands import check_quantity
+from .dimensions import (
     DIMENSION_NAME_CHARS_MAX,
     DIMENSIONS_MAX,
     Dimensions,
     DimensionValue,
-    check_quantity,
     decode_dimensions,
     encode_dimensions,
 )

@@ -18,6 +18,7 @@ import anyio.to_thread
 import msgspec
 from anyio import CapacityLimiter
 
+from .budgets import Budget
 from .pool import Block, BrokenInvariant, OpenHold, Pool, check_books, rebuild_orders
 
 FORMAT: Final = 2
@@ -52,6 +53,7 @@ class _State(msgspec.Struct, array_like=True, gc=False):
     blocks: list[Block]
     holds: list[OpenHold]
     reversed: dict[int, int]
+    budgets: list[Budget]
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -77,6 +79,7 @@ def encode_pool(pool: Pool) -> bytes:
             list(pool.blocks.values()),
             list(pool.holds.values()),
             pool.reversed,
+            list(pool.budgets.values()),
         )
     )
 
@@ -104,6 +107,7 @@ def decode_pool(body: bytes) -> Pool:
         {block.number: block for block in state.blocks},
         {hold.number: hold for hold in state.holds},
         state.reversed,
+        {budget.number: budget for budget in state.budgets},
     )
     rebuild_orders(pool)
     try:

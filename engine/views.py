@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 from .amounts import to_decimal
 from .answers import (
     NO_DETAILS,
     Allocation,
     Balance,
+    BudgetCount,
+    BudgetList,
+    BudgetView,
     Details,
     EntryKind,
     GrantList,
@@ -19,11 +22,16 @@ from .answers import (
     HoldView,
     LedgerEntry,
     Receipt,
+    StopView,
     Verdict,
 )
-from .commands import Check, decode_dimensions
+from .budgets import Budget, charge, decode_value
+from .commands import Check
+from .dimensions import decode_dimensions
 from .events import (
     Activated,
+    BudgetRemoved,
+    BudgetSet,
     Captured,
     Debited,
     Event,
@@ -36,11 +44,15 @@ from .events import (
     Parts,
     Released,
     Reversed,
+    Setting,
     Updated,
     Voided,
 )
 from .pool import EXPIRED, PENDING, VOIDED, Block, Pool, payers
 from .times import to_datetime
+from .windows import window_of
+
+BUDGET_COUNTS_MAX: Final = 1_000
 
 
 def balance_of(pool: Pool, name: str) -> Balance:
@@ -125,43 +137,99 @@ def holds_of(pool: Pool, name: str) -> HoldList:
     )
 
 
-def verdict_of(pool: Pool, name: str, check: Check) -> Verdict:
-    """Whether ``pool`` would let ``check`` pass."""
+def verdict_of(pool: Pool, name: str, check: Check, at: int) -> Verdict:
+    """Whether ``pool`` would let ``check`` pass at ``at``."""
     scale = pool.scale
+    charged = charge(pool.budgets.values(), check.dimensions, at, check.amount)
+    available = pool.available if charged.room is None else min(pool.available, charged.room)
+    stop = charged.stop
+    counted = scale if stop is None or stop.counts == "credits" else 0
     return Verdict(
         pool=name,
         version=pool.version,
-        allowed=check.amount <= pool.available,
+        allowed=check.amount <= available,
         requested=to_decimal(check.amount, scale),
-        available=to_decimal(pool.available, scale),
-        allocations=_allocations(payers(pool, check.amount), scale),
+        available=to_decimal(available, scale),
+        allocations=_allocations(payers(pool, min(check.amount, available)), scale),
         top_up=to_decimal(max(0, check.amount - pool.available), scale),
+        stopped_by=None
+        if stop is None
+        else StopView(
+            budget=stop.budget,
+            value=stop.value,
+            limit=to_decimal(stop.limit, counted),
+            used=to_decimal(stop.used, counted),
+            resets_at=None if stop.resets_at is None else to_datetime(stop.resets_at),
+            counts=stop.counts,
+        ),
     )
 
 
-def receipt_of(event: Keyed, version: int, scale: int, *, replayed: bool) -> Receipt:
+def budgets_of(pool: Pool, name: str, at: int) -> BudgetList:
+    """The budgets of ``pool``, with what is used in their windows at ``at``."""
+    return BudgetList(name, pool.version, tuple(_budget_view(each, pool.scale, at) for each in pool.budgets.values()))
+
+
+def _budget_view(budget: Budget, scale: int, at: int) -> BudgetView:
+    terms = budget.terms
+    start, end = window_of(at, terms.window, terms.zone)
+    used = budget.used if budget.window_start == start else {}
+    values = sorted({*used, *budget.open_holds}, key=lambda value: (-used.get(value, 0), value))
+    return BudgetView(
+        name=terms.name,
+        amount=to_decimal(terms.amount, scale),
+        window=terms.window,
+        time_zone=terms.zone,
+        match=dict(terms.match),
+        each=terms.each,
+        mode=terms.mode,
+        holds_max=terms.holds_max,
+        resets_at=None if terms.window == "total" else to_datetime(end),
+        counts=tuple(
+            BudgetCount(
+                value=None if terms.each is None else decode_value(value),
+                used=to_decimal(used.get(value, 0), scale),
+                open_holds=budget.open_holds.get(value, 0),
+            )
+            for value in values[:BUDGET_COUNTS_MAX]
+        ),
+    )
+
+
+def unchanged(pool: Pool) -> Receipt:
+    """The answer to a setting that stands already."""
+    return Receipt("", pool.version, True, pool.scale, 0, pool.available, pool.clock)
+
+
+def receipt_of(event: Keyed | Setting, version: int, scale: int, *, replayed: bool) -> Receipt:
     """The receipt of a command. The event holds all of it, so any later time gives the same one."""
-    if isinstance(event, Debited):
+    if isinstance(event, Debited) and not event.warned:
         return Receipt(f"d{version}", version, replayed, scale, event.amount, event.balance, event.at, event.parts)
     letter, amount, balance, parts, details = _receipt_parts(event)
     return Receipt(f"{letter}{version}", version, replayed, scale, amount, balance, event.at, parts, details)
 
 
 def _receipt_parts(
-    event: Granted | Held | Captured | Released | Reversed | Updated | Voided,
+    event: Keyed | Setting,
 ) -> tuple[str, int, int, Parts, Details]:
     """Letter of the id, amount, balance after it and all that followed from it, parts, details."""
     match event:
         case Granted():
             return "g", event.amount, event.balance, (), NO_DETAILS
         case Held():
-            return "h", event.amount, event.balance, event.parts, Details(expires_at_us=event.expires_at)
+            details = Details(expires_at_us=event.expires_at, warnings=event.warned)
+            return "h", event.amount, event.balance, event.parts, details
+        case Debited():
+            return "d", event.amount, event.balance, event.parts, Details(warnings=event.warned)
+        case BudgetSet() | BudgetRemoved():
+            return "b", 0, event.balance, (), NO_DETAILS
         case Captured():
             details = Details(
                 hold=event.hold,
                 returned_units=sum(part for _, part in event.returned),
                 lapsed_units=event.lapsed,
                 uncovered_units=event.uncovered,
+                warnings=event.warned,
             )
             return "d", event.amount, event.balance - event.lapsed, merged(event.paid), details
         case Released():
@@ -272,6 +340,10 @@ def entry_of(event: Event, version: int, scale: int) -> LedgerEntry:
         case Updated():
             metadata = decode_dimensions(event.metadata)
             return entry("update", "u", 0, 0, key=event.key, about=f"g{event.grant}", dimensions=metadata)
+        case BudgetSet():
+            return entry("budget_set", "b", 0, 0, about=event.terms.name)
+        case BudgetRemoved():
+            return entry("budget_removed", "b", 0, 0, about=event.name)
         case Voided():
             return entry("void", "v", event.amount, 0 if event.pending else -event.amount, about=f"g{event.grant}")
     assert_never(event)

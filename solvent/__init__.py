@@ -10,6 +10,9 @@ from importlib.metadata import version as _version
 from solvent.engine.answers import (
     Allocation,
     Balance,
+    BudgetCount,
+    BudgetList,
+    BudgetView,
     GrantList,
     GrantView,
     HoldList,
@@ -18,6 +21,7 @@ from solvent.engine.answers import (
     LedgerPage,
     PoolPage,
     Receipt,
+    StopView,
     Verdict,
 )
 from solvent.engine.commands import CostBasis
@@ -33,6 +37,7 @@ from solvent.engine.credits import (
 )
 from solvent.engine.engine import Engine, Settings
 from solvent.engine.errors import (
+    BudgetExceeded,
     IdempotencyConflict,
     InsufficientCredits,
     InvalidRequest,
@@ -56,6 +61,10 @@ __version__ = _version("solvent")
 __all__ = [
     "Allocation",
     "Balance",
+    "BudgetCount",
+    "BudgetExceeded",
+    "BudgetList",
+    "BudgetView",
     "CaptureRequest",
     "CostBasis",
     "Credits",
@@ -88,6 +97,7 @@ __all__ = [
     "Settings",
     "SolventError",
     "StateConflict",
+    "StopView",
     "TooLarge",
     "Unavailable",
     "Verdict",

@@ -15,15 +15,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from solvent.engine.commands import (
-    DIMENSIONS_BYTES_MAX,
-    CostBasis,
-    check_quantity,
-    debit_command,
-    decode_dimensions,
-    encode_dimensions,
-    grant_command,
-)
+from solvent.engine.commands import CostBasis, check_quantity, debit_command, grant_command
+from solvent.engine.dimensions import DIMENSIONS_BYTES_MAX, decode_dimensions, encode_dimensions
 from solvent.engine.errors import InvalidRequest
 
 HOSTILE = [

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from solvent.engine.commands import CostBasis, encode_dimensions
+from solvent.engine.commands import CostBasis
+from solvent.engine.dimensions import encode_dimensions
 from solvent.engine.errors import JournalCorrupt
 from solvent.engine.events import Activated, Debited, Event, Expired, Granted, Opened
 from solvent.engine.frames import (

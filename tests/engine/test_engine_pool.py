@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from solvent.engine.amounts import UNITS_MAX
-from solvent.engine.commands import Command, Debit, Grant, encode_dimensions
+from solvent.engine.commands import Command, Debit, Grant
+from solvent.engine.dimensions import encode_dimensions
 from solvent.engine.events import Activated, Debited, Event, Expired, Granted, Opened
 from solvent.engine.pool import (
     BrokenInvariant,

@@ -35,7 +35,7 @@ HoldArgument = Annotated[str, typer.Argument(metavar="HOLD", help='The id of a h
 GrantArgument = Annotated[str, typer.Argument(metavar="GRANT", help='The id of a grant, such as "g2".')]
 
 
-def _command(
+def command(
     ctx: typer.Context,
     kind: str,
     pool: str,
@@ -84,7 +84,7 @@ def hold(
         opened = await credits.hold(pool, amount, key=used_key, ttl_s=ttl, metric=metric, dimensions=dimensions)
         return opened.receipt
 
-    _command(
+    command(
         ctx, "hold", pool, work, key=used_key, data_dir=data_dir, nats_url=nats_url, currency=currency, as_json=as_json
     )
 
@@ -107,7 +107,7 @@ def capture(
     async def work(credits: Credits) -> Receipt:
         return await credits.capture(pool, hold, amount, occurred_at=occurred_at, metric=metric, quantity=quantity)
 
-    _command(
+    command(
         ctx, "capture", pool, work, key=None, data_dir=data_dir, nats_url=nats_url, currency=currency, as_json=as_json
     )
 
@@ -126,7 +126,7 @@ def release(
     async def work(credits: Credits) -> Receipt:
         return await credits.release(pool, hold)
 
-    _command(
+    command(
         ctx, "release", pool, work, key=None, data_dir=data_dir, nats_url=nats_url, currency=currency, as_json=as_json
     )
 
@@ -167,7 +167,7 @@ def reverse(
     async def work(credits: Credits) -> Receipt:
         return await credits.reverse(pool, debit, key=used_key, amount=amount)
 
-    _command(
+    command(
         ctx,
         "reversal",
         pool,
@@ -213,7 +213,7 @@ def update_grant(
             metadata=metadata,
         )
 
-    _command(
+    command(
         ctx,
         "update",
         pool,
@@ -240,9 +240,7 @@ def void_grant(
     async def work(credits: Credits) -> Receipt:
         return await credits.void_grant(pool, grant)
 
-    _command(
-        ctx, "void", pool, work, key=None, data_dir=data_dir, nats_url=nats_url, currency=currency, as_json=as_json
-    )
+    command(ctx, "void", pool, work, key=None, data_dir=data_dir, nats_url=nats_url, currency=currency, as_json=as_json)
 
 
 def check(

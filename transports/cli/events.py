@@ -19,8 +19,9 @@ from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
-from solvent.engine.commands import DimensionValue, debit_command
+from solvent.engine.commands import debit_command
 from solvent.engine.credits import DebitRequest
+from solvent.engine.dimensions import DimensionValue
 from solvent.engine.errors import InvalidRequest
 from solvent.engine.pool_id import PoolId, parse_pool, pool_id
 

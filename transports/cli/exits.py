@@ -38,7 +38,7 @@ _MEANING: Final[dict[Exit, str]] = {
     Exit.OK: "done",
     Exit.UNEXPECTED: "unexpected error",
     Exit.INVALID: "usage or invalid request",
-    Exit.REFUSED: "refused: insufficient credits",
+    Exit.REFUSED: "refused: insufficient credits or budget",
     Exit.NOT_FOUND: "no such pool or journal",
     Exit.CONFLICT: "conflict: the key was used for another request, or another service answers already",
     Exit.UNAVAILABLE: "unavailable or overloaded: ask again with the same key",

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from . import changes, verbs
+from . import changes, limits, verbs
 from .demo.command import demo
 from .exits import EXIT_CODES_HELP
 from .replay import replay
@@ -62,6 +62,9 @@ for _verb in (
     verbs.balance,
     verbs.grants,
     changes.holds,
+    limits.set_budget,
+    limits.remove_budget,
+    limits.budgets,
     verbs.pools,
     verbs.ledger,
     verify,

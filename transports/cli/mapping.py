@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Final, NamedTuple
 
 from solvent.engine.amounts import SCALE_DEFAULT
-from solvent.engine.commands import DimensionValue
+from solvent.engine.dimensions import DimensionValue
 from solvent.engine.errors import InvalidRequest
 from solvent.engine.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT, PoolId
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import msgspec
 
 from solvent.engine.amounts import parse_scale
-from solvent.engine.commands import DimensionValue
+from solvent.engine.dimensions import DimensionValue
 from solvent.engine.errors import InvalidRequest
 
 

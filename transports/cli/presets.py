@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from datetime import UTC, tzinfo
 from typing import Final, NamedTuple
 
-from solvent.engine.commands import DimensionValue
+from solvent.engine.dimensions import DimensionValue
 from solvent.engine.errors import InvalidRequest
 
 

@@ -18,6 +18,8 @@ from rich.text import Text
 
 from solvent.engine.answers import (
     Balance,
+    BudgetCount,
+    BudgetList,
     GrantList,
     GrantView,
     HoldList,
@@ -25,12 +27,14 @@ from solvent.engine.answers import (
     LedgerPage,
     PoolPage,
     Receipt,
+    StopView,
     Verdict,
 )
 from solvent.engine.pool_id import parse_pool
 
 BAR_CHARS: Final = 60
 BAR_CHARS_SMALL: Final = 24
+BAR_CHARS_BUDGET: Final = 12
 
 
 class Part(NamedTuple):
@@ -111,11 +115,14 @@ def granted_bar(balance: Balance, chars: int) -> Text:
 
 def receipt(kind: str, pool: str, answer: Receipt, key: str | None) -> RenderableType:
     """A command that stands."""
-    done = "already done before, with the same key" if answer.replayed else f"{kind} recorded"
+    before = "already so, nothing was to change" if not answer.id else "already done before, with the same key"
+    done = before if answer.replayed else f"{kind} recorded"
     lines = _pairs()
     lines.add_row("pool", Text(pool))
-    lines.add_row(kind, Text(answer.id))
-    lines.add_row("amount", amount(answer.amount))
+    if answer.id:
+        lines.add_row(kind, Text(answer.id))
+    if answer.amount:
+        lines.add_row("amount", amount(answer.amount))
     lines.add_row("balance after", amount(answer.balance))
     lines.add_row("version", str(answer.version))
     lines.add_row("recorded at", f"{moment(answer.recorded_at)} UTC")
@@ -129,6 +136,8 @@ def receipt(kind: str, pool: str, answer: Receipt, key: str | None) -> Renderabl
     for name, part in (("returned", answer.returned), ("lapsed", answer.lapsed), ("uncovered", answer.uncovered)):
         if part:
             lines.add_row(name, amount(part))
+    for warning in answer.warnings:
+        lines.add_row("over budget", Text(warning, "yellow"))
     for allocation in answer.allocations:
         lines.add_row(f"{'to' if answer.id.startswith('r') else 'from'} {allocation.grant}", amount(allocation.amount))
     return Group(Text.assemble(("✓ ", "green"), done), lines)
@@ -197,10 +206,49 @@ def verdict(answer: Verdict) -> RenderableType:
     lines.add_row("at most", amount(answer.available))
     if answer.top_up:
         lines.add_row("missing", amount(answer.top_up))
+    if (stop := answer.stopped_by) is not None:
+        lines.add_row("stopped by", Text(_stop(stop)))
     for part in answer.allocations:
         lines.add_row(f"from {part.grant}", amount(part.amount))
     answered = ("✓ it may be spent", "green") if answer.allowed else ("✗ it may not be spent", "red")
     return Group(Text.assemble(answered), lines)
+
+
+def _stop(stop: StopView) -> str:
+    whose = stop.budget if stop.value is None else f"{stop.budget} of {stop.value}"
+    until = "" if stop.resets_at is None else f", until {moment(stop.resets_at)} UTC"
+    return f"budget {whose}: {amount(stop.used)} of {amount(stop.limit)} {stop.counts} used{until}"
+
+
+def budgets(answer: BudgetList) -> RenderableType:
+    """The budgets of a pool, a line for each value that counts on its own."""
+    table = _table(f"Budgets of {pool_name(answer.pool)}")
+    for name in ("budget", "for", "window"):
+        table.add_column(name, overflow="fold")
+    table.add_column("used", justify="right")
+    table.add_column("limit", justify="right")
+    table.add_column("", no_wrap=True)
+    table.add_column("open holds", justify="right")
+    table.add_column("resets (UTC)")
+    for budget in answer.budgets:
+        window = budget.window if budget.time_zone == "UTC" else f"{budget.window}, {budget.time_zone}"
+        for count in budget.counts or (BudgetCount(value=None, used=Decimal(0), open_holds=0),):
+            own = {} if count.value is None or budget.each is None else {budget.each: count.value}
+            whom = dimensions({**budget.match, **own}) or (f"each {budget.each}" if budget.each else "all")
+            most = "" if budget.holds_max is None else f" of {budget.holds_max}"
+            filled = min(BAR_CHARS_BUDGET, int(BAR_CHARS_BUDGET * count.used / budget.amount))
+            style = "red" if count.used >= budget.amount else "green"
+            table.add_row(
+                Text(budget.name + (" (warns)" if budget.mode == "warn" else "")),
+                Text(whom),
+                window,
+                amount(count.used),
+                amount(budget.amount),
+                Text("█" * filled, style) + Text("░" * (BAR_CHARS_BUDGET - filled), "bright_black"),
+                f"{count.open_holds}{most}" if count.open_holds or most else "",
+                moment(budget.resets_at),
+            )
+    return table
 
 
 def ledger(answer: LedgerPage) -> RenderableType:

@@ -29,9 +29,10 @@ from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError
 
 from solvent.engine.amounts import AmountLike
-from solvent.engine.answers import Balance, GrantList, HoldList, LedgerPage, PoolPage, Receipt, Verdict
-from solvent.engine.commands import CostBasis, Dimensions, check_quantity, encode_dimensions
+from solvent.engine.answers import Balance, BudgetList, GrantList, HoldList, LedgerPage, PoolPage, Receipt, Verdict
+from solvent.engine.commands import CostBasis, check_quantity
 from solvent.engine.credits import BATCH_COMMANDS_MAX, REQUESTS, Credits, Request
+from solvent.engine.dimensions import Dimensions, encode_dimensions
 from solvent.engine.errors import InvalidRequest, Overloaded, SolventError, TooLarge, Unavailable
 from solvent.engine.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT, PoolId, PoolLike, check_id, parse_pool
 from solvent.engine.times import TimeLike
@@ -443,6 +444,10 @@ class Client(Credits):
         """See ``Credits.holds``."""
         return await self._read_pool(pool, "holds", HoldList)
 
+    async def budgets(self, pool: PoolLike) -> BudgetList:
+        """See ``Credits.budgets``."""
+        return await self._read_pool(pool, "budgets", BudgetList)
+
     async def _read_pool(self, pool: PoolLike, operation: str, kind: type[T], as_of: TimeLike | None = None) -> T:
         target = parse_pool(pool)
         body = Body(resource=target.resource, currency=target.currency)
@@ -491,7 +496,7 @@ def _fail(future: asyncio.Future[Any], error: SolventError) -> None:
 
 
 _DECODERS: Final[dict[type[Any], Callable[[bytes], Any]]] = {
-    kind: decoder_of(kind) for kind in (Balance, GrantList, HoldList, Verdict, LedgerPage, PoolPage)
+    kind: decoder_of(kind) for kind in (Balance, GrantList, HoldList, BudgetList, Verdict, LedgerPage, PoolPage)
 }
 
 
@@ -543,6 +548,7 @@ _ON_THE_WIRE: Final[dict[str, Callable[[Any, str], Any]]] = {
     "cost_basis": _cost_on_the_wire,
     "dimensions": _dimensions_on_the_wire,
     "metadata": _dimensions_on_the_wire,
+    "match": _dimensions_on_the_wire,
 }
 """How a part of a command is put into JSON, by its name; the others go as they are."""
 

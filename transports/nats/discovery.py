@@ -75,7 +75,7 @@ class Discovery:
         }
         self._started = datetime.datetime.now(datetime.UTC).isoformat()
         self._statistics = statistics
-        self.endpoints: dict[str, EndpointStatistics] = {}
+        self.endpoints: list[EndpointStatistics] = []
 
     async def start(self) -> None:
         """Subscribe to the discovery subjects."""
@@ -90,7 +90,7 @@ class Discovery:
     async def _info(self, message: Msg) -> None:
         endpoints = [
             {"name": each.name, "subject": each.subject, "queue_group": QUEUE_GROUP, "metadata": {}}
-            for each in self.endpoints.values()
+            for each in self.endpoints
         ]
         await self._respond(
             message,
@@ -115,7 +115,7 @@ class Discovery:
                 "average_processing_time": each.processing_ns // max(each.requests, 1),
                 "data": None,
             }
-            for each in self.endpoints.values()
+            for each in self.endpoints
         ]
         if endpoints:
             endpoints[0]["data"] = dict(self._statistics())
@@ -151,8 +151,11 @@ async def refuse_second_service(nats: Nats, environments: Sequence[str]) -> None
                 return
             if message.headers and message.headers.get("Status") == "503":
                 return
-            other = msgspec.json.decode(message.data, type=_Identity)
-            theirs = msgspec.json.decode(other.metadata.get("environments", "[]"), type=list[str])
+            try:
+                other = msgspec.json.decode(message.data, type=_Identity)
+                theirs = msgspec.json.decode(other.metadata.get("environments", "[]"), type=list[str])
+            except msgspec.MsgspecError as error:
+                raise AlreadyServed(f"another service calls itself {SERVICE_NAME} on this NATS: {error}") from error
             if not theirs or not environments or set(theirs) & set(environments):
                 served = ", ".join(theirs) if theirs else "all environments"
                 raise AlreadyServed(f"service {other.id} already serves {served} on this NATS")

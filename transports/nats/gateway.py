@@ -151,9 +151,9 @@ class Gateway:
         self, connection: _Connection, environment: str, operation: str, begin: Callable[[_Reply, Msg], None]
     ) -> None:
         subject = f"{PREFIX}.{environment}.*.{operation}"
-        endpoint = self._discovery.endpoints.setdefault(
-            f"{operation}-{environment}" if environment != "*" else operation, EndpointStatistics(operation, subject)
-        )
+        # The name of an endpoint has no dots (ADR-32).
+        endpoint = EndpointStatistics(operation.replace(".", "-"), subject)
+        self._discovery.endpoints.append(endpoint)
 
         async def receive(message: Msg) -> None:
             reply = _Reply(message.reply, endpoint)
@@ -349,6 +349,10 @@ _READS: Final[dict[str, tuple[msgspec.json.Decoder[Any], _ReadCall]]] = {
     "holds": (
         msgspec.json.Decoder(Body),
         lambda credits, body, environment, customer: credits.holds(_one(body, environment, customer)),
+    ),
+    "budgets": (
+        msgspec.json.Decoder(Body),
+        lambda credits, body, environment, customer: credits.budgets(_one(body, environment, customer)),
     ),
     "check": (
         msgspec.json.Decoder(CheckBody),

@@ -157,8 +157,36 @@ class ReverseBody(_PlainBody, tag_field="op", tag="reverse"):
     amount: Amount | None = None
 
 
+class SetBudgetBody(_PlainBody, tag_field="op", tag="budget.set"):
+    operation = "budget.set"
+
+    name: str
+    amount: Amount
+    window: str
+    time_zone: str = "UTC"
+    match: dict[str, Any] | None = None
+    each: str | None = None
+    mode: str = "block"
+    holds_max: int | None = None
+
+
+class RemoveBudgetBody(_PlainBody, tag_field="op", tag="budget.remove"):
+    operation = "budget.remove"
+
+    name: str
+
+
 CommandBody: TypeAlias = (
-    GrantBody | DebitBody | UpdateGrantBody | VoidGrantBody | HoldBody | CaptureBody | ReleaseBody | ReverseBody
+    GrantBody
+    | DebitBody
+    | UpdateGrantBody
+    | VoidGrantBody
+    | HoldBody
+    | CaptureBody
+    | ReleaseBody
+    | ReverseBody
+    | SetBudgetBody
+    | RemoveBudgetBody
 )
 COMMAND_BODIES: Final[dict[str, type[CommandBody]]] = {
     "grant": GrantBody,
@@ -169,6 +197,8 @@ COMMAND_BODIES: Final[dict[str, type[CommandBody]]] = {
     "hold.capture": CaptureBody,
     "hold.release": ReleaseBody,
     "reverse": ReverseBody,
+    "budget.set": SetBudgetBody,
+    "budget.remove": RemoveBudgetBody,
 }
 """By operation."""
 _POOL_FIELDS: Final = frozenset(Body.__struct_fields__)
@@ -298,6 +328,7 @@ class _ReceiptWire(msgspec.Struct, omit_defaults=True):
     returned: str = "0"
     lapsed: str = "0"
     uncovered: str = "0"
+    warnings: tuple[str, ...] = ()
 
 
 class _ErrorWire(msgspec.Struct):
@@ -329,6 +360,7 @@ def _receipt_wire(receipt: Receipt) -> _ReceiptWire:
         wire.returned = format_amount(details.returned_units, scale)
         wire.lapsed = format_amount(details.lapsed_units, scale)
         wire.uncovered = format_amount(details.uncovered_units, scale)
+        wire.warnings = details.warnings
     return wire
 
 
@@ -394,7 +426,7 @@ def _receipt(wire: _ReceiptWire) -> Receipt:
 
 
 def _details(wire: _ReceiptWire) -> Details:
-    if wire.hold is None and wire.debit is None and wire.expires_at is None:
+    if wire.hold is None and wire.debit is None and wire.expires_at is None and not wire.warnings:
         return NO_DETAILS
     return Details(
         hold=None if wire.hold is None else int(wire.hold[1:]),
@@ -403,6 +435,7 @@ def _details(wire: _ReceiptWire) -> Details:
         returned_units=_units(wire.returned),
         lapsed_units=_units(wire.lapsed),
         uncovered_units=_units(wire.uncovered),
+        warnings=wire.warnings,
     )
 
 
