@@ -32,6 +32,7 @@ EntryKind: TypeAlias = Literal[
     "reversal",
     "budget_set",
     "budget_removed",
+    "rates_set",
 ]
 
 
@@ -52,6 +53,7 @@ class Details(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     lapsed_units: int = 0
     uncovered_units: int = 0
     warnings: tuple[str, ...] = ()
+    card: int | None = None
 
 
 NO_DETAILS = Details()
@@ -62,7 +64,8 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
 
     id: str
     """The letter of its kind and its version in the pool: ``g1`` a grant, ``d2`` a debit or capture, ``h3`` a hold,
-    ``r4`` a release or reversal, ``u5`` an update, ``v6`` a voiding, ``b7`` a budget. Empty if nothing was to change.
+    ``r4`` a release or reversal, ``u5`` an update, ``v6`` a voiding, ``b7`` a budget,
+    ``c8`` a rate card. Empty if nothing was to change.
     """
     version: int
     """The pool's version with this entry: each entry of a pool is one version."""
@@ -128,6 +131,11 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     def warnings(self) -> tuple[str, ...]:
         """Budgets that only warn, and would not have let it pass."""
         return self.details.warnings
+
+    @property
+    def card(self) -> int | None:
+        """The version of the rate card that priced it."""
+        return self.details.card
 
 
 class Balance(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -244,6 +252,40 @@ class BudgetList(msgspec.Struct, frozen=True, gc=False):
     budgets: tuple[BudgetView, ...]
 
 
+class RateView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """``credits`` per ``per`` of a metric, where the dimensions match. Decimal text."""
+
+    metric: str
+    match: dict[str, str | int | float | bool]
+    credits: str
+    per: str
+
+
+class CardView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A version of a currency's rate card, and from when on it prices what occurs."""
+
+    number: int
+    currency: str
+    effective_at: datetime
+    rates: tuple[RateView, ...]
+
+
+class CardList(msgspec.Struct, frozen=True, gc=False):
+    """All versions of a currency's rate card, in the order in which they were set."""
+
+    cards: tuple[CardView, ...]
+
+
+class Estimate(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What a usage event would cost by the rate card in effect, and whether it would be allowed."""
+
+    amount: Decimal
+    card: int
+    rate: RateView
+    verdict: Verdict | None
+    """``None`` if it costs nothing: that is always allowed."""
+
+
 class Verdict(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Whether credits could be spent at a version of the pool: a debit of the same amount would get this answer."""
 
@@ -279,6 +321,8 @@ class LedgerEntry(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     metric: str | None = None
     quantity: Decimal | None = None
     dimensions: dict[str, str | int | float | bool] = {}
+    card: int | None = None
+    """The version of the rate card that priced a debit, if one did."""
 
 
 class LedgerPage(msgspec.Struct, frozen=True, gc=False):
@@ -297,7 +341,9 @@ class PoolPage(msgspec.Struct, frozen=True, gc=False):
     next_cursor: str | None
 
 
-Answer: TypeAlias = Receipt | Balance | GrantList | HoldList | BudgetList | Verdict | LedgerPage | PoolPage
+Answer: TypeAlias = (
+    Receipt | Balance | GrantList | HoldList | BudgetList | CardList | Estimate | Verdict | LedgerPage | PoolPage
+)
 
 
 def to_wire(answer: Answer) -> dict[str, Any]:
@@ -328,6 +374,7 @@ def _details_to_wire(receipt: Receipt) -> dict[str, Any]:
         "returned": str(receipt.returned) if receipt.details.returned_units else None,
         "lapsed": str(receipt.lapsed) if receipt.details.lapsed_units else None,
         "uncovered": str(receipt.uncovered) if receipt.details.uncovered_units else None,
+        "card": receipt.card,
         "warnings": list(receipt.warnings) or None,
     }
     return {name: part for name, part in parts.items() if part is not None}

@@ -20,6 +20,8 @@ from .budgets import BUDGET_PERIODS, BudgetTerms, Charge, Mode
 from .dimensions import NO_DIMENSIONS, Dimensions, decode_dimensions, encode_dimensions
 from .errors import InvalidRequest
 from .pool_id import check_id
+from .quantities import check_quantity
+from .rates import RateCard, parse_card
 from .times import DAY_US, SECOND_US, TimeLike, parse_time
 from .windows import check_period, check_zone
 
@@ -35,8 +37,6 @@ PRIORITY_MAX: Final = 100
 PRIORITY_DEFAULT: Final = 50
 COST_PLACES_MAX: Final = 12
 
-_QUANTITY_END: Final = 10**18
-_QUANTITY: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{1,9})?", re.ASCII)
 _COST: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?", re.ASCII)
 _MONEY: Final = re.compile(r"[A-Z]{3,8}", re.ASCII)
 
@@ -86,6 +86,8 @@ class Debit(msgspec.Struct, frozen=True, gc=False):
     dimensions: msgspec.Raw = NO_DIMENSIONS
     backfill: bool = False
     """Lifts the limit on how far back ``occurred_at`` may lie, for old traces. Not part of what is recorded."""
+    card: int = 0
+    """The version of the rate card that priced it; 0 if its amount is the caller's."""
 
 
 class Hold(msgspec.Struct, frozen=True, gc=False):
@@ -162,7 +164,40 @@ class VoidGrant(msgspec.Struct, frozen=True, gc=False):
 class Read(msgspec.Struct, frozen=True, gc=False):
     """Ask for the pool as it is, after everything that was acknowledged before."""
 
-    what: Literal["balance", "grants", "holds", "budgets"] = "balance"
+    what: Literal["balance", "grants", "holds", "budgets", "rates"] = "balance"
+
+
+class Report(msgspec.Struct, frozen=True, gc=False):
+    """Debit what a metered quantity costs by the rate card that was in effect when it occurred."""
+
+    key: str
+    metric: str
+    quantity: str
+    partial: bool = False
+    occurred_at: int | None = None
+    dimensions: msgspec.Raw = NO_DIMENSIONS
+    backfill: bool = False
+
+    def debit(self, units: int, card: int) -> Debit:
+        """The debit that it comes to, by version ``card`` of the rate card."""
+        return Debit(
+            self.key,
+            units,
+            self.partial,
+            self.occurred_at,
+            self.metric,
+            self.quantity,
+            self.dimensions,
+            self.backfill,
+            card,
+        )
+
+
+class SetRates(msgspec.Struct, frozen=True, gc=False):
+    """Let a rate card price what occurs from ``effective_at`` on; ``None`` is now."""
+
+    card: RateCard
+    effective_at: int | None = None
 
 
 class SetBudget(msgspec.Struct, frozen=True, gc=False):
@@ -184,11 +219,13 @@ class Check(msgspec.Struct, frozen=True, gc=False):
     dimensions: msgspec.Raw = NO_DIMENSIONS
 
 
-KeyedCommand: TypeAlias = Grant | Debit | Hold | Capture | Release | Reverse | UpdateGrant | VoidGrant
-"""What is done once per key."""
-SettingCommand: TypeAlias = SetBudget | RemoveBudget
+PoolCommand: TypeAlias = Grant | Debit | Hold | Capture | Release | Reverse | UpdateGrant | VoidGrant
+"""What a pool decides once per key."""
+KeyedCommand: TypeAlias = PoolCommand | Report
+SettingCommand: TypeAlias = SetBudget | RemoveBudget | SetRates
 """What says how things shall be: it has no key, and to say it again changes nothing."""
 Command: TypeAlias = KeyedCommand | SettingCommand
+"""What may be asked. A ``Report`` becomes a ``Debit`` before the pool decides it."""
 
 
 def settlement_key(hold: int) -> str:
@@ -357,6 +394,39 @@ def void_grant_command(*, scale: int, grant: str) -> VoidGrant:
     return VoidGrant(parse_entry_id(grant, "grant", "g"))
 
 
+def report_command(
+    *,
+    scale: int,
+    metric: str,
+    quantity: AmountLike,
+    key: str,
+    partial: bool = False,
+    occurred_at: TimeLike | None = None,
+    dimensions: Dimensions | None = None,
+    backfill: bool = False,
+) -> Report:
+    """Check the parts of a metered usage event. Raises ``InvalidRequest`` naming the first that is wrong."""
+    if type(partial) is not bool:
+        raise InvalidRequest("partial", "true or false", got=shown(partial))
+    if type(backfill) is not bool:
+        raise InvalidRequest("backfill", "true or false", got=shown(backfill))
+    return Report(
+        check_id(key, "key", chars_max=KEY_CHARS_MAX),
+        check_id(metric, "metric"),
+        check_quantity(quantity),
+        partial,
+        None if occurred_at is None else parse_time(occurred_at, "occurred_at"),
+        NO_DIMENSIONS if dimensions is None else encode_dimensions(dimensions, "dimensions"),
+        backfill,
+    )
+
+
+def set_rates_command(*, currency: str, rates: object, effective_at: TimeLike | None = None) -> SetRates:
+    """Check a rate card. Raises ``InvalidRequest`` naming the place, such as ``rates[2].match.model``."""
+    starts = None if effective_at is None else parse_time(effective_at, "effective_at")
+    return SetRates(parse_card(rates, currency=currency), starts)
+
+
 def set_budget_command(
     *,
     scale: int,
@@ -401,6 +471,7 @@ COMMANDS: Final[Mapping[str, Callable[..., Command]]] = {
     "hold.capture": capture_command,
     "hold.release": release_command,
     "reverse": reverse_command,
+    "report": report_command,
     "budget.set": set_budget_command,
     "budget.remove": remove_budget_command,
 }
@@ -413,25 +484,6 @@ def parse_entry_id(value: object, field: str, letter: str) -> int:
     if match is None or match[1] != letter:
         raise InvalidRequest(field, f'the id of a {field}, such as "{letter}7"', got=shown(value))
     return int(match[2])
-
-
-def check_quantity(quantity: object, field: str = "quantity") -> str:
-    """Return a metered quantity as canonical decimal text: at least 0, at most 18 digits before the point and 9
-    after it."""
-    text = ""
-    if isinstance(quantity, str):
-        text = quantity
-    elif isinstance(quantity, int) and not isinstance(quantity, bool) and 0 <= quantity < _QUANTITY_END:
-        text = str(quantity)
-    elif isinstance(quantity, Decimal) and quantity.is_finite() and -10 < quantity.adjusted() < 18:
-        # Only now: an exponent such as that of 1e999999999 would be written out zero by zero.
-        text = format(quantity, "f")
-    if not _QUANTITY.fullmatch(text):
-        raise InvalidRequest(field, "a decimal number of at most 18 digits and 9 decimal places", got=shown(quantity))
-    whole, _, places = text.partition(".")
-    places = places.rstrip("0")
-    whole = whole.lstrip("0") or "0"
-    return f"{whole}.{places}" if places else whole
 
 
 def _check_priority(value: object) -> int:

@@ -17,11 +17,22 @@ import anyio
 import msgspec
 
 from .amounts import AmountLike
-from .answers import Balance, BudgetList, GrantList, HoldList, LedgerPage, PoolPage, Receipt, Verdict
+from .answers import (
+    Balance,
+    BudgetList,
+    CardList,
+    Estimate,
+    GrantList,
+    HoldList,
+    LedgerPage,
+    PoolPage,
+    Receipt,
+    Verdict,
+)
 from .commands import KEEP, PRIORITY_DEFAULT, CostBasis, Keep
 from .dimensions import Dimensions
 from .errors import SolventError
-from .pool_id import ENVIRONMENT_DEFAULT, PoolLike
+from .pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT, PoolLike
 from .times import TimeLike
 
 LEDGER_PAGE_MAX = 1_000
@@ -62,6 +73,21 @@ class DebitRequest(msgspec.Struct, kw_only=True):
     occurred_at: TimeLike | None = None
     metric: str | None = None
     quantity: AmountLike | None = None
+    dimensions: Dimensions | None = None
+    backfill: bool = False
+
+
+class ReportRequest(msgspec.Struct, kw_only=True):
+    """A metered usage event as one command of a ``batch``. The fields are those of ``Credits.report``."""
+
+    operation: ClassVar[str] = "report"
+
+    pool: PoolLike
+    metric: str
+    quantity: AmountLike
+    key: str
+    partial: bool = False
+    occurred_at: TimeLike | None = None
     dimensions: Dimensions | None = None
     backfill: bool = False
 
@@ -112,8 +138,16 @@ class ReverseRequest(msgspec.Struct, kw_only=True):
     amount: AmountLike | None = None
 
 
-Request = GrantRequest | DebitRequest | HoldRequest | CaptureRequest | ReleaseRequest | ReverseRequest
-REQUESTS: Final = (GrantRequest, DebitRequest, HoldRequest, CaptureRequest, ReleaseRequest, ReverseRequest)
+Request = GrantRequest | DebitRequest | ReportRequest | HoldRequest | CaptureRequest | ReleaseRequest | ReverseRequest
+REQUESTS: Final = (
+    GrantRequest,
+    DebitRequest,
+    ReportRequest,
+    HoldRequest,
+    CaptureRequest,
+    ReleaseRequest,
+    ReverseRequest,
+)
 """``Request``, for ``isinstance``."""
 
 
@@ -225,6 +259,70 @@ class Credits(ABC):
                 "backfill": backfill,
             },
         )
+
+    async def report(
+        self,
+        pool: PoolLike,
+        metric: str,
+        quantity: AmountLike,
+        *,
+        key: str,
+        partial: bool = False,
+        occurred_at: TimeLike | None = None,
+        dimensions: Dimensions | None = None,
+        backfill: bool = False,
+    ) -> Receipt:
+        """Debit what a metered quantity costs by the rate card that was in effect when it occurred.
+
+        The price is exact, and rounded once, half-even, to the currency's decimal places. What costs nothing is
+        recorded all the same. Asked again with its key, the first price stands whatever the card says by then.
+
+        Raises as ``debit``, and ``NotFound`` (``rate card``, ``rate``) for what no rate prices.
+        """
+        return await self._command(
+            "report",
+            pool,
+            {
+                "metric": metric,
+                "quantity": quantity,
+                "key": key,
+                "partial": partial,
+                "occurred_at": occurred_at,
+                "dimensions": dimensions,
+                "backfill": backfill,
+            },
+        )
+
+    @abstractmethod
+    async def estimate(
+        self,
+        pool: PoolLike,
+        metric: str,
+        quantity: AmountLike,
+        *,
+        occurred_at: TimeLike | None = None,
+        dimensions: Dimensions | None = None,
+    ) -> Estimate:
+        """What a usage event would cost, by which rate, and whether the pool would allow it. Writes nothing."""
+
+    @abstractmethod
+    async def set_rates(
+        self,
+        rates: Sequence[Mapping[str, Any]],
+        *,
+        environment: str = ENVIRONMENT_DEFAULT,
+        currency: str = CURRENCY_DEFAULT,
+        effective_at: TimeLike | None = None,
+    ) -> Receipt:
+        """Let these rates price what occurs from ``effective_at`` on: now, or later. They replace the card before them.
+
+        A rate is ``{"metric": "input_tokens", "match": {"model": "gpt-4"}, "credits": "30", "per": 1000000}``. The one
+        that matches with the most dimensions wins; a card in which two could match equally well is refused.
+        """
+
+    @abstractmethod
+    async def rates(self, *, environment: str = ENVIRONMENT_DEFAULT, currency: str = CURRENCY_DEFAULT) -> CardList:
+        """All versions of a currency's rate card."""
 
     def hold(
         self,

@@ -32,9 +32,20 @@ from solvent.actors import (
     Options,
 )
 
-from .amounts import SCALE_DEFAULT, AmountLike, parse_scale
-from .answers import Balance, BudgetList, GrantList, HoldList, LedgerPage, PoolPage, Receipt, Verdict
-from .commands import COMMANDS, Command, Read, check_question
+from .amounts import SCALE_DEFAULT, AmountLike, parse_scale, to_decimal
+from .answers import (
+    Balance,
+    BudgetList,
+    CardList,
+    Estimate,
+    GrantList,
+    HoldList,
+    LedgerPage,
+    PoolPage,
+    Receipt,
+    Verdict,
+)
+from .commands import COMMANDS, Command, Read, check_question, set_rates_command
 from .core import Core, Progress
 from .credits import BATCH_COMMANDS_MAX, LEDGER_PAGE_MAX, POOL_PAGE_MAX, REQUESTS, Credits, Request
 from .dimensions import Dimensions
@@ -46,17 +57,21 @@ from .lock import exclusive
 from .pool import LIMITS_DEFAULT, Limits, Pool
 from .pool_actor import RETRY_AFTER_S, Message, PoolActor, Services
 from .pool_id import (
+    CURRENCY_DEFAULT,
     ENVIRONMENT_DEFAULT,
     PoolId,
     PoolLike,
     check_id,
     customer_prefixes,
     environment_prefix,
+    parse_canonical,
     parse_pool,
+    rates_stream,
 )
+from .rates import RateBook, price
 from .sqlite_journal import SqliteJournal
 from .times import TimeLike, parse_time
-from .views import balance_of, grants_of
+from .views import balance_of, cards_of, grants_of, rate_view
 
 JOURNAL_NAME: Final = "journal.db"
 RECOVERY_INTERVAL_S: Final = 0.5
@@ -100,6 +115,7 @@ class Engine(Credits):
         self._services = services
         self._family = family
         self._currencies = currencies
+        services.read_rates = self._read_rates
 
     @classmethod
     @asynccontextmanager
@@ -165,6 +181,9 @@ class Engine(Credits):
         assert isinstance(answer, kind)  # noqa: S101 - narrows the type: a command has one kind of answer
         return answer
 
+    async def _read_rates(self, stream: str) -> RateBook:
+        return await self._ask(parse_canonical(stream), Read("rates"), RateBook)
+
     async def _command(self, operation: str, pool: PoolLike, fields: dict[str, Any]) -> Receipt:
         target = parse_pool(pool)
         command = COMMANDS[operation](scale=self.scale_of(target.currency), **fields)
@@ -198,6 +217,45 @@ class Engine(Credits):
         target = parse_pool(pool)
         question = check_question(scale=self.scale_of(target.currency), amount=amount, dimensions=dimensions)
         return await self._ask(target, question, Verdict)
+
+    async def estimate(
+        self,
+        pool: PoolLike,
+        metric: str,
+        quantity: AmountLike,
+        *,
+        occurred_at: TimeLike | None = None,
+        dimensions: Dimensions | None = None,
+    ) -> Estimate:
+        """See ``Credits.estimate``."""
+        target = parse_pool(pool)
+        scale = self.scale_of(target.currency)
+        at = self._services.now_us() if occurred_at is None else parse_time(occurred_at, "occurred_at")
+        book = await self._services.read_rates(rates_stream(target.environment, target.currency).canonical)
+        version = book.at(at)
+        if version is None:
+            raise NotFound("rate card", f"{target.currency} of {target.environment} at that time")
+        priced = price(version.card, metric, quantity, dimensions, scale)
+        amount = to_decimal(priced.units, scale)
+        verdict = await self.check(target, amount, dimensions=dimensions) if priced.units else None
+        return Estimate(amount=amount, card=version.number, rate=rate_view(priced.rate), verdict=verdict)
+
+    async def set_rates(
+        self,
+        rates: Sequence[Mapping[str, Any]],
+        *,
+        environment: str = ENVIRONMENT_DEFAULT,
+        currency: str = CURRENCY_DEFAULT,
+        effective_at: TimeLike | None = None,
+    ) -> Receipt:
+        """See ``Credits.set_rates``."""
+        stream = rates_stream(environment, currency)
+        command = set_rates_command(currency=currency, rates=rates, effective_at=effective_at)
+        return await self._ask(stream, command, Receipt)
+
+    async def rates(self, *, environment: str = ENVIRONMENT_DEFAULT, currency: str = CURRENCY_DEFAULT) -> CardList:
+        """See ``Credits.rates``."""
+        return cards_of(await self._services.read_rates(rates_stream(environment, currency).canonical))
 
     async def balance(self, pool: PoolLike, *, as_of: TimeLike | None = None) -> Balance:
         """See ``Credits.balance``."""
@@ -369,6 +427,7 @@ async def _keep_running(directory: Path, journal: SqliteJournal, services: Servi
             await core.run()
         except* (JournalError, IndexDamaged) as failures:
             services.ready.clear()
+            services.rate_books.clear()
             # What the actors hold may never have reached the journal: none may decide anything on it.
             family.crash_all(Unavailable("the journal is read again after a failure"), counts=False)
             log.error("reading the journal again after a failure: %s", failures.exceptions)

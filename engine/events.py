@@ -15,6 +15,7 @@ import msgspec
 
 from .budgets import BudgetTerms, Charge
 from .commands import Category, CostBasis, settlement_key, void_key
+from .rates import RateCard
 
 Parts: TypeAlias = tuple[tuple[int, int], ...]
 
@@ -81,6 +82,8 @@ class Debited(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=5):
     dimensions: msgspec.Raw = _EMPTY_MAP
     charges: tuple[Charge, ...] = ()
     warned: tuple[str, ...] = ()
+    card: int = 0
+    """The version of the rate card that priced it; 0 if the amount was given."""
 
     @property
     def paid(self) -> Parts:
@@ -233,6 +236,16 @@ class BudgetRemoved(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=
     name: str
 
 
+class RatesSet(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=15):
+    """A rate card prices what occurs from ``effective_at`` on. In a stream of its own, not in a pool's history."""
+
+    at: int
+    effective_at: int
+    balance: int
+    """Zero: nothing is granted here."""
+    card: RateCard
+
+
 Event: TypeAlias = (
     Opened
     | Granted
@@ -248,14 +261,15 @@ Event: TypeAlias = (
     | Lapsed
     | BudgetSet
     | BudgetRemoved
+    | RatesSet
 )
 Keyed: TypeAlias = Granted | Debited | Held | Captured | Released | Reversed | Updated | Voided
 """Events that answer a command, filed under its key. A hold's end and a grant's voiding have keys of their own."""
 KEYED: Final = (Debited, Granted, Held, Captured, Released, Reversed, Updated, Voided)
 """``Keyed``, for ``isinstance``."""
-Setting: TypeAlias = BudgetSet | BudgetRemoved
+Setting: TypeAlias = BudgetSet | BudgetRemoved | RatesSet
 """Events that answer a command without a key: to ask for the same again changes nothing."""
-SETTINGS: Final = (BudgetSet, BudgetRemoved)
+SETTINGS: Final = (BudgetSet, BudgetRemoved, RatesSet)
 """``Setting``, for ``isinstance``."""
 ANSWERS: Final = (*KEYED, *SETTINGS)
 """The events that answer a command; the others follow from time or from these."""

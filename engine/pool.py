@@ -23,16 +23,17 @@ from .commands import (
     KEEP,
     Capture,
     Category,
-    Command,
     CostBasis,
     Debit,
     Grant,
     Hold,
-    KeyedCommand,
+    PoolCommand,
     Release,
     RemoveBudget,
     Reverse,
     SetBudget,
+    SetRates,
+    SettingCommand,
     UpdateGrant,
     VoidGrant,
 )
@@ -50,11 +51,13 @@ from .events import (
     Lapsed,
     Opened,
     Parts,
+    RatesSet,
     Released,
     Reversed,
     Updated,
     Voided,
 )
+from .rates import RateBook
 from .times import DAY_US, MOMENT_MAX_US, SECOND_US
 
 PENDING, LIVE, EXPIRED, VOIDED = range(4)
@@ -62,6 +65,9 @@ PENDING, LIVE, EXPIRED, VOIDED = range(4)
 
 UPDATABLE: Final = ("priority", "expires_at", "metadata")
 """The terms of a grant that can be changed."""
+
+CARDS_MAX: Final = 1_000
+"""Rate cards of one currency over its life."""
 
 _NEVER: Final = MOMENT_MAX_US
 
@@ -136,6 +142,8 @@ class Pool(msgspec.Struct, gc=False):
     """How much of a debit, by its number, has been undone."""
     budgets: dict[int, Budget] = msgspec.field(default_factory=dict)
     """By number, in the order in which they were set first."""
+    rates: RateBook | None = None
+    """Only in the stream that keeps the rate cards of a currency."""
     burn: list[Block] = msgspec.field(default_factory=list)
     """The live grants with credits left, in burn order. Made from ``blocks``, as is ``schedule``."""
     schedule: list[tuple[int, int]] = msgspec.field(default_factory=list)
@@ -278,7 +286,7 @@ def _sum(lapses: Iterable[Lapsed]) -> int:
 
 def decide(
     pool: Pool,
-    command: Command,
+    command: PoolCommand | SettingCommand,
     now: int,
     *,
     prior: Prior | None = None,
@@ -289,13 +297,15 @@ def decide(
 
     ``prior`` is what the command's key was used for before, ``scale`` that of the currency if the pool is new.
     """
-    if prior is not None and not isinstance(command, (SetBudget, RemoveBudget)):
+    if prior is not None and not isinstance(command, (SetBudget, RemoveBudget, SetRates)):
         return _repeat(command, *prior)
     at = pool.clock if pool.clock > now else now
     if isinstance(command, Debit):
         return _decide_debit(pool, command, at, limits)
     if isinstance(command, Grant):
         return _decide_grant(pool, command, at, scale)
+    if isinstance(command, SetRates):
+        return _decide_rates(pool, command, at, scale)
     if not pool.version:
         return UnknownPool()
     match command:
@@ -339,7 +349,7 @@ def payers(pool: Pool, amount: int) -> Parts:
     return _take(pool, amount) if amount else ()
 
 
-def _repeat(command: KeyedCommand, event: Keyed, version: int) -> Outcome:
+def _repeat(command: PoolCommand, event: Keyed, version: int) -> Outcome:
     """The answer to a key that was used before."""
     if _same_request(event, command):
         return Repeat(event, version)
@@ -376,7 +386,8 @@ def _decide_debit(pool: Pool, command: Debit, at: int, limits: Limits) -> Outcom
                 return OverBudget(charged.stop)
             amount = charged.room
             charged = charge(pool.budgets.values(), command.dimensions, at, amount)
-    parts = _take(pool, amount)
+    # What is priced may cost nothing, and is recorded all the same.
+    parts = _take(pool, amount) if amount else ()
     # Positional, in the order of the fields: this is the hot path.
     return (
         Debited(
@@ -393,6 +404,7 @@ def _decide_debit(pool: Pool, command: Debit, at: int, limits: Limits) -> Outcom
             command.dimensions,
             charged.charges,
             charged.warned,
+            command.card,
         ),
     )
 
@@ -531,6 +543,20 @@ def _decide_budget(pool: Pool, terms: BudgetTerms, at: int) -> Outcome:
     return (BudgetSet(at, 0, pool.available, terms),)
 
 
+def _decide_rates(pool: Pool, command: SetRates, at: int, scale: int) -> Outcome:
+    book = pool.rates or RateBook()
+    starts = at if command.effective_at is None else command.effective_at
+    if starts < at:
+        return Unfit("effective_at", "now or later: what was used before is not repriced")
+    present = book.at(starts)
+    if present is not None and present.card == command.card and command.effective_at in (None, present.effective_at_us):
+        return Unchanged()
+    if len(book.versions) >= CARDS_MAX:
+        return Conflict("too_many_rate_cards", f"a currency has at most {CARDS_MAX} rate cards over its life")
+    set_ = RatesSet(at, starts, 0, command.card)
+    return (set_,) if pool.version else (Opened(at, scale), set_)
+
+
 def _is_over(block: Block, at: int) -> bool:
     ended = block.expires_at is not None and block.expires_at <= at
     return ended or block.state in (EXPIRED, VOIDED)
@@ -591,12 +617,13 @@ def _decide_grant(pool: Pool, command: Grant, at: int, scale: int) -> Outcome:
     return (granted,) if pool.version else (Opened(at, scale), granted)
 
 
-def _same_request(event: Keyed, command: Command) -> bool:
+def _same_request(event: Keyed, command: PoolCommand) -> bool:
     """Whether ``command`` asks for what ``event`` was the answer to."""
     match event, command:
         case Debited(), Debit():
+            # A retry may be priced by another card: what was reported is compared, and the first price stands.
             return (
-                event.requested == command.amount
+                (event.card > 0 if command.card else event.requested == command.amount and not event.card)
                 and event.partial == command.partial
                 and event.occurred_at == command.occurred_at
                 and event.metric == command.metric
@@ -853,6 +880,11 @@ def _apply_budget_set(pool: Pool, event: BudgetSet) -> None:
         pool.budgets[pool.version] = Budget(pool.version, event.terms)
 
 
+def _apply_rates_set(pool: Pool, event: RatesSet) -> None:
+    book = pool.rates or RateBook()
+    pool.rates = book.with_version(event.card, effective_at_us=event.effective_at, now_us=event.at)
+
+
 def _apply_budget_removed(pool: Pool, event: BudgetRemoved) -> None:
     del pool.budgets[event.budget]
 
@@ -867,6 +899,7 @@ _APPLY: Final[dict[type[Event], Callable[[Pool, Any], None]]] = {
     Lapsed: _apply_lapsed,
     BudgetSet: _apply_budget_set,
     BudgetRemoved: _apply_budget_removed,
+    RatesSet: _apply_rates_set,
 }
 
 

@@ -9,7 +9,7 @@ from the journal again; callers get a typed error and retry with their key.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeAlias, assert_never
 
 import msgspec
@@ -18,8 +18,9 @@ from solvent.actors import Actor, Mail, StopReason
 
 from .amounts import to_decimal
 from .answers import Answer
-from .commands import Check, Command, KeyedCommand, Read, RemoveBudget, Reverse, SetBudget
+from .commands import Check, Command, Debit, KeyedCommand, Read, RemoveBudget, Report, Reverse, SetBudget, SetRates
 from .core import Core
+from .dimensions import decode_dimensions
 from .errors import (
     BudgetExceeded,
     IdempotencyConflict,
@@ -52,7 +53,8 @@ from .pool import (
     decide,
     pass_time,
 )
-from .pool_id import PoolId, parse_pool
+from .pool_id import PoolId, parse_canonical, rates_stream
+from .rates import RateBook, price
 from .times import to_datetime
 from .views import balance_of, budgets_of, grants_of, holds_of, receipt_of, unchanged, verdict_of
 from .writer import PoolLog
@@ -65,7 +67,7 @@ RETRY_AFTER_S = 0.1
 class Services:
     """What the pool actors of an engine share."""
 
-    __slots__ = ("core", "limits", "now_us", "ready", "scale_of")
+    __slots__ = ("core", "limits", "now_us", "rate_books", "read_rates", "ready", "scale_of")
 
     def __init__(
         self, *, now_us: Callable[[], int], scale_of: Callable[[str], int], limits: Limits, core: Core
@@ -77,6 +79,14 @@ class Services:
         """Replaced after a failed commit, when everything has been read from the journal again."""
         self.ready = asyncio.Event()
         """Whether ``core`` can be used: not while it is being replaced."""
+        self.rate_books: dict[str, RateBook] = {}
+        """By canonical stream: those that were asked for since they were set last."""
+        self.read_rates: Callable[[str], Awaitable[RateBook]] = _nothing_to_read
+        """Asks a stream for its book. It answers what is durable."""
+
+
+async def _nothing_to_read(stream: str) -> RateBook:
+    raise Unavailable(f"the engine is not open yet: {stream} cannot be read")
 
 
 class PoolActor(Actor[Message]):
@@ -87,8 +97,9 @@ class PoolActor(Actor[Message]):
         self.pool = Pool()
         self._services = services
         self._log = PoolLog(pool_id)
-        self._name: PoolId = parse_pool(pool_id)
+        self._name: PoolId = parse_canonical(pool_id)
         self._scale = services.scale_of(self._name.currency)
+        self._rates = rates_stream(self._name.environment, self._name.currency).canonical
 
     async def on_start(self) -> None:
         while True:
@@ -127,11 +138,14 @@ class PoolActor(Actor[Message]):
             if isinstance(message, (Read, Check)):
                 self._answer(mail, self._read(message))
                 continue
+            if isinstance(message, Report) and self._rates not in services.rate_books:
+                self.context.spawn(self._report(mail, message))
+                continue
             if isinstance(message, Reverse):
                 self.context.spawn(self._reverse(mail, message))
                 continue
             key_hash = 0
-            if isinstance(message, (SetBudget, RemoveBudget)):
+            if isinstance(message, (SetBudget, RemoveBudget, SetRates)):
                 self._answer(mail, self._execute(message, now, None, key_hash))
                 continue
             prior = keys.find_recent(pool_id, message.key)
@@ -168,6 +182,14 @@ class PoolActor(Actor[Message]):
                 f"this pool keeps {pool.scale} decimal places of {self._name.currency}, "
                 f"the engine was opened with {self._scale}",
             )
+        if isinstance(command, Report):
+            priced = self._price(command, now)
+            if not isinstance(priced, Debit):
+                if prior is None:
+                    return priced
+                # It was priced once, and is only to be answered again.
+                priced = command.debit(0, 1)
+            command = priced
         outcome = decide(pool, command, now, prior=prior, scale=self._scale, limits=services.limits)
         if not isinstance(outcome, tuple):
             if isinstance(outcome, Repeat):
@@ -184,6 +206,8 @@ class PoolActor(Actor[Message]):
         version = pool.version
         for event in outcome:
             apply(pool, event)
+        if isinstance(command, SetRates):
+            services.rate_books.pop(self.pool_id, None)
         # Before it is given away: what breaks the books must never reach the journal.
         check_totals(pool)
         section.events.extend(outcome)
@@ -195,6 +219,22 @@ class PoolActor(Actor[Message]):
             services.core.keys.use(self.pool_id, event.key, (event, version))
         return receipt_of(event, version, pool.scale, replayed=False)
 
+    def _price(self, report: Report, now: int) -> Debit | SolventError:
+        """The debit that ``report`` comes to."""
+        book = self._services.rate_books.get(self._rates)
+        if book is None:
+            return Unavailable("the rate card was just changed: ask again")
+        at = max(self.pool.clock, now) if report.occurred_at is None else report.occurred_at
+        version = book.at(at)
+        if version is None:
+            return NotFound("rate card", f"{self._name.currency} of {self._name.environment} at that time")
+        try:
+            dimensions = decode_dimensions(report.dimensions)
+            priced = price(version.card, report.metric, report.quantity, dimensions, self._scale)
+        except SolventError as error:
+            return error
+        return report.debit(priced.units, version.number)
+
     def _answer(self, mail: Mail[Message], answer: object) -> None:
         batch = self._log.batch
         if batch is None:
@@ -202,7 +242,9 @@ class PoolActor(Actor[Message]):
         else:
             batch.answers.append((mail, answer))
 
-    def _read(self, read: Read | Check) -> Answer | SolventError:
+    def _read(self, read: Read | Check) -> Answer | RateBook | SolventError:
+        if isinstance(read, Read) and read.what == "rates":
+            return self.pool.rates or RateBook()
         if not self.pool.version:
             return NotFound("pool", str(self._name))
         if isinstance(read, Check):
@@ -240,6 +282,17 @@ class PoolActor(Actor[Message]):
         except BaseException:
             self._services.core.store.forget(self)
             raise
+
+    async def _report(self, mail: Mail[Message], report: Report) -> None:
+        """Read the rate cards first, then go the way of every command whose key may have been used before."""
+        try:
+            book = await self._services.read_rates(self._rates)
+        except SolventError as error:
+            mail.fail(Unavailable(f"the rate cards could not be read, retry with the same key: {error}"))
+            return
+        self._services.rate_books[self._rates] = book
+        key_hash = hash_key(self.pool_id, report.key, self._services.core.keys.seed)
+        await self._look_up([(mail, report, key_hash)])
 
     async def _reverse(self, mail: Mail[Message], command: Reverse) -> None:
         """Find the debit in the journal, then go the way of every command whose key may have been used before."""

@@ -21,6 +21,8 @@ CURRENCY_DEFAULT: Final = "credits"
 ID_CHARS_MAX: Final = 128
 
 _RESERVED: Final = re.compile(r"[/:@%\s]")
+_RATES: Final = "%rates@"
+"""Begins the canonical form of no pool: there, a percent sign is followed by two hexadecimal digits."""
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _WRITTEN_CHARS_MAX: Final = 4 * 4 * 3 * (ID_CHARS_MAX + 1)
 """Four ids, each character at most four bytes of three characters: longer text cannot be a pool."""
@@ -114,6 +116,22 @@ def parse_pool(pool: object) -> PoolId:
     if isinstance(pool, PoolId):
         return pool
     raise InvalidRequest("pool", 'text such as "customer/resource"', got=type(pool).__name__)
+
+
+def rates_stream(environment: str, currency: str) -> PoolId:
+    """Where the rate cards of a currency are kept: journalled like a pool, and never a pool that anyone could name."""
+    check_id(environment, "environment")
+    check_id(currency, "currency")
+    canonical = f"{_RATES}{_encode(environment)}:{_encode(currency)}"
+    return PoolId(environment, "-", None, currency, canonical)
+
+
+def parse_canonical(canonical: str) -> PoolId:
+    """The pool or stream whose canonical form this is."""
+    if canonical.startswith(_RATES):
+        environment, _, currency = canonical.removeprefix(_RATES).partition(":")
+        return rates_stream(_decode(environment), _decode(currency))
+    return parse_pool(canonical)
 
 
 def customer_prefixes(environment: str, customer: str) -> tuple[str, str]:

@@ -23,7 +23,6 @@ from typing import Final, TypeAlias
 import msgspec
 
 from .amounts import UNITS_MAX, AmountLike, format_amount, parse_scale, shown
-from .commands import check_quantity
 from .dimensions import (
     DIMENSION_NAME_CHARS_MAX,
     DIMENSIONS_MAX,
@@ -34,6 +33,7 @@ from .dimensions import (
 )
 from .errors import InvalidRequest, NotFound
 from .pool_id import CURRENCY_DEFAULT, check_id
+from .quantities import check_quantity
 from .times import format_time
 
 RATES_MAX: Final = 1_000

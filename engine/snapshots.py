@@ -20,6 +20,7 @@ from anyio import CapacityLimiter
 
 from .budgets import Budget
 from .pool import Block, BrokenInvariant, OpenHold, Pool, check_books, rebuild_orders
+from .rates import RateBook
 
 FORMAT: Final = 2
 """Raised whenever the stored state changes shape: older snapshots are then ignored."""
@@ -54,6 +55,7 @@ class _State(msgspec.Struct, array_like=True, gc=False):
     holds: list[OpenHold]
     reversed: dict[int, int]
     budgets: list[Budget]
+    rates: RateBook | None
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -80,6 +82,7 @@ def encode_pool(pool: Pool) -> bytes:
             list(pool.holds.values()),
             pool.reversed,
             list(pool.budgets.values()),
+            pool.rates,
         )
     )
 
@@ -108,6 +111,7 @@ def decode_pool(body: bytes) -> Pool:
         {hold.number: hold for hold in state.holds},
         state.reversed,
         {budget.number: budget for budget in state.budgets},
+        state.rates,
     )
     rebuild_orders(pool)
     try:

@@ -22,7 +22,7 @@ from .errors import JournalCorrupt, JournalError
 from .events import KEYED, Debited, Event, Expired, Opened
 from .frames import NO_HEAD, Head, Pointer, Section, decode_section, digest_of, split_frame
 from .pool import BrokenInvariant, Pool, apply, check_books, check_totals
-from .pool_id import parse_pool
+from .pool_id import parse_canonical
 from .snapshots import encode_pool
 from .sqlite_journal import connect_for_reading, read_frames
 
@@ -201,7 +201,7 @@ class _Checker:
                 check_books(pool)
             except BrokenInvariant as error:
                 self.report(f"pool {name}: {error}")
-            currency = parse_pool(name).currency
+            currency = parse_canonical(name).currency
             result.granted[currency] = result.granted.get(currency, Decimal(0)) + to_decimal(pool.granted, pool.scale)
             result.spent[currency] = result.spent.get(currency, Decimal(0)) + to_decimal(pool.spent, pool.scale)
         result.pools = len(self._pools)

@@ -13,6 +13,8 @@ from .answers import (
     BudgetCount,
     BudgetList,
     BudgetView,
+    CardList,
+    CardView,
     Details,
     EntryKind,
     GrantList,
@@ -21,6 +23,7 @@ from .answers import (
     HoldList,
     HoldView,
     LedgerEntry,
+    RateView,
     Receipt,
     StopView,
     Verdict,
@@ -42,6 +45,7 @@ from .events import (
     Lapsed,
     Opened,
     Parts,
+    RatesSet,
     Released,
     Reversed,
     Setting,
@@ -49,6 +53,7 @@ from .events import (
     Voided,
 )
 from .pool import EXPIRED, PENDING, VOIDED, Block, Pool, payers
+from .rates import Rate, RateBook
 from .times import to_datetime
 from .windows import window_of
 
@@ -196,6 +201,26 @@ def _budget_view(budget: Budget, scale: int, at: int) -> BudgetView:
     )
 
 
+def cards_of(book: RateBook) -> CardList:
+    """The rate cards of ``book``, in the order in which they were set."""
+    return CardList(
+        tuple(
+            CardView(
+                number=version.number,
+                currency=version.card.currency,
+                effective_at=to_datetime(version.effective_at_us),
+                rates=tuple(map(rate_view, version.card.rates)),
+            )
+            for version in book.versions
+        )
+    )
+
+
+def rate_view(rate: Rate) -> RateView:
+    """One rate."""
+    return RateView(metric=rate.metric, match=dict(rate.match), credits=rate.credits, per=rate.per)
+
+
 def unchanged(pool: Pool) -> Receipt:
     """The answer to a setting that stands already."""
     return Receipt("", pool.version, True, pool.scale, 0, pool.available, pool.clock)
@@ -203,7 +228,7 @@ def unchanged(pool: Pool) -> Receipt:
 
 def receipt_of(event: Keyed | Setting, version: int, scale: int, *, replayed: bool) -> Receipt:
     """The receipt of a command. The event holds all of it, so any later time gives the same one."""
-    if isinstance(event, Debited) and not event.warned:
+    if isinstance(event, Debited) and not event.warned and not event.card:
         return Receipt(f"d{version}", version, replayed, scale, event.amount, event.balance, event.at, event.parts)
     letter, amount, balance, parts, details = _receipt_parts(event)
     return Receipt(f"{letter}{version}", version, replayed, scale, amount, balance, event.at, parts, details)
@@ -220,7 +245,10 @@ def _receipt_parts(
             details = Details(expires_at_us=event.expires_at, warnings=event.warned)
             return "h", event.amount, event.balance, event.parts, details
         case Debited():
-            return "d", event.amount, event.balance, event.parts, Details(warnings=event.warned)
+            details = Details(warnings=event.warned, card=event.card or None)
+            return "d", event.amount, event.balance, event.parts, details
+        case RatesSet():
+            return "c", 0, 0, (), NO_DETAILS
         case BudgetSet() | BudgetRemoved():
             return "b", 0, event.balance, (), NO_DETAILS
         case Captured():
@@ -280,6 +308,7 @@ def entry_of(event: Event, version: int, scale: int) -> LedgerEntry:
             "metric": event.metric,
             "quantity": None if event.quantity is None else Decimal(event.quantity),
             "dimensions": decode_dimensions(event.dimensions),
+            "card": event.card or None if isinstance(event, Debited) else None,
         }
 
     match event:
@@ -340,6 +369,8 @@ def entry_of(event: Event, version: int, scale: int) -> LedgerEntry:
         case Updated():
             metadata = decode_dimensions(event.metadata)
             return entry("update", "u", 0, 0, key=event.key, about=f"g{event.grant}", dimensions=metadata)
+        case RatesSet():
+            return entry("rates_set", "c", 0, 0, occurred_at=to_datetime(event.effective_at))
         case BudgetSet():
             return entry("budget_set", "b", 0, 0, about=event.terms.name)
         case BudgetRemoved():

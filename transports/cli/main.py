@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from . import changes, limits, verbs
+from . import changes, limits, metering, verbs
 from .demo.command import demo
 from .exits import EXIT_CODES_HELP
 from .replay import replay
@@ -54,6 +54,8 @@ for _verb in (
     changes.update_grant,
     changes.void_grant,
     verbs.debit,
+    metering.report,
+    metering.estimate,
     changes.check,
     changes.hold,
     changes.capture,
@@ -65,6 +67,8 @@ for _verb in (
     limits.set_budget,
     limits.remove_budget,
     limits.budgets,
+    metering.set_rates,
+    metering.rates,
     verbs.pools,
     verbs.ledger,
     verify,

@@ -10,8 +10,8 @@ import re
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Final
 
-from solvent.engine.commands import check_quantity
 from solvent.engine.errors import InvalidRequest
+from solvent.engine.quantities import check_quantity
 
 _PRICE: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,18})?", re.ASCII)
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?", re.ASCII)

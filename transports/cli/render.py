@@ -20,12 +20,15 @@ from solvent.engine.answers import (
     Balance,
     BudgetCount,
     BudgetList,
+    CardList,
+    Estimate,
     GrantList,
     GrantView,
     HoldList,
     LedgerEntry,
     LedgerPage,
     PoolPage,
+    RateView,
     Receipt,
     StopView,
     Verdict,
@@ -136,6 +139,8 @@ def receipt(kind: str, pool: str, answer: Receipt, key: str | None) -> Renderabl
     for name, part in (("returned", answer.returned), ("lapsed", answer.lapsed), ("uncovered", answer.uncovered)):
         if part:
             lines.add_row(name, amount(part))
+    if answer.card is not None:
+        lines.add_row("rate card", str(answer.card))
     for warning in answer.warnings:
         lines.add_row("over budget", Text(warning, "yellow"))
     for allocation in answer.allocations:
@@ -248,6 +253,33 @@ def budgets(answer: BudgetList) -> RenderableType:
                 f"{count.open_holds}{most}" if count.open_holds or most else "",
                 moment(budget.resets_at),
             )
+    return table
+
+
+def _rate(rate: RateView) -> str:
+    per = "" if rate.per == "1" else f" per {amount(Decimal(rate.per))}"
+    where = f" where {dimensions(rate.match)}" if rate.match else ""
+    return f"{rate.credits}{per} {rate.metric}{where}"
+
+
+def estimate(answer: Estimate) -> RenderableType:
+    """What a usage event would cost."""
+    lines = _pairs()
+    lines.add_row("costs", amount(answer.amount))
+    lines.add_row("rate", Text(f"{_rate(answer.rate)} (card {answer.card})"))
+    return lines if answer.verdict is None else Group(lines, verdict(answer.verdict))
+
+
+def cards(answer: CardList) -> RenderableType:
+    """The versions of a rate card."""
+    table = _table("Rate cards")
+    table.add_column("card", justify="right")
+    table.add_column("from (UTC)", no_wrap=True)
+    table.add_column("credits")
+    for card in answer.cards:
+        table.add_row(
+            str(card.number), moment(card.effective_at), Text("\n".join(map(_rate, card.rates)) or "nothing is priced")
+        )
     return table
 
 

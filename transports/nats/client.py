@@ -29,12 +29,24 @@ from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError
 
 from solvent.engine.amounts import AmountLike
-from solvent.engine.answers import Balance, BudgetList, GrantList, HoldList, LedgerPage, PoolPage, Receipt, Verdict
-from solvent.engine.commands import CostBasis, check_quantity
+from solvent.engine.answers import (
+    Balance,
+    BudgetList,
+    CardList,
+    Estimate,
+    GrantList,
+    HoldList,
+    LedgerPage,
+    PoolPage,
+    Receipt,
+    Verdict,
+)
+from solvent.engine.commands import CostBasis, set_rates_command
 from solvent.engine.credits import BATCH_COMMANDS_MAX, REQUESTS, Credits, Request
 from solvent.engine.dimensions import Dimensions, encode_dimensions
 from solvent.engine.errors import InvalidRequest, Overloaded, SolventError, TooLarge, Unavailable
 from solvent.engine.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT, PoolId, PoolLike, check_id, parse_pool
+from solvent.engine.quantities import check_quantity
 from solvent.engine.times import TimeLike
 
 from .background import background
@@ -48,9 +60,12 @@ from .wire import (
     CODE_HEADER,
     Body,
     CheckBody,
+    EstimateBody,
     LedgerBody,
     MomentBody,
     PoolsBody,
+    RatesBody,
+    SetRatesBody,
     amount_on_the_wire,
     decode_answers,
     decode_error,
@@ -444,6 +459,55 @@ class Client(Credits):
         """See ``Credits.holds``."""
         return await self._read_pool(pool, "holds", HoldList)
 
+    async def estimate(
+        self,
+        pool: PoolLike,
+        metric: str,
+        quantity: AmountLike,
+        *,
+        occurred_at: TimeLike | None = None,
+        dimensions: Dimensions | None = None,
+    ) -> Estimate:
+        """See ``Credits.estimate``."""
+        target = parse_pool(pool)
+        body = EstimateBody(
+            resource=target.resource,
+            currency=target.currency,
+            metric=metric,
+            quantity=check_quantity(quantity),
+            occurred_at=None if occurred_at is None else _time_on_the_wire(occurred_at, "occurred_at"),
+            dimensions=None if dimensions is None else _dimensions_on_the_wire(dimensions, "dimensions"),
+        )
+        return await self._read(subject_of(target.environment, target.customer, "estimate"), body, Estimate)
+
+    async def set_rates(
+        self,
+        rates: Sequence[Mapping[str, Any]],
+        *,
+        environment: str = ENVIRONMENT_DEFAULT,
+        currency: str = CURRENCY_DEFAULT,
+        effective_at: TimeLike | None = None,
+    ) -> Receipt:
+        """See ``Credits.set_rates``."""
+        check_id(environment, "environment")
+        # Checked here too: JSON would turn some values into others.
+        command = set_rates_command(currency=currency, rates=rates, effective_at=effective_at)
+        body = SetRatesBody(
+            rates=[
+                {"metric": rate.metric, "match": dict(rate.match), "credits": rate.credits, "per": rate.per}
+                for rate in command.card.rates
+            ],
+            currency=currency,
+            effective_at=None if effective_at is None else _time_on_the_wire(effective_at, "effective_at"),
+        )
+        return await self._read(subject_of(environment, None, "rates.set"), body, Receipt)
+
+    async def rates(self, *, environment: str = ENVIRONMENT_DEFAULT, currency: str = CURRENCY_DEFAULT) -> CardList:
+        """See ``Credits.rates``."""
+        check_id(environment, "environment")
+        body = RatesBody(currency=check_id(currency, "currency"))
+        return await self._read(subject_of(environment, None, "rates"), body, CardList)
+
     async def budgets(self, pool: PoolLike) -> BudgetList:
         """See ``Credits.budgets``."""
         return await self._read_pool(pool, "budgets", BudgetList)
@@ -496,8 +560,12 @@ def _fail(future: asyncio.Future[Any], error: SolventError) -> None:
 
 
 _DECODERS: Final[dict[type[Any], Callable[[bytes], Any]]] = {
-    kind: decoder_of(kind) for kind in (Balance, GrantList, HoldList, BudgetList, Verdict, LedgerPage, PoolPage)
+    kind: decoder_of(kind)
+    for kind in (Balance, GrantList, HoldList, BudgetList, CardList, Estimate, Verdict, LedgerPage, PoolPage)
 }
+
+
+_DECODERS[Receipt] = decode_receipt
 
 
 def _decoders(kind: type[T]) -> Callable[[bytes], T]:

@@ -66,17 +66,36 @@ class Connection(Nats):
             # It ended by an error that nats-py only logs.
             await self._process_op_err(NatsError("nats: reading has ended"))
 
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        try:
+            if not self.is_connected:
+                self._forget_pending()
+            await super()._close(status, do_cbs)
+        except OSError as error:
+            # The server went away while the rest was sent to it. The second time there is no rest.
+            log.warning("the NATS server went away: %s", error)
+            self._forget_pending()
+            self._status = Nats.DISCONNECTED
+            await super()._close(status, do_cbs)
+
+    def _forget_pending(self) -> None:
+        self._pending = []
+        self._pending_data_size = 0
+
 
 async def connect_nats(url: str, *, name: str, **options: Any) -> Connection:
     """A NATS connection that reconnects for ever, once it was there. Raises ``NatsServerUnavailable``."""
     connection = Connection()
     servers = url.split(",")
     servers_untried = len(servers)
+    was_there = False
 
     async def on_error(error: Exception) -> None:
         nonlocal servers_untried
-        if connection.is_connected or connection.is_reconnecting:
-            log.warning("%s: %s", name, error)
+        if was_there:
+            # Of the many attempts to reconnect only the first is worth a line.
+            level = logging.DEBUG if connection.is_reconnecting else logging.WARNING
+            log.log(level, "%s: %s", name, error)
             return
         # Left alone, nats-py would try a wrong address for ever: it should be heard of at once.
         servers_untried -= 1
@@ -97,6 +116,7 @@ async def connect_nats(url: str, *, name: str, **options: Any) -> Connection:
     except (OSError, NatsError, TimeoutError, ValueError) as error:
         await connection.close()
         raise NatsServerUnavailable(f"no NATS server answers at {url}: {error}") from error
+    was_there = True
     version = parse_version(str(connection.connected_server_version))
     if version < VERSION_MIN:
         await connection.close()

@@ -41,11 +41,15 @@ from .wire import (
     Body,
     CheckBody,
     CommandBody,
+    EstimateBody,
     LedgerBody,
     MomentBody,
     PoolsBody,
+    RatesBody,
+    SetRatesBody,
     decode_batch,
     decode_body,
+    decode_events,
     encode_answer,
     encode_answers,
     encode_error,
@@ -140,7 +144,8 @@ class Gateway:
         """Subscribe to the requests of ``environments``; to those of all if there is none."""
         for environment in [encode_token(each) for each in environments] or ["*"]:
             for operation, decoder in _COMMANDS.items():
-                await self._listen(self._commands, environment, operation, partial(self._command, decoder))
+                begin = self._report if operation == "report" else self._command
+                await self._listen(self._commands, environment, operation, partial(begin, decoder))
             await self._listen(self._commands, environment, "batch", self._batch)
             for operation, (read_decoder, read) in _READS.items():
                 await self._listen(self._reads, environment, operation, partial(self._read, read_decoder, read))
@@ -173,6 +178,13 @@ class Gateway:
             )
         )
 
+    def _report(self, decoder: msgspec.json.Decoder[CommandBody], reply: _Reply, message: Msg) -> None:
+        events = decode_events(message.data)
+        if events is None:
+            self._command(decoder, reply, message)
+        else:
+            self._submit_all(events, reply, message)
+
     def _command(self, decoder: msgspec.json.Decoder[CommandBody], reply: _Reply, message: Msg) -> None:
         body = decode_body(decoder, message.data)
         environment, customer = parse_subject(message.subject)
@@ -193,7 +205,9 @@ class Gateway:
             self._answer(self._commands, reply, encode_answer(outcome))
 
     def _batch(self, reply: _Reply, message: Msg) -> None:
-        commands = decode_batch(message.data)
+        self._submit_all(decode_batch(message.data), reply, message)
+
+    def _submit_all(self, commands: list[CommandBody | InvalidRequest], reply: _Reply, message: Msg) -> None:
         environment, customer = parse_subject(message.subject)
         batch = _Batch(len(commands), partial(self._batched, reply))
         for place, body in enumerate(commands):
@@ -367,6 +381,26 @@ _READS: Final[dict[str, tuple[msgspec.json.Decoder[Any], _ReadCall]]] = {
             limit=body.limit,
             cursor=body.cursor,
             newest_first=body.newest_first,
+        ),
+    ),
+    "estimate": (
+        msgspec.json.Decoder(EstimateBody),
+        lambda credits, body, environment, customer: credits.estimate(
+            _one(body, environment, customer),
+            body.metric,
+            body.quantity,
+            occurred_at=body.occurred_at,
+            dimensions=body.dimensions,
+        ),
+    ),
+    "rates": (
+        msgspec.json.Decoder(RatesBody),
+        lambda credits, body, environment, customer: credits.rates(environment=environment, currency=body.currency),
+    ),
+    "rates.set": (
+        msgspec.json.Decoder(SetRatesBody),
+        lambda credits, body, environment, customer: credits.set_rates(
+            body.rates, environment=environment, currency=body.currency, effective_at=body.effective_at
         ),
     ),
     "pools": (msgspec.json.Decoder(PoolsBody), _pools),

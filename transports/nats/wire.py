@@ -176,6 +176,41 @@ class RemoveBudgetBody(_PlainBody, tag_field="op", tag="budget.remove"):
     name: str
 
 
+class ReportBody(_PlainBody, tag_field="op", tag="report"):
+    operation = "report"
+
+    metric: str
+    quantity: Amount
+    key: str
+    partial: bool = False
+    occurred_at: str | None = None
+    dimensions: dict[str, Any] | None = None
+    backfill: bool = False
+
+
+class EventsBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Many usage events in one ``report``."""
+
+    events: list[msgspec.Raw]
+
+
+class SetRatesBody(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    rates: list[dict[str, Any]]
+    currency: str = CURRENCY_DEFAULT
+    effective_at: str | None = None
+
+
+class RatesBody(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    currency: str = CURRENCY_DEFAULT
+
+
+class EstimateBody(Body):
+    metric: str
+    quantity: Amount
+    occurred_at: str | None = None
+    dimensions: dict[str, Any] | None = None
+
+
 CommandBody: TypeAlias = (
     GrantBody
     | DebitBody
@@ -185,6 +220,7 @@ CommandBody: TypeAlias = (
     | CaptureBody
     | ReleaseBody
     | ReverseBody
+    | ReportBody
     | SetBudgetBody
     | RemoveBudgetBody
 )
@@ -197,6 +233,7 @@ COMMAND_BODIES: Final[dict[str, type[CommandBody]]] = {
     "hold.capture": CaptureBody,
     "hold.release": ReleaseBody,
     "reverse": ReverseBody,
+    "report": ReportBody,
     "budget.set": SetBudgetBody,
     "budget.remove": RemoveBudgetBody,
 }
@@ -236,6 +273,8 @@ class _LooseBatchBody(msgspec.Struct, forbid_unknown_fields=True):
 
 _commands: Final = msgspec.json.Decoder(CommandBody)
 _batches: Final = msgspec.json.Decoder(BatchBody)
+_events: Final = msgspec.json.Decoder(EventsBody)
+_reports: Final = msgspec.json.Decoder(ReportBody)
 _loose_batches: Final = msgspec.json.Decoder(_LooseBatchBody)
 _encoder: Final = msgspec.json.Encoder()
 
@@ -275,6 +314,28 @@ def check_batch(commands: int) -> None:
         raise TooLarge("commands", f"at most {BATCH_COMMANDS_MAX} commands", got=str(commands))
 
 
+def decode_events(payload: bytes) -> list[CommandBody | InvalidRequest] | None:
+    """The usage events of a ``report`` of many; ``None`` if it is a report of one. Raises ``InvalidRequest``."""
+    if b'"events"' not in payload:
+        return None
+    try:
+        events = _events.decode(payload).events
+    except _UNDECODABLE as error:
+        # A single event whose dimensions or key hold the word: its own decoder judges it.
+        if "unknown field" in str(error) or "missing required field" in str(error):
+            return None
+        raise _explain(error) from None
+    check_batch(len(events))
+    return [_decode_one(_reports, raw) for raw in events]
+
+
+def _decode_one(decoder: msgspec.json.Decoder[Any], raw: msgspec.Raw) -> Any:
+    try:
+        return decode_body(decoder, bytes(raw))
+    except InvalidRequest as invalid:
+        return invalid
+
+
 def decode_batch(payload: bytes) -> list[CommandBody | InvalidRequest]:
     """The commands of a batch; in the place of one that cannot be decoded, why.
 
@@ -288,10 +349,7 @@ def decode_batch(payload: bytes) -> list[CommandBody | InvalidRequest]:
         loose = decode_body(_loose_batches, payload).commands
         check_batch(len(loose))
         for raw in loose:
-            try:
-                commands.append(decode_body(_commands, bytes(raw)))
-            except InvalidRequest as invalid:
-                commands.append(invalid)
+            commands.append(_decode_one(_commands, raw))
     check_batch(len(commands))
     return commands
 
@@ -329,6 +387,7 @@ class _ReceiptWire(msgspec.Struct, omit_defaults=True):
     lapsed: str = "0"
     uncovered: str = "0"
     warnings: tuple[str, ...] = ()
+    card: int | None = None
 
 
 class _ErrorWire(msgspec.Struct):
@@ -360,7 +419,7 @@ def _receipt_wire(receipt: Receipt) -> _ReceiptWire:
         wire.returned = format_amount(details.returned_units, scale)
         wire.lapsed = format_amount(details.lapsed_units, scale)
         wire.uncovered = format_amount(details.uncovered_units, scale)
-        wire.warnings = details.warnings
+        wire.warnings, wire.card = details.warnings, details.card
     return wire
 
 
@@ -426,7 +485,7 @@ def _receipt(wire: _ReceiptWire) -> Receipt:
 
 
 def _details(wire: _ReceiptWire) -> Details:
-    if wire.hold is None and wire.debit is None and wire.expires_at is None and not wire.warnings:
+    if wire.hold is None and wire.debit is None and wire.expires_at is None and wire.card is None and not wire.warnings:
         return NO_DETAILS
     return Details(
         hold=None if wire.hold is None else int(wire.hold[1:]),
@@ -436,6 +495,7 @@ def _details(wire: _ReceiptWire) -> Details:
         lapsed_units=_units(wire.lapsed),
         uncovered_units=_units(wire.uncovered),
         warnings=wire.warnings,
+        card=wire.card,
     )
 
 

@@ -1,0 +1,145 @@
+"""The verbs of metered usage: rate cards, reports that they price, and estimates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from solvent.engine.answers import CardList, Estimate, Receipt, to_wire
+from solvent.engine.credits import Credits
+from solvent.engine.errors import InvalidRequest
+from solvent.engine.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT
+
+from . import render
+from .changes import command
+from .options import (
+    DATA_DIR_DEFAULT,
+    Currencies,
+    DataDir,
+    Dims,
+    Json,
+    Key,
+    NatsUrl,
+    PoolArgument,
+    random_key,
+    target_of,
+)
+from .pairs import parse_dimensions
+from .running import reporting, respond
+
+MetricArgument = Annotated[str, typer.Argument(metavar="METRIC", help='What was metered, such as "input_tokens".')]
+QuantityArgument = Annotated[str, typer.Argument(metavar="QUANTITY", help="How much of it, as decimal text.")]
+Environment = Annotated[str, typer.Option(help="The environment whose card it is.")]
+CurrencyName = Annotated[str, typer.Option("--for-currency", metavar="NAME", help="The currency that it prices in.")]
+
+
+def set_rates(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="JSON: a list of rates, each metric, credits, per, match.", exists=True)],
+    effective_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: now.")] = None,
+    environment: Environment = ENVIRONMENT_DEFAULT,
+    for_currency: CurrencyName = CURRENCY_DEFAULT,
+    data_dir: DataDir = DATA_DIR_DEFAULT,
+    nats_url: NatsUrl = None,
+    currency: Currencies = None,
+    as_json: Json = False,
+) -> None:
+    """Set the rate card of a currency: what a quantity of each metric costs, by dimensions.
+
+    A rate is {"metric": "input_tokens", "match": {"model": "gpt-4"}, "credits": "30", "per": 1000000}. The one that
+    matches with the most dimensions wins. The card replaces the one before it, from its date on.
+    """
+    with reporting(as_json):
+        target = target_of(ctx, data_dir, nats_url, currency)
+        rates = _read_card(file)
+
+    async def ask() -> Receipt:
+        async with target.open(create=True) as credits:
+            return await credits.set_rates(
+                rates, environment=environment, currency=for_currency, effective_at=effective_at
+            )
+
+    respond(as_json, ask, plain=lambda answer: render.receipt("rates", for_currency, answer, None), wire=to_wire)
+
+
+def _read_card(file: Path) -> list[dict[str, Any]]:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=list[dict[str, Any]])
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InvalidRequest("FILE", "a JSON list of rates", got=str(error)[:100]) from None
+
+
+def rates(
+    ctx: typer.Context,
+    environment: Environment = ENVIRONMENT_DEFAULT,
+    for_currency: CurrencyName = CURRENCY_DEFAULT,
+    data_dir: DataDir = DATA_DIR_DEFAULT,
+    nats_url: NatsUrl = None,
+    currency: Currencies = None,
+    as_json: Json = False,
+) -> None:
+    """Show all versions of a currency's rate card."""
+    with reporting(as_json):
+        target = target_of(ctx, data_dir, nats_url, currency)
+
+    async def ask() -> CardList:
+        async with target.open() as credits:
+            return await credits.rates(environment=environment, currency=for_currency)
+
+    respond(as_json, ask, plain=render.cards, wire=to_wire)
+
+
+def report(
+    ctx: typer.Context,
+    pool: PoolArgument,
+    metric: MetricArgument,
+    quantity: QuantityArgument,
+    key: Key = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Take what is there, if it is less.")] = False,
+    occurred_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: now.")] = None,
+    dim: Dims = None,
+    data_dir: DataDir = DATA_DIR_DEFAULT,
+    nats_url: NatsUrl = None,
+    currency: Currencies = None,
+    as_json: Json = False,
+) -> None:
+    """Debit what a metered quantity costs by the rate card that was in effect when it occurred."""
+    used_key = key or random_key()
+    with reporting(as_json):
+        dimensions = parse_dimensions(dim) if dim else None
+
+    async def work(credits: Credits) -> Receipt:
+        return await credits.report(
+            pool, metric, quantity, key=used_key, partial=partial, occurred_at=occurred_at, dimensions=dimensions
+        )
+
+    command(
+        ctx, "debit", pool, work, key=used_key, data_dir=data_dir, nats_url=nats_url, currency=currency, as_json=as_json
+    )
+
+
+def estimate(
+    ctx: typer.Context,
+    pool: PoolArgument,
+    metric: MetricArgument,
+    quantity: QuantityArgument,
+    occurred_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: now.")] = None,
+    dim: Dims = None,
+    data_dir: DataDir = DATA_DIR_DEFAULT,
+    nats_url: NatsUrl = None,
+    currency: Currencies = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a metered quantity would cost, and whether the pool would allow it. Writes nothing."""
+    with reporting(as_json):
+        target = target_of(ctx, data_dir, nats_url, currency)
+        dimensions = parse_dimensions(dim) if dim else None
+
+    async def ask() -> Estimate:
+        async with target.open() as credits:
+            return await credits.estimate(pool, metric, quantity, occurred_at=occurred_at, dimensions=dimensions)
+
+    respond(as_json, ask, plain=render.estimate, wire=to_wire)
