@@ -164,7 +164,7 @@ class VoidGrant(msgspec.Struct, frozen=True, gc=False):
 class Read(msgspec.Struct, frozen=True, gc=False):
     """Ask for the pool as it is, after everything that was acknowledged before."""
 
-    what: Literal["balance", "grants", "holds", "budgets", "rates"] = "balance"
+    what: Literal["balance", "grants", "holds", "budgets", "rates", "due"] = "balance"
 
 
 class Report(msgspec.Struct, frozen=True, gc=False):

@@ -55,7 +55,7 @@ from .index import IndexDamaged
 from .ledger import check_limit, parse_cursor, read_page
 from .lock import exclusive
 from .pool import LIMITS_DEFAULT, Limits, Pool
-from .pool_actor import RETRY_AFTER_S, Message, PoolActor, Services
+from .pool_actor import RETRY_AFTER_S, Due, Message, PoolActor, Services
 from .pool_id import (
     CURRENCY_DEFAULT,
     ENVIRONMENT_DEFAULT,
@@ -74,6 +74,9 @@ from .times import TimeLike, parse_time
 from .views import balance_of, cards_of, grants_of, rate_view
 
 JOURNAL_NAME: Final = "journal.db"
+SWEEP_INTERVAL_S: Final = 1.0
+"""How often due pools are woken. An expiry is written down about so late when nobody asks, and in time when asked."""
+SWEEP_POOLS_MAX: Final = 500
 RECOVERY_INTERVAL_S: Final = 0.5
 """Between two tries to read the journal again after a failure."""
 SEED_BITS: Final = 63
@@ -400,6 +403,7 @@ async def _running(
     async with anyio.create_task_group() as tasks, ActorSystem() as system:
         family = system.register("pool", lambda pool_id: PoolActor(pool_id, services), options)
         tasks.start_soon(_keep_running, directory, journal, services, family)
+        tasks.start_soon(_sweep, services, family)
         try:
             yield family
         finally:
@@ -408,6 +412,29 @@ async def _running(
                 if services.ready.is_set():
                     await _settle(services.core)
             tasks.cancel_scope.cancel()
+
+
+async def _sweep(services: Services, family: Family[Message]) -> None:
+    """Wake pools to which time does something, so that it is written down even when nobody asks."""
+    while True:
+        await anyio.sleep(SWEEP_INTERVAL_S)
+        await services.ready.wait()
+        core = services.core
+        try:
+            pools = await core.index.due(services.now_us(), SWEEP_POOLS_MAX)
+            futures = {pool: family.ask(pool, Read("due")) for pool in pools}
+        except (ActorError, sqlite3.Error) as error:
+            # Overloaded, or the index is being replaced: what is due stays so.
+            log.info("due pools are not woken this time: %s", error)
+            continue
+        if futures:
+            await asyncio.wait(futures.values())
+        for pool, future in futures.items():
+            due = outcome_of(future)
+            if isinstance(due, Due):
+                core.projector.woken(pool, due.at, due.version)
+            else:
+                log.info("pool %s was not woken: %s", pool, due)
 
 
 async def _settle(core: Core) -> None:

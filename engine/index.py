@@ -25,7 +25,7 @@ from .frames import Head, Pointer
 from .seen import SavedFilter, SeenKeys
 from .writer import CommittedSection
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 MARK_EVERY: Final = 256
 """A pool's history is marked about once in this many versions: a page deep inside is at most so many steps away."""
 MERGE_FANOUT: Final = 8
@@ -50,6 +50,8 @@ create table if not exists mark (
 create table if not exists segment (
     number integer primary key, rows integer not null, last_frame integer not null
 ) strict;
+create table if not exists agenda (pool text primary key, due_at integer not null) strict, without rowid;
+create index if not exists agenda_due_at on agenda (due_at);
 create table if not exists filter (
     number integer primary key, capacity integer not null, count integer not null, crc integer not null,
     last_frame integer not null, body blob not null
@@ -65,7 +67,7 @@ class IndexDamaged(Exception):
 class Projection:
     """What one batch adds to the index."""
 
-    __slots__ = ("heads", "keys", "marks", "through")
+    __slots__ = ("due", "heads", "keys", "marks", "through", "woken")
 
     def __init__(self) -> None:
         self.through = 0
@@ -73,6 +75,10 @@ class Projection:
         self.marks: list[tuple[str, Head]] = []
         self.keys: list[tuple[int, int, int, int]] = []
         """Rows of a segment: signed hash, frame, offset, length."""
+        self.due: dict[str, int] = {}
+        """When time will next do something to a pool."""
+        self.woken: dict[str, tuple[int | None, int]] = {}
+        """Pools that were due and have been asked: when they are due next, as of which version."""
 
     def add(self, number: int, sections: Iterable[CommittedSection]) -> None:
         """Add the sections of frame ``number``, the next."""
@@ -80,6 +86,8 @@ class Projection:
         for section in sections:
             head = section.head
             self.heads[section.pool] = head
+            if section.due_at is not None:
+                self.due[section.pool] = section.due_at
             if head.version // MARK_EVERY != (section.first_version - 1) // MARK_EVERY:
                 self.marks.append((section.pool, head))
             pointer = head.pointer
@@ -92,6 +100,8 @@ class Projection:
         self.heads.update(later.heads)
         self.marks += later.marks
         self.keys += later.keys
+        self.due.update(later.due)
+        self.woken.update(later.woken)
 
 
 class Index:
@@ -155,12 +165,34 @@ class Index:
             await self._writer.executemany("insert or replace into mark values (?, ?, ?, ?, ?, ?)", marks)
             if projection.keys:
                 await self._add_segment(projection.keys, projection.through)
-            await self._writer.execute("update setting set value = ? where name = 'position'", (projection.through,))
+            # An answer that is older than what is indexed now may have missed something: the pool is asked again.
+            await self._writer.executemany(
+                "delete from agenda where pool = ?1 and ?2 >= (select version from head where pool = ?1)",
+                [(pool, version) for pool, (_, version) in projection.woken.items()],
+            )
+            due = {pool: due_at for pool, (due_at, _) in projection.woken.items() if due_at is not None}
+            await self._writer.executemany(
+                "insert into agenda values (?, ?) on conflict do update set due_at = min(due_at, excluded.due_at)",
+                [*due.items(), *projection.due.items()],
+            )
+            if projection.through:
+                await self._writer.execute(
+                    "update setting set value = ? where name = 'position'", (projection.through,)
+                )
             await self._writer.execute("commit")
         except sqlite3.Error as error:
             await self._undo(error)
-        self.position = projection.through
+        self.position = projection.through or self.position
         self._unsaved_keys += len(projection.keys)
+
+    async def due(self, now: int, limit: int) -> list[str]:
+        """Pools to which time may have done something by ``now``, the longest due first."""
+
+        def read() -> list[str]:
+            statement = "select pool from agenda where due_at <= ? order by due_at limit ?"
+            return [row[0] for row in self._reader.execute(statement, (now, limit))]
+
+        return await anyio.to_thread.run_sync(read, limiter=self._reader_turn)
 
     async def _add_segment(self, rows: Sequence[tuple[int, int, int, int]], last_frame: int) -> None:
         number = await self._create_segment()

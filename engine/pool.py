@@ -280,6 +280,21 @@ def _lapses(pool: Pool, returned: Parts, balance: int, at: int) -> tuple[Lapsed,
     return tuple(lapses)
 
 
+def due_after(event: Event) -> int | None:
+    """A time by which to look at the pool again after ``event``, as far as the event alone can tell: perhaps too early.
+
+    For whoever reads a journal without folding it. Credits that came back may belong to a grant that expires any time.
+    """
+    match event:
+        case Granted(effective_at=starts, expires_at=ends):
+            return starts if starts is not None and starts > event.at else ends
+        case Held(expires_at=ends) | Updated(expires_at=ends):
+            return ends
+        case Activated() | Captured() | Released() | Reversed():
+            return event.at
+    return None
+
+
 def _sum(lapses: Iterable[Lapsed]) -> int:
     return sum([lapse.amount for lapse in lapses])
 

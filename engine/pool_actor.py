@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias, assert_never
+from typing import NamedTuple, TypeAlias, assert_never
 
 import msgspec
 
@@ -62,6 +62,13 @@ from .writer import PoolLog
 Message: TypeAlias = Command | Read | Check
 RETRY_AFTER_S = 0.1
 """What an overloaded pool tells its callers: a full mailbox is worked off in less."""
+
+
+class Due(NamedTuple):
+    """When time will next do something to a pool, as of a version."""
+
+    at: int | None
+    version: int
 
 
 class Services:
@@ -167,6 +174,8 @@ class PoolActor(Actor[Message]):
         facts = pass_time(self.pool, now)
         check_totals(self.pool)
         section.events.extend(facts)
+        if schedule:
+            section.due_at = schedule[0][0]
         for version, fact in enumerate(facts, self.pool.version - len(facts) + 1):
             if isinstance(fact, KEYED):
                 section.key_hashes.append(hash_key(self.pool_id, fact.key, core.keys.seed))
@@ -206,6 +215,8 @@ class PoolActor(Actor[Message]):
         version = pool.version
         for event in outcome:
             apply(pool, event)
+        if pool.schedule:
+            section.due_at = pool.schedule[0][0]
         if isinstance(command, SetRates):
             services.rate_books.pop(self.pool_id, None)
         # Before it is given away: what breaks the books must never reach the journal.
@@ -242,9 +253,11 @@ class PoolActor(Actor[Message]):
         else:
             batch.answers.append((mail, answer))
 
-    def _read(self, read: Read | Check) -> Answer | RateBook | SolventError:
+    def _read(self, read: Read | Check) -> Answer | RateBook | Due | SolventError:
         if isinstance(read, Read) and read.what == "rates":
             return self.pool.rates or RateBook()
+        if isinstance(read, Read) and read.what == "due":
+            return Due(self.pool.schedule[0][0] if self.pool.schedule else None, self.pool.version)
         if not self.pool.version:
             return NotFound("pool", str(self._name))
         if isinstance(read, Check):

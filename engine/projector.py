@@ -22,6 +22,7 @@ from .frames import Head, decode_section, digest_of, split_frame
 from .index import Index, IndexDamaged, Projection
 from .journal import Journal
 from .keys import KeyBook, hash_key
+from .pool import due_after
 from .snapshots import Snapshots
 from .store import PARKED_MAX, PoolStore
 from .writer import CommittedSection
@@ -72,6 +73,11 @@ class Projector:
         if len(self._pending.keys) >= ROUND_KEYS:
             self._urgent.set()
 
+    def woken(self, pool: str, due_at: int | None, version: int) -> None:
+        """Hear that a pool that was due has written down what time did to it, up to ``version``, and what is next."""
+        self._pending.woken[pool] = (due_at, version)
+        self._wake.set()
+
     def hurry(self, unsaved: int) -> None:
         """Begin a round early if too many changed pools wait for their snapshot."""
         if unsaved >= PARKED_MAX // 2:
@@ -121,7 +127,7 @@ class Projector:
             projection, self._pending = self._pending, Projection()
             self._sealing = projection
             try:
-                if projection.through:
+                if projection.through or projection.woken:
                     await self._index.project(projection)
             except sqlite3.OperationalError:
                 projection.absorb(self._pending)
@@ -171,7 +177,8 @@ class Projector:
                         if isinstance(event, KEYED)
                     ]
                     head = Head(section.last_version, pointer, digest_of(body))
-                    sections.append(CommittedSection(section.pool, section.first_version, head, hashes))
+                    due_at = min(filter(None, map(due_after, section.events)), default=None)
+                    sections.append(CommittedSection(section.pool, section.first_version, head, hashes, due_at))
                 projection.add(frame.number, sections)
                 position = frame.number
             if len(projection.keys) >= CATCH_UP_KEYS or position == through:

@@ -43,11 +43,13 @@ class PoolLog:
 class OpenSection:
     """Events of one pool that go into one frame, and the hashes of the keys among them."""
 
-    __slots__ = ("events", "key_hashes")
+    __slots__ = ("due_at", "events", "key_hashes")
 
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.key_hashes: list[int] = []
+        self.due_at: int | None = None
+        """When time will next do something to the pool, as far as its actor knows."""
 
 
 class Batch:
@@ -64,13 +66,16 @@ class Batch:
 class CommittedSection:
     """What look-ups need to know of a section that became durable."""
 
-    __slots__ = ("first_version", "head", "key_hashes", "pool")
+    __slots__ = ("due_at", "first_version", "head", "key_hashes", "pool")
 
-    def __init__(self, pool: str, first_version: int, head: Head, key_hashes: Sequence[int]) -> None:
+    def __init__(
+        self, pool: str, first_version: int, head: Head, key_hashes: Sequence[int], due_at: int | None
+    ) -> None:
         self.pool = pool
         self.first_version = first_version
         self.head = head
         self.key_hashes = key_hashes
+        self.due_at = due_at
 
 
 class Writer:
@@ -162,7 +167,7 @@ class Writer:
         for log, section in batch.sections.items():
             first_version = log.head.version + 1
             log.head = builder.add(log.pool, log.head, section.events)
-            committed.append(CommittedSection(log.pool, first_version, log.head, section.key_hashes))
+            committed.append(CommittedSection(log.pool, first_version, log.head, section.key_hashes, section.due_at))
         await self._journal.append(builder.seal(self._now_us()))
         self._last_number = builder.number
         self.frames += 1
