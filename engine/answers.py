@@ -33,6 +33,8 @@ EntryKind: TypeAlias = Literal[
     "budget_set",
     "budget_removed",
     "rates_set",
+    "transfer_out",
+    "transfer_in",
 ]
 
 
@@ -65,7 +67,7 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     id: str
     """The letter of its kind and its version in the pool: ``g1`` a grant, ``d2`` a debit or capture, ``h3`` a hold,
     ``r4`` a release or reversal, ``u5`` an update, ``v6`` a voiding, ``b7`` a budget,
-    ``c8`` a rate card. Empty if nothing was to change.
+    ``c8`` a rate card, ``t9`` a transfer. Empty if nothing was to change.
     """
     version: int
     """The pool's version with this entry: each entry of a pool is one version."""

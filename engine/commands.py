@@ -19,7 +19,7 @@ from .amounts import AmountLike, parse_amount, shown
 from .budgets import BUDGET_PERIODS, BudgetTerms, Charge, Mode
 from .dimensions import NO_DIMENSIONS, Dimensions, decode_dimensions, encode_dimensions
 from .errors import InvalidRequest
-from .pool_id import check_id
+from .pool_id import PoolId, check_id
 from .quantities import check_quantity
 from .rates import RateCard, parse_card
 from .times import DAY_US, SECOND_US, TimeLike, parse_time
@@ -193,6 +193,15 @@ class Report(msgspec.Struct, frozen=True, gc=False):
         )
 
 
+class Transfer(msgspec.Struct, frozen=True, gc=False):
+    """Move unspent credits to another pool of the same customer and currency."""
+
+    key: str
+    amount: int
+    target: str
+    """The canonical form of the pool that gets them."""
+
+
 class SetRates(msgspec.Struct, frozen=True, gc=False):
     """Let a rate card price what occurs from ``effective_at`` on; ``None`` is now."""
 
@@ -219,7 +228,7 @@ class Check(msgspec.Struct, frozen=True, gc=False):
     dimensions: msgspec.Raw = NO_DIMENSIONS
 
 
-PoolCommand: TypeAlias = Grant | Debit | Hold | Capture | Release | Reverse | UpdateGrant | VoidGrant
+PoolCommand: TypeAlias = Grant | Debit | Hold | Capture | Release | Reverse | UpdateGrant | VoidGrant | Transfer
 """What a pool decides once per key."""
 KeyedCommand: TypeAlias = PoolCommand | Report
 SettingCommand: TypeAlias = SetBudget | RemoveBudget | SetRates
@@ -419,6 +428,21 @@ def report_command(
         NO_DIMENSIONS if dimensions is None else encode_dimensions(dimensions, "dimensions"),
         backfill,
     )
+
+
+def transfer_command(*, scale: int, source: PoolId, target: PoolId, amount: AmountLike, key: str) -> Transfer:
+    """Check the parts of a transfer. Raises ``InvalidRequest`` naming the first that is wrong."""
+    check_transfer(source, target)
+    return Transfer(check_id(key, "key", chars_max=KEY_CHARS_MAX), parse_amount(amount, scale), target.canonical)
+
+
+def check_transfer(source: PoolId, target: PoolId) -> None:
+    """Raise ``InvalidRequest`` unless credits of ``source`` can become credits of ``target``."""
+    for part in ("environment", "customer", "currency"):
+        if getattr(source, part) != getattr(target, part):
+            raise InvalidRequest("target", f"a pool of the same {part} as {source}", got=str(target)[:60])
+    if source == target:
+        raise InvalidRequest("target", "another pool", got=str(target)[:60])
 
 
 def set_rates_command(*, currency: str, rates: object, effective_at: TimeLike | None = None) -> SetRates:

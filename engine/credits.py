@@ -38,6 +38,7 @@ from .times import TimeLike
 LEDGER_PAGE_MAX = 1_000
 POOL_PAGE_MAX = 1_000
 BATCH_COMMANDS_MAX = 10_000
+ATOMIC_COMMANDS_MAX = 1_000
 HOLD_TTL_DEFAULT_S: Final = 3_600
 RELEASE_TIMEOUT_S: Final = 5.0
 """How long leaving a hold's block may take. If nobody answers by then, the hold expires by itself."""
@@ -424,8 +425,20 @@ class Credits(ABC):
         """The budgets of a pool, with what is used of them in their present windows."""
 
     @abstractmethod
-    async def batch(self, requests: Sequence[Request]) -> list[Receipt | SolventError]:
-        """Do many commands, each on its own: receipts and errors side by side, in the order of the requests."""
+    async def transfer(self, source: PoolLike, target: PoolLike, amount: AmountLike, *, key: str) -> Receipt:
+        """Move unspent credits between two pools of one customer and currency, in one atomic step.
+
+        They leave in burn order, and each block keeps its category, priority, expiry and cost basis. The key is the
+        source's. Raises ``InsufficientCredits``, ``IdempotencyConflict``.
+        """
+
+    @abstractmethod
+    async def batch(self, requests: Sequence[Request], *, atomic: bool = False) -> list[Receipt | SolventError]:
+        """Do many commands: receipts and errors side by side, in the order of the requests, and nothing raised for one.
+
+        Each stands on its own, 10,000 at most; ``atomic``, all of them are done or none, 1,000 at most, on any pools of
+        one customer. If one is refused then, the others are answered ``StateConflict`` (``batch_refused``).
+        """
 
     @abstractmethod
     async def check(self, pool: PoolLike, amount: AmountLike, *, dimensions: Dimensions | None = None) -> Verdict:

@@ -45,11 +45,30 @@ from .answers import (
     Receipt,
     Verdict,
 )
-from .commands import COMMANDS, Command, Read, check_question, set_rates_command
+from .commands import (
+    COMMANDS,
+    KeyedCommand,
+    Read,
+    RemoveBudget,
+    SetBudget,
+    SetRates,
+    check_question,
+    set_rates_command,
+    transfer_command,
+)
 from .core import Core, Progress
-from .credits import BATCH_COMMANDS_MAX, LEDGER_PAGE_MAX, POOL_PAGE_MAX, REQUESTS, Credits, Request
+from .credits import ATOMIC_COMMANDS_MAX, BATCH_COMMANDS_MAX, LEDGER_PAGE_MAX, POOL_PAGE_MAX, REQUESTS, Credits, Request
 from .dimensions import Dimensions
-from .errors import InvalidRequest, JournalError, NotFound, Overloaded, SolventError, TooLarge, Unavailable
+from .errors import (
+    InvalidRequest,
+    JournalError,
+    NotFound,
+    Overloaded,
+    SolventError,
+    StateConflict,
+    TooLarge,
+    Unavailable,
+)
 from .history import fold_until
 from .index import IndexDamaged
 from .ledger import check_limit, parse_cursor, read_page
@@ -71,6 +90,7 @@ from .pool_id import (
 from .rates import RateBook, price
 from .sqlite_journal import SqliteJournal
 from .times import TimeLike, parse_time
+from .together import do_together, transfer
 from .views import balance_of, cards_of, grants_of, rate_view
 
 JOURNAL_NAME: Final = "journal.db"
@@ -192,10 +212,12 @@ class Engine(Credits):
         command = COMMANDS[operation](scale=self.scale_of(target.currency), **fields)
         return await self._ask(target, command, Receipt)
 
-    async def batch(self, requests: Sequence[Request]) -> list[Receipt | SolventError]:
+    async def batch(self, requests: Sequence[Request], *, atomic: bool = False) -> list[Receipt | SolventError]:
         """See ``Credits.batch``."""
         if len(requests) > BATCH_COMMANDS_MAX:
             raise TooLarge("requests", f"at most {BATCH_COMMANDS_MAX} commands", got=str(len(requests)))
+        if atomic:
+            return await self._batch_atomically(requests)
         started: list[asyncio.Future[Any] | SolventError] = []
         for request in requests:
             try:
@@ -207,13 +229,57 @@ class Engine(Credits):
             await asyncio.wait(futures)
         return [each if isinstance(each, SolventError) else outcome_of(each) for each in started]
 
-    def command_of(self, request: Request) -> tuple[PoolId, Command]:
+    async def _batch_atomically(self, requests: Sequence[Request]) -> list[Receipt | SolventError]:
+        checked: list[tuple[PoolId, KeyedCommand] | SolventError] = []
+        for request in requests:
+            try:
+                checked.append(self.command_of(request))
+            except SolventError as error:
+                checked.append(error)
+        return await self.do_together(checked)
+
+    async def do_together(
+        self, commands: Sequence[tuple[PoolId, KeyedCommand] | SolventError]
+    ) -> list[Receipt | SolventError]:
+        """All of ``commands`` or none, for transports: what could not be checked stands in its place as its error."""
+        if len(commands) > ATOMIC_COMMANDS_MAX:
+            raise TooLarge("requests", f"at most {ATOMIC_COMMANDS_MAX} commands at once", got=str(len(commands)))
+        if any(isinstance(each, SolventError) for each in commands):
+            refused = StateConflict("batch_refused", "another command of this batch was refused, so none was done")
+            return [each if isinstance(each, SolventError) else refused for each in commands]
+        given = [each for each in commands if not isinstance(each, SolventError)]
+        if len({(pool.environment, pool.customer) for pool, _ in given}) > 1:
+            mixed = InvalidRequest("requests", "commands of one customer: an atomic batch is all about one")
+            return [mixed] * len(given)
+        try:
+            return await do_together(self._services, self._family, given)
+        except ActorError as error:
+            return [_translate(error)] * len(given)
+        except SolventError as error:
+            return [error] * len(given)
+
+    async def transfer(self, source: PoolLike, target: PoolLike, amount: AmountLike, *, key: str) -> Receipt:
+        """See ``Credits.transfer``."""
+        giving, getting = parse_pool(source), parse_pool(target)
+        scale = self.scale_of(giving.currency)
+        command = transfer_command(scale=scale, source=giving, target=getting, amount=amount, key=key)
+        try:
+            answer = await transfer(self._services, self._family, giving, getting, command)
+        except ActorError as error:
+            raise _translate(error) from None
+        if isinstance(answer, SolventError):
+            raise answer
+        return answer
+
+    def command_of(self, request: Request) -> tuple[PoolId, KeyedCommand]:
         """The pool and the checked command of one request of a batch. Raises ``InvalidRequest``."""
         if not isinstance(request, REQUESTS):
             raise InvalidRequest("requests", "a GrantRequest, DebitRequest, ...", got=type(request).__name__)
         pool = parse_pool(request.pool)
         fields = {name: getattr(request, name) for name in request.__struct_fields__ if name != "pool"}
-        return pool, COMMANDS[request.operation](scale=self.scale_of(pool.currency), **fields)
+        command = COMMANDS[request.operation](scale=self.scale_of(pool.currency), **fields)
+        assert not isinstance(command, (SetBudget, RemoveBudget, SetRates))  # noqa: S101 - no request is a setting
+        return pool, command
 
     async def check(self, pool: PoolLike, amount: AmountLike, *, dimensions: Dimensions | None = None) -> Verdict:
         """See ``Credits.check``."""

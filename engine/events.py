@@ -246,6 +246,37 @@ class RatesSet(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=15):
     card: RateCard
 
 
+class MovedOut(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=16):
+    """Credits went to another pool of the customer, ``target``, in the same frame in which it got them."""
+
+    at: int
+    key: str
+    amount: int
+    balance: int
+    parts: Parts
+    target: str
+
+
+class MovedIn(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=17):
+    """A part of a grant came from another pool of the customer, and keeps its terms: a grant of its own from now on."""
+
+    at: int
+    source: str
+    source_grant: int
+    source_key: str
+    amount: int
+    balance: int
+    category: Category
+    priority: int
+    created_at: int
+    effective_at: int
+    expires_at: int | None
+    cost_basis: CostBasis | None
+    name: str | None
+    comment: str | None
+    metadata: msgspec.Raw
+
+
 Event: TypeAlias = (
     Opened
     | Granted
@@ -262,10 +293,12 @@ Event: TypeAlias = (
     | BudgetSet
     | BudgetRemoved
     | RatesSet
+    | MovedOut
+    | MovedIn
 )
-Keyed: TypeAlias = Granted | Debited | Held | Captured | Released | Reversed | Updated | Voided
+Keyed: TypeAlias = Granted | Debited | Held | Captured | Released | Reversed | Updated | Voided | MovedOut
 """Events that answer a command, filed under its key. A hold's end and a grant's voiding have keys of their own."""
-KEYED: Final = (Debited, Granted, Held, Captured, Released, Reversed, Updated, Voided)
+KEYED: Final = (Debited, Granted, Held, Captured, Released, Reversed, Updated, Voided, MovedOut)
 """``Keyed``, for ``isinstance``."""
 Setting: TypeAlias = BudgetSet | BudgetRemoved | RatesSet
 """Events that answer a command without a key: to ask for the same again changes nothing."""

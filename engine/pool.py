@@ -34,6 +34,7 @@ from .commands import (
     SetBudget,
     SetRates,
     SettingCommand,
+    Transfer,
     UpdateGrant,
     VoidGrant,
 )
@@ -49,6 +50,8 @@ from .events import (
     Held,
     Keyed,
     Lapsed,
+    MovedIn,
+    MovedOut,
     Opened,
     Parts,
     RatesSet,
@@ -288,7 +291,7 @@ def due_after(event: Event) -> int | None:
     match event:
         case Granted(effective_at=starts, expires_at=ends):
             return starts if starts is not None and starts > event.at else ends
-        case Held(expires_at=ends) | Updated(expires_at=ends):
+        case Held(expires_at=ends) | Updated(expires_at=ends) | MovedIn(expires_at=ends):
             return ends
         case Activated() | Captured() | Released() | Reversed():
             return event.at
@@ -337,6 +340,10 @@ def decide(
             return Released(at, number, hold.amount, balance, hold.parts, _sum(lapses), None, hold.dimensions), *lapses
         case Reverse():
             return _decide_reverse(pool, command, at)
+        case Transfer(key=key, amount=amount, target=target):
+            if amount > pool.available:
+                return Insufficient(amount, pool.available)
+            return (MovedOut(at, key, amount, pool.available - amount, _take(pool, amount), target),)
         case UpdateGrant():
             return _decide_update(pool, command, at)
         case SetBudget():
@@ -572,6 +579,43 @@ def _decide_rates(pool: Pool, command: SetRates, at: int, scale: int) -> Outcome
     return (set_,) if pool.version else (Opened(at, scale), set_)
 
 
+def receive(
+    pool: Pool, source: Pool, source_name: str, moved: MovedOut, now: int, *, scale: int
+) -> tuple[Event, ...] | Unfit:
+    """What happens to the pool that gets what ``source`` gives away by ``moved``: a grant for every part of one.
+
+    ``source`` is the state before or after ``moved``: only the terms of its grants are looked at.
+    """
+    if moved.amount > UNITS_MAX - pool.granted - pool.pending:
+        return Unfit("amount", "less: the grants of the pool that gets them stay below 2^63 units together")
+    at = max(pool.clock, now)
+    events: list[Event] = [] if pool.version else [Opened(at, scale)]
+    balance = pool.available
+    for number, part in moved.parts:
+        block = source.blocks[number]
+        balance += part
+        events.append(
+            MovedIn(
+                at,
+                source_name,
+                number,
+                moved.key,
+                part,
+                balance,
+                block.category,
+                block.priority,
+                block.created_at,
+                block.effective_at,
+                block.expires_at,
+                block.cost_basis,
+                block.name,
+                block.comment,
+                block.metadata,
+            )
+        )
+    return tuple(events)
+
+
 def _is_over(block: Block, at: int) -> bool:
     ended = block.expires_at is not None and block.expires_at <= at
     return ended or block.state in (EXPIRED, VOIDED)
@@ -664,6 +708,8 @@ def _same_request(event: Keyed, command: PoolCommand) -> bool:
                 and event.metric == command.metric
                 and bytes(event.dimensions) == bytes(command.dimensions)
             )
+        case MovedOut(), Transfer():
+            return event.amount == command.amount and event.target == command.target
         case Reversed(), Reverse():
             return event.debit == command.debit and event.requested == command.amount
         case Updated(), UpdateGrant():
@@ -895,6 +941,47 @@ def _apply_budget_set(pool: Pool, event: BudgetSet) -> None:
         pool.budgets[pool.version] = Budget(pool.version, event.terms)
 
 
+def _apply_moved_out(pool: Pool, event: MovedOut) -> None:
+    for number, part in event.parts:
+        block = pool.blocks[number]
+        block.available -= part
+        block.moved_out += part
+        if not block.available:
+            _leave_burn(pool, block)
+    pool.available -= event.amount
+    pool.moved_out += event.amount
+    _forget_due(pool)
+
+
+def _apply_moved_in(pool: Pool, event: MovedIn) -> None:
+    block = Block(
+        number=pool.version,
+        state=LIVE,
+        amount=event.amount,
+        available=event.amount,
+        held=0,
+        spent=0,
+        expired=0,
+        voided=0,
+        moved_out=0,
+        category=event.category,
+        priority=event.priority,
+        created_at=event.created_at,
+        effective_at=event.effective_at,
+        expires_at=event.expires_at,
+        key=event.source_key,
+        cost_basis=event.cost_basis,
+        name=event.name,
+        comment=event.comment,
+        metadata=event.metadata,
+    )
+    pool.blocks[block.number] = block
+    pool.granted += event.amount
+    pool.available += event.amount
+    insort(pool.burn, block, key=Block.burn_rank)
+    _put_on_schedule(pool, block)
+
+
 def _apply_rates_set(pool: Pool, event: RatesSet) -> None:
     book = pool.rates or RateBook()
     pool.rates = book.with_version(event.card, effective_at_us=event.effective_at, now_us=event.at)
@@ -915,6 +1002,8 @@ _APPLY: Final[dict[type[Event], Callable[[Pool, Any], None]]] = {
     BudgetSet: _apply_budget_set,
     BudgetRemoved: _apply_budget_removed,
     RatesSet: _apply_rates_set,
+    MovedOut: _apply_moved_out,
+    MovedIn: _apply_moved_in,
 }
 
 

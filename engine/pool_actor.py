@@ -17,7 +17,7 @@ import msgspec
 from solvent.actors import Actor, Mail, StopReason
 
 from .amounts import to_decimal
-from .answers import Answer
+from .answers import Answer, Receipt
 from .commands import Check, Command, Debit, KeyedCommand, Read, RemoveBudget, Report, Reverse, SetBudget, SetRates
 from .core import Core
 from .dimensions import decode_dimensions
@@ -32,7 +32,7 @@ from .errors import (
     StateConflict,
     Unavailable,
 )
-from .events import ANSWERS, KEYED, Captured, Debited, Event, Keyed, Setting
+from .events import ANSWERS, KEYED, Captured, Debited, Event, Keyed, RatesSet, Setting
 from .keys import hash_key
 from .pool import (
     Conflict,
@@ -59,7 +59,20 @@ from .times import to_datetime
 from .views import balance_of, budgets_of, grants_of, holds_of, receipt_of, unchanged, verdict_of
 from .writer import PoolLog
 
-Message: TypeAlias = Command | Read | Check
+
+class Lease:
+    """Asks a pool for itself: it takes no other command until ``over``. The answer is its actor."""
+
+    __slots__ = ("holds", "over")
+
+    def __init__(self) -> None:
+        self.over = asyncio.Event()
+        """To be set in any case, also when the lease was never granted."""
+        self.holds = True
+        """False once the actor has the pool back: because the lease is over, or because the actor is gone."""
+
+
+Message: TypeAlias = Command | Read | Check | Lease
 RETRY_AFTER_S = 0.1
 """What an overloaded pool tells its callers: a full mailbox is worked off in less."""
 
@@ -91,6 +104,13 @@ class Services:
         self.read_rates: Callable[[str], Awaitable[RateBook]] = _nothing_to_read
         """Asks a stream for its book. It answers what is durable."""
 
+    async def load_rates(self, pool: str) -> None:
+        """Make sure that the rate cards for ``pool`` are at hand. Raises ``SolventError``."""
+        name = parse_canonical(pool)
+        stream = rates_stream(name.environment, name.currency).canonical
+        if stream not in self.rate_books:
+            self.rate_books[stream] = await self.read_rates(stream)
+
 
 async def _nothing_to_read(stream: str) -> RateBook:
     raise Unavailable(f"the engine is not open yet: {stream} cannot be read")
@@ -104,6 +124,7 @@ class PoolActor(Actor[Message]):
         self.pool = Pool()
         self._services = services
         self._log = PoolLog(pool_id)
+        self._lease: Lease | None = None
         self._name: PoolId = parse_canonical(pool_id)
         self._scale = services.scale_of(self._name.currency)
         self._rates = rates_stream(self._name.environment, self._name.currency).canonical
@@ -127,22 +148,34 @@ class PoolActor(Actor[Message]):
     def on_stop(self, reason: StopReason) -> None:
         self._services.core.store.leave(self, self._log.head)
 
-    def receive(self, batch: list[Mail[Message]]) -> None:
+    def receive(self, batch: list[Mail[Message]]) -> Awaitable[None] | None:
         try:
-            self._receive(batch)
+            lending = self._receive(batch)
+        except BaseException:
+            self._services.core.store.forget(self)
+            raise
+        return lending if lending is None else self._trusted(lending)
+
+    async def _trusted(self, lending: Awaitable[None]) -> None:
+        try:
+            await lending
         except BaseException:
             self._services.core.store.forget(self)
             raise
 
-    def _receive(self, batch: list[Mail[Message]]) -> None:
+    def _receive(self, batch: list[Mail[Message]]) -> Awaitable[None] | None:
         services = self._services
         now = services.now_us()
-        self._let_time_pass(now)
+        self.let_time_pass(now)
         keys, pool_id = services.core.keys, self.pool_id
         doubtful: list[tuple[Mail[Message], KeyedCommand, int]] = []
         for mail in batch:
             message = mail.message
-            if isinstance(message, (Read, Check)):
+            if isinstance(message, (Read, Check, Lease)):
+                if isinstance(message, Lease):
+                    if doubtful:
+                        self.context.spawn(self._look_up(doubtful))
+                    return self._lend(mail, message, batch[batch.index(mail) + 1 :])
                 self._answer(mail, self._read(message))
                 continue
             if isinstance(message, Report) and self._rates not in services.rate_books:
@@ -164,8 +197,22 @@ class PoolActor(Actor[Message]):
             self._answer(mail, self._execute(message, now, prior, key_hash))
         if doubtful:
             self.context.spawn(self._look_up(doubtful))
+        return None
 
-    def _let_time_pass(self, now: int) -> None:
+    async def _lend(self, mail: Mail[Message], lease: Lease, rest: list[Mail[Message]]) -> None:
+        """Leave the pool to the lease's holder until it is over, then go on with what came after it."""
+        self._lease = lease
+        try:
+            mail.reply(self)
+            await lease.over.wait()
+        finally:
+            self._lease = None
+            lease.holds = False
+        if rest and (another := self._receive(rest)) is not None:
+            await another
+
+    def let_time_pass(self, now: int) -> None:
+        """Write down what time has done to the pool by ``now``."""
         core = self._services.core
         schedule = self.pool.schedule
         if not schedule or schedule[0][0] > now or core.writer.failure is not None:
@@ -183,8 +230,15 @@ class PoolActor(Actor[Message]):
         core.writer.added(self._log, len(facts))
         core.store.changed(self)
 
-    def _execute(self, command: Command, now: int, prior: Prior | None, key_hash: int) -> Answer | SolventError:
-        services, pool = self._services, self.pool
+    def _execute(self, command: Command, now: int, prior: Prior | None, key_hash: int) -> Receipt | SolventError:
+        outcome = self.judge(self.pool, command, now, prior)
+        return self.record(outcome, key_hash) if isinstance(outcome, tuple) else outcome
+
+    def judge(
+        self, pool: Pool, command: Command, now: int, prior: Prior | None
+    ) -> tuple[Event, ...] | Receipt | SolventError:
+        """What should happen to ``pool``, this actor's or a copy; or the answer, if that is nothing."""
+        services = self._services
         if pool.scale != self._scale:
             return StateConflict(
                 "currency_scale",
@@ -200,35 +254,55 @@ class PoolActor(Actor[Message]):
                 priced = command.debit(0, 1)
             command = priced
         outcome = decide(pool, command, now, prior=prior, scale=self._scale, limits=services.limits)
-        if not isinstance(outcome, tuple):
-            if isinstance(outcome, Repeat):
-                return receipt_of(outcome.event, outcome.version, pool.scale, replayed=True)
-            if isinstance(outcome, Unchanged):
-                return unchanged(pool)
-            return self._explain(outcome)
-        if services.core.is_behind():
-            return Overloaded(retry_after=RETRY_AFTER_S)
+        if isinstance(outcome, tuple):
+            return Overloaded(retry_after=RETRY_AFTER_S) if services.core.is_behind() else outcome
+        if isinstance(outcome, Repeat):
+            return receipt_of(outcome.event, outcome.version, pool.scale, replayed=True)
+        if isinstance(outcome, Unchanged):
+            return unchanged(pool)
+        return self._explain(outcome)
+
+    def record(self, events: tuple[Event, ...], key_hash: int) -> Receipt | SolventError:
+        """Make ``events`` happen, and give them to the writer. The receipt may be told once they are durable."""
+        services, pool = self._services, self.pool
         try:
             section = services.core.writer.section(self._log)
         except Unavailable as error:
             return error
         version = pool.version
-        for event in outcome:
+        for event in events:
             apply(pool, event)
-        if pool.schedule:
-            section.due_at = pool.schedule[0][0]
-        if isinstance(command, SetRates):
-            services.rate_books.pop(self.pool_id, None)
         # Before it is given away: what breaks the books must never reach the journal.
         check_totals(pool)
-        section.events.extend(outcome)
-        services.core.writer.added(self._log, len(outcome))
+        if pool.schedule:
+            section.due_at = pool.schedule[0][0]
+        section.events.extend(events)
+        services.core.writer.added(self._log, len(events))
         services.core.store.changed(self)
-        event, version = _answering(outcome, version)
+        event, version = answering(events, version)
         if isinstance(event, KEYED):
             section.key_hashes.append(key_hash)
             services.core.keys.use(self.pool_id, event.key, (event, version))
+        elif isinstance(event, RatesSet):
+            services.rate_books.pop(self.pool_id, None)
         return receipt_of(event, version, pool.scale, replayed=False)
+
+    def open_section(self) -> None:
+        """Reserve a place in the open frame: several pools that do so in one turn share it. Raises ``Unavailable``."""
+        self._services.core.writer.section(self._log)
+
+    def append(self, events: tuple[Event, ...]) -> None:
+        """Make events happen that follow from another pool's, under no key of this one."""
+        core = self._services.core
+        section = core.writer.section(self._log)
+        for event in events:
+            apply(self.pool, event)
+        check_totals(self.pool)
+        if self.pool.schedule:
+            section.due_at = self.pool.schedule[0][0]
+        section.events.extend(events)
+        core.writer.added(self._log, len(events))
+        core.store.changed(self)
 
     def _price(self, report: Report, now: int) -> Debit | SolventError:
         """The debit that ``report`` comes to."""
@@ -286,9 +360,12 @@ class PoolActor(Actor[Message]):
             # A generation that was dropped meanwhile may have held one of the keys, and the look-up come too early.
             if drops == keys.drops:
                 break
+        while self._lease is not None:
+            await self._lease.over.wait()
+            await asyncio.sleep(0)
         try:
             now = self._services.now_us()
-            self._let_time_pass(now)
+            self.let_time_pass(now)
             for mail, command, key_hash in doubtful:
                 prior = keys.find_recent(self.pool_id, command.key) or indexed.get(command.key)
                 self._answer(mail, self._execute(command, now, prior, key_hash))
@@ -299,11 +376,10 @@ class PoolActor(Actor[Message]):
     async def _report(self, mail: Mail[Message], report: Report) -> None:
         """Read the rate cards first, then go the way of every command whose key may have been used before."""
         try:
-            book = await self._services.read_rates(self._rates)
+            await self._services.load_rates(self.pool_id)
         except SolventError as error:
             mail.fail(Unavailable(f"the rate cards could not be read, retry with the same key: {error}"))
             return
-        self._services.rate_books[self._rates] = book
         key_hash = hash_key(self.pool_id, report.key, self._services.core.keys.seed)
         await self._look_up([(mail, report, key_hash)])
 
@@ -353,7 +429,7 @@ class PoolActor(Actor[Message]):
         assert_never(refusal)
 
 
-def _answering(events: tuple[Event, ...], version: int) -> tuple[Keyed | Setting, int]:
+def answering(events: tuple[Event, ...], version: int) -> tuple[Keyed | Setting, int]:
     """The event that answers a command, and its version: what opened the pool stands before it, what lapsed after it.
 
     ``version`` is the pool's before all of them.

@@ -19,7 +19,7 @@ import msgspec
 from .amounts import to_decimal
 from .core import INDEX_NAME, SNAPSHOTS_NAME
 from .errors import JournalCorrupt, JournalError
-from .events import KEYED, Debited, Event, Expired, Opened
+from .events import KEYED, Debited, Event, Expired, MovedIn, MovedOut, Opened
 from .frames import NO_HEAD, Head, Pointer, Section, decode_section, digest_of, split_frame
 from .pool import BrokenInvariant, Pool, apply, check_books, check_totals
 from .pool_id import parse_canonical
@@ -101,6 +101,7 @@ def _check_frames(
             try:
                 for pointer, body in split_frame(frame):
                     checker.check(pointer, body)
+                checker.end_frame(frame.number)
             except JournalCorrupt as error:
                 checker.report(str(error))
             checker.result.frames += 1
@@ -118,6 +119,8 @@ class _Checker:
         self._heads: dict[str, Head] = {}
         self._keys: dict[str, set[str]] = {}
         self._broken: set[str] = set()
+        self._on_the_way: dict[tuple[str, str, str, int], int] = {}
+        """Credits that left a pool (above zero) or reached one (below) in this frame, by both, key and grant."""
         self._snapshots: dict[str, tuple[int, bytes]] = {}
         self._indexed: dict[str, Head] = {}
 
@@ -146,6 +149,22 @@ class _Checker:
             self._broken.add(section.pool)
             self.report(f"frame {pointer.frame}, pool {section.pool}: {error}")
 
+    def end_frame(self, number: int) -> None:
+        """What left one pool for another in this frame must have arrived there in it."""
+        if self._on_the_way:
+            self.report(f"frame {number}: a transfer has one side only: {sorted(self._on_the_way)[:3]}")
+            self._on_the_way.clear()
+
+    def _note_transfer(self, pool: str, event: MovedOut | MovedIn) -> None:
+        if isinstance(event, MovedOut):
+            moves = [((pool, event.target, event.key, grant), part) for grant, part in event.parts]
+        else:
+            moves = [((event.source, pool, event.source_key, event.source_grant), -event.amount)]
+        for move, units in moves:
+            left = self._on_the_way.pop(move, 0) + units
+            if left:
+                self._on_the_way[move] = left
+
     def _check_chain(self, section: Section, pointer: Pointer) -> None:
         head = self._heads.get(section.pool, NO_HEAD)
         if section.first_version != head.version + 1:
@@ -167,6 +186,8 @@ class _Checker:
         if isinstance(event, Debited):
             _check_debit(pool, version, event)
             self.result.debits += 1
+        elif isinstance(event, (MovedOut, MovedIn)):
+            self._note_transfer(name, event)
         elif isinstance(event, Expired) and pool.blocks[event.grant].available != event.amount:
             raise BrokenInvariant(
                 f"entry {version} expires {event.amount} of grant g{event.grant}, not all that is left"

@@ -43,6 +43,8 @@ from .events import (
     Held,
     Keyed,
     Lapsed,
+    MovedIn,
+    MovedOut,
     Opened,
     Parts,
     RatesSet,
@@ -53,6 +55,7 @@ from .events import (
     Voided,
 )
 from .pool import EXPIRED, PENDING, VOIDED, Block, Pool, payers
+from .pool_id import parse_canonical
 from .rates import Rate, RateBook
 from .times import to_datetime
 from .windows import window_of
@@ -247,6 +250,8 @@ def _receipt_parts(
         case Debited():
             details = Details(warnings=event.warned, card=event.card or None)
             return "d", event.amount, event.balance, event.parts, details
+        case MovedOut():
+            return "t", event.amount, event.balance, event.parts, NO_DETAILS
         case RatesSet():
             return "c", 0, 0, (), NO_DETAILS
         case BudgetSet() | BudgetRemoved():
@@ -369,6 +374,15 @@ def entry_of(event: Event, version: int, scale: int) -> LedgerEntry:
         case Updated():
             metadata = decode_dimensions(event.metadata)
             return entry("update", "u", 0, 0, key=event.key, about=f"g{event.grant}", dimensions=metadata)
+        case MovedOut():
+            parts = _allocations(event.parts, scale)
+            about = str(parse_canonical(event.target))
+            return entry(
+                "transfer_out", "t", event.amount, -event.amount, key=event.key, about=about, allocations=parts
+            )
+        case MovedIn():
+            about = str(parse_canonical(event.source))
+            return entry("transfer_in", "g", event.amount, event.amount, about=about)
         case RatesSet():
             return entry("rates_set", "c", 0, 0, occurred_at=to_datetime(event.effective_at))
         case BudgetSet():

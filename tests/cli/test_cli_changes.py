@@ -79,3 +79,13 @@ def test_a_budget_is_set_shown_used_up_and_removed(cli: Cli) -> None:
     assert cli("debit", "acme", "3", "--key", "b", "--dim", "user=bot").code == 0
     assert cli("set-budget", "acme", "x", "10", "--window", "year", "--json").json["error"]["field"] == "window"
     assert cli("verify", "--json").json["problems"] == []
+
+
+def test_credits_are_moved_between_the_pools_of_a_customer(cli: Cli) -> None:
+    cli("grant", "acme", "10", "--key", "g")
+    moved = cli("transfer", "acme", "acme/web", "4", "--key", "t", "--json")
+    assert (moved.code, moved.json["balance"], moved.json["id"]) == (0, "6", "t3")
+    assert cli("balance", "acme/web", "--json").json["available"] == "4"
+    assert "of acme/web" in cli("ledger", "acme").out
+    assert cli("transfer", "acme", "other", "4", "--json").json["error"]["field"] == "target"
+    assert cli("verify", "--json").json["problems"] == []

@@ -263,3 +263,33 @@ def check(
             return await credits.check(pool, amount, dimensions=dimensions)
 
     respond(as_json, ask, plain=render.verdict, wire=to_wire)
+
+
+def transfer(
+    ctx: typer.Context,
+    pool: PoolArgument,
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="Another pool of the same customer and currency.")],
+    amount: AmountArgument,
+    key: Key = None,
+    data_dir: DataDir = DATA_DIR_DEFAULT,
+    nats_url: NatsUrl = None,
+    currency: Currencies = None,
+    as_json: Json = False,
+) -> None:
+    """Move unspent credits to another pool of the customer: each block keeps its terms."""
+    used_key = key or random_key()
+
+    async def work(credits: Credits) -> Receipt:
+        return await credits.transfer(pool, target, amount, key=used_key)
+
+    command(
+        ctx,
+        "transfer",
+        pool,
+        work,
+        key=used_key,
+        data_dir=data_dir,
+        nats_url=nats_url,
+        currency=currency,
+        as_json=as_json,
+    )

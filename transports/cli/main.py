@@ -61,6 +61,7 @@ for _verb in (
     changes.capture,
     changes.release,
     changes.reverse,
+    changes.transfer,
     verbs.balance,
     verbs.grants,
     changes.holds,

@@ -41,10 +41,10 @@ from solvent.engine.answers import (
     Receipt,
     Verdict,
 )
-from solvent.engine.commands import CostBasis, set_rates_command
+from solvent.engine.commands import CostBasis, check_transfer, set_rates_command
 from solvent.engine.credits import BATCH_COMMANDS_MAX, REQUESTS, Credits, Request
 from solvent.engine.dimensions import Dimensions, encode_dimensions
-from solvent.engine.errors import InvalidRequest, Overloaded, SolventError, TooLarge, Unavailable
+from solvent.engine.errors import InvalidRequest, Overloaded, SolventError, StateConflict, TooLarge, Unavailable
 from solvent.engine.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT, PoolId, PoolLike, check_id, parse_pool
 from solvent.engine.quantities import check_quantity
 from solvent.engine.times import TimeLike
@@ -66,6 +66,7 @@ from .wire import (
     PoolsBody,
     RatesBody,
     SetRatesBody,
+    TransferBody,
     amount_on_the_wire,
     decode_answers,
     decode_error,
@@ -408,33 +409,59 @@ class Client(Credits):
 
     async def _command(self, operation: str, pool: PoolLike, fields: dict[str, Any]) -> Receipt:
         target = parse_pool(pool)
-        body: dict[str, Any] = {"op": operation}
-        if target.resource is not None:
-            body["resource"] = target.resource
-        if target.currency != CURRENCY_DEFAULT:
-            body["currency"] = target.currency
-        for name, value in fields.items():
-            # What is none or false is left out; only where terms are changed has "none" a meaning.
-            if (value is not None and value is not False) or operation == "grant.update":
-                convert = _ON_THE_WIRE.get(name)
-                body[name] = value if convert is None or value is None else convert(value, name)
-        receipt: Receipt = await self._submit(target, operation, body)
+        receipt: Receipt = await self._submit(target, operation, _body_of(operation, target, fields))
         return receipt
 
-    async def batch(self, requests: Sequence[Request]) -> list[Receipt | SolventError]:
+    async def transfer(self, source: PoolLike, target: PoolLike, amount: AmountLike, *, key: str) -> Receipt:
+        """See ``Credits.transfer``."""
+        giving, getting = parse_pool(source), parse_pool(target)
+        check_transfer(giving, getting)
+        body = TransferBody(
+            resource=giving.resource,
+            currency=giving.currency,
+            amount=amount_on_the_wire(amount),
+            key=key,
+            to_resource=getting.resource,
+        )
+        return await self._read(subject_of(giving.environment, giving.customer, "transfer"), body, Receipt)
+
+    async def batch(self, requests: Sequence[Request], *, atomic: bool = False) -> list[Receipt | SolventError]:
         """See ``Credits.batch``."""
         if len(requests) > BATCH_COMMANDS_MAX:
             raise TooLarge("requests", f"at most {BATCH_COMMANDS_MAX} commands", got=str(len(requests)))
+        if atomic:
+            return await self._batch_atomically(requests)
         return list(await asyncio.gather(*(self._one_of_batch(request) for request in requests)))
 
     async def _one_of_batch(self, request: Request) -> Receipt | SolventError:
         try:
-            if not isinstance(request, REQUESTS):
-                raise InvalidRequest("requests", "a GrantRequest, DebitRequest, ...", got=type(request).__name__)
-            fields = {name: getattr(request, name) for name in request.__struct_fields__ if name != "pool"}
-            return await self._command(request.operation, request.pool, fields)
+            return await self._command(request.operation, request.pool, _fields_of(request))
         except SolventError as error:
             return error
+
+    async def _batch_atomically(self, requests: Sequence[Request]) -> list[Receipt | SolventError]:
+        """One message, whatever ``gather`` says: what belongs together travels together."""
+        bodies: list[dict[str, Any]] = []
+        pools: list[PoolId] = []
+        bad: dict[int, SolventError] = {}
+        for place, request in enumerate(requests):
+            try:
+                fields = _fields_of(request)
+                pools.append(parse_pool(request.pool))
+                bodies.append(_body_of(request.operation, pools[-1], fields))
+            except SolventError as error:
+                bad[place] = error
+        if bad:
+            refused = StateConflict("batch_refused", "another command of this batch was refused, so none was done")
+            return [bad.get(place, refused) for place in range(len(requests))]
+        if not pools:
+            return []
+        if len({(pool.environment, pool.customer) for pool in pools}) > 1:
+            mixed = InvalidRequest("requests", "commands of one customer: an atomic batch is all about one")
+            return [mixed] * len(requests)
+        subject = subject_of(pools[0].environment, pools[0].customer, "batch")
+        answers: list[Receipt | SolventError] = await self._read(subject, {"commands": bodies, "atomic": True}, list)
+        return answers
 
     async def check(self, pool: PoolLike, amount: AmountLike, *, dimensions: Dimensions | None = None) -> Verdict:
         """See ``Credits.check``."""
@@ -548,6 +575,27 @@ class Client(Credits):
         return await self._read(subject, PoolsBody(limit=limit, cursor=cursor), PoolPage)
 
 
+def _fields_of(request: Request) -> dict[str, Any]:
+    if not isinstance(request, REQUESTS):
+        raise InvalidRequest("requests", "a GrantRequest, DebitRequest, ...", got=type(request).__name__)
+    return {name: getattr(request, name) for name in request.__struct_fields__ if name != "pool"}
+
+
+def _body_of(operation: str, pool: PoolId, fields: dict[str, Any]) -> dict[str, Any]:
+    """A command as it travels."""
+    body: dict[str, Any] = {"op": operation}
+    if pool.resource is not None:
+        body["resource"] = pool.resource
+    if pool.currency != CURRENCY_DEFAULT:
+        body["currency"] = pool.currency
+    for name, value in fields.items():
+        # What is none or false is left out; only where terms are changed has "none" a meaning.
+        if (value is not None and value is not False) or operation == "grant.update":
+            convert = _ON_THE_WIRE.get(name)
+            body[name] = value if convert is None or value is None else convert(value, name)
+    return body
+
+
 def _settle(future: asyncio.Future[T], answer: T) -> bool:
     if not future.done():
         future.set_result(answer)
@@ -559,13 +607,22 @@ def _fail(future: asyncio.Future[Any], error: SolventError) -> None:
         future.set_exception(error)
 
 
+_READ_KINDS: Final = (
+    Balance,
+    BudgetList,
+    CardList,
+    Estimate,
+    GrantList,
+    HoldList,
+    LedgerPage,
+    PoolPage,
+    Verdict,
+)
 _DECODERS: Final[dict[type[Any], Callable[[bytes], Any]]] = {
-    kind: decoder_of(kind)
-    for kind in (Balance, GrantList, HoldList, BudgetList, CardList, Estimate, Verdict, LedgerPage, PoolPage)
+    Receipt: decode_receipt,
+    list: decode_answers,
+    **{kind: decoder_of(kind) for kind in _READ_KINDS},
 }
-
-
-_DECODERS[Receipt] = decode_receipt
 
 
 def _decoders(kind: type[T]) -> Callable[[bytes], T]:

@@ -27,11 +27,11 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from solvent.engine.answers import Answer, Receipt
-from solvent.engine.commands import Command
+from solvent.engine.commands import Command, KeyedCommand, RemoveBudget, SetBudget, SetRates
 from solvent.engine.credits import Credits
 from solvent.engine.engine import Engine, outcome_of
 from solvent.engine.errors import InvalidRequest, Overloaded, SolventError, TooLarge, Unavailable
-from solvent.engine.pool_id import PoolId
+from solvent.engine.pool_id import PoolId, pool_id
 
 from .discovery import QUEUE_GROUP, Discovery, EndpointStatistics
 from .subjects import PREFIX, encode_token, parse_subject
@@ -47,6 +47,7 @@ from .wire import (
     PoolsBody,
     RatesBody,
     SetRatesBody,
+    TransferBody,
     decode_batch,
     decode_body,
     decode_events,
@@ -205,7 +206,27 @@ class Gateway:
             self._answer(self._commands, reply, encode_answer(outcome))
 
     def _batch(self, reply: _Reply, message: Msg) -> None:
-        self._submit_all(decode_batch(message.data), reply, message)
+        commands, atomic = decode_batch(message.data)
+        if atomic:
+            self._begin_task(self._commands, reply, partial(self._answer_together, commands, reply, message))
+        else:
+            self._submit_all(commands, reply, message)
+
+    async def _answer_together(self, commands: list[CommandBody | InvalidRequest], reply: _Reply, message: Msg) -> None:
+        """An atomic batch: it needs several pools at once, so it has a task of its own."""
+        environment, customer = parse_subject(message.subject)
+        checked: list[tuple[PoolId, KeyedCommand] | SolventError] = []
+        for body in commands:
+            try:
+                if isinstance(body, InvalidRequest):
+                    raise body
+                pool, command = self._checked(body, environment, customer)
+                if isinstance(command, (SetBudget, RemoveBudget, SetRates)):
+                    raise InvalidRequest("op", "a command with a key: settings are no part of an atomic batch")
+                checked.append((pool, command))
+            except SolventError as error:
+                checked.append(error)
+        self._batched(reply, await self._engine.do_together(checked))
 
     def _submit_all(self, commands: list[CommandBody | InvalidRequest], reply: _Reply, message: Msg) -> None:
         environment, customer = parse_subject(message.subject)
@@ -233,24 +254,30 @@ class Gateway:
     def _read(self, decoder: msgspec.json.Decoder[Any], read: _ReadCall, reply: _Reply, message: Msg) -> None:
         body = decode_body(decoder, message.data)
         environment, customer = parse_subject(message.subject)
+        self._begin_task(self._reads, reply, partial(self._answer_read, read, body, environment, customer, reply))
+
+    def _begin_task(self, connection: _Connection, reply: _Reply, work: Callable[[], Awaitable[None]]) -> None:
         if self._reading >= READS_MAX:
             raise Overloaded(retry_after=RETRY_AFTER_S)
         assert self._tasks is not None  # noqa: S101 - narrows the type: run was started before start
         self._reading += 1
-        self._tasks.start_soon(self._answer_read, read, body, environment, customer, reply)
+        self._tasks.start_soon(self._run_task, connection, reply, work)
+
+    async def _run_task(self, connection: _Connection, reply: _Reply, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except SolventError as error:
+            self._refuse(connection, reply, error)
+        except Exception:  # noqa: BLE001 - the supervisor of requests: logged, and answered
+            self._fail(connection, reply)
+        finally:
+            self._reading -= 1
 
     async def _answer_read(
         self, read: _ReadCall, body: Any, environment: str, customer: str | None, reply: _Reply
     ) -> None:
-        try:
-            answer = await read(self._engine, body, environment, customer)
-            self._answer(self._reads, reply, encode_answer(answer), field="limit")
-        except SolventError as error:
-            self._refuse(self._reads, reply, error)
-        except Exception:  # noqa: BLE001 - the supervisor of requests: logged, and answered
-            self._fail(self._reads, reply)
-        finally:
-            self._reading -= 1
+        answer = await read(self._engine, body, environment, customer)
+        self._answer(self._reads, reply, encode_answer(answer), field="limit")
 
     def _answer(self, connection: _Connection, reply: _Reply, payload: bytes, *, field: str = "body") -> None:
         if len(payload) > connection.nats.max_payload:
@@ -393,6 +420,15 @@ _READS: Final[dict[str, tuple[msgspec.json.Decoder[Any], _ReadCall]]] = {
             dimensions=body.dimensions,
         ),
     ),
+    "transfer": (
+        msgspec.json.Decoder(TransferBody),
+        lambda credits, body, environment, customer: credits.transfer(
+            _one(body, environment, customer),
+            pool_id(environment, customer or "", body.to_resource, body.currency),
+            body.amount,
+            key=body.key,
+        ),
+    ),
     "rates": (
         msgspec.json.Decoder(RatesBody),
         lambda credits, body, environment, customer: credits.rates(environment=environment, currency=body.currency),
@@ -405,4 +441,4 @@ _READS: Final[dict[str, tuple[msgspec.json.Decoder[Any], _ReadCall]]] = {
     ),
     "pools": (msgspec.json.Decoder(PoolsBody), _pools),
 }
-"""The operations that only read, and how each is done."""
+"""The operations that are done by a task of their own: reads, and what is rare."""

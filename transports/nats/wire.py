@@ -204,6 +204,14 @@ class RatesBody(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown
     currency: str = CURRENCY_DEFAULT
 
 
+class TransferBody(Body):
+    """From the pool that ``resource`` and ``currency`` say to that of ``to_resource``; without it, the global pool."""
+
+    amount: Amount
+    key: str
+    to_resource: str | None = None
+
+
 class EstimateBody(Body):
     metric: str
     quantity: Amount
@@ -265,10 +273,12 @@ class PoolsBody(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown
 
 class BatchBody(msgspec.Struct, forbid_unknown_fields=True):
     commands: list[CommandBody]
+    atomic: bool = False
 
 
 class _LooseBatchBody(msgspec.Struct, forbid_unknown_fields=True):
     commands: list[msgspec.Raw]
+    atomic: bool = False
 
 
 _commands: Final = msgspec.json.Decoder(CommandBody)
@@ -336,22 +346,23 @@ def _decode_one(decoder: msgspec.json.Decoder[Any], raw: msgspec.Raw) -> Any:
         return invalid
 
 
-def decode_batch(payload: bytes) -> list[CommandBody | InvalidRequest]:
-    """The commands of a batch; in the place of one that cannot be decoded, why.
+def decode_batch(payload: bytes) -> tuple[list[CommandBody | InvalidRequest], bool]:
+    """The commands of a batch, in the place of one that cannot be decoded, why; and whether it is atomic.
 
     Raises ``InvalidRequest``, ``TooLarge``.
     """
     commands: list[CommandBody | InvalidRequest] = []
     try:
-        commands += _batches.decode(payload).commands
+        batch = _batches.decode(payload)
     except _UNDECODABLE:
         # One of them is bad, or all: the careful way finds out. It is slow, so their number is looked at first.
-        loose = decode_body(_loose_batches, payload).commands
-        check_batch(len(loose))
-        for raw in loose:
-            commands.append(_decode_one(_commands, raw))
-    check_batch(len(commands))
-    return commands
+        loose = decode_body(_loose_batches, payload)
+        check_batch(len(loose.commands))
+        commands += [_decode_one(_commands, raw) for raw in loose.commands]
+        return commands, loose.atomic
+    check_batch(len(batch.commands))
+    commands += batch.commands
+    return commands, batch.atomic
 
 
 def pool_of(body: Body, environment: str, customer: str | None) -> PoolId:
