@@ -44,7 +44,8 @@ class Actor(ABC, Generic[M]):
         A plain method that returns None is the fast way. When it returns an awaitable (``async def``), the actor is
         busy and mail accumulates until that is done. Either way each ask is answered through its mail, at once or
         later; until then it counts against ``mailbox_max`` and keeps the actor from being passivated. The list is
-        the actor's to keep.
+        the actor's to keep. The awaitable is the runtime's: it is cancelled with the actor, so do not return a future
+        that others wait for.
         """
 
     def may_passivate(self) -> bool:
@@ -54,7 +55,8 @@ class Actor(ABC, Generic[M]):
     def on_stop(self, reason: StopReason) -> None:
         """Say goodbye: passivated, or the system stops. Not called after a crash; what it raises is only logged.
 
-        The context is closed already. With ``stopped``, mail may have gone unanswered if the time to drain ran out.
+        The context is closed already. With ``stopped``, if the time to drain ran out, mail may have gone unanswered
+        and an awaitable ``receive`` may still be under way: its cancellation reaches it after this.
         """
 
 

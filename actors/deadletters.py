@@ -65,6 +65,6 @@ class DeadLetterOffice:
                 return
             try:
                 self._observer(letter)
-            except Exception:  # noqa: BLE001 - it must not reach the runtime
+            except (Exception, asyncio.CancelledError):  # noqa: BLE001 - it must not reach the runtime
                 _log.exception("the dead letter observer raised and will not be called again")
                 self._observer = None

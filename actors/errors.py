@@ -22,6 +22,14 @@ class ActorError(Exception):
         self.family, self.key = family, key
 
 
+def _told(cause: BaseException) -> str:
+    """Put an actor's exception into words, even one whose ``repr`` raises: its callers must be told something."""
+    try:
+        return repr(cause)
+    except Exception:  # noqa: BLE001 - whatever an actor's exception does, its callers must not hang
+        return type(cause).__name__
+
+
 class MailboxFull(ActorError):
     """Refused at once: too many messages are waiting or unanswered already. Nothing was queued.
 
@@ -53,7 +61,7 @@ class ActorCrashed(ActorError):
     delivered = True
 
     def __init__(self, *, family: str, key: str, cause: BaseException) -> None:
-        super().__init__(f"crashed: {cause!r}", family=family, key=key)
+        super().__init__(f"crashed: {_told(cause)}", family=family, key=key)
         self.cause = cause
         self.__cause__ = cause
 
@@ -65,7 +73,7 @@ class ActorFailed(ActorError):
     """
 
     def __init__(self, *, family: str, key: str, cause: BaseException, retry_after_s: float) -> None:
-        super().__init__(f"given up after repeated crashes, the last being {cause!r}", family=family, key=key)
+        super().__init__(f"given up after repeated crashes, the last being {_told(cause)}", family=family, key=key)
         self.cause = cause
         self.retry_after_s = retry_after_s
         self.__cause__ = cause

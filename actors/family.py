@@ -78,8 +78,11 @@ class Family(Residents[M]):
 
         Unanswered mail fails with ``exc`` itself; mail not yet delivered is kept for the next instance. With
         ``counts=False`` the restart is immediate and is not held against the actor. Return False if no instance of
-        the key is alive, so that there was no state to drop.
+        the key is alive, so that there was no state to drop. Raises TypeError for a StopIteration, which a future
+        cannot carry.
         """
+        if isinstance(exc, StopIteration):
+            raise TypeError("StopIteration cannot be told to a caller")
         cell = self._cells.get(key)
         if cell is None or cell.life is None:
             return False
@@ -112,6 +115,9 @@ class Family(Residents[M]):
         failure = self._crash_log.failure(key, self._time())
         if failure is not None:
             cause, retry_after_s = failure
+            raise ActorFailed(family=self.name, key=key, cause=cause, retry_after_s=retry_after_s)
+        if key in self._lingering:
+            cause, retry_after_s = self._lingering[key], self.options.retry_after_s
             raise ActorFailed(family=self.name, key=key, cause=cause, retry_after_s=retry_after_s)
         cell = self._cells[key] = Cell(self, key)
         self._watch(cell)

@@ -7,7 +7,9 @@
 
 Invariants, between any two turns of the loop: ``resident <= resident_max``, and every pending ask belongs to a cell
 that the ready list, an owned task, a restart, the seat queue or its actor's own answer will come back to. The sweep
-ends what outlives its deadline in any of those places. This is the supervisor: it alone catches ``Exception``.
+ends what outlives its deadline in any of those places. This is the supervisor: it alone catches ``Exception``, and
+``CancelledError`` out of a plain method, where nobody can have been cancelled: it came out of a cancelled future's
+result, and passed on it would end the turn, the sweep or the stop in which others wait to be seen to.
 """
 
 from __future__ import annotations
@@ -65,6 +67,8 @@ class Residents(Generic[M]):
         self._resting: OrderedDict[str, Cell[M]] = OrderedDict()  # quiet actors, longest at rest first
         self._queue: OrderedDict[str, Cell[M]] = OrderedDict()  # cells waiting for a seat, first come first
         self._watched: list[Cell[M]] = []  # cells that may have pending mail: what the sweep looks at
+        # Keys given up whose last instance still has tasks to end, and why they were: not to be started meanwhile.
+        self._lingering: dict[str, BaseException] = {}
 
     # For mails, contexts and timers
 
@@ -139,6 +143,7 @@ class Residents(Generic[M]):
 
     def _begin(self, cell: Cell[M]) -> None:
         cell.state = State.STARTING
+        life: Context[M] | None = None
         try:
             actor = self._factory(cell.key)
             life = Context(cell, self._loop)
@@ -147,9 +152,18 @@ class Residents(Generic[M]):
             if type(actor).on_start is Actor.on_start:
                 self._resume(cell)
             else:
-                self.own(cell, life, actor.on_start(), self._resume)
+                self._work(cell, life, actor.on_start(), State.STARTING)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the supervisor
-            self._fall(cell, error)
+            if cell.life is life:
+                self._fall(cell, error)
+
+    def _work(self, cell: Cell[M], life: Context[M], work: Awaitable[None], state: State) -> None:
+        """Await what a method returned, unless that method has ended this life. Raises TypeError if one cannot."""
+        if cell.life is life:
+            cell.state = state
+            self.own(cell, life, work, self._resume)
+        elif asyncio.iscoroutine(work):
+            work.close()
 
     def _resume(self, cell: Cell[M]) -> None:
         cell.state = _READY
@@ -180,20 +194,13 @@ class Residents(Generic[M]):
         assert life is not None  # noqa: S101 - and a life
         try:
             work = actor.receive(batch)
+            if work is not None:
+                self._work(cell, life, work, State.BUSY)
+            elif cell.life is life:
+                self._settle_down(cell, now)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the supervisor
-            # CancelledError too: in a plain method it is not ours (nothing here is cancelled) but came out of a
-            # cancelled future's result, and passed on it would reach the loop, not a caller.
             if cell.life is life:
                 self._fall(cell, error)
-            return
-        if cell.life is not life:  # crashed from outside, by its own doing
-            if asyncio.iscoroutine(work):
-                work.close()
-        elif work is None:
-            self._settle_down(cell, now)
-        else:
-            cell.state = State.BUSY
-            self.own(cell, life, work, self._resume)
 
     def _settle_down(self, cell: Cell[M], now: float) -> None:
         """After a delivery: more mail, mail in the actor's hands, or rest."""
@@ -221,6 +228,8 @@ class Residents(Generic[M]):
             # That life is over and so is its say. If it is what a restart waited for, the wait is over too.
             if cell.state is State.BACKOFF and cell.restart is None:
                 self._restart(cell)
+            elif cell.state is State.GONE and not cell.tasks:
+                self._lingering.pop(cell.key, None)
         elif error is not None:
             # A cancellation counts: nobody here asked for it, so the actor awaited something that was cancelled.
             self._fall(cell, error)
@@ -236,8 +245,7 @@ class Residents(Generic[M]):
         self._resting[cell.key] = cell
         if self._queue:
             self._passivate(cell)
-        else:
-            self._system.wake_by(now + self.options.idle_after_s)
+        # Else the sweep, due soon because it watches whoever is attended to, finds out when this rest ends.
 
     def _seat_free(self) -> bool:
         """Return whether there is a seat, after making room if somebody at rest can go."""
@@ -256,8 +264,9 @@ class Residents(Generic[M]):
         life = cell.life
         try:
             willing = cell.actor.may_passivate()
-        except Exception as error:  # noqa: BLE001 - the supervisor
-            self._fall(cell, error)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the supervisor
+            if cell.life is life:
+                self._fall(cell, error)
             return False
         if cell.life is not life or cell.pending or cell.tasks:  # the question itself made it busy
             return False
@@ -275,7 +284,7 @@ class Residents(Generic[M]):
         if actor is not None:
             try:
                 actor.on_stop(reason)
-            except Exception:  # noqa: BLE001 - the supervisor
+            except (Exception, asyncio.CancelledError):  # noqa: BLE001 - the supervisor
                 _log.exception("%s/%s: on_stop raised", self.name, cell.key)
 
     def _remove(self, cell: Cell[M]) -> None:
@@ -337,7 +346,6 @@ class Residents(Generic[M]):
             cell.restart = self._loop.call_at(now + delay_s, self._restart, cell)
         else:
             self._restart(cell)
-        self._system.wake_by(self._crash_log.due_at())
 
     def _restart(self, cell: Cell[M]) -> None:
         cell.restart = None
@@ -355,6 +363,8 @@ class Residents(Generic[M]):
             self._dead(cell.key, mail.message, "failed")
             mail._abandon(failed())
         cell.inbox = []
+        if cell.tasks:
+            self._lingering[cell.key] = cause
         self._remove(cell)
         if self.options.supervision.escalate:
             self._system.escalate(failed())
@@ -407,7 +417,7 @@ class Residents(Generic[M]):
             if mail._future.done():
                 self._dead(cell.key, mail.message, "cancelled")
                 mail._abandon(None)
-            elif mail.deadline <= now:
+            elif not mail.deadline > now:  # rather than <=: a deadline that is no number has passed, too
                 self._counters.expired += 1
                 self._dead(cell.key, mail.message, "expired")
                 mail._abandon(DeadlineExceeded(family=self.name, key=cell.key, delivered=False))

@@ -22,8 +22,8 @@ class Supervision:
 
     The first restart within ``window_s`` is immediate; the second waits ``backoff_min_s``, and each further one twice
     as long as the one before, up to ``backoff_max_s``. One crash more than ``restarts_max`` within the window gives
-    the actor up: its key answers with ``ActorFailed`` until ``window_s`` has passed. With ``escalate`` giving up also
-    ends the whole system, by raising out of its ``async with``.
+    the actor up: its key answers with ``ActorFailed`` until ``window_s`` has passed and its tasks have ended. With
+    ``escalate`` giving up also ends the whole system, by raising out of its ``async with``.
     """
 
     restarts_max: int = 5

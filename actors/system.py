@@ -32,8 +32,8 @@ __all__ = ["ActorSystem"]
 
 M = TypeVar("M")
 
-# A cancelled task may take this long to clean up; then it is cancelled again, so that one which ignores cancellation
-# cannot keep the system from ending.
+# A cancelled task may take this long to clean up; then it is cancelled again, in case it swallowed the first one. One
+# that swallows them all is waited for without end: a task left behind would be a task nobody owns.
 CLEANUP_S = 1.0
 
 
@@ -54,8 +54,8 @@ class ActorSystem:
         stop_timeout_s: float = 10.0,
         on_dead_letter: Observer | None = None,
     ) -> None:
-        if not sweep_interval_s > 0:
-            raise ValueError(f"sweep_interval_s must be positive, got {sweep_interval_s}")
+        if not 0 < sweep_interval_s < inf:
+            raise ValueError(f"sweep_interval_s must be positive and finite, got {sweep_interval_s}")
         self.sweep_interval_s = sweep_interval_s
         self.stopping = False
         self.closed = True  # until entered

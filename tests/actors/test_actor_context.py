@@ -56,8 +56,18 @@ async def test_a_message_to_itself_is_bounded_like_any_other() -> None:
     async with ActorSystem() as system:
         actor = await living(system, Options(mailbox_max=1))
         actor.context.tell_self("one")
-        with pytest.raises(MailboxFull):
+        with pytest.raises(MailboxFull) as refusal:
             actor.context.tell_self("two")
+        assert refusal.value.full == "mailbox"
+
+
+async def test_a_message_to_itself_is_refused_when_the_family_is_full() -> None:
+    async with ActorSystem() as system:
+        actor = await living(system, Options(pending_max=1))
+        actor.context.tell_self("one")
+        with pytest.raises(MailboxFull) as refusal:
+            actor.context.tell_self("two")
+        assert refusal.value.full == "family"
 
 
 async def test_a_message_to_itself_arrives_even_while_the_system_drains() -> None:

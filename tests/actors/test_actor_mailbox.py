@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections import defaultdict
 
 import pytest
@@ -68,6 +69,7 @@ async def test_ask_returns_the_future_of_the_answer() -> None:
         assert isinstance(future, asyncio.Future)
         assert await future == 7
         assert await family.ref("a").ask(8) == 8
+        assert repr(family.ref("a")) == "<ActorRef echo/a>"
 
 
 async def test_all_that_waits_arrives_in_one_batch_in_order() -> None:
@@ -209,6 +211,7 @@ async def test_a_deadline_tells_whether_the_message_was_delivered() -> None:
         await turns()
         assert gate.batches == [[0]]  # what expired in the mailbox is never delivered
         assert family.statistics().expired == 3
+        assert (await family.ask("a", 3), family.statistics().activations) == (3, 1)  # the actor took no harm
 
 
 async def test_an_expired_mail_holds_its_place_until_the_actor_lets_go() -> None:
@@ -239,6 +242,66 @@ async def test_mail_whose_deadline_has_passed_is_not_delivered_even_before_the_s
         assert echo.seen == []
 
 
+async def test_a_deadline_holds_for_an_actor_that_was_at_rest_and_for_one_that_never_is() -> None:
+    keeper, loop = Keeper(), asyncio.get_running_loop()
+    async with ActorSystem() as system:
+        family = system.register("keeper", lambda key: keeper, Options(idle_after_s=1_000))
+        family.tell("a", 0)
+        for resting_s in (500, 0):
+            await asyncio.sleep(resting_s)
+            asked_at = loop.time()
+            with pytest.raises(DeadlineExceeded):
+                await family.ask("a", 1, timeout_s=1)
+            assert 1 <= loop.time() - asked_at < 1.1
+
+
+async def test_nobody_is_handed_an_empty_batch() -> None:
+    gate = Gate()
+    async with ActorSystem() as system:
+        family = system.register("gate", lambda key: gate)
+        family.ask("a", 1).cancel()
+        await turns()
+        assert gate.batches == []
+        gate.open.set()
+        assert await family.ask("a", 2) == 2
+
+
+async def test_what_was_answered_is_let_go_even_if_something_never_is() -> None:
+    class Letter:
+        pass
+
+    class Holder(Actor[Letter]):
+        held: list[Mail[Letter]]
+
+        def receive(self, batch: list[Mail[Letter]]) -> None:
+            if not hasattr(self, "held"):
+                self.held = [batch.pop(0)]
+            for mail in batch:
+                mail.reply(None)
+
+    letters: weakref.WeakSet[Letter] = weakref.WeakSet()
+
+    def letter() -> Letter:
+        letters.add(letter := Letter())
+        return letter
+
+    async with ActorSystem(stop_timeout_s=0) as system:
+        family = system.register("holder", lambda key: Holder())
+        held = family.ask("a", letter(), timeout_s=1_000)
+        for _ in range(1_000):
+            await family.ask("a", letter())
+        assert len(letters) < 100
+        held.cancel()
+
+
+async def test_a_deadline_that_is_no_number_has_passed() -> None:
+    async with ActorSystem() as system:
+        family = system.register("echo", lambda key: Echo())
+        with pytest.raises(DeadlineExceeded):
+            await family.ask("a", 1, timeout_s=float("nan"))
+        assert family.pending == 0
+
+
 async def test_a_cancelled_caller_withdraws_mail_that_still_waits() -> None:
     echo = Echo()
     letters: list[DeadLetter] = []
@@ -264,20 +327,23 @@ async def test_a_caller_that_leaves_after_delivery_changes_nothing_for_the_actor
     keeper = Keeper()
     async with ActorSystem() as system:
         family = system.register("keeper", lambda key: keeper)
-        future = family.ask("a", 1)
+        futures = [family.ask("a", 1), family.ask("a", 2)]
         await turns()
-        future.cancel()
-        assert family.pending == 1
+        for future in futures:
+            future.cancel()
+        assert family.pending == 2
         keeper.mail[0].reply("nobody hears this")
-        assert (family.pending, family.statistics().dead_letters) == (0, 1)
+        keeper.mail[1].fail(ValueError("nor this"))
+        assert (family.pending, family.statistics().dead_letters) == (0, 2)
 
 
-async def test_a_dead_letter_observer_that_raises_is_not_called_again() -> None:
+@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
+async def test_a_dead_letter_observer_that_raises_is_not_called_again(error: type[BaseException]) -> None:
     calls: list[DeadLetter] = []
 
     def observer(letter: DeadLetter) -> None:
         calls.append(letter)
-        raise RuntimeError("observer")
+        raise error
 
     async with ActorSystem(on_dead_letter=observer) as system:
         family = system.register("echo", lambda key: Echo())
@@ -285,7 +351,9 @@ async def test_a_dead_letter_observer_that_raises_is_not_called_again() -> None:
             family.ask("a", n).cancel()
         await turns()
         assert await family.ask("a", 9) == 9
-        assert family.statistics().dead_letters == 3
+        family.ask("a", 4).cancel()
+        await turns()
+        assert family.statistics().dead_letters == 4
     assert len(calls) == 1
 
 

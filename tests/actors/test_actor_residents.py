@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
+import unittest.mock
 import weakref
 from collections import Counter
 
@@ -66,15 +67,35 @@ async def test_an_idle_actor_is_passivated_and_comes_back_fresh() -> None:
     assert log[-1] == ("stopped", "a")
 
 
+@pytest.mark.parametrize("fails", [False, True])
+async def test_an_actor_is_idle_from_its_last_answer_on(fails: bool) -> None:
+    actor = Tally([])
+    async with ActorSystem() as system:
+        family = system.register("tally", lambda key: actor, Options(idle_after_s=10))
+        held = family.ask("a", "hold", timeout_s=100)
+        await asyncio.sleep(20)
+        if fails:
+            actor.held[0].fail(ValueError("late"))
+            with pytest.raises(ValueError, match="late"):
+                await held
+        else:
+            actor.held[0].reply("late")
+            assert await held == "late"
+        await asyncio.sleep(9)
+        assert family.resident == 1
+        await asyncio.sleep(1.1)
+        assert family.resident == 0
+
+
 async def test_an_idle_system_schedules_nothing() -> None:
     loop = asyncio.get_running_loop()
     async with ActorSystem() as system:
         family = system.register("tally", lambda key: Tally([]), Options(idle_after_s=10))
         await family.ask("a", "x")
         await asyncio.sleep(60)
-        loop.call_later = loop.call_at = None  # type: ignore[method-assign, assignment]
-        await turns(100)
-        del loop.call_later, loop.call_at
+        with unittest.mock.patch.object(loop, "call_at", wraps=loop.call_at) as call_at:
+            await asyncio.sleep(1_000)
+        assert call_at.call_count == 1  # this very sleep
 
 
 async def test_the_actor_longest_at_rest_makes_room() -> None:
@@ -116,6 +137,7 @@ async def test_when_all_are_busy_new_keys_wait_for_a_seat_in_order() -> None:
         assert await family.ask("a", "release") == 2
         assert await asyncio.gather(*queued) == [1, 1, 1]
         assert [key for what, key in log if what == "start"] == list("abcde")
+        assert asyncio.get_running_loop().time() == 0  # a seat that falls free is taken at once
         await family.ask("b", "release")
         await asyncio.gather(*held)
 
@@ -162,6 +184,33 @@ async def test_an_actor_that_is_given_up_leaves_its_seat_to_the_queue() -> None:
         queued = family.ask("b", "x")
         family.tell("a", "crash")
         assert await queued == 1
+
+
+@pytest.mark.parametrize("deed", ["tell", "spawn", "crash"])
+async def test_an_actor_that_finds_something_to_do_when_asked_to_leave_stays(deed: str) -> None:
+    log: list[tuple[str, str]] = []
+
+    class Busy(Tally):
+        def may_passivate(self) -> bool:
+            if asyncio.get_running_loop().time() < 1.5:
+                match deed:
+                    case "tell":
+                        self.context.tell_self("x")
+                    case "spawn":
+                        self.context.spawn(asyncio.sleep(0.5))
+                    case _:
+                        family.crash("a", OSError(), counts=False)
+            return True
+
+    async with ActorSystem() as system:
+        family = system.register("tally", lambda key: Busy(log), Options(idle_after_s=1))
+        await family.ask("a", "x")
+        await asyncio.sleep(1.6)
+        assert family.resident == 1
+        assert family.statistics().delivered == (2 if deed == "tell" else 1)
+        await asyncio.sleep(2)
+        assert family.resident == 0
+        assert [what for what, _ in log] == ["start", *(["start"] if deed == "crash" else []), "passivated"]
 
 
 async def test_a_long_queue_of_keys_that_cannot_start_is_worked_off() -> None:
@@ -232,10 +281,11 @@ async def test_a_message_sent_during_passivation_starts_the_actor_again() -> Non
         assert await answers[0] == 1
 
 
-async def test_a_raising_on_stop_is_only_logged(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError])
+async def test_a_raising_on_stop_is_only_logged(error: type[BaseException], caplog: pytest.LogCaptureFixture) -> None:
     class Rude(Tally):
         def on_stop(self, reason: StopReason) -> None:
-            raise ValueError("rude")
+            raise error
 
     async with ActorSystem() as system:
         family = system.register("tally", lambda key: Rude([]), Options(idle_after_s=1))
@@ -245,16 +295,35 @@ async def test_a_raising_on_stop_is_only_logged(caplog: pytest.LogCaptureFixture
     assert "on_stop raised" in caplog.text
 
 
-async def test_a_raising_may_passivate_is_a_crash() -> None:
+@pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError])
+async def test_a_raising_may_passivate_is_a_crash_that_stops_nobody_s_deadline(error: type[BaseException]) -> None:
     class Torn(Tally):
         def may_passivate(self) -> bool:
-            raise ValueError("yes and no")
+            raise error
 
     async with ActorSystem() as system:
         family = system.register("tally", lambda key: Torn([]), Options(idle_after_s=1))
         await family.ask("a", "x")
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(0.99)
+        held = family.ask("b", "hold", timeout_s=2)
+        await asyncio.sleep(0.5)
         assert family.statistics().crashes == 1
+        with pytest.raises(DeadlineExceeded):
+            await held
+
+
+async def test_an_actor_that_crashes_itself_when_asked_to_leave_has_not_left() -> None:
+    class Crashes(Tally):
+        def may_passivate(self) -> bool:
+            assert family.crash("a", OSError(), counts=False)
+            raise ValueError("once is enough")
+
+    async with ActorSystem() as system:
+        family = system.register("tally", lambda key: Crashes([]), Options(idle_after_s=1))
+        await family.ask("a", "x")
+        await asyncio.sleep(1.5)
+        statistics = family.statistics()
+        assert (statistics.crashes, statistics.passivations, statistics.resident) == (1, 0, 1)
 
 
 async def test_a_passivated_actor_leaves_no_object_behind() -> None:
@@ -276,6 +345,20 @@ async def test_a_passivated_actor_leaves_no_object_behind() -> None:
             assert sum(ref() is not None for ref in remains) == 10
         finally:
             gc.enable()
+
+
+async def test_work_spawned_at_rest_keeps_an_actor_resident_too() -> None:
+    actor = Tally([])
+    async with ActorSystem() as system:
+        family = system.register("tally", lambda key: actor, Options(idle_after_s=1, resident_max=1))
+        await family.ask("a", "x")
+        await turns()
+        actor.context.spawn(asyncio.sleep(5))
+        with pytest.raises(DeadlineExceeded):  # nor does it make room
+            await family.ask("b", "x", timeout_s=3)
+        assert family.resident == 1
+        await asyncio.sleep(4)
+        assert (family.resident, len(actor.context.tasks)) == (0, 0)
 
 
 async def test_running_spawned_work_keeps_an_actor_resident() -> None:

@@ -156,9 +156,13 @@ async def test_a_cancel_scope_around_the_block_may_end_it(draining: bool) -> Non
     assert isinstance(await outcome(asked[0]), Stopped)
 
 
-async def test_starting_actors_and_those_backing_off_do_not_keep_the_system() -> None:
+async def test_starting_actors_and_those_backing_off_do_not_keep_the_system(caplog: pytest.LogCaptureFixture) -> None:
+    starts: list[str] = []
+    stopped: list[StopReason] = []
+
     class Never(Slow):
         async def on_start(self) -> None:
+            starts.append(self.context.key)
             if self.context.key == "fails":
                 raise OSError
             await asyncio.Event().wait()
@@ -166,10 +170,13 @@ async def test_starting_actors_and_those_backing_off_do_not_keep_the_system() ->
     rule = Supervision(backoff_min_s=50, backoff_max_s=50)
     options = Options(default_timeout_s=100, resident_max=2, supervision=rule)
     async with ActorSystem(stop_timeout_s=1) as system:
-        family = system.register("never", lambda key: Never(), options)
+        family = system.register("never", lambda key: Never(stopped), options)
         futures = [family.ask(key, 1.0) for key in ("starts for ever", "fails", "has no seat")]
         await asyncio.sleep(0.2)
     assert [type(await outcome(future)) for future in futures] == [Stopped] * 3
+    await asyncio.sleep(100)
+    assert sorted(starts) == ["fails", "fails", "starts for ever"]  # and no restart comes after the end
+    assert (stopped, caplog.text.count("on_stop")) == ([], 0)  # nobody was there to be told
 
 
 async def test_a_task_that_ignores_its_cancellation_once_is_cancelled_again() -> None:
@@ -185,6 +192,34 @@ async def test_a_task_that_ignores_its_cancellation_once_is_cancelled_again() ->
     async with ActorSystem() as system:
         await system.register("stubborn", lambda key: Stubborn()).ask("a", 0.0)
     assert asyncio.get_running_loop().time() < 2
+
+
+async def test_an_actor_that_raises_on_stop_keeps_nobody_waiting() -> None:
+    class Rude(Slow):
+        def on_stop(self, reason: StopReason) -> None:
+            raise asyncio.CancelledError
+
+    async with ActorSystem(stop_timeout_s=1) as system:
+        family = system.register("rude", lambda key: Rude())
+        futures = [family.ask(key, -1.0) for key in "abc"]
+        await turns()
+    assert [type(await outcome(future)) for future in futures] == [Stopped] * 3
+
+
+async def test_an_observer_that_raises_does_not_keep_the_system_from_ending() -> None:
+    def observer(letter: DeadLetter) -> None:
+        raise asyncio.CancelledError
+
+    asked: list[asyncio.Future[object]] = []
+
+    async def block() -> None:
+        async with ActorSystem(on_dead_letter=observer) as system:
+            asked.append(system.register("slow", lambda key: Slow()).ask("a", 1.0))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await block()
+    assert isinstance(await outcome(asked[0]), Stopped)
 
 
 async def test_64_callers_racing_with_stop_all_get_an_end() -> None:

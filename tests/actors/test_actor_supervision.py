@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from solvent.actors import (
@@ -15,6 +15,7 @@ from solvent.actors import (
     ActorFailed,
     ActorSystem,
     DeadLetter,
+    DeadlineExceeded,
     Mail,
     Options,
     Stopped,
@@ -122,6 +123,34 @@ async def test_restarts_wait_longer_each_time_and_mail_waits_with_them() -> None
         assert family.statistics().activations == 1
 
 
+async def test_mail_that_waits_for_a_restart_has_its_deadline() -> None:
+    rule = Supervision(backoff_min_s=100, backoff_max_s=100, window_s=1_000)
+    async with ActorSystem() as system:
+        family = system.register("fragile", lambda key: Fragile(), Options(supervision=rule, idle_after_s=1_000))
+        assert isinstance(await failure(family.ask("a", "crash")), ActorCrashed)
+        await family.ask("a", "hello")
+        await asyncio.sleep(10)
+        family.crash("a", OSError())
+        with pytest.raises(DeadlineExceeded) as error:
+            await family.ask("a", "hello", timeout_s=5)
+        assert not error.value.delivered
+        assert 15 <= asyncio.get_running_loop().time() < 15.1
+
+
+async def test_a_crash_is_logged_with_its_cause_and_what_follows(caplog: pytest.LogCaptureFixture) -> None:
+    rule = Supervision(restarts_max=1)
+    async with ActorSystem() as system:
+        family = system.register("fragile", lambda key: Fragile(), Options(supervision=rule))
+        for fate in ("restarting in 0.000 s", "given up"):
+            await failure(family.ask("a", "crash"))
+            assert f"fragile/a crashed, {fate}" in caplog.text
+        assert caplog.text.count("ValueError: told to") == 2
+        caplog.clear()
+        await family.ask("b", "hello")
+        family.crash("b", OSError())
+        assert caplog.text == ""  # whoever crashed it knows why
+
+
 async def test_too_many_crashes_give_up_until_the_window_has_passed() -> None:
     letters: list[DeadLetter] = []
     rule = Supervision(restarts_max=2, window_s=10, backoff_min_s=0.1)
@@ -214,6 +243,37 @@ async def test_an_async_receive_that_raises_is_a_crash() -> None:
         assert isinstance(await failure(second), ActorCrashed)
 
 
+async def test_an_answer_from_receive_that_cannot_be_awaited_is_a_crash() -> None:
+    class Forgets(Actor[str]):
+        def receive(self, batch: list[Mail[str]]) -> Awaitable[None] | None:
+            return "no awaitable"  # type: ignore[return-value] # pyright: ignore[reportReturnType]
+
+    async with ActorSystem() as system:
+        family = system.register("forgets", lambda key: Forgets())
+        error = await failure(family.ask("a", "hello"))
+        assert isinstance(error, ActorCrashed)
+        assert isinstance(error.cause, TypeError)
+
+
+async def test_an_exception_without_words_reaches_every_caller() -> None:
+    class SpeechlessError(Exception):
+        def __repr__(self) -> str:
+            raise ValueError
+
+    class Speechless(Fragile):
+        def receive(self, batch: list[Mail[str]]) -> None:
+            raise SpeechlessError
+
+    options = Options(supervision=Supervision(restarts_max=1))
+    async with ActorSystem() as system:
+        family = system.register("speechless", lambda key: Speechless(), options)
+        for future in [family.ask("a", "1"), family.ask("a", "2")]:
+            assert "SpeechlessError" in str(await failure(future))
+        await failure(family.ask("a", "3"))
+        with pytest.raises(ActorFailed, match="SpeechlessError"):
+            family.ask("a", "4")
+
+
 async def await_cancelled() -> None:
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     future.cancel()
@@ -294,18 +354,55 @@ async def test_a_crash_while_starting_cancels_the_start_and_starts_again() -> No
         assert starts == ["begun", "cancelled", "begun"]
 
 
-async def test_an_actor_may_crash_itself_in_the_middle_of_its_batch() -> None:
+@pytest.mark.parametrize("raises", [False, True])
+async def test_an_actor_may_crash_itself_in_the_middle_of_its_batch(raises: bool) -> None:
     class Suspicious(Fragile):
         def receive(self, batch: list[Mail[str]]) -> None:
-            if self.number == 1:
+            if self.number <= 2:
                 family.crash("a", OSError("I cannot trust myself"))
+                if raises:
+                    raise ValueError("nor go on")
             else:
                 super().receive(batch)
 
+    rule = Supervision(backoff_min_s=5)
+    async with ActorSystem() as system:
+        family = system.register("suspicious", lambda key: Suspicious(), Options(idle_after_s=1, supervision=rule))
+        assert isinstance(await failure(family.ask("a", "hello")), OSError)
+        assert isinstance(await failure(family.ask("a", "hello")), OSError)
+        await asyncio.sleep(3)  # nobody takes what waits for its restart for idle
+        assert await family.ask("a", "hello") == 3
+        assert (family.statistics().crashes, family.statistics().passivations) == (2, 0)
+
+
+@pytest.mark.parametrize("raises", [False, True])
+async def test_an_actor_may_crash_itself_instead_of_starting(raises: bool) -> None:
+    begun: list[int] = []
+
+    class Suspicious(Fragile):
+        def on_start(self) -> Coroutine[None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+            if self.number == 1:
+                family.crash("a", OSError("not like this"))
+                if raises:
+                    raise ValueError("nor at all")
+            return self.begin()
+
+        async def begin(self) -> None:
+            begun.append(self.number)
+
     async with ActorSystem() as system:
         family = system.register("suspicious", lambda key: Suspicious())
-        assert isinstance(await failure(family.ask("a", "hello")), OSError)
         assert await family.ask("a", "hello") == 2
+        assert (family.statistics().crashes, begun) == (1, [2])
+
+
+async def test_what_no_future_can_carry_is_refused_and_crashes_nobody() -> None:
+    async with ActorSystem() as system:
+        family = system.register("fragile", lambda key: Fragile())
+        assert await family.ask("a", "hello") == 1
+        with pytest.raises(TypeError):
+            family.crash("a", StopIteration())
+        assert await family.ask("a", "hello") == 1
 
 
 async def test_back_off_holds_even_if_the_crash_came_while_mail_was_about_to_be_delivered() -> None:
@@ -322,7 +419,8 @@ async def test_back_off_holds_even_if_the_crash_came_while_mail_was_about_to_be_
         assert loop.time() >= 2
 
 
-async def test_the_next_instance_waits_for_the_last_one_s_tasks() -> None:
+@pytest.mark.parametrize("backoff_s", [0.0, 0.1, 3.0])
+async def test_the_next_instance_waits_for_the_last_one_s_tasks(backoff_s: float) -> None:
     living: list[int] = []
 
     class Lingers(Actor[str]):
@@ -343,13 +441,49 @@ async def test_the_next_instance_waits_for_the_last_one_s_tasks() -> None:
                 mail.reply("hello")
 
     async with ActorSystem() as system:
-        family = system.register("lingers", lambda key: Lingers())
-        await family.ask("a", "hello")
-        family.crash("a", OSError())
+        rule = Supervision(backoff_min_s=backoff_s)
+        family = system.register("lingers", lambda key: Lingers(), Options(supervision=rule))
+        for _ in range(2):  # the first restart is immediate
+            await family.ask("a", "hello")
+            family.crash("a", OSError())
+        crashed_at = asyncio.get_running_loop().time()
         assert await family.ask("a", "hello") == "hello"
+        assert asyncio.get_running_loop().time() - crashed_at == pytest.approx(max(0.5, backoff_s))
+        assert family.statistics().crashes == 2
+
+
+async def test_an_actor_given_up_is_not_started_anew_while_its_last_tasks_run() -> None:
+    living: list[int] = []
+
+    class Lingers(Fragile):
+        async def on_start(self) -> None:
+            assert not living
+            for seconds in (4, 5):
+                living.append(seconds)
+                self.context.spawn(self.linger(seconds))
+
+        async def linger(self, seconds: int) -> None:
+            try:
+                await asyncio.sleep(1_000)
+            finally:
+                await asyncio.sleep(seconds)
+                living.remove(seconds)
+
+    options = Options(supervision=Supervision(restarts_max=0, window_s=1))
+    async with ActorSystem() as system:
+        family = system.register("lingers", lambda key: Lingers(), options)
+        assert isinstance(await failure(family.ask("a", "crash")), ActorCrashed)
+        await asyncio.sleep(4.5)
+        with pytest.raises(ActorFailed) as refusal:
+            family.ask("a", "hello")
+        assert isinstance(refusal.value.cause, ValueError)
+        assert refusal.value.retry_after_s == Options().retry_after_s
+        await asyncio.sleep(0.6)
+        assert await family.ask("a", "hello") == 2
         assert family.statistics().crashes == 1
 
 
+@settings(derandomize=True)
 @given(st.lists(st.floats(0, 20), max_size=30), st.integers(0, 4))
 def test_never_more_restarts_than_allowed_in_any_window(gaps: list[float], restarts_max: int) -> None:
     rule = Supervision(restarts_max=restarts_max, window_s=30)

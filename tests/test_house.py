@@ -1,0 +1,282 @@
+"""The rules of the house that no linter knows: which way imports point, what is pure, what may lie about.
+
+Every rule is a function over (path, source) that returns complaints, so that the tests below can ask each of them two
+things: does the repository keep it, and would it notice if it did not.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LAYERS = {"actors": {"actors"}, "engine": {"actors", "engine"}, "transports": {"actors", "engine", "transports"}}
+"""What of the package each folder may import. The face, ``solvent`` itself, imports them all and is nobody's to use."""
+TOP_LEVEL = {".ci", "actors", "bench", "docs", "engine", "solvent", "tests", "transports"}
+NOT_YET = {"docs"}
+
+PURE = {"amounts", "commands", "events", "frames", "pool", "pool_id", "times", "views"}
+"""The modules of ``engine`` that neither wait nor look, they and whatever of ``engine`` they import: what they return
+follows from what they are given."""
+WAITS_OR_LOOKS = {
+    *("aiosqlite", "anyio", "asyncio", "concurrent", "io", "logging", "multiprocessing", "nats", "os", "pathlib"),
+    *("random", "secrets", "shutil", "signal", "socket", "sqlite3", "subprocess", "sys", "tempfile", "threading"),
+    *("time", "uuid"),
+}
+READS_A_CLOCK = {"now", "today", "utcnow"}
+LOOKS_OUTSIDE = {"input", "open", "print"}
+
+MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:home|root|work|Users)/|\b[A-Z]:\\+Users\b")
+REGISTRY = re.compile(
+    r"\b(?:pypi\.(?:org|python)|pythonhosted\.|npmjs\.|yarnpkg\.|proxy\.golang\.|crates\.io|artifactor[y])|index-ur[l]",
+    re.I,
+)
+
+Check: TypeAlias = Callable[[str, str], list[str]]
+
+
+def imported(path: str, tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield (line, full name) of everything a module imports, inside functions too, relative imports resolved."""
+    parts = path.split("/")
+    package = ["solvent", *parts[:-1]] if parts[0] in LAYERS else parts[:-1]
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from ((node.lineno, alias.name) for alias in names)
+            case ast.ImportFrom(module=module, names=names, level=level):
+                base = package[: len(package) - level + 1] if level else []
+                stem = ".".join([*base, *([module] if module else [])])
+                yield from ((node.lineno, f"{stem}.{alias.name}") for alias in names)
+            case ast.Call(
+                func=ast.Name(id="__import__" | "import_module") | ast.Attribute(attr="import_module"),
+                args=[ast.Constant(value=str(name)), *_],
+            ):
+                yield node.lineno, name
+
+
+def imports_point_one_way(path: str, source: str) -> list[str]:
+    layer = path.split("/")[0]
+    if layer not in LAYERS or not path.endswith(".py"):
+        return []
+    own = [(line, name.split(".")) for line, name in imported(path, ast.parse(source))]
+    return [
+        f"{path}:{line} imports {'.'.join(name)}"
+        for line, name in own
+        if name[0] == "solvent" and not (len(name) > 1 and name[1] in LAYERS[layer])
+    ]
+
+
+def nothing_is_imported_under_a_bare_name(path: str, source: str) -> list[str]:
+    if not path.endswith(".py"):
+        return []
+    found = imported(path, ast.parse(source))
+    return [f"{path}:{line} imports {name}, not solvent.{name}" for line, name in found if name.split(".")[0] in LAYERS]
+
+
+def actors_have_never_heard_of_it(path: str, source: str) -> list[str]:
+    if not path.startswith("actors/"):
+        return []
+    return [f"{path}:{number} {line.strip()}" for number, line in numbered(source) if "credit" in line.lower()]
+
+
+def pure_modules_neither_wait_nor_look(path: str, source: str) -> list[str]:
+    """For the modules in ``pure_modules``."""
+    tree = ast.parse(source)
+    complaints = []
+    for line, name in imported(path, tree):
+        top, *rest = name.split(".")
+        if top in WAITS_OR_LOOKS or (top == "solvent" and rest[:1] != ["engine"]):
+            complaints.append(f"{path}:{line} imports {name}")
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(attr=name) if name in READS_A_CLOCK:
+                complaints.append(f"{path}:{node.lineno} reads a clock: {ast.unparse(node)}")
+            case ast.Call(func=ast.Name(id=name)) if name in LOOKS_OUTSIDE:
+                complaints.append(f"{path}:{node.lineno} calls {name}")
+            case ast.AsyncFunctionDef() | ast.Await() | ast.AsyncFor() | ast.AsyncWith():
+                complaints.append(f"{path}:{node.lineno} waits")
+    return complaints
+
+
+def pure_modules(files: Mapping[str, str]) -> set[str]:
+    """Return the paths of ``PURE`` and of what it imports from ``engine``: purity is no better than its imports."""
+    found: set[str] = set()
+    reached = {f"engine/{name}.py" for name in PURE}
+    while reached:
+        path = reached.pop()
+        found.add(path)
+        names = [name.split(".") for _, name in imported(path, ast.parse(files[path]))]
+        engine = {f"engine/{name[2]}.py" for name in names if name[:2] == ["solvent", "engine"] and len(name) > 2}
+        reached |= engine & files.keys() - found
+    return found
+
+
+def no_machine_or_registry_is_named(path: str, source: str) -> list[str]:
+    return [
+        f"{path}:{number} {line.strip()[:100]}"
+        for number, line in numbered(source)
+        if MACHINE_PATH.search(line) or REGISTRY.search(line)
+    ]
+
+
+def modules_open_with_a_promise(path: str, source: str) -> list[str]:
+    """Complain of a public module without a docstring. An empty ``__init__.py`` promises nothing."""
+    name = path.rpartition("/")[2]
+    if not name.endswith(".py") or (name.startswith("_") and not name.startswith("__")) or not source.strip():
+        return []
+    return [] if ast.get_docstring(ast.parse(source)) else [f"{path} has no docstring"]
+
+
+def top_level_folders(paths: Iterable[str]) -> list[str]:
+    """Complain of folders that should not be there, or that are missing."""
+    found = {path.split("/")[0] for path in paths if "/" in path}
+    return [
+        *(f"{name}/ is no folder of this repository" for name in sorted(found - TOP_LEVEL)),
+        *(f"{name}/ is missing" for name in sorted(TOP_LEVEL - NOT_YET - found)),
+    ]
+
+
+def numbered(source: str) -> Iterable[tuple[int, str]]:
+    return enumerate(source.splitlines(), start=1)
+
+
+CHECKS: list[Check] = [
+    imports_point_one_way,
+    nothing_is_imported_under_a_bare_name,
+    actors_have_never_heard_of_it,
+    no_machine_or_registry_is_named,
+    modules_open_with_a_promise,
+]
+
+
+@cache
+def git(*options: str) -> tuple[str, ...]:
+    """Return the paths ``git ls-files`` names. What git ignores is nobody's business."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    done = subprocess.run(["git", "ls-files", "-z", *options], cwd=ROOT, capture_output=True, text=True, check=True)
+    return tuple(done.stdout.rstrip("\0").split("\0"))
+
+
+@cache
+def sources() -> dict[str, str]:
+    files = {path: ROOT / path for path in git("--cached", "--others", "--exclude-standard")}
+    return {
+        path: file.read_text(encoding="utf-8", errors="replace")
+        for path, file in files.items()
+        if file.is_file() and not file.is_symlink()
+    }
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_the_repository_keeps_the_rule(check: Check) -> None:
+    complaints = [complaint for path, source in sources().items() for complaint in check(path, source)]
+    assert not complaints, "\n".join(complaints)
+
+
+def test_the_top_level_folders_are_the_design() -> None:
+    assert not top_level_folders(git("--cached"))
+
+
+def test_pure_modules_neither_wait_nor_look() -> None:
+    pure = pure_modules(sources())
+    complaints = [text for path in sorted(pure) for text in pure_modules_neither_wait_nor_look(path, sources()[path])]
+    assert not complaints, "\n".join(complaints)
+    assert pure < {path for path in sources() if path.startswith("engine/")}, "somebody has to wait"
+
+
+@pytest.mark.parametrize(
+    ("check", "path", "source"),
+    [
+        (imports_point_one_way, "actors/a.py", "from solvent.engine.pool import Pool"),
+        (imports_point_one_way, "actors/a.py", "import solvent.transports"),
+        (imports_point_one_way, "actors/a.py", "from ..engine import pool"),
+        (imports_point_one_way, "actors/a.py", "from .. import engine"),
+        (imports_point_one_way, "actors/a.py", "def f():\n    from solvent import engine"),
+        (imports_point_one_way, "engine/a.py", "if TYPE_CHECKING:\n    from solvent.transports.nats import gateway"),
+        (imports_point_one_way, "engine/a.py", "from ..transports.cli.main import app"),
+        (imports_point_one_way, "engine/a.py", "import importlib\nimportlib.import_module('solvent.transports')"),
+        (imports_point_one_way, "engine/a.py", "from solvent import Engine"),
+        (imports_point_one_way, "transports/nats/a.py", "import solvent"),
+        (nothing_is_imported_under_a_bare_name, "tests/a.py", "import engine"),
+        (nothing_is_imported_under_a_bare_name, "tests/a.py", "import engine.pool as p"),
+        (nothing_is_imported_under_a_bare_name, "transports/a.py", "from actors import Actor"),
+        (nothing_is_imported_under_a_bare_name, "engine/a.py", "def f():\n    from transports.nats import client"),
+        (nothing_is_imported_under_a_bare_name, "bench/a.py", "__import__('actors')"),
+        (actors_have_never_heard_of_it, "actors/a.py", '"""Debits are not credits."""'),
+        (actors_have_never_heard_of_it, "actors/README.md", "An actor of Credit"),
+        *(
+            (pure_modules_neither_wait_nor_look, "engine/pool.py", source)
+            for source in (
+                *(f"import {name}" for name in sorted(WAITS_OR_LOOKS)),
+                "from os.path import join",
+                "def f():\n    from time import monotonic",
+                "from solvent.actors import Actor",
+                "from datetime import datetime\nnow = datetime.now(UTC)",
+                "import datetime\nclock = datetime.datetime.utcnow",
+                "from datetime import date\ndate.today()",
+                "open('file')",
+                "async def f(): pass",
+            )
+        ),
+        (no_machine_or_registry_is_named, "docs/a.md", "see `/" + "home/me/notes`"),
+        (no_machine_or_registry_is_named, "Makefile", "CACHE := /" + "root/.cache"),
+        (no_machine_or_registry_is_named, "tests/a.py", "x = '/" + "work/main'"),
+        (no_machine_or_registry_is_named, "docs/a.md", "C:\\" + "Users\\me"),
+        (no_machine_or_registry_is_named, "pyproject.toml", "url = 'https://py" + "pi.org/simple'"),
+        (no_machine_or_registry_is_named, ".ci/run", "pip install --index" + "-url $MIRROR"),
+        (no_machine_or_registry_is_named, "README.md", "https://registry.npm" + "js.org/x"),
+        (modules_open_with_a_promise, "engine/a.py", "import re"),
+        (modules_open_with_a_promise, "solvent/__init__.py", "from solvent.engine import x"),
+        (modules_open_with_a_promise, "tests/a.py", "# only a comment\nx = 1"),
+    ],
+)
+def test_a_violation_is_noticed(check: Check, path: str, source: str) -> None:
+    assert check(path, source)
+
+
+@pytest.mark.parametrize(
+    ("check", "path", "source"),
+    [
+        (
+            imports_point_one_way,
+            "actors/a.py",
+            "import solvents\nfrom .errors import Stopped\nfrom solvent.actors import x",
+        ),
+        (imports_point_one_way, "engine/a.py", "from solvent.actors import Actor\nfrom ..actors import Mail"),
+        (imports_point_one_way, "transports/nats/a.py", "from ..cli import x\nfrom solvent.engine.pool import Pool"),
+        (imports_point_one_way, "tests/a.py", "from solvent import Engine"),
+        (nothing_is_imported_under_a_bare_name, "engine/a.py", "from .engine import Engine\nimport engines"),
+        (actors_have_never_heard_of_it, "engine/a.py", "credits = 1"),
+        (pure_modules_neither_wait_nor_look, "engine/pool.py", "from .events import Held\nimport re\nnow = pool.at"),
+        (no_machine_or_registry_is_named, "docs/a.md", "https://host/home/x, ~/work/x, a/root/b, ./work/y"),
+        (modules_open_with_a_promise, "engine/__init__.py", ""),
+        (modules_open_with_a_promise, "engine/_private.py", "x = 1"),
+        (modules_open_with_a_promise, "README.md", "# no module"),
+    ],
+)
+def test_what_is_allowed_passes(check: Check, path: str, source: str) -> None:
+    assert not check(path, source)
+
+
+def test_what_a_pure_module_imports_has_to_be_pure() -> None:
+    files = {f"engine/{name}.py": "" for name in (*PURE, "rates", "terms", "writer", "journal")}
+    assert pure_modules(files) == {f"engine/{name}.py" for name in PURE}
+    files["engine/pool.py"] = "from .rates import Rate\nfrom . import journal"
+    files["engine/rates.py"] = "from solvent.engine.terms import Terms\nfrom .pool import Pool"
+    assert files.keys() - pure_modules(files) == {"engine/writer.py"}
+
+
+def test_a_strange_or_a_missing_folder_is_noticed() -> None:
+    tidy = [f"{name}/file" for name in TOP_LEVEL] + ["Makefile"]
+    assert not top_level_folders(tidy)
+    assert not top_level_folders(path for path in tidy if path != "docs/file")
+    assert top_level_folders([*tidy, "scripts/file"])
+    assert top_level_folders(path for path in tidy if path != "bench/file")
