@@ -53,6 +53,7 @@ from .commands import (
     SetBudget,
     SetRates,
     check_question,
+    debit_command,
     set_rates_command,
     transfer_command,
 )
@@ -210,6 +211,34 @@ class Engine(Credits):
     async def _command(self, operation: str, pool: PoolLike, fields: dict[str, Any]) -> Receipt:
         target = parse_pool(pool)
         command = COMMANDS[operation](scale=self.scale_of(target.currency), **fields)
+        return await self._ask(target, command, Receipt)
+
+    async def debit(
+        self,
+        pool: PoolLike,
+        amount: AmountLike,
+        *,
+        key: str,
+        partial: bool = False,
+        occurred_at: TimeLike | None = None,
+        metric: str | None = None,
+        quantity: AmountLike | None = None,
+        dimensions: Dimensions | None = None,
+        backfill: bool = False,
+    ) -> Receipt:
+        """See ``Credits.debit``. The same by a shorter way: this is the hot path."""
+        target = parse_pool(pool)
+        command = debit_command(
+            scale=self.scale_of(target.currency),
+            amount=amount,
+            key=key,
+            partial=partial,
+            occurred_at=occurred_at,
+            metric=metric,
+            quantity=quantity,
+            dimensions=dimensions,
+            backfill=backfill,
+        )
         return await self._ask(target, command, Receipt)
 
     async def batch(self, requests: Sequence[Request], *, atomic: bool = False) -> list[Receipt | SolventError]:

@@ -400,7 +400,8 @@ def _decide_debit(pool: Pool, command: Debit, at: int, limits: Limits) -> Outcom
         if not (command.partial and pool.available):
             return Insufficient(amount, pool.available)
         amount = pool.available
-    charged = NO_CHARGES
+    charges: tuple[Charge, ...] = ()
+    warned: tuple[str, ...] = ()
     if pool.budgets:
         charged = charge(pool.budgets.values(), command.dimensions, at, amount)
         if charged.stop is not None:
@@ -408,6 +409,7 @@ def _decide_debit(pool: Pool, command: Debit, at: int, limits: Limits) -> Outcom
                 return OverBudget(charged.stop)
             amount = charged.room
             charged = charge(pool.budgets.values(), command.dimensions, at, amount)
+        charges, warned = charged.charges, charged.warned
     # What is priced may cost nothing, and is recorded all the same.
     parts = _take(pool, amount) if amount else ()
     # Positional, in the order of the fields: this is the hot path.
@@ -424,8 +426,8 @@ def _decide_debit(pool: Pool, command: Debit, at: int, limits: Limits) -> Outcom
             command.metric,
             command.quantity,
             command.dimensions,
-            charged.charges,
-            charged.warned,
+            charges,
+            warned,
             command.card,
         ),
     )

@@ -32,7 +32,7 @@ from .errors import (
     StateConflict,
     Unavailable,
 )
-from .events import ANSWERS, KEYED, Captured, Debited, Event, Keyed, RatesSet, Setting
+from .events import ANSWERS, KEYED, SETTINGS, Captured, Debited, Event, Keyed, RatesSet, Setting
 from .keys import hash_key
 from .pool import (
     Conflict,
@@ -171,23 +171,25 @@ class PoolActor(Actor[Message]):
         doubtful: list[tuple[Mail[Message], KeyedCommand, int]] = []
         for mail in batch:
             message = mail.message
-            if isinstance(message, (Read, Check, Lease)):
+            # Debits come by the thousand: they are not asked whether they are something rarer.
+            if not isinstance(message, Debit):
                 if isinstance(message, Lease):
                     if doubtful:
                         self.context.spawn(self._look_up(doubtful))
                     return self._lend(mail, message, batch[batch.index(mail) + 1 :])
-                self._answer(mail, self._read(message))
-                continue
-            if isinstance(message, Report) and self._rates not in services.rate_books:
-                self.context.spawn(self._report(mail, message))
-                continue
-            if isinstance(message, Reverse):
-                self.context.spawn(self._reverse(mail, message))
-                continue
+                if isinstance(message, (Read, Check)):
+                    self._answer(mail, self._read(message))
+                    continue
+                if isinstance(message, (SetBudget, RemoveBudget, SetRates)):
+                    self._answer(mail, self._execute(message, now, None, 0))
+                    continue
+                if isinstance(message, Report) and self._rates not in services.rate_books:
+                    self.context.spawn(self._report(mail, message))
+                    continue
+                if isinstance(message, Reverse):
+                    self.context.spawn(self._reverse(mail, message))
+                    continue
             key_hash = 0
-            if isinstance(message, (SetBudget, RemoveBudget, SetRates)):
-                self._answer(mail, self._execute(message, now, None, key_hash))
-                continue
             prior = keys.find_recent(pool_id, message.key)
             if prior is None:
                 key_hash = hash_key(pool_id, message.key, keys.seed)
@@ -264,9 +266,9 @@ class PoolActor(Actor[Message]):
 
     def record(self, events: tuple[Event, ...], key_hash: int) -> Receipt | SolventError:
         """Make ``events`` happen, and give them to the writer. The receipt may be told once they are durable."""
-        services, pool = self._services, self.pool
+        core, pool = self._services.core, self.pool
         try:
-            section = services.core.writer.section(self._log)
+            section = core.writer.section(self._log)
         except Unavailable as error:
             return error
         version = pool.version
@@ -277,15 +279,15 @@ class PoolActor(Actor[Message]):
         if pool.schedule:
             section.due_at = pool.schedule[0][0]
         section.events.extend(events)
-        services.core.writer.added(self._log, len(events))
-        services.core.store.changed(self)
-        event, version = answering(events, version)
-        if isinstance(event, KEYED):
+        core.writer.added(self._log, len(events))
+        core.store.changed(self)
+        answer, version = answering(events, version)
+        if not isinstance(answer, SETTINGS):
             section.key_hashes.append(key_hash)
-            services.core.keys.use(self.pool_id, event.key, (event, version))
-        elif isinstance(event, RatesSet):
-            services.rate_books.pop(self.pool_id, None)
-        return receipt_of(event, version, pool.scale, replayed=False)
+            core.keys.use(self.pool_id, answer.key, (answer, version))
+        elif isinstance(answer, RatesSet):
+            self._services.rate_books.pop(self.pool_id, None)
+        return receipt_of(answer, version, pool.scale, replayed=False)
 
     def open_section(self) -> None:
         """Reserve a place in the open frame: several pools that do so in one turn share it. Raises ``Unavailable``."""
@@ -434,6 +436,9 @@ def answering(events: tuple[Event, ...], version: int) -> tuple[Keyed | Setting,
 
     ``version`` is the pool's before all of them.
     """
+    event = events[0]
+    if isinstance(event, Debited):
+        return event, version + 1
     last = len(events) - 1
     while not isinstance(event := events[last], ANSWERS):
         last -= 1
