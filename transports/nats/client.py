@@ -398,13 +398,15 @@ class Client(Credits):
         payload = encode_body(body)
         self._outstanding += 1
         decode = _decoders(kind)
-        self._put_under_way(
-            subject,
-            payload,
-            weight=1,
-            on_reply=lambda reply, _: _settle(future, decode(reply)),
-            on_error=lambda error: _fail(future, error),
-        )
+
+        def answered(reply: bytes, is_last: bool) -> bool:
+            answer = decode(reply)
+            if not is_last and isinstance(answer, list) and any(isinstance(each, SolventError) for each in answer):
+                # The refusal of an atomic batch.
+                return False
+            return _settle(future, answer)
+
+        self._put_under_way(subject, payload, weight=1, on_reply=answered, on_error=lambda error: _fail(future, error))
         return await future
 
     async def _command(self, operation: str, pool: PoolLike, fields: dict[str, Any]) -> Receipt:

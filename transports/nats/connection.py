@@ -24,6 +24,10 @@ from .wire import encode_error, headers_of
 RECONNECT_WAIT_S: Final = 0.1
 PENDING_BYTES: Final = 8 << 20
 """What may wait for a connection that is down."""
+SLICE: Final = 512
+"""Messages that are read before others have a turn of the event loop: nats-py reads on while there is anything. More
+than the gateway takes in a turn, so that a flood is refused there and does not pile up in the NATS server, which would
+hang up at last."""
 PING_S: Final = 10
 """How often an idle connection is tried; after two pings without an answer it counts as lost."""
 
@@ -32,6 +36,8 @@ log = logging.getLogger(__name__)
 
 class Connection(Nats):
     """``nats.aio.client.Client`` with the gaps closed that the module speaks of."""
+
+    _read_in_turn = 0
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         try:
@@ -43,6 +49,10 @@ class Connection(Nats):
                 if reply:
                     refusal = InvalidRequest("subject", "a subject and headers in UTF-8")
                     await self.publish(reply.decode(), encode_error(refusal), headers=headers_of(refusal))
+        self._read_in_turn += 1
+        if self._read_in_turn >= SLICE:
+            self._read_in_turn = 0
+            await asyncio.sleep(0)
 
     async def _process_pong(self) -> None:
         if self._pongs and self._pongs[0].done():

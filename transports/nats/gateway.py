@@ -62,7 +62,15 @@ READS_MAX: Final = 1_000
 """Reads under way at once. More are refused: a read costs a task, and a ledger page a walk through the journal."""
 RETRY_AFTER_S: Final = 0.2
 PENDING_BYTES_MAX: Final = 64 << 20
-"""Requests of one subscription that wait in memory before NATS drops more. The engine refuses long before."""
+"""Requests of one subscription that wait in memory before nats-py drops more. They are refused long before."""
+BACKLOG_MESSAGES_MAX: Final = 4_096
+BACKLOG_BYTES_MAX: Final = 2 << 20
+"""Requests of one operation that wait for their turn; of more, the first are refused as ``Overloaded``. About a second
+of work: who waits longer than that has asked again."""
+
+SLICE: Final = 256
+"""Commands that are taken, or answers sent, before others have a turn of the event loop: some 5 ms of work. A read
+takes several turns, and must not wait long for each."""
 
 _INTERNAL: Final = "an internal error: the service's log says more"
 log = logging.getLogger(__name__)
@@ -103,12 +111,14 @@ class _Connection:
             await self._wake.wait()
             self._wake.clear()
             line, self._line = self._line, []
-            for to, payload, headers in line:
+            for place, (to, payload, headers) in enumerate(line, 1):
                 try:
                     await self.nats.publish(to, payload, headers=headers)
                 except NatsError as error:
                     # The connection is down and its buffer full: the client will ask again with its key.
                     log.warning("an answer could not be sent: %s", error)
+                if not place % SLICE:
+                    await asyncio.sleep(0)
             if not self._line:
                 self._sent.set()
 
@@ -129,6 +139,7 @@ class Gateway:
         self._discovery = discovery
         self._subscriptions: list[Subscription] = []
         self._running = 0
+        self._taken = 0
         self._idle = asyncio.Event()
         self._tasks: TaskGroup | None = None
         self._reading = 0
@@ -145,8 +156,8 @@ class Gateway:
         """Subscribe to the requests of ``environments``; to those of all if there is none."""
         for environment in [encode_token(each) for each in environments] or ["*"]:
             for operation, decoder in _COMMANDS.items():
-                begin = self._report if operation == "report" else self._command
-                await self._listen(self._commands, environment, operation, partial(begin, decoder))
+                begin = partial(self._report if operation == "report" else self._command, decoder)
+                await self._listen(self._commands, environment, operation, begin)
             await self._listen(self._commands, environment, "batch", self._batch)
             for operation, (read_decoder, read) in _READS.items():
                 await self._listen(self._reads, environment, operation, partial(self._read, read_decoder, read))
@@ -154,37 +165,56 @@ class Gateway:
         await self._reads.nats.flush()
 
     async def _listen(
-        self, connection: _Connection, environment: str, operation: str, begin: Callable[[_Reply, Msg], None]
+        self,
+        connection: _Connection,
+        environment: str,
+        operation: str,
+        begin: Callable[[_Reply, Msg], Awaitable[None] | None],
     ) -> None:
         subject = f"{PREFIX}.{environment}.*.{operation}"
         # The name of an endpoint has no dots (ADR-32).
         endpoint = EndpointStatistics(operation.replace(".", "-"), subject)
         self._discovery.endpoints.append(endpoint)
 
+        subscription: Subscription | None = None
+
         async def receive(message: Msg) -> None:
             reply = _Reply(message.reply, endpoint)
             self._running += 1
+            if subscription is not None and _is_behind(subscription):
+                # At once, without leaving a turn to others: the line must not grow while it is worked off.
+                self._refuse(connection, reply, Overloaded(retry_after=RETRY_AFTER_S))
+                return
             try:
                 if len(message.data) > BODY_BYTES_MAX:
                     raise TooLarge("body", f"at most {BODY_BYTES_MAX} bytes", got=str(len(message.data)))
-                begin(reply, message)
+                rest = begin(reply, message)
+                if rest is not None:
+                    await rest
             except SolventError as error:
                 self._refuse(connection, reply, error)
             except Exception:  # noqa: BLE001 - the supervisor of requests: logged, and answered
                 self._fail(connection, reply)
+            await self._leave_a_turn()
 
-        self._subscriptions.append(
-            await connection.nats.subscribe(
-                subject, queue=QUEUE_GROUP, cb=receive, pending_bytes_limit=PENDING_BYTES_MAX
-            )
+        subscription = await connection.nats.subscribe(
+            subject, queue=QUEUE_GROUP, cb=receive, pending_bytes_limit=PENDING_BYTES_MAX
         )
+        self._subscriptions.append(subscription)
 
-    def _report(self, decoder: msgspec.json.Decoder[CommandBody], reply: _Reply, message: Msg) -> None:
+    async def _leave_a_turn(self) -> None:
+        """Called for every command: waits for the next turn of the loop if this one has had its share."""
+        self._taken += 1
+        if self._taken >= SLICE:
+            self._taken = 0
+            await asyncio.sleep(0)
+
+    async def _report(self, decoder: msgspec.json.Decoder[CommandBody], reply: _Reply, message: Msg) -> None:
         events = decode_events(message.data)
         if events is None:
             self._command(decoder, reply, message)
         else:
-            self._submit_all(events, reply, message)
+            await self._submit_all(events, reply, message)
 
     def _command(self, decoder: msgspec.json.Decoder[CommandBody], reply: _Reply, message: Msg) -> None:
         body = decode_body(decoder, message.data)
@@ -205,12 +235,12 @@ class Gateway:
         else:
             self._answer(self._commands, reply, encode_answer(outcome))
 
-    def _batch(self, reply: _Reply, message: Msg) -> None:
+    async def _batch(self, reply: _Reply, message: Msg) -> None:
         commands, atomic = decode_batch(message.data)
         if atomic:
             self._begin_task(self._commands, reply, partial(self._answer_together, commands, reply, message))
         else:
-            self._submit_all(commands, reply, message)
+            await self._submit_all(commands, reply, message)
 
     async def _answer_together(self, commands: list[CommandBody | InvalidRequest], reply: _Reply, message: Msg) -> None:
         """An atomic batch: it needs several pools at once, so it has a task of its own."""
@@ -228,7 +258,7 @@ class Gateway:
                 checked.append(error)
         self._batched(reply, await self._engine.do_together(checked))
 
-    def _submit_all(self, commands: list[CommandBody | InvalidRequest], reply: _Reply, message: Msg) -> None:
+    async def _submit_all(self, commands: list[CommandBody | InvalidRequest], reply: _Reply, message: Msg) -> None:
         environment, customer = parse_subject(message.subject)
         batch = _Batch(len(commands), partial(self._batched, reply))
         for place, body in enumerate(commands):
@@ -243,6 +273,7 @@ class Gateway:
                 batch.answered(place, SolventError(_INTERNAL))
             else:
                 future.add_done_callback(partial(batch.finished, place))
+            await self._leave_a_turn()
         if not commands:
             self._batched(reply, [])
 
@@ -322,6 +353,10 @@ class Gateway:
                     await connection.finish()
                 except (NatsError, OSError) as error:
                     log.warning("the last answers may not have been sent: %s", error)
+
+
+def _is_behind(subscription: Subscription) -> bool:
+    return subscription.pending_msgs > BACKLOG_MESSAGES_MAX or subscription.pending_bytes > BACKLOG_BYTES_MAX
 
 
 class _Batch:
