@@ -305,6 +305,28 @@ class Verdict(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The budget that does not let it pass, and when it would."""
 
 
+class CostLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What became of credits of one cost basis and category."""
+
+    cost_basis: dict[str, str] | None
+    category: Literal["paid", "promotional"]
+    burned: Decimal
+    """Spent, less what was reversed."""
+    expired: Decimal
+    voided: Decimal
+    value: Decimal | None
+    """``burned`` times the price of a credit, exact, in the money of the cost basis."""
+
+
+class CostReport(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What became of a pool's credits in a range of time, by what they had cost."""
+
+    pool: str
+    start: datetime | None
+    end: datetime | None
+    lines: tuple[CostLine, ...]
+
+
 class LedgerEntry(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One line of a pool's history. ``change`` is what it did to the available credits, ``balance`` the result."""
 
@@ -344,7 +366,17 @@ class PoolPage(msgspec.Struct, frozen=True, gc=False):
 
 
 Answer: TypeAlias = (
-    Receipt | Balance | GrantList | HoldList | BudgetList | CardList | Estimate | Verdict | LedgerPage | PoolPage
+    Receipt
+    | Balance
+    | GrantList
+    | HoldList
+    | BudgetList
+    | CardList
+    | Estimate
+    | Verdict
+    | CostReport
+    | LedgerPage
+    | PoolPage
 )
 
 

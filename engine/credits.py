@@ -21,6 +21,7 @@ from .answers import (
     Balance,
     BudgetList,
     CardList,
+    CostReport,
     Estimate,
     GrantList,
     HoldList,
@@ -456,6 +457,13 @@ class Credits(ABC):
     @abstractmethod
     async def holds(self, pool: PoolLike) -> HoldList:
         """The holds of a pool that are not settled, oldest first."""
+
+    @abstractmethod
+    async def costs(self, pool: PoolLike, *, start: TimeLike | None = None, end: TimeLike | None = None) -> CostReport:
+        """What became of the pool's credits in [start, end), by cost basis: burned, expired, voided, and their value.
+
+        By the time of recording: what finance needs to recognise revenue. Read from the journal.
+        """
 
     @abstractmethod
     async def ledger(

@@ -37,6 +37,7 @@ from .answers import (
     Balance,
     BudgetList,
     CardList,
+    CostReport,
     Estimate,
     GrantList,
     HoldList,
@@ -70,7 +71,8 @@ from .errors import (
     TooLarge,
     Unavailable,
 )
-from .history import fold_until
+from .frames import Head
+from .history import fold_until, read_history
 from .index import IndexDamaged
 from .ledger import check_limit, parse_cursor, read_page
 from .lock import exclusive
@@ -89,8 +91,9 @@ from .pool_id import (
     rates_stream,
 )
 from .rates import RateBook, price
+from .revenue import CostSums
 from .sqlite_journal import SqliteJournal
-from .times import TimeLike, parse_time
+from .times import MOMENT_MAX_US, TimeLike, parse_time, to_datetime
 from .together import do_together, transfer
 from .views import balance_of, cards_of, grants_of, rate_view
 
@@ -382,16 +385,38 @@ class Engine(Credits):
         moment = parse_time(as_of, "as_of")
         if moment > self._services.now_us():
             raise InvalidRequest("as_of", "a time that has come already")
-        # What was acknowledged is in the journal, and what was due is written down.
-        await self._ask(pool, Read("balance"), Balance)
-        core = await self._core()
-        head = (await core.store.heads([pool.canonical])).get(pool.canonical)
-        past = Pool()
-        if head is not None:
-            past = await fold_until(core.journal, core.index, pool.canonical, head, moment)
+        core, head = await self._history(pool)
+        past = await fold_until(core.journal, core.index, pool.canonical, head, moment)
         if not past.version:
             raise NotFound("pool", f"{pool} at that time")
         return past
+
+    async def costs(self, pool: PoolLike, *, start: TimeLike | None = None, end: TimeLike | None = None) -> CostReport:
+        """See ``Credits.costs``."""
+        target = parse_pool(pool)
+        begins = 0 if start is None else parse_time(start, "start")
+        ends = MOMENT_MAX_US if end is None else parse_time(end, "end")
+        if ends < begins:
+            raise InvalidRequest("end", "a time that is not before start")
+        core, head = await self._history(target)
+        sums = CostSums(begins, ends)
+        await sums.read(read_history(core.journal, core.index, target.canonical, head, after=0))
+        return CostReport(
+            pool=str(target),
+            start=None if start is None else to_datetime(begins),
+            end=None if end is None else to_datetime(ends),
+            lines=sums.lines(self.scale_of(target.currency)),
+        )
+
+    async def _history(self, pool: PoolId) -> tuple[Core, Head]:
+        """Where the history of a pool ends, with all that was acknowledged and all that was due. Raises
+        ``NotFound``."""
+        await self._ask(pool, Read("balance"), Balance)
+        core = await self._core()
+        head = (await core.store.heads([pool.canonical])).get(pool.canonical)
+        if head is None:
+            raise NotFound("pool", str(pool))
+        return core, head
 
     async def ledger(
         self, pool: PoolLike, *, limit: int = 100, cursor: str | None = None, newest_first: bool = True
@@ -400,17 +425,12 @@ class Engine(Credits):
         target = parse_pool(pool)
         check_limit(limit, LEDGER_PAGE_MAX)
         version = parse_cursor(cursor)
-        # The pool writes down what time has done to it, and answers when all of that is durable.
-        await self.balance(target)
-        core = await self._core()
-        heads = await core.store.heads([target.canonical])
-        if target.canonical not in heads:
-            raise NotFound("pool", str(target))
+        core, head = await self._history(target)
         return await read_page(
             core.journal,
             core.index,
             target.canonical,
-            heads[target.canonical],
+            head,
             name=str(target),
             scale=self.scale_of(target.currency),
             limit=limit,

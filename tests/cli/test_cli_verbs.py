@@ -44,6 +44,15 @@ def test_a_grant_a_debit_and_what_can_be_read_of_them(cli: Cli) -> None:
     assert (verified.json["debits"], verified.json["problems"]) == (1, [])
 
 
+def test_costs_say_what_became_of_credits(cli: Cli) -> None:
+    cli("grant", "acme", "10", "--cost-basis", "USD=0.0125")
+    cli("debit", "acme", "4", "--key", "r1")
+    (line,) = cli("costs", "acme", "--json").json["lines"]
+    assert (line["burned"], line["value"], line["cost_basis"]["currency"]) == ("4", "0.05", "USD")
+    assert "0.05 USD" in cli("costs", "acme").out
+    assert cli("costs", "acme", "--end", "2020-01-01T00:00:00Z", "--json").json["lines"] == []
+
+
 def test_people_see_tables_and_bars(cli: Cli) -> None:
     granted = cli("grant", "acme", "10", "--name", "[red]not markup[/red]")
     assert granted.code == 0

@@ -72,6 +72,7 @@ for _verb in (
     metering.rates,
     verbs.pools,
     verbs.ledger,
+    verbs.costs,
     verify,
 ):
     app.command(help=_paragraphs(_verb), epilog=EXIT_CODES_HELP)(_verb)

@@ -21,6 +21,7 @@ from solvent.engine.answers import (
     BudgetCount,
     BudgetList,
     CardList,
+    CostReport,
     Estimate,
     GrantList,
     GrantView,
@@ -279,6 +280,28 @@ def cards(answer: CardList) -> RenderableType:
     for card in answer.cards:
         table.add_row(
             str(card.number), moment(card.effective_at), Text("\n".join(map(_rate, card.rates)) or "nothing is priced")
+        )
+    return table
+
+
+def costs(answer: CostReport) -> RenderableType:
+    """What became of credits, by what they had cost."""
+    since = "" if answer.start is None else f" from {moment(answer.start)}"
+    until = "" if answer.end is None else f" before {moment(answer.end)}"
+    table = _table(f"Credits of {pool_name(answer.pool)} by cost{since}{until}")
+    table.add_column("cost of a credit")
+    table.add_column("category")
+    for name in ("burned", "expired", "voided", "value of what was burned"):
+        table.add_column(name, justify="right")
+    for line in answer.lines:
+        cost = line.cost_basis
+        table.add_row(
+            "none" if cost is None else f"{cost['per_credit']} {cost['currency']}",
+            line.category,
+            amount(line.burned),
+            amount(line.expired),
+            amount(line.voided),
+            "" if cost is None or line.value is None else f"{amount(line.value)} {cost['currency']}",
         )
     return table
 

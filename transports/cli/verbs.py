@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from solvent.engine.answers import Balance, GrantList, LedgerPage, PoolPage, Receipt, to_wire
+from solvent.engine.answers import Balance, CostReport, GrantList, LedgerPage, PoolPage, Receipt, to_wire
 from solvent.engine.commands import PRIORITY_DEFAULT
 from solvent.engine.pool_id import ENVIRONMENT_DEFAULT, parse_pool
 
@@ -172,6 +172,27 @@ def grants(
             return await credits.grants(pool, as_of=as_of)
 
     respond(as_json, ask, plain=render.grants, wire=to_wire)
+
+
+def costs(
+    ctx: typer.Context,
+    pool: PoolArgument,
+    start: Annotated[str | None, typer.Option(help="From this moment on, ISO 8601 with its zone.")] = None,
+    end: Annotated[str | None, typer.Option(help="Before this moment.")] = None,
+    data_dir: DataDir = DATA_DIR_DEFAULT,
+    nats_url: NatsUrl = None,
+    currency: Currencies = None,
+    as_json: Json = False,
+) -> None:
+    """Show what became of a pool's credits by what they had cost: burned, expired, voided, and their value."""
+    with reporting(as_json):
+        target = target_of(ctx, data_dir, nats_url, currency)
+
+    async def ask() -> CostReport:
+        async with target.open() as credits:
+            return await credits.costs(pool, start=start, end=end)
+
+    respond(as_json, ask, plain=render.costs, wire=to_wire)
 
 
 def ledger(

@@ -33,6 +33,7 @@ from solvent.engine.answers import (
     Balance,
     BudgetList,
     CardList,
+    CostReport,
     Estimate,
     GrantList,
     HoldList,
@@ -64,6 +65,7 @@ from .wire import (
     LedgerBody,
     MomentBody,
     PoolsBody,
+    RangeBody,
     RatesBody,
     SetRatesBody,
     TransferBody,
@@ -549,6 +551,17 @@ class Client(Credits):
             body = MomentBody(resource=target.resource, currency=target.currency, as_of=moment)
         return await self._read(subject_of(target.environment, target.customer, operation), body, kind)
 
+    async def costs(self, pool: PoolLike, *, start: TimeLike | None = None, end: TimeLike | None = None) -> CostReport:
+        """See ``Credits.costs``."""
+        target = parse_pool(pool)
+        body = RangeBody(
+            resource=target.resource,
+            currency=target.currency,
+            start=None if start is None else _time_on_the_wire(start, "start"),
+            end=None if end is None else _time_on_the_wire(end, "end"),
+        )
+        return await self._read(subject_of(target.environment, target.customer, "costs"), body, CostReport)
+
     async def ledger(
         self, pool: PoolLike, *, limit: int = 100, cursor: str | None = None, newest_first: bool = True
     ) -> LedgerPage:
@@ -613,6 +626,7 @@ _READ_KINDS: Final = (
     Balance,
     BudgetList,
     CardList,
+    CostReport,
     Estimate,
     GrantList,
     HoldList,

@@ -45,6 +45,7 @@ from .wire import (
     LedgerBody,
     MomentBody,
     PoolsBody,
+    RangeBody,
     RatesBody,
     SetRatesBody,
     TransferBody,
@@ -443,6 +444,12 @@ _READS: Final[dict[str, tuple[msgspec.json.Decoder[Any], _ReadCall]]] = {
             limit=body.limit,
             cursor=body.cursor,
             newest_first=body.newest_first,
+        ),
+    ),
+    "costs": (
+        msgspec.json.Decoder(RangeBody),
+        lambda credits, body, environment, customer: credits.costs(
+            _one(body, environment, customer), start=body.start, end=body.end
         ),
     ),
     "estimate": (

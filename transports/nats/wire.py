@@ -253,6 +253,11 @@ class MomentBody(Body):
     as_of: str | None = None
 
 
+class RangeBody(Body):
+    start: str | None = None
+    end: str | None = None
+
+
 class CheckBody(Body):
     amount: Amount
     dimensions: dict[str, Any] | None = None
