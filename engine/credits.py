@@ -537,14 +537,14 @@ class PendingHold:
     async def __aenter__(self) -> OpenHold:
         opening = asyncio.ensure_future(self._open())
         try:
-            self._opened = await asyncio.shield(opening)
+            self._opened = opened = await asyncio.shield(opening)
         except asyncio.CancelledError:
             # The hold may be granted already: nobody else would ever release it.
             with anyio.move_on_after(RELEASE_TIMEOUT_S, shield=True), suppress(SolventError):
                 await (await opening).release()
             opening.cancel()
             raise
-        return self._opened
+        return opened
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
