@@ -87,7 +87,7 @@ class Due(NamedTuple):
 class Services:
     """What the pool actors of an engine share."""
 
-    __slots__ = ("core", "limits", "now_us", "rate_books", "read_rates", "ready", "scale_of")
+    __slots__ = ("core", "limits", "now_us", "rate_books", "rate_changes", "read_rates", "ready", "scale_of")
 
     def __init__(
         self, *, now_us: Callable[[], int], scale_of: Callable[[str], int], limits: Limits, core: Core
@@ -101,6 +101,7 @@ class Services:
         """Whether ``core`` can be used: not while it is being replaced."""
         self.rate_books: dict[str, RateBook] = {}
         """By canonical stream: those that were asked for since they were set last."""
+        self.rate_changes = 0
         self.read_rates: Callable[[str], Awaitable[RateBook]] = _nothing_to_read
         """Asks a stream for its book. It answers what is durable."""
 
@@ -108,8 +109,12 @@ class Services:
         """Make sure that the rate cards for ``pool`` are at hand. Raises ``SolventError``."""
         name = parse_canonical(pool)
         stream = rates_stream(name.environment, name.currency).canonical
-        if stream not in self.rate_books:
-            self.rate_books[stream] = await self.read_rates(stream)
+        while stream not in self.rate_books:
+            changes = self.rate_changes
+            book = await self.read_rates(stream)
+            # A card that was set between the answer and now would be missing from this book for ever.
+            if changes == self.rate_changes:
+                self.rate_books[stream] = book
 
 
 async def _nothing_to_read(stream: str) -> RateBook:
@@ -287,6 +292,7 @@ class PoolActor(Actor[Message]):
             core.keys.use(self.pool_id, answer.key, (answer, version))
         elif isinstance(answer, RatesSet):
             self._services.rate_books.pop(self.pool_id, None)
+            self._services.rate_changes += 1
         return receipt_of(answer, version, pool.scale, replayed=False)
 
     def open_section(self) -> None:

@@ -94,6 +94,23 @@ async def test_a_card_prices_what_occurs_from_its_date_on(credits: Credits) -> N
     assert cards[1].effective_at == later
 
 
+async def test_cards_and_reports_race_and_the_last_card_wins(credits: Credits) -> None:
+    await credits.grant("acme", "1000000", key="g")
+    for turn in range(1, 31):
+        setting = asyncio.create_task(credits.set_rates([{"metric": "images", "credits": turn}]))
+        reports = [
+            asyncio.create_task(credits.report("acme", "images", 1, key=f"{turn}-{number}")) for number in range(6)
+        ]
+        await setting
+        for report in reports:
+            try:
+                assert (await report).amount in (turn - 1, turn)
+            except NotFound:
+                assert turn == 1, "before the first card there is none"
+        # What is reported after the card was acknowledged is priced by it.
+        assert (await credits.report("acme", "images", 1, key=f"{turn}-after")).amount == turn
+
+
 async def test_setting_the_same_card_again_changes_nothing(credits: Credits) -> None:
     first = await credits.set_rates(CARD)
     again = await credits.set_rates(list(reversed(CARD)))
