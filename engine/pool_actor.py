@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple, TypeAlias, assert_never
+from typing import NamedTuple, TypeAlias, TypeGuard, assert_never
 
 import msgspec
 
@@ -188,7 +188,7 @@ class PoolActor(Actor[Message]):
                 if isinstance(message, (SetBudget, RemoveBudget, SetRates)):
                     self._answer(mail, self._execute(message, now, None, 0))
                     continue
-                if isinstance(message, Report) and self._rates not in services.rate_books:
+                if self._lacks_rates(message):
                     self.context.spawn(self._report(mail, message))
                     continue
                 if isinstance(message, Reverse):
@@ -312,6 +312,9 @@ class PoolActor(Actor[Message]):
         core.writer.added(self._log, len(events))
         core.store.changed(self)
 
+    def _lacks_rates(self, command: object) -> TypeGuard[Report]:
+        return isinstance(command, Report) and self._rates not in self._services.rate_books
+
     def _price(self, report: Report, now: int) -> Debit | SolventError:
         """The debit that ``report`` comes to."""
         book = self._services.rate_books.get(self._rates)
@@ -375,6 +378,10 @@ class PoolActor(Actor[Message]):
             now = self._services.now_us()
             self.let_time_pass(now)
             for mail, command, key_hash in doubtful:
+                if self._lacks_rates(command):
+                    # The card was changed during the look-up.
+                    self.context.spawn(self._report(mail, command))
+                    continue
                 prior = keys.find_recent(self.pool_id, command.key) or indexed.get(command.key)
                 self._answer(mail, self._execute(command, now, prior, key_hash))
         except BaseException:
