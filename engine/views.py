@@ -270,7 +270,7 @@ def _receipt_parts(
             return "r", event.amount, event.balance - event.lapsed, event.parts, details
         case Reversed():
             details = Details(debit=event.debit, returned_units=event.amount, lapsed_units=event.lapsed)
-            return "r", event.amount, event.balance - event.lapsed, event.parts, details
+            return "r", event.amount, event.balance - event.lapsed, merged(event.parts), details
         case Updated():
             return "u", 0, event.balance, (), NO_DETAILS
         case Voided():
@@ -368,7 +368,7 @@ def entry_of(event: Event, version: int, scale: int) -> LedgerEntry:
                 event.amount,
                 key=event.key,
                 about=f"d{event.debit}",
-                allocations=_allocations(event.parts, scale),
+                allocations=_allocations(merged(event.parts), scale),
                 dimensions=decode_dimensions(event.dimensions),
             )
         case Updated():
