@@ -133,6 +133,25 @@ async def test_beyond_the_outstanding_limit_a_command_is_overloaded_at_once(url:
         assert (await client.balance("acme")).spent == Decimal(11)
 
 
+async def test_a_caller_that_asks_again_at_once_does_not_stop_the_loop(url: str) -> None:
+    """Nobody should do this, and who does should not wait for ever for what his own haste prevents."""
+
+    async def hasten(client: Client) -> None:
+        while True:
+            try:
+                await client.debit("acme", "1", key="k")
+            except Overloaded:
+                continue
+            return
+
+    async with connect(url, outstanding_max=1) as client:
+        other = asyncio.ensure_future(client.debit("acme", "1", key="other"))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(DEADLINE_S):
+            await asyncio.gather(other, hasten(client))
+        assert (await client.balance("acme")).spent == Decimal(2)
+
+
 @pytest.mark.parametrize("gather", ["environment", "off"])
 async def test_places_are_free_again_after_answers_of_every_kind(
     url: str, gather: Literal["environment", "off"]

@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from math import inf, isfinite
-from typing import Any, Final, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Literal, NoReturn, TypeAlias, TypeVar
 
 import anyio
 from anyio.abc import TaskStatus
@@ -287,19 +287,26 @@ class Client(Credits):
         self._line.append(self._last_number)
         self._wake.set()
 
-    def _check_room(self) -> None:
+    @property
+    def _is_full(self) -> bool:
+        return self._closed or self._outstanding >= self._outstanding_max
+
+    async def _turn_away(self) -> NoReturn:
+        # A caller that asks again at once must not keep the loop from what would let it pass.
+        await asyncio.sleep(0)
         if self._closed:
             raise Unavailable("nothing was done: the client is closed")
-        if self._outstanding >= self._outstanding_max:
-            raise Overloaded(retry_after=SWEEP_S)
+        raise Overloaded(retry_after=SWEEP_S)
 
-    def _submit(self, pool: PoolId, operation: str, body: dict[str, Any]) -> asyncio.Future[Any]:
-        self._check_room()
+    async def _submit(self, pool: PoolId, operation: str, body: dict[str, Any]) -> Receipt:
+        if self._is_full:
+            await self._turn_away()
         self._outstanding += 1
         future: asyncio.Future[Any] = self._loop.create_future()
         self._waiting.append(_Waiting(pool, operation, body, future))
         self._wake.set()
-        return future
+        receipt: Receipt = await future
+        return receipt
 
     def _pack(self) -> None:
         """Make messages of the commands that were issued since the last turn."""
@@ -395,7 +402,8 @@ class Client(Credits):
         self._put_under_way(subject, payload, weight=len(parts), on_reply=answered, on_error=failed, deadline=until)
 
     async def _read(self, subject: str, body: object, kind: type[T]) -> T:
-        self._check_room()
+        if self._is_full:
+            await self._turn_away()
         future: asyncio.Future[T] = self._loop.create_future()
         payload = encode_body(body)
         self._outstanding += 1
@@ -413,8 +421,7 @@ class Client(Credits):
 
     async def _command(self, operation: str, pool: PoolLike, fields: dict[str, Any]) -> Receipt:
         target = parse_pool(pool)
-        receipt: Receipt = await self._submit(target, operation, _body_of(operation, target, fields))
-        return receipt
+        return await self._submit(target, operation, _body_of(operation, target, fields))
 
     async def transfer(self, source: PoolLike, target: PoolLike, amount: AmountLike, *, key: str) -> Receipt:
         """See ``Credits.transfer``."""
