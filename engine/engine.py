@@ -507,7 +507,12 @@ def _translate(error: ActorError) -> SolventError:
 async def _running(
     directory: Path, journal: SqliteJournal, services: Services, settings: Settings
 ) -> AsyncIterator[Family[Message]]:
-    """The tasks of an engine, and the pool actors, for the length of a block."""
+    """The tasks of an engine, and the pool actors, for the length of a block.
+
+    An exception of the block leaves it as it is: the task group alone would wrap it in a group, and
+    ``except InsufficientCredits`` around the block would not see it.
+    """
+    of_block: Exception | None = None
     options = Options(
         mailbox_max=settings.mailbox_max,
         pending_max=settings.pending_max,
@@ -521,12 +526,16 @@ async def _running(
         tasks.start_soon(_sweep, services, family)
         try:
             yield family
+        except Exception as error:  # noqa: BLE001 - raised again below, past the group
+            of_block = error
         finally:
             with anyio.CancelScope(shield=True):
                 await system.stop(settings.stop_timeout_s)
                 if services.ready.is_set():
                     await _settle(services.core)
             tasks.cancel_scope.cancel()
+    if of_block is not None:
+        raise of_block
 
 
 async def _sweep(services: Services, family: Family[Message]) -> None:
