@@ -899,7 +899,9 @@ def _apply_lapsed(pool: Pool, event: Lapsed) -> None:
         pool.voided += event.amount
     else:
         if block.state == LIVE and not block.available:
+            # It was depleted or held when its time came, so nothing had expired that would have said so.
             _leave_burn(pool, block)
+            block.state = EXPIRED
         block.expired += event.amount
         pool.expired += event.amount
     _forget_due(pool)

@@ -268,7 +268,7 @@ class Model:
         return [("granted", at, credit.number, command.amount, self.available)]
 
     def _debit(self, command: Debit, at: int) -> list[tuple[Any, ...]] | tuple[Any, ...]:
-        if not command.backfill and not _is_near(command.occurred_at, at):
+        if not _is_near(command.occurred_at, at, backfill=command.backfill):
             return ("unfit", "occurred_at")
         amount = min(command.amount, self.available) if command.partial else command.amount
         if amount > self.available or amount == 0:
@@ -386,8 +386,12 @@ def _units(lapses: list[tuple[Any, ...]]) -> int:
     return sum(lapse[3] for lapse in lapses)
 
 
-def _is_near(occurred_at: int | None, at: int) -> bool:
-    return occurred_at is None or at - LIMITS.occurred_back_max_us <= occurred_at <= at + LIMITS.occurred_ahead_max_us
+def _is_near(occurred_at: int | None, at: int, *, backfill: bool = False) -> bool:
+    if occurred_at is None:
+        return True
+    if occurred_at > at + LIMITS.occurred_ahead_max_us:
+        return False
+    return backfill or occurred_at >= at - LIMITS.occurred_back_max_us
 
 
 def _request(command: PoolCommand) -> object:
@@ -501,7 +505,7 @@ steps = st.builds(
     st.integers(0, 49),
     st.integers(1, 9) | st.integers(1, 60),
     st.integers(0, 2**16),
-    st.sampled_from([0] * 17 + [1, 1, 2]),
+    st.sampled_from([0] * 16 + [1, 1, 1, 2]),
 )
 
 
@@ -583,12 +587,12 @@ class Run:
 
         match step.kind:
             case "grant":
-                ends = one_of(None, 100, 30, 400, 5, 1, 0, -1, 60)
-                starts = one_of(None, None, 30, 1, -50, None, 100, None)
+                ends = one_of(None, 100, 30, 400, None, 5, 1, -1, 60, 200, None)
+                starts = one_of(None, None, 30, None, 1, None, -50, None, 100)
                 category: Category = one_of("paid", "promotional")
                 command: PoolCommand = Grant(
                     key,
-                    step.amount,
+                    step.amount * one_of(3, 5, 1),
                     category,
                     one_of(50, 50, 0, 100),
                     None if starts is None else self.now + starts,
@@ -601,13 +605,12 @@ class Run:
                 backfill, dimensions = one_of(False, False, True), one_of(PLAIN, LABELLED)
                 command = Debit(key, step.amount, partial, occurred_at, dimensions=dimensions, backfill=backfill)
             case "hold":
-                ttl, metric = one_of(60, 20, 200, 5, 1, 1_000), one_of(None, "tokens")
+                ttl, metric = one_of(60, 20, 200, 400, 5, 1_000), one_of(None, "tokens")
                 command = Hold(key, step.amount, ttl, metric, one_of(PLAIN, LABELLED))
             case "capture" | "release":
-                # Mostly a hold that is open; else one that is not, or something else.
                 opened = [hold.number for hold in self.model.holds]
-                others = [*self.model.settled, 2, NOWHERE]
-                choices = one_of(opened, opened, opened, others) or others
+                settled = list(self.model.settled)
+                choices = one_of(opened, opened, opened, settled, [2, NOWHERE]) or settled or [NOWHERE]
                 hold = choices[step.pick % len(choices)]
                 if step.kind == "release":
                     command = Release(hold)
@@ -625,21 +628,22 @@ class Run:
                 ends = one_of(KEEP, None, 50, 5, 300, 0)
                 command = UpdateGrant(
                     key,
-                    self._grant(step.pick),
+                    self._grant(step.pick, open_only=one_of(True, True, False)),
                     one_of(KEEP, 0, 50, 100),
                     self.now + ends if isinstance(ends, int) else ends,
                     one_of(KEEP, LABELLED, PLAIN),
                 )
             case "void":
-                command = VoidGrant(self._grant(step.pick))
+                command = VoidGrant(self._grant(step.pick, open_only=one_of(True, True, False)))
             case _:
                 command = Transfer(key, step.amount, "elsewhere")
         return command
 
-    def _grant(self, pick: int) -> int:
-        """One of the younger grants: the old ones are over."""
-        grants = [credit.number for credit in self.model.credits[-6:]]
-        return grants[pick % len(grants)] if grants and pick < 46 else 1 + NOWHERE * (pick % 2)
+    def _grant(self, pick: int, *, open_only: bool) -> int:
+        """A grant, or now and then what is none."""
+        at = max(self.now, self.pool.clock)
+        grants = [credit.number for credit in self.model.credits if not (open_only and credit.is_over(at))]
+        return grants[-1 - pick % len(grants)] if grants and pick < 46 else 1 + NOWHERE * (pick % 2)
 
     def _looked_up(self, command: PoolCommand) -> PoolCommand:
         """What the actor does before it asks the pool."""
@@ -675,9 +679,9 @@ class Run:
         self.seen["while the clock was set back"] += self.now < self.pool.clock
         name, seen = type(command).__name__, self.seen
         if not isinstance(outcome, tuple):
-            seen[
-                f"{name}: {' '.join(map(str, _said(outcome, 1)[: 2 if isinstance(outcome, (Conflict, Unfit)) else 1]))}"
-            ] += 1
+            said = _said(outcome, 1)
+            detailed = isinstance(outcome, (Conflict, Unfit))
+            seen[f"{name}: {said[0]} {said[1]}" if detailed else f"{name}: {said[0]}"] += 1
             return
         seen[name] += 1
         blocks = self.pool.blocks
@@ -819,6 +823,7 @@ OFTEN = [
     "due Lapsed",
     "Capture: lapsed to expired",
     "Release: lapsed to expired",
+    "Capture: lapsed to voided",
     "Release: lapsed to voided",
     "Reverse: lapsed to expired",
     "Reverse: lapsed to voided",
