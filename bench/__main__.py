@@ -85,7 +85,8 @@ def show(medians: dict[str, Figures], flushes: float, runs: int) -> None:
             f"{each.debits_per_flush:.1f}",
             f"{each.cpu_us_per_debit:.1f}",
         )
-    console = Console()
+    # In a pipe or a file nobody's window is there to fit into.
+    console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(table)
     console.print(
         f"raw: {flushes:,.0f} appends of 8 KiB with fsync a second. {os.cpu_count()} cores, Python "
