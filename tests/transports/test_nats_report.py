@@ -42,3 +42,18 @@ async def test_one_event_or_many_in_a_message(tmp_path: Path) -> None:
             assert (await engine.balance("acme")).spent == 12
         finally:
             await raw.close()
+
+
+async def test_who_speaks_for_one_customer_cannot_set_the_prices_of_all(tmp_path: Path) -> None:
+    async with Engine.open(tmp_path) as engine, nats_server() as url, serving(engine, url):
+        raw = await nats.connect(url)
+        try:
+            body = json.dumps({"rates": [{"metric": "images", "credits": 0}]}).encode()
+            for operation, payload in (("rates.set", body), ("rates", b"{}")):
+                reply = await raw.request(f"solvent.v1.default.acme.{operation}", payload, timeout=5)
+                assert json.loads(reply.data)["error"]["field"] == "customer"
+            assert (await engine.rates()).cards == ()
+            reply = await raw.request("solvent.v1.default.-.rates.set", body, timeout=5)
+            assert json.loads(reply.data)["id"] == "c2"
+        finally:
+            await raw.close()

@@ -399,6 +399,15 @@ def _one(body: Body, environment: str, customer: str | None) -> PoolId:
     return pool_of(body, environment, customer)
 
 
+def _whole(environment: str, customer: str | None) -> str:
+    """The environment of what is no customer's own: who may speak for one customer must not set everybody's prices."""
+    if customer is not None:
+        raise InvalidRequest(
+            "customer", '"-" in the subject: rate cards are those of an environment', got=customer[:60]
+        )
+    return environment
+
+
 def _pools(credits: Credits, body: PoolsBody, environment: str, customer: str | None) -> Awaitable[Answer]:
     if body.environment not in (None, environment):
         raise InvalidRequest("environment", "the environment of the subject", got=repr(body.environment)[:60])
@@ -473,12 +482,17 @@ _READS: Final[dict[str, tuple[msgspec.json.Decoder[Any], _ReadCall]]] = {
     ),
     "rates": (
         msgspec.json.Decoder(RatesBody),
-        lambda credits, body, environment, customer: credits.rates(environment=environment, currency=body.currency),
+        lambda credits, body, environment, customer: credits.rates(
+            environment=_whole(environment, customer), currency=body.currency
+        ),
     ),
     "rates.set": (
         msgspec.json.Decoder(SetRatesBody),
         lambda credits, body, environment, customer: credits.set_rates(
-            body.rates, environment=environment, currency=body.currency, effective_at=body.effective_at
+            body.rates,
+            environment=_whole(environment, customer),
+            currency=body.currency,
+            effective_at=body.effective_at,
         ),
     ),
     "pools": (msgspec.json.Decoder(PoolsBody), _pools),
