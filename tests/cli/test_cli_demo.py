@@ -63,7 +63,7 @@ def test_the_demo_runs_on_a_real_trace(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
-    process = start_demo(tmp_path, "--seconds", "60", "--events", "1000000")
+    process = start_demo(tmp_path, "--seconds", "60", "--events", "200000")
     assert process.stdout is not None
     for line in process.stdout:
         if "callers debit" in line:
