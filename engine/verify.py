@@ -19,7 +19,7 @@ import msgspec
 from .amounts import to_decimal
 from .core import INDEX_NAME, SNAPSHOTS_NAME
 from .errors import JournalCorrupt, JournalError
-from .events import KEYED, Debited, Event, Expired, MovedIn, MovedOut, Opened
+from .events import KEYED, Captured, Debited, Event, Expired, Held, MovedIn, MovedOut, Opened, Parts
 from .frames import NO_HEAD, Head, Pointer, Section, decode_section, digest_of, split_frame
 from .pool import BrokenInvariant, Pool, apply, check_books, check_totals
 from .pool_id import parse_canonical
@@ -183,10 +183,13 @@ class _Checker:
             if event.key in keys:
                 raise BrokenInvariant(f"entry {version} uses the key {event.key!r} a second time")
             keys.add(event.key)
-        if isinstance(event, Debited):
-            _check_debit(pool, version, event)
+        if isinstance(event, (Debited, Held, MovedOut)):
+            _check_taken(pool, version, event.amount, event.parts)
+        elif isinstance(event, Captured):
+            _check_taken(pool, version, sum(part for _, part in event.extra), event.extra)
+        if isinstance(event, (Debited, Captured)):
             self.result.debits += 1
-        elif isinstance(event, (MovedOut, MovedIn)):
+        if isinstance(event, (MovedOut, MovedIn)):
             self._note_transfer(name, event)
         elif isinstance(event, Expired) and pool.blocks[event.grant].available != event.amount:
             raise BrokenInvariant(
@@ -233,19 +236,19 @@ class _Checker:
                 self.report(f"pool {name}: the index speaks of a section ending at {head.version}, there is none")
 
 
-def _check_debit(pool: Pool, version: int, event: Debited) -> None:
-    """Whether a debit took what it says, from grants in burn order, and none that it could not."""
-    if event.amount > pool.available:
-        raise BrokenInvariant(f"entry {version} debits {event.amount} of {pool.available}: an overdraft")
-    left = event.amount
+def _check_taken(pool: Pool, version: int, amount: int, parts: Parts) -> None:
+    """Whether what was spent, held or moved was there, and was taken from the grants in burn order."""
+    if amount > pool.available:
+        raise BrokenInvariant(f"entry {version} takes {amount} of {pool.available}: an overdraft")
+    left = amount
     expected: list[tuple[int, int]] = []
     for block in pool.burn:
         if not left:
             break
         expected.append((block.number, min(left, block.available)))
         left -= expected[-1][1]
-    if list(event.parts) != expected:
-        raise BrokenInvariant(f"entry {version} was paid by {event.parts}, the burn order says {expected}")
+    if list(parts) != expected:
+        raise BrokenInvariant(f"entry {version} took {parts}, the burn order says {expected}")
 
 
 def _rows(path: Path, statement: str) -> list[tuple[Any, ...]]:

@@ -1,6 +1,6 @@
 """Every async test here runs on virtual time: waiting costs nothing, and waiting for what cannot happen is an error.
 
-So is an exception that the runtime lets escape into the loop, which would only log it, and a task nobody ended.
+So is an exception that escapes into the loop, which would only log it, and a task or a timer that nobody ended.
 """
 
 from __future__ import annotations
@@ -36,6 +36,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._virtual.now_s
 
+    def due(self) -> list[asyncio.TimerHandle]:
+        """Return what is going to happen some day."""
+        scheduled: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
+        return [handle for handle in scheduled if not handle.cancelled()]
+
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         if "handle" in context:  # out of a callback; "never retrieved" is the affair of whoever asked
             self.escaped.append(context["exception"])
@@ -53,7 +58,9 @@ def virtual_loop() -> Callable[[], asyncio.AbstractEventLoop]:
 
 def nothing_is_left(loop: asyncio.AbstractEventLoop, current: asyncio.Task[Any] | None = None) -> None:
     assert asyncio.all_tasks(loop) <= {current}
-    assert not isinstance(loop, VirtualLoop) or not loop.escaped
+    if isinstance(loop, VirtualLoop):
+        assert not loop.escaped
+        assert not loop.due()
 
 
 @pytest.fixture(scope="session", name="nothing_is_left")

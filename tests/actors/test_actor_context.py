@@ -92,6 +92,16 @@ async def test_a_timer_delivers_its_message_later_and_once() -> None:
         activity.append(timer.active)
         assert activity == [True, False]
         assert actor.notes[1:] == [(2.5, "later")]
+        assert not actor.context.timers
+
+
+async def test_a_timer_may_fire_at_once_but_not_before_what_waits() -> None:
+    async with ActorSystem() as system:
+        actor = await living(system)
+        actor.context.tell_self("first")
+        actor.context.timer(0, "then")
+        await turns()
+        assert actor.notes[1:] == [(0, "first"), (0, "then")]
 
 
 async def test_a_cancelled_timer_delivers_nothing() -> None:
@@ -102,6 +112,7 @@ async def test_a_cancelled_timer_delivers_nothing() -> None:
         timer.cancel()
         await asyncio.sleep(10)
         assert len(actor.notes) == 1
+        assert not actor.context.timers
 
 
 async def test_a_repeating_timer_does_not_drift_and_skips_what_the_actor_is_too_busy_for() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 import anyio
 import pytest
 
-from solvent.actors import Actor, ActorSystem, DeadLetter, Mail, Options, Stopped, StopReason, Supervision
+from solvent.actors import Actor, ActorSystem, DeadLetter, Family, Mail, Options, Stopped, StopReason, Supervision
 
 
 async def turns(count: int = 5) -> None:
@@ -50,10 +51,21 @@ async def test_leaving_drains_what_is_pending_and_refuses_what_is_new() -> None:
             family.ask("a", 1.0)
         with pytest.raises(Stopped):
             family.tell("new", 1.0)
+        with pytest.raises(RuntimeError):
+            system.register("late", lambda key: Slow())
         await stop
         assert [future.result() for future in futures] == [1.0, 2.0, 0.5, 3.0]
         assert stopped == ["stopped", "stopped"]
         assert family.resident == 0
+
+
+@pytest.mark.parametrize("messages", [0, 1, 100])
+async def test_leaving_takes_no_longer_than_what_is_pending(messages: int) -> None:
+    async with ActorSystem() as system:
+        family = system.register("slow", lambda key: Slow())
+        for number in range(messages):
+            family.tell(str(number), -1.0)
+    assert asyncio.get_running_loop().time() == 0
 
 
 async def test_tells_are_worked_off_too() -> None:
@@ -124,6 +136,69 @@ async def test_an_exception_in_the_block_ends_everything_at_once_and_passes_unwr
         await block()
     assert isinstance(await outcome(asked[0]), Stopped)
     assert asyncio.get_running_loop().time() == 0
+
+
+async def test_after_an_exception_in_the_block_nothing_is_accepted_any_more(caplog: pytest.LogCaptureFixture) -> None:
+    class AsksOnTheWayOut(Slow):
+        def on_stop(self, reason: StopReason) -> None:
+            asked.append(other.ask("b", 1.0))
+
+    asked: list[asyncio.Future[object]] = []
+    system = ActorSystem()
+
+    async def block() -> None:
+        nonlocal other
+        async with system:
+            family, other = (system.register(name, lambda key: AsksOnTheWayOut()) for name in ("one", "other"))
+            await family.ask("a", 0.0)
+            raise ZeroDivisionError
+
+    other: Family[float]
+    with pytest.raises(ZeroDivisionError):
+        await block()
+    assert asked == []
+    assert "other/b: stopped" in caplog.text
+    with pytest.raises(Stopped):
+        other.tell("a", 1.0)
+    with pytest.raises(RuntimeError):
+        system.register("late", lambda key: Slow())
+
+
+async def test_whoever_waits_for_the_stop_hears_of_an_earlier_end() -> None:
+    stops: list[asyncio.Task[None]] = []
+
+    async def block() -> None:
+        async with ActorSystem() as system:
+            future = system.register("slow", lambda key: Slow(), Options(default_timeout_s=1_000)).ask("a", -1.0)
+            stops.append(asyncio.create_task(system.stop(timeout_s=100)))
+            future.add_done_callback(lambda future: future.exception())
+            await asyncio.sleep(1)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await block()
+    await stops[0]
+    assert asyncio.get_running_loop().time() == 1
+
+
+def test_an_interrupt_out_of_one_actor_leaves_the_others_their_turn(
+    virtual_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    class Interrupts(Actor[float]):
+        def receive(self, batch: list[Mail[float]]) -> None:
+            raise KeyboardInterrupt
+
+    async def main() -> object:
+        async with ActorSystem(stop_timeout_s=0) as system:
+            family = system.register("both", lambda key: Interrupts() if key == "a" else Slow())
+            family.tell("a", 0.0)
+            return await family.ask("b", 0.0)
+
+    with contextlib.closing(virtual_loop()) as loop:
+        task = loop.create_task(main())
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(task)
+        assert loop.run_until_complete(task) == 0.0
 
 
 @pytest.mark.parametrize("draining", [False, True])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 
+import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -208,6 +209,28 @@ async def test_giving_up_escalates_out_of_the_system_and_ends_every_ask() -> Non
     assert escalated.value.key == "a"
     assert isinstance(escalated.value.cause, ValueError)
     assert [type(await failure(future)) for future in pending] == [Stopped, Stopped, Stopped, ActorCrashed]
+
+
+async def test_what_escalates_ends_every_ask_before_the_block_has_cleaned_up() -> None:
+    rule = Supervision(restarts_max=0, escalate=True)
+    ended: list[bool] = []
+
+    async def block() -> None:
+        async with ActorSystem() as system:
+            family = system.register("fragile", lambda key: Fragile(), Options(supervision=rule))
+            held = family.ask("b", "hold")
+            for key in "acd":  # several at once
+                family.tell(key, "crash")
+            try:
+                await asyncio.sleep(1_000)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await turns()
+                ended.append(isinstance(held.exception(), Stopped))
+
+    with pytest.raises(ActorFailed):
+        await block()
+    assert ended == [True]
 
 
 async def test_escalation_wins_over_the_error_the_caller_got() -> None:
@@ -500,6 +523,24 @@ def test_never_more_restarts_than_allowed_in_any_window(gaps: list[float], resta
         assert len([at for at in restarted_at if at > now - rule.window_s]) <= restarts_max
     log.forget(now + rule.window_s)
     assert len(log) == 0
+
+
+def test_a_crash_counts_for_one_window_and_no_longer() -> None:
+    log = CrashLog(Supervision(restarts_max=2, window_s=30))
+    assert [log.crashed("a", ValueError(), now) is None for now in (0.0, 20.0, 40.0, 60.0, 69.0)] == [
+        *[False] * 4,
+        True,
+    ]
+
+
+def test_the_least_recently_crashed_is_forgotten_first() -> None:
+    log = CrashLog(Supervision(window_s=30))
+    for key, now in (("a", 0.0), ("b", 10.0), ("a", 20.0)):
+        log.crashed(key, ValueError(), now)
+    log.forget(39.0)
+    assert (len(log), log.due_at()) == (2, 40.0)
+    log.forget(40.0)
+    assert (len(log), log.due_at()) == (1, 50.0)
 
 
 def test_the_memory_of_crashes_is_bounded() -> None:
