@@ -1,0 +1,123 @@
+"""``verify`` against journals that somebody made up: each lie is found, and named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from solvent.engine.budgets import BudgetTerms
+from solvent.engine.dimensions import NO_DIMENSIONS
+from solvent.engine.events import (
+    BudgetSet,
+    Captured,
+    Debited,
+    Event,
+    Granted,
+    Held,
+    Lapsed,
+    MovedIn,
+    MovedOut,
+    Opened,
+    Released,
+    Reversed,
+    Voided,
+)
+from solvent.engine.frames import NO_HEAD, FrameBuilder, Head
+from solvent.engine.sqlite_journal import SqliteJournal
+from solvent.engine.verify import JOURNAL_NAME, verify_journal
+
+ACME, WEB = "default@acme:credits", "default@acme/web:credits"
+
+
+def granted(amount: int, balance: int, key: str = "g") -> Granted:
+    return Granted(1, key, amount, balance, "paid", 50, None, None)
+
+
+def debited(key: str, amount: int, balance: int, *parts: tuple[int, int]) -> Debited:
+    return Debited(2, key, amount, balance, parts, amount, False)
+
+
+def arrived(amount: int, key: str = "t") -> MovedIn:
+    return MovedIn(2, ACME, 2, key, amount, amount, "paid", 50, 1, 1, None, None, None, None, NO_DIMENSIONS)
+
+
+START: list[Event] = [Opened(1, 6), granted(5, 5)]
+TWO: list[Event] = [*START, granted(5, 10, "g2")]
+HELD: list[Event] = [*START, Held(2, "h", 3, 2, ((2, 3),), 99)]
+
+
+async def problems(directory: Path, *frames: dict[str, list[Event]]) -> list[str]:
+    """What ``verify`` finds in a journal of these frames, which is chained as it should be."""
+    journal = await SqliteJournal.open(directory / JOURNAL_NAME)
+    heads: dict[str, Head] = {}
+    try:
+        for number, sections in enumerate(frames, 1):
+            builder = FrameBuilder(number)
+            for pool, events in sections.items():
+                heads[pool] = builder.add(pool, heads.get(pool, NO_HEAD), events)
+            await journal.append(builder.seal(number))
+    finally:
+        await journal.aclose()
+    return verify_journal(directory).problems
+
+
+async def test_an_honest_journal_has_no_problems(tmp_path: Path) -> None:
+    honest: list[Event] = [
+        *TWO,
+        debited("d", 6, 4, (2, 5), (3, 1)),
+        Held(3, "h", 2, 2, ((3, 2),), 99),
+        Captured(4, 5, 2, 2, ((3, 1),), ((3, 1),), ((3, 1),), 0, 0),
+        Reversed(5, "r", 4, 1, 3, ((3, 1),), 0),
+        BudgetSet(6, 0, 3, BudgetTerms("b", 5, "day")),
+        Voided(7, 3, 3, 0),
+    ]
+    assert await problems(tmp_path, {ACME: honest}) == []
+
+
+@pytest.mark.parametrize(
+    ("events", "found"),
+    [
+        ([*START, debited("d", 6, -1, (2, 6))], "overdraft"),
+        ([*START, Held(2, "h", 6, -1, ((2, 6),), 99)], "overdraft"),
+        ([*START, MovedOut(2, "t", 6, -1, ((2, 6),), WEB)], "overdraft"),
+        ([*HELD, Captured(3, 3, 6, -1, ((2, 3),), ((2, 3),), (), 0, 0)], "overdraft"),
+        ([*TWO, debited("d", 2, 8, (3, 2))], "burn order"),
+        ([*TWO, Held(2, "h", 2, 8, ((3, 2),), 99)], "burn order"),
+        ([*START, debited("d", 2, 4, (2, 2))], "the balance is"),
+        ([*HELD, Released(3, 3, 3, 6, ((2, 3),), 0)], "the balance is"),
+        ([*START, debited("d", 1, 4, (2, 1)), debited("d", 1, 3, (2, 1))], "second time"),
+        ([*HELD, Released(3, 3, 3, 5, ((2, 3),), 0), Released(4, 3, 3, 8, ((2, 3),), 0)], ""),
+        ([*START, Reversed(2, "r", 3, 1, 6, ((2, 1),), 0)], "do not balance"),
+        ([*START, Voided(2, 2, 6, -1)], "do not balance"),
+        ([*START, Lapsed(2, 9, 1, 4)], ""),
+        ([*START, debited("d", 1, 4, (7, 1))], "burn order"),
+        ([granted(5, 5)], "opened once, first"),
+    ],
+)  # fmt: skip
+async def test_a_lie_in_a_pool_is_found(tmp_path: Path, events: list[Event], found: str) -> None:
+    (problem, *_) = await problems(tmp_path, {ACME: events})
+    assert "default@acme:credits" in problem
+    assert found in problem
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [{ACME: START}, {ACME: [MovedOut(2, "t", 3, 2, ((2, 3),), WEB)]}],
+        [{ACME: START}, {WEB: [Opened(2, 6), arrived(3)]}],
+        [{ACME: [*START, MovedOut(2, "t", 3, 2, ((2, 3),), WEB)], WEB: [Opened(2, 6), arrived(4)]}],
+        [{ACME: [*START, MovedOut(2, "t", 3, 2, ((2, 3),), WEB)], WEB: [Opened(2, 6), arrived(3, "other")]}],
+        [{ACME: [*START, MovedOut(2, "t", 3, 2, ((2, 3),), WEB)]}, {WEB: [Opened(2, 6), arrived(3)]}],
+    ],
+)
+async def test_a_transfer_with_one_side_is_found(tmp_path: Path, frames: list[dict[str, list[Event]]]) -> None:
+    assert any("one side only" in problem for problem in await problems(tmp_path, *frames))
+
+
+async def test_a_transfer_with_both_sides_is_none(tmp_path: Path) -> None:
+    both: dict[str, list[Event]] = {
+        ACME: [*START, MovedOut(2, "t", 3, 2, ((2, 3),), WEB)],
+        WEB: [Opened(2, 6), arrived(3)],
+    }
+    assert await problems(tmp_path, both) == []
