@@ -141,25 +141,24 @@ async def test_an_exception_in_the_block_ends_everything_at_once_and_passes_unwr
 async def test_after_an_exception_in_the_block_nothing_is_accepted_any_more(caplog: pytest.LogCaptureFixture) -> None:
     class AsksOnTheWayOut(Slow):
         def on_stop(self, reason: StopReason) -> None:
-            asked.append(other.ask("b", 1.0))
+            asked.append(families[1].ask("b", 1.0))
 
     asked: list[asyncio.Future[object]] = []
+    families: list[Family[float]] = []
     system = ActorSystem()
 
     async def block() -> None:
-        nonlocal other
         async with system:
-            family, other = (system.register(name, lambda key: AsksOnTheWayOut()) for name in ("one", "other"))
-            await family.ask("a", 0.0)
+            families.extend(system.register(name, lambda key: AsksOnTheWayOut()) for name in ("one", "other"))
+            await families[0].ask("a", 0.0)
             raise ZeroDivisionError
 
-    other: Family[float]
     with pytest.raises(ZeroDivisionError):
         await block()
     assert asked == []
     assert "other/b: stopped" in caplog.text
     with pytest.raises(Stopped):
-        other.tell("a", 1.0)
+        families[1].tell("a", 1.0)
     with pytest.raises(RuntimeError):
         system.register("late", lambda key: Slow())
 
