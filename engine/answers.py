@@ -16,6 +16,16 @@ from .amounts import to_decimal
 from .times import to_datetime
 
 GrantState: TypeAlias = Literal["pending", "active", "depleted", "expired", "voided"]
+EventKind: TypeAlias = Literal[
+    "low",
+    "depleted",
+    "expiring_soon",
+    "budget_reached",
+    "hold_expired",
+    "recharge_requested",
+    "recharge_refused",
+    "recharge_timed_out",
+]
 EntryKind: TypeAlias = Literal[
     "opened",
     "grant",
@@ -33,6 +43,17 @@ EntryKind: TypeAlias = Literal[
     "budget_set",
     "budget_removed",
     "rates_set",
+    "allowance_set",
+    "allowance_removed",
+    "recurring_set",
+    "recurring_ended",
+    "roll_over_expiry",
+    "alerts_set",
+    "alert",
+    "recharge_requested",
+    "recharge_refused",
+    "recharge_timed_out",
+    "outbox",
     "transfer_out",
     "transfer_in",
 ]
@@ -42,6 +63,13 @@ class Allocation(msgspec.Struct, frozen=True, gc=False):
     """The part of a debit that one grant paid."""
 
     grant: str
+    amount: Decimal
+
+
+class Coverage(msgspec.Struct, frozen=True, gc=False):
+    """The part of a usage event that an allowance paid: no grant did."""
+
+    allowance: str
     amount: Decimal
 
 
@@ -56,6 +84,8 @@ class Details(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     uncovered_units: int = 0
     warnings: tuple[str, ...] = ()
     card: int | None = None
+    covers_units: tuple[tuple[str, int], ...] = ()
+    """(allowance, units)"""
 
 
 NO_DETAILS = Details()
@@ -66,8 +96,9 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
 
     id: str
     """The letter of its kind and its version in the pool: ``g1`` a grant, ``d2`` a debit or capture, ``h3`` a hold,
-    ``r4`` a release or reversal, ``u5`` an update, ``v6`` a voiding, ``b7`` a budget,
-    ``c8`` a rate card, ``t9`` a transfer. Empty if nothing was to change.
+    ``r4`` a release, a reversal or the refusal of a recharge, ``u5`` an update, ``v6`` a voiding, ``b7`` a budget,
+    ``c8`` a rate card, ``t9`` a transfer, ``f10`` an allowance, ``p11`` a recurring grant, ``n12`` alerts, ``o1`` the
+    pool itself. Empty if nothing was to change.
     """
     version: int
     """The pool's version with this entry: each entry of a pool is one version."""
@@ -82,7 +113,7 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def amount(self) -> Decimal:
-        """What was granted, spent, set aside, given back or taken away."""
+        """What was granted, spent, set aside, given back or taken away of grants. ``covered`` is beside it."""
         return to_decimal(self.amount_units, self.scale)
 
     @property
@@ -94,6 +125,16 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     def allocations(self) -> tuple[Allocation, ...]:
         """Which grants paid, are held, or got back, in burn order. Empty for what is about a grant itself."""
         return tuple(Allocation(f"g{grant}", to_decimal(part, self.scale)) for grant, part in self.parts_units)
+
+    @property
+    def covered(self) -> Decimal:
+        """What allowances paid beside ``amount``, or keep for a hold, or were given back."""
+        return to_decimal(sum([units for _, units in self.details.covers_units]), self.scale)
+
+    @property
+    def allowances(self) -> tuple[Coverage, ...]:
+        """Which allowances that was."""
+        return tuple(Coverage(name, to_decimal(units, self.scale)) for name, units in self.details.covers_units)
 
     @property
     def recorded_at(self) -> datetime:
@@ -254,6 +295,139 @@ class BudgetList(msgspec.Struct, frozen=True, gc=False):
     budgets: tuple[BudgetView, ...]
 
 
+class AllowanceCount(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What one value of an allowance's dimension has used, and has left. ``value`` is ``None`` without ``each``."""
+
+    value: str | int | float | bool | None
+    used: Decimal
+    left: Decimal
+    resets_at: datetime
+    """When some of it comes back: the end of the window, or a step of a rolling one."""
+
+
+class AllowanceView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """An allowance, and what is used of it: the values that used most come first, at most 1,000.
+
+    ``amount``, ``used`` and ``left`` are credits or, with ``metric``, its quantity.
+    """
+
+    name: str
+    amount: Decimal
+    metric: str | None
+    window: str | None
+    rolling_s: int | None
+    time_zone: str
+    match: dict[str, str | int | float | bool]
+    each: str | None
+    counts: tuple[AllowanceCount, ...]
+
+
+class AllowanceList(msgspec.Struct, frozen=True, gc=False):
+    """The allowances of a pool at a version, in the order in which they cover."""
+
+    pool: str
+    version: int
+    allowances: tuple[AllowanceView, ...]
+
+
+class RecurringView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A recurring grant, and when it makes the next."""
+
+    name: str
+    amount: Decimal
+    period: str
+    every: int
+    anchor: datetime
+    next_at: datetime
+    ends_at: datetime | None
+    time_zone: str
+    category: Literal["paid", "promotional"]
+    priority: int
+    cost_basis: dict[str, str] | None
+    roll_over: str
+    """"none", "all", or the most that may roll over, as decimal text."""
+    prorate: bool
+    last_grant: str | None
+    """The grant of the present period."""
+
+
+class RecurringList(msgspec.Struct, frozen=True, gc=False):
+    """The recurring grants of a pool at a version that are not over, in the order in which they were set."""
+
+    pool: str
+    version: int
+    recurring: tuple[RecurringView, ...]
+
+
+class RechargeRule(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """When a pool asks for more credits, and for how many."""
+
+    below: Decimal
+    target: Decimal
+    monthly_max: Decimal | None
+    time_zone: str
+    grants: bool
+    timeout_s: int
+    category: Literal["paid", "promotional"]
+    cost_basis: dict[str, str] | None
+
+
+class OpenRecharge(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A request for credits that is neither granted nor refused."""
+
+    id: str
+    amount: Decimal
+    until: datetime
+
+
+class AlertsView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """The alerts of a pool at a version."""
+
+    pool: str
+    version: int
+    low: tuple[str, ...]
+    """Amounts, and percentages of what was available when credits were last added."""
+    expiring_within_s: int | None
+    budget_percents: tuple[int, ...]
+    recharge: RechargeRule | None
+    open_recharge: OpenRecharge | None
+
+
+class PoolEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """Something that a pool said by itself. What a kind has nothing to say of is ``None``."""
+
+    kind: EventKind
+    pool: str
+    version: int
+    recorded_at: datetime
+    available: Decimal
+    position: str
+    """Where it stands among all events of the journal: ``events(after=...)`` goes on behind it."""
+    limit: Decimal | None = None
+    """The threshold, or the budget's amount."""
+    percent: int | None = None
+    amount: Decimal | None = None
+    """What is left of a grant, came back from a hold, is used of a budget, or is asked for."""
+    grant: str | None = None
+    hold: str | None = None
+    budget: str | None = None
+    value: str | int | float | bool | None = None
+    """That of the dimension for which the budget counts on its own."""
+    expires_at: datetime | None = None
+    """When the grant expires, or the request."""
+    recharge: str | None = None
+    granted: bool = False
+    """Whether the pool grants the recharge by itself."""
+
+
+class EventPage(msgspec.Struct, frozen=True, gc=False):
+    """Some events, oldest first. ``position`` goes on behind what was looked at; ``more``: at once."""
+
+    events: tuple[PoolEvent, ...]
+    position: str
+    more: bool
+
+
 class RateView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """``credits`` per ``per`` of a metric, where the dimensions match. Decimal text."""
 
@@ -296,11 +470,15 @@ class Verdict(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     allowed: bool
     requested: Decimal
     available: Decimal
-    """How much could be spent at most."""
+    """How much could be spent at most, allowances included."""
     allocations: tuple[Allocation, ...]
     """Which grants would pay, in burn order: all of it if allowed, else what is available."""
     top_up: Decimal
     """The smallest grant that would let it pass, as far as credits go; 0 if there are enough."""
+    covered: tuple[Coverage, ...] = ()
+    """What allowances would pay of it, before any grant."""
+    resets_at: datetime | None = None
+    """When an allowance that cannot cover all of it has room again; ``None``: none is in the way."""
     stopped_by: StopView | None = None
     """The budget that does not let it pass, and when it would."""
 
@@ -347,6 +525,8 @@ class LedgerEntry(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     dimensions: dict[str, str | int | float | bool] = {}
     card: int | None = None
     """The version of the rate card that priced a debit, if one did."""
+    covered: tuple[Coverage, ...] = ()
+    """What allowances paid beside ``amount``."""
 
 
 class LedgerPage(msgspec.Struct, frozen=True, gc=False):
@@ -371,6 +551,10 @@ Answer: TypeAlias = (
     | GrantList
     | HoldList
     | BudgetList
+    | AllowanceList
+    | RecurringList
+    | AlertsView
+    | EventPage
     | CardList
     | Estimate
     | Verdict
@@ -409,6 +593,8 @@ def _details_to_wire(receipt: Receipt) -> dict[str, Any]:
         "lapsed": str(receipt.lapsed) if receipt.details.lapsed_units else None,
         "uncovered": str(receipt.uncovered) if receipt.details.uncovered_units else None,
         "card": receipt.card,
+        "covered": str(receipt.covered) if receipt.details.covers_units else None,
+        "allowances": msgspec.to_builtins(receipt.allowances) or None,
         "warnings": list(receipt.warnings) or None,
     }
     return {name: part for name, part in parts.items() if part is not None}

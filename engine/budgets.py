@@ -16,6 +16,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 import msgspec
 
 from .dimensions import DimensionValue, decode_dimensions
+from .matching import Match, encode_value, matches, typed
 from .windows import Period, window_of
 
 Mode: TypeAlias = Literal["block", "warn"]
@@ -31,8 +32,7 @@ class BudgetTerms(msgspec.Struct, frozen=True, array_like=True, gc=False):
     amount: int
     window: Period
     zone: str = "UTC"
-    match: tuple[tuple[str, DimensionValue], ...] = ()
-    """(dimension, value), by name."""
+    match: Match = ()
     each: str | None = None
     mode: Mode = "block"
     holds_max: int | None = None
@@ -40,10 +40,10 @@ class BudgetTerms(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     def same_counters(self, other: BudgetTerms) -> bool:
         """Whether what was counted for ``other`` counts for this one too: new limits do not begin a new count."""
-        return (self.window, self.zone, _typed(self.match), self.each) == (
+        return (self.window, self.zone, typed(self.match), self.each) == (
             other.window,
             other.zone,
-            _typed(other.match),
+            typed(other.match),
             other.each,
         )
 
@@ -58,6 +58,8 @@ class Budget(msgspec.Struct, array_like=True, gc=False):
     used: dict[bytes, int] = msgspec.field(default_factory=dict)
     """Units spent or held in the window that began at ``window_start``, by encoded value."""
     open_holds: dict[bytes, int] = msgspec.field(default_factory=dict)
+    reached: dict[bytes, int] = msgspec.field(default_factory=dict)
+    """The highest percentage of it in this window of which an alert was made, by encoded value."""
 
 
 class Charge(NamedTuple):
@@ -104,7 +106,7 @@ def charge(budgets: Iterable[Budget], dimensions: msgspec.Raw, at: int, amount: 
     room: int | None = None
     for budget in budgets:
         terms = budget.terms
-        if not _matches(terms, values):
+        if not matches(terms.match, terms.each, values):
             continue
         start, end = window_of(at, terms.window, terms.zone)
         value = b"" if terms.each is None else encode_value(values[terms.each])
@@ -126,16 +128,6 @@ def charge(budgets: Iterable[Budget], dimensions: msgspec.Raw, at: int, amount: 
     return Charges(tuple(charges), tuple(warned), stop, room)
 
 
-def _matches(terms: BudgetTerms, values: dict[str, DimensionValue]) -> bool:
-    if terms.each is not None and terms.each not in values:
-        return False
-    for name, wanted in terms.match:
-        value = values.get(name)
-        if value != wanted or type(value) is not type(wanted):
-            return False
-    return True
-
-
 def count(budgets: dict[int, Budget], charges: Iterable[Charge], amount: int, *, holds: int = 0) -> None:
     """Count ``amount``, negative to give it back. What belongs to a window that has ended is gone with it."""
     for number, value, start in charges:
@@ -145,6 +137,7 @@ def count(budgets: dict[int, Budget], charges: Iterable[Charge], amount: int, *,
         if start > budget.window_start:
             budget.window_start = start
             budget.used.clear()
+            budget.reached.clear()
         if start == budget.window_start and amount:
             _add(budget.used, value, amount)
         if holds:
@@ -153,7 +146,14 @@ def count(budgets: dict[int, Budget], charges: Iterable[Charge], amount: int, *,
 
 def clone_budget(budget: Budget) -> Budget:
     """A copy that shares nothing that changes."""
-    return Budget(budget.number, budget.terms, budget.window_start, budget.used.copy(), budget.open_holds.copy())
+    return Budget(
+        budget.number,
+        budget.terms,
+        budget.window_start,
+        budget.used.copy(),
+        budget.open_holds.copy(),
+        budget.reached.copy(),
+    )
 
 
 def _add(counters: dict[bytes, int], value: bytes, amount: int) -> None:
@@ -163,17 +163,3 @@ def _add(counters: dict[bytes, int], value: bytes, amount: int) -> None:
         counters[value] = counted
     else:
         counters.pop(value, None)
-
-
-def encode_value(value: DimensionValue) -> bytes:
-    """A dimension value as the name of a counter: 1, 1.0, True and "1" are different ones."""
-    return msgspec.msgpack.encode(value)
-
-
-def decode_value(encoded: bytes) -> DimensionValue:
-    """The value that ``encode_value`` wrote."""
-    return msgspec.msgpack.decode(encoded, type=str | int | float | bool)
-
-
-def _typed(match: tuple[tuple[str, DimensionValue], ...]) -> tuple[tuple[str, type, DimensionValue], ...]:
-    return tuple((name, type(value), value) for name, value in match)

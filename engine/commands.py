@@ -8,24 +8,36 @@ microseconds, dimensions become canonical bytes, so that the pool compares reque
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from enum import Enum
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
+from .alerts import BUDGET_PERCENTS_MAX, LOW_MAX, AlertTerms, RechargeTerms, Threshold
+from .allowances import (
+    ALLOWANCE_PERIODS,
+    QUOTA_PLACES,
+    ROLLING_MAX_S,
+    ROLLING_MIN_S,
+    ROLLING_STEPS,
+    AllowanceTerms,
+    Covers,
+)
 from .amounts import AmountLike, parse_amount, shown
 from .budgets import BUDGET_PERIODS, BudgetTerms, Charge, Mode
 from .dimensions import NO_DIMENSIONS, Dimensions, decode_dimensions, encode_dimensions
 from .errors import InvalidRequest
+from .matching import Match
 from .pool_id import PoolId, check_id
 from .quantities import check_quantity
 from .rates import RateCard, parse_card
+from .recurrence import EVERY_MAX, RECURRENCE_PERIODS, RecurrencePeriod
+from .recurring import NO_ROLL_OVER, RecurringTerms
+from .terms import PRIORITY_DEFAULT, PRIORITY_MAX, Category, CostBasis
 from .times import DAY_US, SECOND_US, TimeLike, parse_time
 from .windows import check_period, check_zone
-
-Category: TypeAlias = Literal["paid", "promotional"]
 
 KEY_CHARS_MAX: Final = 256
 NAME_CHARS_MAX: Final = 256
@@ -33,10 +45,16 @@ COMMENT_CHARS_MAX: Final = 1_024
 HOLD_TTL_DEFAULT_US: Final = 3_600 * SECOND_US
 HOLD_TTL_MAX_US: Final = DAY_US
 HOLDS_MAX_MAX: Final = 1_000_000
-PRIORITY_MAX: Final = 100
-PRIORITY_DEFAULT: Final = 50
 COST_PLACES_MAX: Final = 12
 
+EXPIRING_MAX_S: Final = 366 * 86_400
+RECHARGE_TIMEOUT_DEFAULT_S: Final = 86_400
+RECHARGE_TIMEOUT_MAX_S: Final = 31 * 86_400
+
+_PERCENT: Final = re.compile(r"([0-9]{1,3})%", re.ASCII)
+_RECHARGE_FIELDS: Final = {
+    "below", "target", "monthly_max", "time_zone", "grants", "timeout_s", "category", "cost_basis"
+}  # fmt: skip
 _COST: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?", re.ASCII)
 _MONEY: Final = re.compile(r"[A-Z]{3,8}", re.ASCII)
 
@@ -50,13 +68,6 @@ class Keep(Enum):
 
 
 KEEP: Final = Keep.KEEP
-
-
-class CostBasis(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What one credit of a grant cost: decimal text and the code of a currency, e.g. ``("0.0125", "USD")``."""
-
-    per_credit: str
-    currency: str
 
 
 class Grant(msgspec.Struct, frozen=True, gc=False):
@@ -139,6 +150,10 @@ class Reverse(msgspec.Struct, frozen=True, gc=False):
     """Those of the debit, looked up with it."""
     charges: tuple[Charge, ...] = ()
     """What the debit was charged to, looked up with it."""
+    covers: Covers = ()
+    """What allowances had covered of it, looked up with it."""
+    metric: str | None = None
+    """That of the debit, looked up with it."""
 
 
 class UpdateGrant(msgspec.Struct, frozen=True, gc=False):
@@ -164,7 +179,9 @@ class VoidGrant(msgspec.Struct, frozen=True, gc=False):
 class Read(msgspec.Struct, frozen=True, gc=False):
     """Ask for the pool as it is, after everything that was acknowledged before."""
 
-    what: Literal["balance", "grants", "holds", "budgets", "rates", "due"] = "balance"
+    what: Literal[
+        "balance", "grants", "holds", "budgets", "allowances", "recurring", "alerts", "rates", "outbox", "due"
+    ] = "balance"
 
 
 class Report(msgspec.Struct, frozen=True, gc=False):
@@ -221,18 +238,121 @@ class RemoveBudget(msgspec.Struct, frozen=True, gc=False):
     name: str
 
 
+class OpenPool(msgspec.Struct, frozen=True, gc=False):
+    """Let there be this pool, with nothing in it."""
+
+
+class SetAllowance(msgspec.Struct, frozen=True, gc=False):
+    """Let an allowance have these terms."""
+
+    terms: AllowanceTerms
+
+
+class RemoveAllowance(msgspec.Struct, frozen=True, gc=False):
+    """Let there be no allowance of this name."""
+
+    name: str
+
+
+class SetRecurring(msgspec.Struct, frozen=True, gc=False):
+    """Let a recurring grant have these terms."""
+
+    terms: RecurringTerms
+
+
+class CancelRecurring(msgspec.Struct, frozen=True, gc=False):
+    """Let nothing more be granted under this name; with ``at_once``, void what is left of the last grant too."""
+
+    name: str
+    at_once: bool = False
+
+
+class SetAlerts(msgspec.Struct, frozen=True, gc=False):
+    """Let these be the alerts of the pool, all of them."""
+
+    terms: AlertTerms
+
+
+class MoveOutbox(msgspec.Struct, frozen=True, gc=False):
+    """Note that everything up to a frame was published."""
+
+    frame: int
+
+
+class GrantRecharge(msgspec.Struct, frozen=True, gc=False):
+    """Grant what a recharge request asks for, or ``amount``. A request is settled once."""
+
+    recharge: int
+    amount: int | None = None
+    cost_basis: CostBasis | None = None
+    expires_at: int | None = None
+    comment: str | None = None
+
+    @property
+    def key(self) -> str:
+        return recharge_key(self.recharge)
+
+
+class RefuseRecharge(msgspec.Struct, frozen=True, gc=False):
+    """Let a recharge request come to nothing."""
+
+    recharge: int
+
+    @property
+    def key(self) -> str:
+        return recharge_key(self.recharge)
+
+
 class Check(msgspec.Struct, frozen=True, gc=False):
-    """Ask whether a debit would be granted now, and by which grants. Writes nothing."""
+    """Ask whether a debit would be granted now, and out of what. Writes nothing."""
 
     amount: int
     dimensions: msgspec.Raw = NO_DIMENSIONS
+    metric: str | None = None
+    quantity: str | None = None
 
 
-PoolCommand: TypeAlias = Grant | Debit | Hold | Capture | Release | Reverse | UpdateGrant | VoidGrant | Transfer
+PoolCommand: TypeAlias = (
+    Grant
+    | Debit
+    | Hold
+    | Capture
+    | Release
+    | Reverse
+    | UpdateGrant
+    | VoidGrant
+    | Transfer
+    | GrantRecharge
+    | RefuseRecharge
+)
 """What a pool decides once per key."""
 KeyedCommand: TypeAlias = PoolCommand | Report
-SettingCommand: TypeAlias = SetBudget | RemoveBudget | SetRates
+SettingCommand: TypeAlias = (
+    OpenPool
+    | SetBudget
+    | RemoveBudget
+    | SetRates
+    | SetAllowance
+    | RemoveAllowance
+    | SetRecurring
+    | CancelRecurring
+    | SetAlerts
+    | MoveOutbox
+)
 """What says how things shall be: it has no key, and to say it again changes nothing."""
+SETTING_COMMANDS: Final = (
+    OpenPool,
+    SetBudget,
+    RemoveBudget,
+    SetRates,
+    SetAllowance,
+    RemoveAllowance,
+    SetRecurring,
+    CancelRecurring,
+    SetAlerts,
+    MoveOutbox,
+)
+"""``SettingCommand``, for ``isinstance``."""
 Command: TypeAlias = KeyedCommand | SettingCommand
 """What may be asked. A ``Report`` becomes a ``Debit`` before the pool decides it."""
 
@@ -245,6 +365,16 @@ def settlement_key(hold: int) -> str:
 def void_key(grant: int) -> str:
     """The key under which the voiding of a grant is filed."""
     return f"\x01void:{grant}"
+
+
+def recurring_key(recurring: int, moment: int) -> str:
+    """The key under which what a recurring grant makes at ``moment`` is filed."""
+    return f"\x01recurring:{recurring}:{moment}"
+
+
+def recharge_key(recharge: int) -> str:
+    """The key under which the end of a recharge request is filed."""
+    return f"\x01recharge:{recharge}"
 
 
 def grant_command(
@@ -314,11 +444,20 @@ def debit_command(
     )
 
 
-def check_question(*, scale: int, amount: AmountLike, dimensions: Dimensions | None = None) -> Check:
+def check_question(
+    *,
+    scale: int,
+    amount: AmountLike,
+    dimensions: Dimensions | None = None,
+    metric: str | None = None,
+    quantity: AmountLike | None = None,
+) -> Check:
     """Check the parts of a question. Raises ``InvalidRequest`` naming the first that is wrong."""
     return Check(
         parse_amount(amount, scale),
         NO_DIMENSIONS if dimensions is None else encode_dimensions(dimensions, "dimensions"),
+        None if metric is None else check_id(metric, "metric"),
+        None if quantity is None else check_quantity(quantity),
     )
 
 
@@ -464,16 +603,15 @@ def set_budget_command(
     holds_max: int | None = None,
 ) -> SetBudget:
     """Check the terms of a budget. Raises ``InvalidRequest`` naming the first that is wrong."""
-    if holds_max is not None and (type(holds_max) is not int or not 0 <= holds_max <= HOLDS_MAX_MAX):
-        raise InvalidRequest("holds_max", f"a whole number from 0 to {HOLDS_MAX_MAX}", got=shown(holds_max))
-    wanted = {} if match is None else decode_dimensions(encode_dimensions(match, "match"))
+    if holds_max is not None:
+        _check_whole(holds_max, "holds_max", 0, HOLDS_MAX_MAX)
     return SetBudget(
         BudgetTerms(
             check_id(name, "name"),
             parse_amount(amount, scale),
             check_period(window, "window", BUDGET_PERIODS),
             check_zone(time_zone, "time_zone"),
-            tuple(sorted(wanted.items())),
+            _check_match(match),
             None if each is None else check_id(each, "each"),
             _check_mode(mode),
             holds_max,
@@ -484,6 +622,158 @@ def set_budget_command(
 def remove_budget_command(*, scale: int, name: str) -> RemoveBudget:
     """Check the name of a budget. Raises ``InvalidRequest``."""
     return RemoveBudget(check_id(name, "name"))
+
+
+def open_pool_command(*, scale: int) -> OpenPool:
+    """There is nothing to check."""
+    return OpenPool()
+
+
+def set_allowance_command(
+    *,
+    scale: int,
+    name: str,
+    amount: AmountLike,
+    window: str | None = None,
+    rolling_s: int | None = None,
+    time_zone: str = "UTC",
+    match: Dimensions | None = None,
+    each: str | None = None,
+    metric: str | None = None,
+) -> SetAllowance:
+    """Check the terms of an allowance: either a window or ``rolling_s``, 60 seconds to 31 days.
+
+    Raises ``InvalidRequest`` naming the first that is wrong.
+    """
+    if (window is None) == (rolling_s is None):
+        raise InvalidRequest("window", f"either one of {', '.join(ALLOWANCE_PERIODS)}, or rolling_s")
+    if rolling_s is not None:
+        _check_whole(rolling_s, "rolling_s", ROLLING_MIN_S, ROLLING_MAX_S)
+        if rolling_s % ROLLING_STEPS:
+            raise InvalidRequest("rolling_s", f"a multiple of {ROLLING_STEPS}", got=shown(rolling_s))
+    return SetAllowance(
+        AllowanceTerms(
+            check_id(name, "name"),
+            parse_amount(amount, scale if metric is None else QUOTA_PLACES),
+            None if window is None else check_period(window, "window", ALLOWANCE_PERIODS),
+            0 if rolling_s is None else rolling_s * SECOND_US,
+            check_zone(time_zone, "time_zone"),
+            _check_match(match),
+            None if each is None else check_id(each, "each"),
+            None if metric is None else check_id(metric, "metric"),
+        )
+    )
+
+
+def remove_allowance_command(*, scale: int, name: str) -> RemoveAllowance:
+    """Check the name of an allowance. Raises ``InvalidRequest``."""
+    return RemoveAllowance(check_id(name, "name"))
+
+
+def set_recurring_command(
+    *,
+    scale: int,
+    name: str,
+    amount: AmountLike,
+    period: str,
+    every: int = 1,
+    anchor: TimeLike | None = None,
+    starts_at: TimeLike | None = None,
+    ends_at: TimeLike | None = None,
+    time_zone: str = "UTC",
+    category: str = "paid",
+    priority: int = PRIORITY_DEFAULT,
+    cost_basis: CostBasis | tuple[str, str] | Mapping[str, str] | None = None,
+    roll_over: AmountLike = "none",
+    prorate: bool = False,
+) -> SetRecurring:
+    """Check the terms of a recurring grant; ``roll_over`` is "none", "all", or the most that may roll over.
+
+    Raises ``InvalidRequest`` naming the first that is wrong.
+    """
+    if type(prorate) is not bool:
+        raise InvalidRequest("prorate", "true or false", got=shown(prorate))
+    starts = None if starts_at is None else parse_time(starts_at, "starts_at")
+    ends = None if ends_at is None else parse_time(ends_at, "ends_at")
+    if starts is not None and ends is not None and ends <= starts:
+        raise InvalidRequest("ends_at", "a time after starts_at")
+    return SetRecurring(
+        RecurringTerms(
+            check_id(name, "name"),
+            parse_amount(amount, scale),
+            _check_recurrence(period),
+            _check_whole(every, "every", 1, EVERY_MAX),
+            None if anchor is None else parse_time(anchor, "anchor"),
+            starts,
+            ends,
+            check_zone(time_zone, "time_zone"),
+            _check_category(category),
+            _check_priority(priority),
+            None if cost_basis is None else _check_cost_basis(cost_basis),
+            _check_roll_over(roll_over, scale),
+            prorate,
+        )
+    )
+
+
+def cancel_recurring_command(*, scale: int, name: str, at_once: bool = False) -> CancelRecurring:
+    """Check the parts of a cancellation. Raises ``InvalidRequest``."""
+    if type(at_once) is not bool:
+        raise InvalidRequest("at_once", "true or false", got=shown(at_once))
+    return CancelRecurring(check_id(name, "name"), at_once)
+
+
+def set_alerts_command(
+    *,
+    scale: int,
+    low: Sequence[AmountLike] = (),
+    expiring_within_s: int | None = None,
+    budget_percents: Sequence[int] = (),
+    recharge: Mapping[str, Any] | None = None,
+) -> SetAlerts:
+    """Check the alerts of a pool; ``low`` has amounts and percentages such as "20%".
+
+    Raises ``InvalidRequest`` naming the first that is wrong.
+    """
+    if not isinstance(low, (list, tuple)) or len(low) > LOW_MAX:
+        raise InvalidRequest("low", f'at most {LOW_MAX} amounts or percentages, such as ["100", "20%"]')
+    if not isinstance(budget_percents, (list, tuple)) or len(budget_percents) > BUDGET_PERCENTS_MAX:
+        raise InvalidRequest("budget_percents", f"at most {BUDGET_PERCENTS_MAX} whole numbers from 1 to 100")
+    if expiring_within_s is not None:
+        _check_whole(expiring_within_s, "expiring_within_s", 1, EXPIRING_MAX_S)
+    percents = {_check_whole(each, "budget_percents", 1, 100) for each in budget_percents}
+    return SetAlerts(
+        AlertTerms(
+            tuple([_check_threshold(each, scale) for each in low]),
+            None if expiring_within_s is None else expiring_within_s * SECOND_US,
+            tuple(sorted(percents)),
+            None if recharge is None else _check_recharge(recharge, scale),
+        )
+    )
+
+
+def grant_recharge_command(
+    *,
+    scale: int,
+    recharge: str,
+    amount: AmountLike | None = None,
+    cost_basis: CostBasis | tuple[str, str] | Mapping[str, str] | None = None,
+    expires_at: TimeLike | None = None,
+    comment: str | None = None,
+) -> GrantRecharge:
+    """Check the parts of what answers a recharge request. Raises ``InvalidRequest``."""
+    return GrantRecharge(
+        parse_entry_id(recharge, "recharge", "q"),
+        None if amount is None else parse_amount(amount, scale),
+        None if cost_basis is None else _check_cost_basis(cost_basis),
+        None if expires_at is None else parse_time(expires_at, "expires_at"),
+        None if comment is None else _check_text(comment, "comment", COMMENT_CHARS_MAX),
+    )
+
+
+def refuse_recharge_command(*, scale: int, recharge: str) -> RefuseRecharge:
+    """Check the parts of a refusal. Raises ``InvalidRequest``."""
+    return RefuseRecharge(parse_entry_id(recharge, "recharge", "q"))
 
 
 COMMANDS: Final[Mapping[str, Callable[..., Command]]] = {
@@ -498,6 +788,14 @@ COMMANDS: Final[Mapping[str, Callable[..., Command]]] = {
     "report": report_command,
     "budget.set": set_budget_command,
     "budget.remove": remove_budget_command,
+    "pool.open": open_pool_command,
+    "allowance.set": set_allowance_command,
+    "allowance.remove": remove_allowance_command,
+    "recurring.set": set_recurring_command,
+    "recurring.cancel": cancel_recurring_command,
+    "alerts.set": set_alerts_command,
+    "recharge.grant": grant_recharge_command,
+    "recharge.refuse": refuse_recharge_command,
 }
 """How the parts of each operation are checked, by its name on the wire."""
 
@@ -510,10 +808,67 @@ def parse_entry_id(value: object, field: str, letter: str) -> int:
     return int(match[2])
 
 
-def _check_priority(value: object) -> int:
-    if type(value) is not int or not 0 <= value <= PRIORITY_MAX:
-        raise InvalidRequest("priority", f"a whole number from 0 to {PRIORITY_MAX}", got=shown(value))
+def _check_whole(value: object, field: str, least: int, most: int) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise InvalidRequest(field, f"a whole number from {least} to {most}", got=shown(value))
     return value
+
+
+def _check_priority(value: object) -> int:
+    return _check_whole(value, "priority", 0, PRIORITY_MAX)
+
+
+def _check_match(match: Dimensions | None) -> Match:
+    return () if match is None else tuple(sorted(decode_dimensions(encode_dimensions(match, "match")).items()))
+
+
+def _check_recurrence(value: object) -> RecurrencePeriod:
+    for period in RECURRENCE_PERIODS:
+        if period == value:
+            return period
+    raise InvalidRequest("period", f"one of {', '.join(RECURRENCE_PERIODS)}", got=shown(value))
+
+
+def _check_roll_over(value: AmountLike, scale: int) -> int | None:
+    if value == "none":
+        return NO_ROLL_OVER
+    if value == "all":
+        return None
+    try:
+        return parse_amount(value, scale, "roll_over")
+    except InvalidRequest:
+        raise InvalidRequest("roll_over", '"none", "all", or an amount above zero', got=shown(value)) from None
+
+
+def _check_threshold(value: AmountLike, scale: int) -> Threshold:
+    if isinstance(value, str) and (match := _PERCENT.fullmatch(value)):
+        return Threshold(0, _check_whole(int(match[1]), "low", 1, 100))
+    return Threshold(parse_amount(value, scale, "low"))
+
+
+def _check_recharge(rule: object, scale: int) -> RechargeTerms:
+    if not isinstance(rule, Mapping) or not {"below", "target"} <= set(rule) <= _RECHARGE_FIELDS:
+        wanted = ", ".join(sorted(_RECHARGE_FIELDS - {"below", "target"}))
+        raise InvalidRequest("recharge", f"an object with below and target, and perhaps {wanted}")
+    below = parse_amount(rule["below"], scale, "recharge.below")
+    target = parse_amount(rule["target"], scale, "recharge.target")
+    if target < below:
+        raise InvalidRequest("recharge.target", "at least recharge.below")
+    monthly_max, cost_basis = rule.get("monthly_max"), rule.get("cost_basis")
+    grants = rule.get("grants", False)
+    if type(grants) is not bool:
+        raise InvalidRequest("recharge.grants", "true or false", got=shown(grants))
+    timeout_s = rule.get("timeout_s", RECHARGE_TIMEOUT_DEFAULT_S)
+    return RechargeTerms(
+        below,
+        target,
+        None if monthly_max is None else parse_amount(monthly_max, scale, "recharge.monthly_max"),
+        check_zone(rule.get("time_zone", "UTC"), "recharge.time_zone"),
+        grants,
+        _check_whole(timeout_s, "recharge.timeout_s", 60, RECHARGE_TIMEOUT_MAX_S) * SECOND_US,
+        _check_category(rule.get("category", "paid")),
+        None if cost_basis is None else _check_cost_basis(cost_basis),
+    )
 
 
 def _check_ttl(value: object) -> int:

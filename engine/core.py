@@ -18,7 +18,8 @@ from .history import sections_between
 from .index import Index, IndexDamaged
 from .journal import Journal
 from .keys import KeyBook
-from .pool import Prior
+from .listeners import Listeners
+from .outcomes import Prior
 from .projector import BEHIND_KEYS_MAX, Projector
 from .snapshots import Snapshots, remove_database
 from .store import PoolStore
@@ -43,12 +44,15 @@ class Core:
         *,
         last_number: int,
         now_us: Callable[[], int],
+        listeners: Listeners,
     ) -> None:
         self.journal = journal
         self.index = index
         self.keys = keys
         self._snapshots = snapshots
-        self.projector = Projector(index=index, snapshots=snapshots, keys=keys, barrier=self._barrier)
+        self.projector = Projector(
+            index=index, snapshots=snapshots, keys=keys, barrier=self._barrier, listeners=listeners
+        )
         self.writer = Writer(journal, last_number=last_number, now_us=now_us, on_commit=self.projector.committed)
         self.store = PoolStore(
             journal=journal,
@@ -63,7 +67,14 @@ class Core:
 
     @classmethod
     async def open(
-        cls, directory: Path, journal: Journal, *, seed: int, now_us: Callable[[], int], on_progress: Progress | None
+        cls,
+        directory: Path,
+        journal: Journal,
+        *,
+        seed: int,
+        now_us: Callable[[], int],
+        listeners: Listeners,
+        on_progress: Progress | None,
     ) -> Core:
         """Open the caches in ``directory`` and catch them up with ``journal``; what is damaged is made anew.
 
@@ -72,11 +83,11 @@ class Core:
         """
         last_number = await journal.last_number()
         try:
-            return await cls._open(directory, journal, last_number, seed, now_us, on_progress)
+            return await cls._open(directory, journal, last_number, seed, now_us, listeners, on_progress)
         except IndexDamaged as error:
             log.warning("the index is made anew from the journal: %s", error)
             remove_database(directory / INDEX_NAME)
-            return await cls._open(directory, journal, last_number, seed, now_us, on_progress)
+            return await cls._open(directory, journal, last_number, seed, now_us, listeners, on_progress)
 
     @classmethod
     async def _open(
@@ -86,6 +97,7 @@ class Core:
         last_number: int,
         seed: int,
         now_us: Callable[[], int],
+        listeners: Listeners,
         on_progress: Progress | None,
     ) -> Core:
         index = await Index.open(directory / INDEX_NAME, journal_identity=journal.identity, seed=seed)
@@ -95,7 +107,7 @@ class Core:
                 raise IndexDamaged(f"it covers frame {index.position}, the journal ends with {last_number}")
             keys = KeyBook(seed=index.seed, seen=await index.load_seen())
             snapshots = await Snapshots.open(directory / SNAPSHOTS_NAME, journal_identity=journal.identity)
-            core = cls(journal, index, snapshots, keys, last_number=last_number, now_us=now_us)
+            core = cls(journal, index, snapshots, keys, last_number=last_number, now_us=now_us, listeners=listeners)
             await core.projector.catch_up(journal, through=last_number, on_progress=on_progress)
         except BaseException as error:
             with anyio.CancelScope(shield=True):
@@ -131,6 +143,13 @@ class Core:
     def is_behind(self) -> bool:
         """Whether so much is not indexed that no more commands can be taken."""
         return self.projector.behind > BEHIND_KEYS_MAX
+
+    async def notice_frames(self, first: int, limit: int) -> list[int]:
+        """At most ``limit`` durable frames from ``first`` on in which pools say something by themselves, in order."""
+        # Taken first: from here they only ever move to the index.
+        recent = self.projector.notice_frames(first)
+        indexed = await self.index.notice_frames(first, limit)
+        return sorted({*indexed, *recent})[:limit]
 
     async def find_entry(self, pool: str, version: int) -> Event | None:
         """The durable event that made ``version`` of ``pool``, if there is one. Raises ``JournalError``."""

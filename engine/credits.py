@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, ClassVar, Final
@@ -18,26 +18,33 @@ import msgspec
 
 from .amounts import AmountLike
 from .answers import (
+    AlertsView,
+    AllowanceList,
     Balance,
     BudgetList,
     CardList,
     CostReport,
     Estimate,
+    EventPage,
     GrantList,
     HoldList,
     LedgerPage,
+    PoolEvent,
     PoolPage,
     Receipt,
+    RecurringList,
     Verdict,
 )
-from .commands import KEEP, PRIORITY_DEFAULT, CostBasis, Keep
+from .commands import KEEP, Keep
 from .dimensions import Dimensions
 from .errors import SolventError
 from .pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT, PoolLike
+from .terms import PRIORITY_DEFAULT, CostBasis
 from .times import TimeLike
 
 LEDGER_PAGE_MAX = 1_000
 POOL_PAGE_MAX = 1_000
+EVENT_PAGE_MAX = 1_000
 BATCH_COMMANDS_MAX = 10_000
 ATOMIC_COMMANDS_MAX = 1_000
 HOLD_TTL_DEFAULT_S: Final = 3_600
@@ -421,6 +428,203 @@ class Credits(ABC):
         """Let there be no budget of this name."""
         return await self._command("budget.remove", pool, {"name": name})
 
+    async def open_pool(self, pool: PoolLike) -> Receipt:
+        """Let there be this pool, with nothing in it. A first grant opens it as well."""
+        return await self._command("pool.open", pool, {})
+
+    async def set_allowance(
+        self,
+        pool: PoolLike,
+        name: str,
+        amount: AmountLike,
+        *,
+        window: str | None = None,
+        rolling_s: int | None = None,
+        time_zone: str = "UTC",
+        match: Dimensions | None = None,
+        each: str | None = None,
+        metric: str | None = None,
+    ) -> Receipt:
+        """Let usage be free up to ``amount`` per ``window`` (hour, day, week, month) or in any ``rolling_s`` seconds.
+
+        The allowance covers debits and holds before any grant does, those whose dimensions have all of ``match``; with
+        ``each``, every value of that dimension has a quota of its own. It counts credits or, with ``metric``, the
+        quantity of that metric. ``rolling_s`` is a multiple of 60, at most 31 days. Opens the pool if it is new.
+        """
+        return await self._command(
+            "allowance.set",
+            pool,
+            {
+                "name": name,
+                "amount": amount,
+                "window": window,
+                "rolling_s": rolling_s,
+                "time_zone": time_zone,
+                "match": match,
+                "each": each,
+                "metric": metric,
+            },
+        )
+
+    async def remove_allowance(self, pool: PoolLike, name: str) -> Receipt:
+        """Let there be no allowance of this name."""
+        return await self._command("allowance.remove", pool, {"name": name})
+
+    @abstractmethod
+    async def allowances(self, pool: PoolLike) -> AllowanceList:
+        """The allowances of a pool, with what is used of them now."""
+
+    async def set_recurring(
+        self,
+        pool: PoolLike,
+        name: str,
+        amount: AmountLike,
+        *,
+        period: str,
+        every: int = 1,
+        anchor: TimeLike | None = None,
+        starts_at: TimeLike | None = None,
+        ends_at: TimeLike | None = None,
+        time_zone: str = "UTC",
+        category: str = "paid",
+        priority: int = PRIORITY_DEFAULT,
+        cost_basis: CostBasis | tuple[str, str] | Mapping[str, str] | None = None,
+        roll_over: AmountLike = "none",
+        prorate: bool = False,
+    ) -> Receipt:
+        """Grant ``amount`` at the start and at the beginning of every period (day, week, month, year) after it.
+
+        Periods are counted from ``anchor`` (default: the start), in a time zone: on the 31st, or on the last day of a
+        shorter month. The first, if it is not whole, is granted in full or, ``prorate``, in part. ``roll_over`` says
+        what is left of a period when the next begins: it expires ("none"), stays ("all"), or stays up to an amount.
+        A period that was missed is granted when the pool is next looked at, within a second or two of the start.
+
+        Set again, the terms count from the next grant on; another rhythm begins anew. Opens the pool if it is new.
+        """
+        return await self._command(
+            "recurring.set",
+            pool,
+            {
+                "name": name,
+                "amount": amount,
+                "period": period,
+                "every": every,
+                "anchor": anchor,
+                "starts_at": starts_at,
+                "ends_at": ends_at,
+                "time_zone": time_zone,
+                "category": category,
+                "priority": priority,
+                "cost_basis": cost_basis,
+                "roll_over": roll_over,
+                "prorate": prorate,
+            },
+        )
+
+    async def cancel_recurring(self, pool: PoolLike, name: str, *, at_once: bool = False) -> Receipt:
+        """Grant nothing more under this name. What was granted stays to its end or, ``at_once``, what is left of the
+        present period is voided."""
+        return await self._command("recurring.cancel", pool, {"name": name, "at_once": at_once})
+
+    @abstractmethod
+    async def recurring(self, pool: PoolLike) -> RecurringList:
+        """The recurring grants of a pool that are not over."""
+
+    async def set_alerts(
+        self,
+        pool: PoolLike,
+        *,
+        low: Sequence[AmountLike] = (),
+        expiring_within_s: int | None = None,
+        budget_percents: Sequence[int] = (),
+        recharge: Mapping[str, Any] | None = None,
+    ) -> Receipt:
+        """Let the pool say when credits run low, out, or are about to expire. All of its alerts, each time.
+
+        ``low`` has amounts, and percentages such as "20%" of what was available when credits were last added: each
+        sounds once, and is armed again when credits are added above it. ``expiring_within_s`` is how long before a
+        grant with credits left expires, ``budget_percents`` at how much of a budget. A pool with alerts also says when
+        it is depleted, and when a hold expires.
+
+        ``recharge`` asks for credits: ``{"below": "20", "target": "100"}``, and perhaps ``monthly_max``,
+        ``time_zone``, ``timeout_s`` (a day), ``category``, ``cost_basis``, and ``grants``: then the pool grants them
+        by itself. One request is open at a time, until ``grant_recharge``, ``refuse_recharge`` or its end.
+        """
+        return await self._command(
+            "alerts.set",
+            pool,
+            {
+                "low": list(low) if isinstance(low, (list, tuple)) else low,
+                "expiring_within_s": expiring_within_s,
+                "budget_percents": list(budget_percents)
+                if isinstance(budget_percents, (list, tuple))
+                else budget_percents,
+                "recharge": recharge,
+            },
+        )
+
+    @abstractmethod
+    async def alerts(self, pool: PoolLike) -> AlertsView:
+        """The alerts of a pool, and the recharge request that is open."""
+
+    async def grant_recharge(
+        self,
+        pool: PoolLike,
+        recharge: str,
+        *,
+        amount: AmountLike | None = None,
+        cost_basis: CostBasis | tuple[str, str] | Mapping[str, str] | None = None,
+        expires_at: TimeLike | None = None,
+        comment: str | None = None,
+    ) -> Receipt:
+        """Grant what a recharge request, such as "q7", asks for, or ``amount``. Granted again, it answers as it did.
+
+        Raises ``StateConflict`` (``recharge_refused``, ``recharge_timed_out``), ``NotFound``.
+        """
+        return await self._command(
+            "recharge.grant",
+            pool,
+            {
+                "recharge": recharge,
+                "amount": amount,
+                "cost_basis": cost_basis,
+                "expires_at": expires_at,
+                "comment": comment,
+            },
+        )
+
+    async def refuse_recharge(self, pool: PoolLike, recharge: str) -> Receipt:
+        """Let a recharge request come to nothing: a card was declined. The next is not made before its timeout.
+
+        Raises ``StateConflict`` (``recharge_granted``, ``recharge_timed_out``), ``NotFound``.
+        """
+        return await self._command("recharge.refuse", pool, {"recharge": recharge})
+
+    @abstractmethod
+    def events(
+        self,
+        pool: PoolLike | None = None,
+        *,
+        customer: str | None = None,
+        environment: str = ENVIRONMENT_DEFAULT,
+    ) -> AsyncIterator[PoolEvent]:
+        """What pools say from now on: alerts and recharge requests, in order, each at least once.
+
+        Of one pool, of a customer's, or of an environment's. ``past_events`` has those before.
+        """
+
+    @abstractmethod
+    async def past_events(
+        self,
+        pool: PoolLike | None = None,
+        *,
+        customer: str | None = None,
+        environment: str = ENVIRONMENT_DEFAULT,
+        after: str = "0.0",
+        limit: int = 100,
+    ) -> EventPage:
+        """A page of what pools have said, behind the position ``after``, ``1 <= limit <= 1000``."""
+
     @abstractmethod
     async def budgets(self, pool: PoolLike) -> BudgetList:
         """The budgets of a pool, with what is used of them in their present windows."""
@@ -442,8 +646,19 @@ class Credits(ABC):
         """
 
     @abstractmethod
-    async def check(self, pool: PoolLike, amount: AmountLike, *, dimensions: Dimensions | None = None) -> Verdict:
-        """Whether ``amount`` could be spent now, how much at most, and out of which grants. Writes nothing."""
+    async def check(
+        self,
+        pool: PoolLike,
+        amount: AmountLike,
+        *,
+        dimensions: Dimensions | None = None,
+        metric: str | None = None,
+        quantity: AmountLike | None = None,
+    ) -> Verdict:
+        """Whether ``amount`` could be spent now, how much at most, and out of which allowances and grants.
+
+        ``metric`` and ``quantity`` matter to allowances that count them. Writes nothing.
+        """
 
     @abstractmethod
     async def balance(self, pool: PoolLike, *, as_of: TimeLike | None = None) -> Balance:

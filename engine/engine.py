@@ -12,8 +12,8 @@ import logging
 import secrets
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -34,32 +34,46 @@ from solvent.actors import (
 
 from .amounts import SCALE_DEFAULT, AmountLike, parse_scale, to_decimal
 from .answers import (
+    AlertsView,
+    AllowanceList,
     Balance,
     BudgetList,
     CardList,
     CostReport,
     Estimate,
+    EventPage,
     GrantList,
     HoldList,
     LedgerPage,
+    PoolEvent,
     PoolPage,
     Receipt,
+    RecurringList,
     Verdict,
 )
 from .commands import (
     COMMANDS,
+    SETTING_COMMANDS,
     KeyedCommand,
+    MoveOutbox,
     Read,
-    RemoveBudget,
-    SetBudget,
-    SetRates,
     check_question,
     debit_command,
     set_rates_command,
     transfer_command,
 )
 from .core import Core, Progress
-from .credits import ATOMIC_COMMANDS_MAX, BATCH_COMMANDS_MAX, LEDGER_PAGE_MAX, POOL_PAGE_MAX, REQUESTS, Credits, Request
+from .credits import (
+    ATOMIC_COMMANDS_MAX,
+    BATCH_COMMANDS_MAX,
+    EVENT_PAGE_MAX,
+    LEDGER_PAGE_MAX,
+    POOL_PAGE_MAX,
+    REQUESTS,
+    Credits,
+    Request,
+)
+from .decide import LIMITS_DEFAULT, Limits
 from .dimensions import Dimensions
 from .errors import (
     InvalidRequest,
@@ -75,8 +89,9 @@ from .frames import Head
 from .history import fold_until, read_history
 from .index import IndexDamaged
 from .ledger import check_limit, parse_cursor, read_page
+from .listeners import Changes, Listeners
 from .lock import exclusive
-from .pool import LIMITS_DEFAULT, Limits, Pool
+from .pool import Pool
 from .pool_actor import RETRY_AFTER_S, Due, Message, PoolActor, Services
 from .pool_id import (
     CURRENCY_DEFAULT,
@@ -86,6 +101,7 @@ from .pool_id import (
     check_id,
     customer_prefixes,
     environment_prefix,
+    outbox_stream,
     parse_canonical,
     parse_pool,
     rates_stream,
@@ -93,6 +109,7 @@ from .pool_id import (
 from .rates import RateBook, price
 from .revenue import CostSums
 from .sqlite_journal import SqliteJournal
+from .stream import EventSpan, Position, end_of, parse_position, read_events
 from .times import MOMENT_MAX_US, TimeLike, parse_time, to_datetime
 from .together import do_together, transfer
 from .views import balance_of, cards_of, grants_of, rate_view
@@ -169,12 +186,16 @@ class Engine(Credits):
             journal = await SqliteJournal.open(path / JOURNAL_NAME)
             try:
                 seed = secrets.randbits(SEED_BITS)
-                core = await Core.open(path, journal, seed=seed, now_us=now_us, on_progress=on_progress)
+                listeners = Listeners()
+                core = await Core.open(
+                    path, journal, seed=seed, now_us=now_us, listeners=listeners, on_progress=on_progress
+                )
                 services = Services(
                     now_us=now_us,
                     scale_of=lambda currency: scales.get(currency, SCALE_DEFAULT),
                     limits=settings.limits,
                     core=core,
+                    listeners=listeners,
                 )
                 async with _running(path, journal, services, settings) as family:
                     yield cls(services, family, scales)
@@ -310,13 +331,27 @@ class Engine(Credits):
         pool = parse_pool(request.pool)
         fields = {name: getattr(request, name) for name in request.__struct_fields__ if name != "pool"}
         command = COMMANDS[request.operation](scale=self.scale_of(pool.currency), **fields)
-        assert not isinstance(command, (SetBudget, RemoveBudget, SetRates))  # noqa: S101 - no request is a setting
+        assert not isinstance(command, SETTING_COMMANDS)  # noqa: S101 - no request is a setting
         return pool, command
 
-    async def check(self, pool: PoolLike, amount: AmountLike, *, dimensions: Dimensions | None = None) -> Verdict:
+    async def check(
+        self,
+        pool: PoolLike,
+        amount: AmountLike,
+        *,
+        dimensions: Dimensions | None = None,
+        metric: str | None = None,
+        quantity: AmountLike | None = None,
+    ) -> Verdict:
         """See ``Credits.check``."""
         target = parse_pool(pool)
-        question = check_question(scale=self.scale_of(target.currency), amount=amount, dimensions=dimensions)
+        question = check_question(
+            scale=self.scale_of(target.currency),
+            amount=amount,
+            dimensions=dimensions,
+            metric=metric,
+            quantity=quantity,
+        )
         return await self._ask(target, question, Verdict)
 
     async def estimate(
@@ -338,7 +373,11 @@ class Engine(Credits):
             raise NotFound("rate card", f"{target.currency} of {target.environment} at that time")
         priced = price(version.card, metric, quantity, dimensions, scale)
         amount = to_decimal(priced.units, scale)
-        verdict = await self.check(target, amount, dimensions=dimensions) if priced.units else None
+        verdict = (
+            await self.check(target, amount, dimensions=dimensions, metric=metric, quantity=quantity)
+            if priced.units
+            else None
+        )
         return Estimate(amount=amount, card=version.number, rate=rate_view(priced.rate), verdict=verdict)
 
     async def set_rates(
@@ -379,6 +418,81 @@ class Engine(Credits):
     async def budgets(self, pool: PoolLike) -> BudgetList:
         """See ``Credits.budgets``."""
         return await self._ask(parse_pool(pool), Read("budgets"), BudgetList)
+
+    async def allowances(self, pool: PoolLike) -> AllowanceList:
+        """See ``Credits.allowances``."""
+        return await self._ask(parse_pool(pool), Read("allowances"), AllowanceList)
+
+    async def recurring(self, pool: PoolLike) -> RecurringList:
+        """See ``Credits.recurring``."""
+        return await self._ask(parse_pool(pool), Read("recurring"), RecurringList)
+
+    async def alerts(self, pool: PoolLike) -> AlertsView:
+        """See ``Credits.alerts``."""
+        return await self._ask(parse_pool(pool), Read("alerts"), AlertsView)
+
+    def events(
+        self,
+        pool: PoolLike | None = None,
+        *,
+        customer: str | None = None,
+        environment: str = ENVIRONMENT_DEFAULT,
+        after: str | None = None,
+    ) -> AsyncIterator[PoolEvent]:
+        """See ``Credits.events``; ``after`` the position of an event that was dealt with, to go on behind it."""
+        begin = end_of(self._services.core.writer.last_number) if after is None else parse_position(after)
+        return self._events(begin, _chosen(pool, customer, environment))
+
+    async def _events(self, after: Position, wanted: Callable[[str], bool]) -> AsyncIterator[PoolEvent]:
+        async for span in self.event_spans(after, wanted):
+            for event in span.events:
+                yield event
+
+    async def event_spans(self, after: Position, wanted: Callable[[str], bool]) -> AsyncIterator[EventSpan]:
+        """The events of all pools whose canonical names are ``wanted``, behind ``after`` and as they happen.
+
+        Raises ``JournalError``.
+        """
+        while True:
+            ring = self._services.listeners.notices.listen()
+            span = await read_events(await self._core(), after, wanted, self.scale_of, limit=EVENT_PAGE_MAX)
+            yield span
+            after = span.position
+            if not span.more:
+                await ring
+
+    async def past_events(
+        self,
+        pool: PoolLike | None = None,
+        *,
+        customer: str | None = None,
+        environment: str = ENVIRONMENT_DEFAULT,
+        after: str = "0.0",
+        limit: int = 100,
+    ) -> EventPage:
+        """See ``Credits.past_events``."""
+        check_limit(limit, EVENT_PAGE_MAX)
+        wanted = _chosen(pool, customer, environment)
+        span = await read_events(await self._core(), parse_position(after), wanted, self.scale_of, limit=limit)
+        return EventPage(tuple(span.events), str(span.position), span.more)
+
+    async def published(self, publisher: str) -> Position:
+        """Up to where ``publisher`` has published events, as far as it has noted that."""
+        return await self._ask(outbox_stream(publisher), Read("outbox"), Position)
+
+    async def note_published(self, publisher: str, frame: int) -> None:
+        """Note durably that ``publisher`` has published the events of all frames up to ``frame``."""
+        await self._ask(outbox_stream(publisher), MoveOutbox(frame), Receipt)
+
+    @contextmanager
+    def following(self) -> Iterator[Changes]:
+        """Hear of every pool that changes durably, for the length of a block."""
+        changes = Changes()
+        self._services.listeners.changes.append(changes)
+        try:
+            yield changes
+        finally:
+            self._services.listeners.changes.remove(changes)
 
     async def _as_of(self, pool: PoolId, as_of: TimeLike) -> Pool:
         """The pool as it was at a moment: folded from the journal, with what was due by then."""
@@ -479,6 +593,17 @@ class Engine(Credits):
             "keys_not_indexed": core.projector.behind,
             "projector_rounds": core.projector.rounds,
         }
+
+
+def _chosen(pool: PoolLike | None, customer: str | None, environment: str) -> Callable[[str], bool]:
+    """Whether a canonical name is that of the pool, of one of the customer's, or of one of the environment's."""
+    if pool is not None:
+        return parse_pool(pool).canonical.__eq__
+    check_id(environment, "environment")
+    if customer is None:
+        return lambda name: name.startswith(environment_prefix(environment))
+    prefixes = customer_prefixes(environment, check_id(customer, "customer"))
+    return lambda name: name.startswith(prefixes)
 
 
 def outcome_of(future: asyncio.Future[Any]) -> Any:
@@ -592,7 +717,12 @@ async def _open_again(directory: Path, journal: SqliteJournal, services: Service
     while True:
         try:
             return await Core.open(
-                directory, journal, seed=secrets.randbits(SEED_BITS), now_us=services.now_us, on_progress=None
+                directory,
+                journal,
+                seed=secrets.randbits(SEED_BITS),
+                now_us=services.now_us,
+                listeners=services.listeners,
+                on_progress=None,
             )
         except (JournalError, sqlite3.Error) as error:
             log.error("the journal cannot be read again yet: %s", error)

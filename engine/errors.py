@@ -50,17 +50,32 @@ class Refused(SolventError):
 
 
 class InsufficientCredits(Refused):
-    """The pool holds less than was asked for. ``top_up`` is the smallest grant that would let it pass."""
+    """The pool holds less than was asked for. ``top_up`` is the smallest grant that would let it pass.
+
+    ``covered`` is what allowances would pay beside what is ``available``, and ``resets_at`` when one of them that is in
+    the way has room again; ``None``: there is none.
+    """
 
     code = "insufficient_credits"
-    fields = ("requested", "available", "top_up")
+    fields = ("requested", "available", "top_up", "covered", "resets_at")
 
-    def __init__(self, *, requested: Decimal, available: Decimal, top_up: Decimal) -> None:
+    def __init__(
+        self,
+        *,
+        requested: Decimal,
+        available: Decimal,
+        top_up: Decimal,
+        covered: Decimal | None = None,
+        resets_at: datetime | None = None,
+    ) -> None:
+        free = "" if covered is None else f", {covered} covered by allowances"
+        wait = "" if resets_at is None else f", or wait for an allowance until {resets_at.isoformat()}"
         super().__init__(
-            f"insufficient credits: {requested} requested, {available} available; "
-            f"a top-up of {top_up} would let it pass"
+            f"insufficient credits: {requested} requested, {available} available{free}; "
+            f"a top-up of {top_up} would let it pass{wait}"
         )
         self.requested, self.available, self.top_up = requested, available, top_up
+        self.covered, self.resets_at = covered, resets_at
 
 
 class BudgetExceeded(Refused):
@@ -215,6 +230,8 @@ _REBUILD: dict[str, Callable[[Mapping[str, Any]], SolventError]] = {
         requested=_decimal(details, "requested"),
         available=_decimal(details, "available"),
         top_up=_decimal(details, "top_up"),
+        covered=_decimal(details, "covered") if "covered" in details else None,
+        resets_at=datetime.fromisoformat(details["resets_at"]) if "resets_at" in details else None,
     ),
     BudgetExceeded.code: lambda details: BudgetExceeded(
         budget=_text(details, "budget"),

@@ -13,9 +13,13 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from .alerts import AlertKind, AlertTerms
+from .allowances import AllowanceTerms, Covers
 from .budgets import BudgetTerms, Charge
-from .commands import Category, CostBasis, settlement_key, void_key
+from .commands import recharge_key, settlement_key, void_key
 from .rates import RateCard
+from .recurring import RecurringTerms
+from .terms import Category, CostBasis
 
 Parts: TypeAlias = tuple[tuple[int, int], ...]
 
@@ -44,6 +48,12 @@ class Granted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):
     name: str | None = None
     comment: str | None = None
     metadata: msgspec.Raw = _EMPTY_MAP
+    recurring: int = 0
+    """The recurring grant that made it, if one did."""
+    next_at: int | None = None
+    """When that makes the next; ``None``: never."""
+    recharge: int = 0
+    """The recharge request that it grants, if it does."""
 
 
 class Activated(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=3):
@@ -67,7 +77,7 @@ class Expired(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=4):
 
 
 class Debited(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=5):
-    """Credits were consumed. ``parts`` says how much each grant paid, in burn order."""
+    """Usage was paid for: ``amount`` by grants, ``parts`` in burn order, and before that ``covers`` by allowances."""
 
     at: int
     key: str
@@ -84,6 +94,7 @@ class Debited(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=5):
     warned: tuple[str, ...] = ()
     card: int = 0
     """The version of the rate card that priced it; 0 if the amount was given."""
+    covers: Covers = ()
 
     @property
     def paid(self) -> Parts:
@@ -109,10 +120,15 @@ class Held(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=6):
     dimensions: msgspec.Raw = _EMPTY_MAP
     charges: tuple[Charge, ...] = ()
     warned: tuple[str, ...] = ()
+    covers: Covers = ()
+    """What allowances keep for it, beyond ``amount``."""
 
 
 class Captured(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=7):
-    """A hold was spent: ``parts`` of what was held and, beyond it, ``extra``; ``returned`` went back to its grants."""
+    """A hold was spent: ``parts`` of what was held and, beyond it, ``extra``; ``returned`` went back to its grants.
+
+    So with allowances: ``held_covers`` of what they kept, ``extra_covers`` beyond it, ``returned_covers`` given back.
+    """
 
     at: int
     hold: int
@@ -135,10 +151,17 @@ class Captured(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=7):
     warned: tuple[str, ...] = ()
     held_charges: tuple[Charge, ...] = ()
     """Of what was held."""
+    held_covers: Covers = ()
+    extra_covers: Covers = ()
+    returned_covers: Covers = ()
 
     @property
     def key(self) -> str:
         return settlement_key(self.hold)
+
+    @property
+    def covers(self) -> Covers:
+        return self.held_covers + self.extra_covers
 
     @property
     def paid(self) -> Parts:
@@ -180,6 +203,9 @@ class Reversed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=9):
     dimensions: msgspec.Raw = _EMPTY_MAP
     charges: tuple[Charge, ...] = ()
     """What the debit had been charged to, and is given back."""
+    covers: Covers = ()
+    """What allowances are given back, beyond ``amount``."""
+    metric: str | None = None
 
 
 class Updated(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=10):
@@ -277,6 +303,119 @@ class MovedIn(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=17):
     metadata: msgspec.Raw
 
 
+class AllowanceSet(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=18):
+    """An allowance has these terms from now on. ``allowance`` is its number if it had others before, else 0."""
+
+    at: int
+    allowance: int
+    balance: int
+    terms: AllowanceTerms
+
+
+class AllowanceRemoved(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=19):
+    """An allowance covers nothing any more."""
+
+    at: int
+    allowance: int
+    balance: int
+    name: str
+
+
+class RecurringSet(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=20):
+    """A recurring grant has these terms. ``recurring`` is its number if it had others before, else 0."""
+
+    at: int
+    recurring: int
+    balance: int
+    terms: RecurringTerms
+    anchor: int
+    next_at: int
+
+
+class RecurringEnded(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=21):
+    """Nothing more is granted: it was cancelled or replaced or, ``full``, the pool can hold no more."""
+
+    at: int
+    recurring: int
+    balance: int
+    name: str
+    full: bool = False
+
+
+class Trimmed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=22):
+    """Credits of a recurring grant expired because no more than a maximum rolls over into the next period."""
+
+    at: int
+    grant: int
+    amount: int
+    balance: int
+
+
+class AlertsSet(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=23):
+    """The alerts of the pool have these terms from now on."""
+
+    at: int
+    balance: int
+    terms: AlertTerms
+
+
+class Alerted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=24):
+    """The pool has something to say, because of the entry before it."""
+
+    at: int
+    kind: AlertKind
+    balance: int
+    place: int = 0
+    """Of a threshold among the terms."""
+    about: int = 0
+    """A grant, a hold, or a budget, by number."""
+    value: bytes = b""
+    """That of the budget's dimension, encoded."""
+    amount: int = 0
+    """What is left of a grant, came back from a hold, or is used of a budget."""
+    limit: int = 0
+    """The threshold, or the budget's amount."""
+    percent: int = 0
+    moment: int | None = None
+    """When the grant expires, or the budget's window began."""
+    budget: str | None = None
+    """The budget's name."""
+
+
+class RechargeRequested(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=25):
+    """The balance is below the threshold of the recharge rule: ``amount`` is asked for, until ``until``."""
+
+    at: int
+    amount: int
+    balance: int
+    until: int
+    month_start: int
+    granted: bool = False
+    """Whether the rule grants it by itself: the grant follows at once."""
+
+
+class RechargeClosed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=26):
+    """A request for credits came to nothing: it was refused, or timed out at ``due_at``."""
+
+    at: int
+    recharge: int
+    amount: int
+    balance: int
+    due_at: int | None = None
+
+    @property
+    def key(self) -> str:
+        return recharge_key(self.recharge)
+
+
+class OutboxMoved(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=27):
+    """Everything up to frame ``frame`` was published. In a stream of its own, not in a pool's history."""
+
+    at: int
+    frame: int
+    balance: int = 0
+
+
 Event: TypeAlias = (
     Opened
     | Granted
@@ -295,14 +434,81 @@ Event: TypeAlias = (
     | RatesSet
     | MovedOut
     | MovedIn
+    | AllowanceSet
+    | AllowanceRemoved
+    | RecurringSet
+    | RecurringEnded
+    | Trimmed
+    | AlertsSet
+    | Alerted
+    | RechargeRequested
+    | RechargeClosed
+    | OutboxMoved
 )
-Keyed: TypeAlias = Granted | Debited | Held | Captured | Released | Reversed | Updated | Voided | MovedOut
-"""Events that answer a command, filed under its key. A hold's end and a grant's voiding have keys of their own."""
-KEYED: Final = (Debited, Granted, Held, Captured, Released, Reversed, Updated, Voided, MovedOut)
+Keyed: TypeAlias = (
+    Granted | Debited | Held | Captured | Released | Reversed | Updated | Voided | MovedOut | RechargeClosed
+)
+"""Events that answer a command, filed under its key. What can end only once has a key of its own, that of its end."""
+KEYED: Final = (
+    Debited,
+    Granted,
+    Held,
+    Captured,
+    Released,
+    Reversed,
+    Updated,
+    Voided,
+    MovedOut,
+    RechargeClosed,
+)
 """``Keyed``, for ``isinstance``."""
-Setting: TypeAlias = BudgetSet | BudgetRemoved | RatesSet
+Setting: TypeAlias = (
+    Opened
+    | BudgetSet
+    | BudgetRemoved
+    | RatesSet
+    | AllowanceSet
+    | AllowanceRemoved
+    | RecurringSet
+    | RecurringEnded
+    | AlertsSet
+    | OutboxMoved
+)
 """Events that answer a command without a key: to ask for the same again changes nothing."""
-SETTINGS: Final = (BudgetSet, BudgetRemoved, RatesSet)
+SETTINGS: Final = (
+    Opened,
+    BudgetSet,
+    BudgetRemoved,
+    RatesSet,
+    AllowanceSet,
+    AllowanceRemoved,
+    RecurringSet,
+    RecurringEnded,
+    AlertsSet,
+    OutboxMoved,
+)
 """``Setting``, for ``isinstance``."""
 ANSWERS: Final = (*KEYED, *SETTINGS)
 """The events that answer a command; the others follow from time or from these."""
+Notice: TypeAlias = Alerted | RechargeRequested | RechargeClosed
+"""Events that are published."""
+NOTICES: Final = (Alerted, RechargeRequested, RechargeClosed)
+"""``Notice``, for ``isinstance``."""
+
+
+def answering(events: tuple[Event, ...], version: int) -> tuple[Keyed | Setting, int]:
+    """The event that answers a command, and its version: what opened the pool stands before it, what lapsed after it.
+
+    ``version`` is the pool's before all of them. Behind an alert nothing is an answer: it follows from one.
+    """
+    event = events[0]
+    if isinstance(event, Debited):
+        return event, version + 1
+    found: tuple[Keyed | Setting, int] | None = None
+    for place, event in enumerate(events, version + 1):
+        if isinstance(event, (Alerted, RechargeRequested)):
+            break
+        if isinstance(event, ANSWERS):
+            found = event, place
+    assert found is not None  # noqa: S101 - narrows the type: every command has an answer
+    return found

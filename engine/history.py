@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Final
 
+from .evolve import apply
 from .frames import Head, Section
 from .index import MARK_EVERY, Index
 from .journal import Journal
-from .pool import Pool, apply, pass_time
+from .passing import pass_time
+from .pool import Pool
 
 STEP_VERSIONS: Final = 4 * MARK_EVERY
 """How far one step goes, roughly: a thousand events are decoded in a few milliseconds."""

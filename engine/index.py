@@ -25,7 +25,7 @@ from .frames import Head, Pointer
 from .seen import SavedFilter, SeenKeys
 from .writer import CommittedSection
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 MARK_EVERY: Final = 256
 """A pool's history is marked about once in this many versions: a page deep inside is at most so many steps away."""
 MERGE_FANOUT: Final = 8
@@ -51,6 +51,7 @@ create table if not exists segment (
     number integer primary key, rows integer not null, last_frame integer not null
 ) strict;
 create table if not exists agenda (pool text primary key, due_at integer not null) strict, without rowid;
+create table if not exists notice (frame integer primary key) strict;
 create index if not exists agenda_due_at on agenda (due_at);
 create table if not exists filter (
     number integer primary key, capacity integer not null, count integer not null, crc integer not null,
@@ -67,7 +68,7 @@ class IndexDamaged(Exception):
 class Projection:
     """What one batch adds to the index."""
 
-    __slots__ = ("due", "heads", "keys", "marks", "through", "woken")
+    __slots__ = ("due", "heads", "keys", "marks", "notices", "through", "woken")
 
     def __init__(self) -> None:
         self.through = 0
@@ -77,6 +78,8 @@ class Projection:
         """Rows of a segment: signed hash, frame, offset, length."""
         self.due: dict[str, int] = {}
         """When time will next do something to a pool."""
+        self.notices: list[int] = []
+        """Frames in which pools say something by themselves."""
         self.woken: dict[str, tuple[int | None, int]] = {}
         """Pools that were due and have been asked: when they are due next, as of which version."""
 
@@ -88,6 +91,8 @@ class Projection:
             self.heads[section.pool] = head
             if section.due_at is not None:
                 self.due[section.pool] = section.due_at
+            if section.has_notices and self.notices[-1:] != [number]:
+                self.notices.append(number)
             if head.version // MARK_EVERY != (section.first_version - 1) // MARK_EVERY:
                 self.marks.append((section.pool, head))
             pointer = head.pointer
@@ -101,6 +106,7 @@ class Projection:
         self.marks += later.marks
         self.keys += later.keys
         self.due.update(later.due)
+        self.notices += later.notices
         self.woken.update(later.woken)
 
 
@@ -174,6 +180,9 @@ class Index:
             await self._writer.executemany(
                 "insert into agenda values (?, ?) on conflict do update set due_at = min(due_at, excluded.due_at)",
                 [*due.items(), *projection.due.items()],
+            )
+            await self._writer.executemany(
+                "insert or ignore into notice values (?)", [(number,) for number in projection.notices]
             )
             if projection.through:
                 await self._writer.execute(
@@ -328,6 +337,15 @@ class Index:
                 (after, prefix, prefix + "\U0010ffff", limit),
             )
             return [row[0] for row in rows.fetchall()]
+
+        return await self._read(look_up)
+
+    async def notice_frames(self, first: int, limit: int) -> list[int]:
+        """At most ``limit`` frames from ``first`` on in which pools say something by themselves, in order."""
+
+        def look_up() -> list[int]:
+            statement = "select frame from notice where frame >= ? order by frame limit ?"
+            return [int(row[0]) for row in self._reader.execute(statement, (first, limit))]
 
         return await self._read(look_up)
 

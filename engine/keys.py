@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 from xxhash import xxh3_64_intdigest
 
-from .pool import Prior
+from .outcomes import Prior
 from .seen import SeenKeys
 
 Generation: TypeAlias = dict[tuple[str, str], Prior]

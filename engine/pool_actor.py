@@ -9,7 +9,7 @@ from the journal again; callers get a typed error and retry with their key.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, TypeAlias, TypeGuard, assert_never
 
 import msgspec
@@ -18,8 +18,9 @@ from solvent.actors import Actor, Mail, StopReason
 
 from .amounts import to_decimal
 from .answers import Answer, Receipt
-from .commands import Check, Command, Debit, KeyedCommand, Read, RemoveBudget, Report, Reverse, SetBudget, SetRates
+from .commands import SETTING_COMMANDS, Check, Command, Debit, KeyedCommand, Read, Report, Reverse
 from .core import Core
+from .decide import Limits, decide
 from .dimensions import decode_dimensions
 from .errors import (
     BudgetExceeded,
@@ -32,15 +33,15 @@ from .errors import (
     StateConflict,
     Unavailable,
 )
-from .events import ANSWERS, KEYED, SETTINGS, Captured, Debited, Event, Keyed, RatesSet, Setting
+from .events import KEYED, NOTICES, Captured, Debited, Event, RatesSet, RechargeClosed, answering
+from .evolve import apply
 from .keys import hash_key
-from .pool import (
+from .listeners import Listeners
+from .outcomes import (
     Conflict,
     Insufficient,
     KeyTaken,
-    Limits,
     OverBudget,
-    Pool,
     Prior,
     Refusal,
     Repeat,
@@ -48,16 +49,26 @@ from .pool import (
     Unfit,
     UnknownEntry,
     UnknownPool,
-    apply,
-    check_totals,
-    decide,
-    pass_time,
 )
+from .passing import pass_time
+from .pool import Pool, check_totals
 from .pool_id import PoolId, parse_canonical, rates_stream
 from .rates import RateBook, price
+from .stream import Position, end_of
 from .times import to_datetime
-from .views import balance_of, budgets_of, grants_of, holds_of, receipt_of, unchanged, verdict_of
-from .writer import PoolLog
+from .views import (
+    alerts_of,
+    allowances_of,
+    balance_of,
+    budgets_of,
+    grants_of,
+    holds_of,
+    receipt_of,
+    recurring_of,
+    unchanged,
+    verdict_of,
+)
+from .writer import OpenSection, PoolLog
 
 
 class Lease:
@@ -87,10 +98,26 @@ class Due(NamedTuple):
 class Services:
     """What the pool actors of an engine share."""
 
-    __slots__ = ("core", "limits", "now_us", "rate_books", "rate_changes", "read_rates", "ready", "scale_of")
+    __slots__ = (
+        "core",
+        "limits",
+        "listeners",
+        "now_us",
+        "rate_books",
+        "rate_changes",
+        "read_rates",
+        "ready",
+        "scale_of",
+    )
 
     def __init__(
-        self, *, now_us: Callable[[], int], scale_of: Callable[[str], int], limits: Limits, core: Core
+        self,
+        *,
+        now_us: Callable[[], int],
+        scale_of: Callable[[str], int],
+        limits: Limits,
+        core: Core,
+        listeners: Listeners,
     ) -> None:
         self.now_us = now_us
         self.scale_of = scale_of
@@ -102,6 +129,7 @@ class Services:
         self.rate_books: dict[str, RateBook] = {}
         """By canonical stream: those that were asked for since they were set last."""
         self.rate_changes = 0
+        self.listeners = listeners
         self.read_rates: Callable[[str], Awaitable[RateBook]] = _nothing_to_read
         """Asks a stream for its book. It answers what is durable."""
 
@@ -185,7 +213,7 @@ class PoolActor(Actor[Message]):
                 if isinstance(message, (Read, Check)):
                     self._answer(mail, self._read(message))
                     continue
-                if isinstance(message, (SetBudget, RemoveBudget, SetRates)):
+                if isinstance(message, SETTING_COMMANDS):
                     self._answer(mail, self._execute(message, now, None, 0))
                     continue
                 if self._lacks_rates(message):
@@ -230,10 +258,7 @@ class PoolActor(Actor[Message]):
         section.events.extend(facts)
         if schedule:
             section.due_at = schedule[0][0]
-        for version, fact in enumerate(facts, self.pool.version - len(facts) + 1):
-            if isinstance(fact, KEYED):
-                section.key_hashes.append(hash_key(self.pool_id, fact.key, core.keys.seed))
-                core.keys.use(self.pool_id, fact.key, (fact, version))
+        self._note(section, facts, self.pool.version - len(facts))
         core.writer.added(self._log, len(facts))
         core.store.changed(self)
 
@@ -286,14 +311,27 @@ class PoolActor(Actor[Message]):
         section.events.extend(events)
         core.writer.added(self._log, len(events))
         core.store.changed(self)
-        answer, version = answering(events, version)
-        if not isinstance(answer, SETTINGS):
+        answer, answer_version = answering(events, version)
+        if len(events) == 1 and isinstance(answer, KEYED) and not isinstance(answer, RechargeClosed):
+            # The usual case, with the hash at hand.
             section.key_hashes.append(key_hash)
-            core.keys.use(self.pool_id, answer.key, (answer, version))
-        elif isinstance(answer, RatesSet):
-            self._services.rate_books.pop(self.pool_id, None)
-            self._services.rate_changes += 1
-        return receipt_of(answer, version, pool.scale, replayed=False)
+            core.keys.use(self.pool_id, answer.key, (answer, answer_version))
+        else:
+            self._note(section, events, version)
+        return receipt_of(answer, answer_version, pool.scale, replayed=False)
+
+    def _note(self, section: OpenSection, events: Sequence[Event], version: int) -> None:
+        """Note whom ``events``, of which the first made ``version`` + 1, concern beside their pool."""
+        keys = self._services.core.keys
+        for place, event in enumerate(events, version + 1):
+            if isinstance(event, KEYED):
+                section.key_hashes.append(hash_key(self.pool_id, event.key, keys.seed))
+                keys.use(self.pool_id, event.key, (event, place))
+            if isinstance(event, NOTICES):
+                section.has_notices = True
+            if isinstance(event, RatesSet):
+                self._services.rate_books.pop(self.pool_id, None)
+                self._services.rate_changes += 1
 
     def open_section(self) -> None:
         """Reserve a place in the open frame: several pools that do so in one turn share it. Raises ``Unavailable``."""
@@ -309,6 +347,7 @@ class PoolActor(Actor[Message]):
         if self.pool.schedule:
             section.due_at = self.pool.schedule[0][0]
         section.events.extend(events)
+        self._note(section, events, self.pool.version - len(events))
         core.writer.added(self._log, len(events))
         core.store.changed(self)
 
@@ -338,11 +377,13 @@ class PoolActor(Actor[Message]):
         else:
             batch.answers.append((mail, answer))
 
-    def _read(self, read: Read | Check) -> Answer | RateBook | Due | SolventError:
+    def _read(self, read: Read | Check) -> Answer | RateBook | Due | Position | SolventError:
         if isinstance(read, Read) and read.what == "rates":
             return self.pool.rates or RateBook()
         if isinstance(read, Read) and read.what == "due":
             return Due(self.pool.schedule[0][0] if self.pool.schedule else None, self.pool.version)
+        if isinstance(read, Read) and read.what == "outbox":
+            return end_of(self.pool.outbox)
         if not self.pool.version:
             return NotFound("pool", str(self._name))
         if isinstance(read, Check):
@@ -351,6 +392,12 @@ class PoolActor(Actor[Message]):
             return balance_of(self.pool, str(self._name))
         if read.what == "budgets":
             return budgets_of(self.pool, str(self._name), max(self.pool.clock, self._services.now_us()))
+        if read.what == "allowances":
+            return allowances_of(self.pool, str(self._name), max(self.pool.clock, self._services.now_us()))
+        if read.what == "recurring":
+            return recurring_of(self.pool, str(self._name))
+        if read.what == "alerts":
+            return alerts_of(self.pool, str(self._name))
         if read.what == "holds":
             return holds_of(self.pool, str(self._name))
         return grants_of(self.pool, str(self._name))
@@ -405,21 +452,20 @@ class PoolActor(Actor[Message]):
         except SolventError as error:
             mail.fail(Unavailable(f"the debit could not be looked up, retry with the same key: {error}"))
             return
-        if isinstance(found, (Debited, Captured)):
-            command = msgspec.structs.replace(
-                command, paid=found.paid, dimensions=found.dimensions, charges=found.counted
-            )
+        command = completed(command, found)
         key_hash = hash_key(self.pool_id, command.key, self._services.core.keys.seed)
         await self._look_up([(mail, command, key_hash)])
 
     def _explain(self, refusal: Refusal) -> SolventError:
         scale = self.pool.scale
         match refusal:
-            case Insufficient(requested, available):
+            case Insufficient(requested, available, covered, resets_at):
                 return InsufficientCredits(
                     requested=to_decimal(requested, scale),
                     available=to_decimal(available, scale),
-                    top_up=to_decimal(requested - available, scale),
+                    top_up=to_decimal(requested - covered - available, scale),
+                    covered=to_decimal(covered, scale) if covered else None,
+                    resets_at=None if resets_at is None else to_datetime(resets_at),
                 )
             case OverBudget(stop):
                 counted = scale if stop.counts == "credits" else 0
@@ -444,15 +490,15 @@ class PoolActor(Actor[Message]):
         assert_never(refusal)
 
 
-def answering(events: tuple[Event, ...], version: int) -> tuple[Keyed | Setting, int]:
-    """The event that answers a command, and its version: what opened the pool stands before it, what lapsed after it.
-
-    ``version`` is the pool's before all of them.
-    """
-    event = events[0]
-    if isinstance(event, Debited):
-        return event, version + 1
-    last = len(events) - 1
-    while not isinstance(event := events[last], ANSWERS):
-        last -= 1
-    return event, version + last + 1
+def completed(command: Reverse, found: Event | None) -> Reverse:
+    """``command`` with what the journal says of its debit."""
+    if not isinstance(found, (Debited, Captured)):
+        return command
+    return msgspec.structs.replace(
+        command,
+        paid=found.paid,
+        dimensions=found.dimensions,
+        charges=found.counted,
+        covers=found.covers,
+        metric=found.metric,
+    )

@@ -22,7 +22,8 @@ ID_CHARS_MAX: Final = 128
 
 _RESERVED: Final = re.compile(r"[/:@%\s]")
 _RATES: Final = "%rates@"
-"""Begins the canonical form of no pool: there, a percent sign is followed by two hexadecimal digits."""
+_OUTBOX: Final = "%outbox@"
+"""Begin the canonical form of no pool: there, a percent sign is followed by two hexadecimal digits."""
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _WRITTEN_CHARS_MAX: Final = 4 * 4 * 3 * (ID_CHARS_MAX + 1)
 """Four ids, each character at most four bytes of three characters: longer text cannot be a pool."""
@@ -126,11 +127,23 @@ def rates_stream(environment: str, currency: str) -> PoolId:
     return PoolId(environment, "-", None, currency, canonical)
 
 
+def outbox_stream(publisher: str) -> PoolId:
+    """Where it is kept up to where the events of all pools were published. As ``rates_stream``, no pool."""
+    return PoolId(check_id(publisher, "publisher"), "-", None, CURRENCY_DEFAULT, f"{_OUTBOX}{_encode(publisher)}")
+
+
+def is_stream(canonical: str) -> bool:
+    """Whether it is the canonical form of a stream that is no pool."""
+    return canonical.startswith("%")
+
+
 def parse_canonical(canonical: str) -> PoolId:
     """The pool or stream whose canonical form this is."""
     if canonical.startswith(_RATES):
         environment, _, currency = canonical.removeprefix(_RATES).partition(":")
         return rates_stream(_decode(environment), _decode(currency))
+    if canonical.startswith(_OUTBOX):
+        return outbox_stream(_decode(canonical.removeprefix(_OUTBOX)))
     return parse_pool(canonical)
 
 

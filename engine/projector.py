@@ -17,12 +17,13 @@ import anyio
 import anyio.lowlevel
 
 from .errors import JournalError
-from .events import KEYED
+from .events import KEYED, NOTICES
 from .frames import Head, decode_section, digest_of, split_frame
 from .index import Index, IndexDamaged, Projection
 from .journal import Journal
 from .keys import KeyBook, hash_key
-from .pool import due_after
+from .listeners import Listeners
+from .passing import due_after
 from .snapshots import Snapshots
 from .store import PARKED_MAX, PoolStore
 from .writer import CommittedSection
@@ -52,7 +53,9 @@ class Projector:
         snapshots: Snapshots,
         keys: KeyBook,
         barrier: Callable[[], Awaitable[None]],
+        listeners: Listeners,
     ) -> None:
+        self._listeners = listeners
         self._index = index
         self._snapshots = snapshots
         self._keys = keys
@@ -68,6 +71,10 @@ class Projector:
     def committed(self, frame: int, sections: list[CommittedSection]) -> None:
         """Hear of a frame that has become durable."""
         self._pending.add(frame, sections)
+        if self._pending.notices[-1:] == [frame]:
+            self._listeners.notices.ring()
+        for changes in self._listeners.changes:
+            changes.add([section.pool for section in sections])
         if not self._wake.is_set():
             self._wake.set()
         if len(self._pending.keys) >= ROUND_KEYS:
@@ -93,6 +100,11 @@ class Projector:
     def pools(self) -> set[str]:
         """The pools that ``head`` knows."""
         return {*self._pending.heads, *(self._sealing.heads if self._sealing is not None else ())}
+
+    def notice_frames(self, first: int) -> list[int]:
+        """The frames from ``first`` on in which pools say something, as far as the index may not know them yet."""
+        sealing = [] if self._sealing is None else self._sealing.notices
+        return [number for number in (*sealing, *self._pending.notices) if number >= first]
 
     @property
     def behind(self) -> int:
@@ -178,7 +190,10 @@ class Projector:
                     ]
                     head = Head(section.last_version, pointer, digest_of(body))
                     due_at = min(filter(None, map(due_after, section.events)), default=None)
-                    sections.append(CommittedSection(section.pool, section.first_version, head, hashes, due_at))
+                    has_notices = any(isinstance(event, NOTICES) for event in section.events)
+                    sections.append(
+                        CommittedSection(section.pool, section.first_version, head, hashes, due_at, has_notices)
+                    )
                 projection.add(frame.number, sections)
                 position = frame.number
             if len(projection.keys) >= CATCH_UP_KEYS or position == through:

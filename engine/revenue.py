@@ -12,9 +12,9 @@ from typing import Final
 
 from .amounts import to_decimal
 from .answers import CostLine
-from .commands import Category, CostBasis
-from .events import Captured, Debited, Event, Expired, Granted, Lapsed, MovedIn, Reversed, Voided
+from .events import Captured, Debited, Event, Expired, Granted, Lapsed, MovedIn, Reversed, Trimmed, Voided
 from .frames import Section
+from .terms import Category, CostBasis
 
 _EXACT: Final = Context(prec=80)
 """19 digits of credits times 24 of a price: nothing is ever rounded."""
@@ -59,7 +59,7 @@ class CostSums:
                 self._burn(event.paid, 1)
             case Reversed():
                 self._burn(event.parts, -1)
-            case Expired():
+            case Expired() | Trimmed():
                 self._line(event.grant).expired += event.amount
             case Voided():
                 self._line(event.grant).voided += event.amount

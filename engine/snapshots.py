@@ -18,11 +18,14 @@ import anyio.to_thread
 import msgspec
 from anyio import CapacityLimiter
 
+from .alerts import Alerts
+from .allowances import Allowance
 from .budgets import Budget
 from .pool import Block, BrokenInvariant, OpenHold, Pool, check_books, rebuild_orders
 from .rates import RateBook
+from .recurring import Recurring
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Raised whenever the stored state changes shape: older snapshots are then ignored."""
 _LOOKUP_PARAMETERS_MAX: Final = 500
 
@@ -55,7 +58,11 @@ class _State(msgspec.Struct, array_like=True, gc=False):
     holds: list[OpenHold]
     reversed: dict[int, int]
     budgets: list[Budget]
+    allowances: list[Allowance]
+    recurring: list[Recurring]
+    alerts: Alerts | None
     rates: RateBook | None
+    outbox: int
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -82,7 +89,11 @@ def encode_pool(pool: Pool) -> bytes:
             list(pool.holds.values()),
             pool.reversed,
             list(pool.budgets.values()),
+            list(pool.allowances.values()),
+            list(pool.recurring.values()),
+            pool.alerts,
             pool.rates,
+            pool.outbox,
         )
     )
 
@@ -111,7 +122,11 @@ def decode_pool(body: bytes) -> Pool:
         {hold.number: hold for hold in state.holds},
         state.reversed,
         {budget.number: budget for budget in state.budgets},
+        {allowance.number: allowance for allowance in state.allowances},
+        {recurring.number: recurring for recurring in state.recurring},
+        state.alerts,
         state.rates,
+        state.outbox,
     )
     rebuild_orders(pool)
     try:

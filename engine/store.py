@@ -14,11 +14,12 @@ from typing import Final, Protocol
 import anyio.lowlevel
 
 from .errors import JournalCorrupt, SolventError, Unavailable
+from .evolve import apply
 from .frames import NO_HEAD, Head
 from .history import read_history
 from .index import Index
 from .journal import Journal
-from .pool import Pool, apply, check_books
+from .pool import Pool, check_books
 from .snapshots import Snapshot, Snapshots, encode_pool
 
 PARKED_MAX: Final = 10_000

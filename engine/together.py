@@ -11,18 +11,19 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-import msgspec
-
 from solvent.actors import Family
 
 from .answers import Receipt
 from .commands import KeyedCommand, Report, Reverse, Transfer
 from .core import Core
+from .decide import receive
 from .errors import InvalidRequest, JournalError, SolventError, StateConflict, Unavailable
-from .events import KEYED, Captured, Debited, Event, MovedOut
+from .events import KEYED, Event, MovedOut, answering
+from .evolve import apply
 from .keys import hash_key
-from .pool import Pool, Prior, Unfit, apply, check_totals, clone, receive
-from .pool_actor import Lease, Message, PoolActor, Services, answering
+from .outcomes import Prior, Unfit
+from .pool import Pool, check_totals, clone
+from .pool_actor import Lease, Message, PoolActor, Services, completed
 from .pool_id import PoolId
 
 T = TypeVar("T")
@@ -168,10 +169,8 @@ async def transfer(
 async def _complete(services: Services, pool: str, command: KeyedCommand) -> KeyedCommand:
     """Look up what a command needs beyond its pool's state."""
     if isinstance(command, Reverse):
-        found = await services.core.find_entry(pool, command.debit)
-        if isinstance(found, (Debited, Captured)):
-            return msgspec.structs.replace(command, paid=found.paid, dimensions=found.dimensions, charges=found.counted)
-    elif isinstance(command, Report):
+        return completed(command, await services.core.find_entry(pool, command.debit))
+    if isinstance(command, Report):
         await services.load_rates(pool)
     return command
 

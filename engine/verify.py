@@ -20,8 +20,9 @@ from .amounts import to_decimal
 from .core import INDEX_NAME, SNAPSHOTS_NAME
 from .errors import JournalCorrupt, JournalError
 from .events import KEYED, Captured, Debited, Event, Expired, Held, MovedIn, MovedOut, Opened, Parts
+from .evolve import apply
 from .frames import NO_HEAD, Head, Pointer, Section, decode_section, digest_of, split_frame
-from .pool import BrokenInvariant, Pool, apply, check_books, check_totals
+from .pool import BrokenInvariant, Pool, check_books, check_totals
 from .pool_id import parse_canonical
 from .snapshots import encode_pool
 from .sqlite_journal import connect_for_reading, read_frames

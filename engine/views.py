@@ -5,16 +5,23 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Final, assert_never
 
+from .alerts import NO_ALERTS
+from .allowances import NOTHING_COVERED, QUOTA_PLACES, Allowance, Covers, cover, sum_covers
 from .amounts import to_decimal
 from .answers import (
     NO_DETAILS,
+    AlertsView,
     Allocation,
+    AllowanceCount,
+    AllowanceList,
+    AllowanceView,
     Balance,
     BudgetCount,
     BudgetList,
     BudgetView,
     CardList,
     CardView,
+    Coverage,
     Details,
     EntryKind,
     GrantList,
@@ -23,16 +30,26 @@ from .answers import (
     HoldList,
     HoldView,
     LedgerEntry,
+    OpenRecharge,
+    PoolEvent,
     RateView,
     Receipt,
+    RechargeRule,
+    RecurringList,
+    RecurringView,
     StopView,
     Verdict,
 )
-from .budgets import Budget, charge, decode_value
+from .budgets import Budget, charge
 from .commands import Check
+from .decide import payers
 from .dimensions import decode_dimensions
 from .events import (
     Activated,
+    Alerted,
+    AlertsSet,
+    AllowanceRemoved,
+    AllowanceSet,
     BudgetRemoved,
     BudgetSet,
     Captured,
@@ -45,19 +62,29 @@ from .events import (
     Lapsed,
     MovedIn,
     MovedOut,
+    Notice,
     Opened,
+    OutboxMoved,
     Parts,
     RatesSet,
+    RechargeClosed,
+    RechargeRequested,
+    RecurringEnded,
+    RecurringSet,
     Released,
     Reversed,
     Setting,
+    Trimmed,
     Updated,
     Voided,
 )
-from .pool import EXPIRED, PENDING, VOIDED, Block, Pool, payers
+from .matching import decode_value
+from .pool import EXPIRED, PENDING, VOIDED, Block, Pool
 from .pool_id import parse_canonical
 from .rates import Rate, RateBook
-from .times import to_datetime
+from .recurring import Recurring
+from .terms import CostBasis
+from .times import SECOND_US, to_datetime
 from .windows import window_of
 
 BUDGET_COUNTS_MAX: Final = 1_000
@@ -89,7 +116,6 @@ def grants_of(pool: Pool, name: str) -> GrantList:
 
 
 def _grant_view(block: Block, scale: int) -> GrantView:
-    cost = block.cost_basis
     return GrantView(
         id=f"g{block.number}",
         state=_grant_state(block),
@@ -105,12 +131,16 @@ def _grant_view(block: Block, scale: int) -> GrantView:
         created_at=to_datetime(block.created_at),
         effective_at=to_datetime(block.effective_at),
         expires_at=None if block.expires_at is None else to_datetime(block.expires_at),
-        cost_basis=None if cost is None else {"per_credit": cost.per_credit, "currency": cost.currency},
+        cost_basis=_cost_view(block.cost_basis),
         name=block.name,
         comment=block.comment,
         metadata=decode_dimensions(block.metadata),
         key=block.key,
     )
+
+
+def _cost_view(cost: CostBasis | None) -> dict[str, str] | None:
+    return None if cost is None else {"per_credit": cost.per_credit, "currency": cost.currency}
 
 
 def _grant_state(block: Block) -> GrantState:
@@ -147,19 +177,28 @@ def holds_of(pool: Pool, name: str) -> HoldList:
 
 def verdict_of(pool: Pool, name: str, check: Check, at: int) -> Verdict:
     """Whether ``pool`` would let ``check`` pass at ``at``."""
-    scale = pool.scale
-    charged = charge(pool.budgets.values(), check.dimensions, at, check.amount)
-    available = pool.available if charged.room is None else min(pool.available, charged.room)
+    scale, covered = pool.scale, NOTHING_COVERED
+    rest = check.amount
+    if pool.allowances:
+        covered = cover(
+            pool.allowances.values(), check.dimensions, at, rest, metric=check.metric, quantity=check.quantity
+        )
+        rest = covered.rest
+    charged = charge(pool.budgets.values(), check.dimensions, at, rest)
+    payable = pool.available if charged.room is None else min(pool.available, charged.room)
+    allowed = rest <= payable
     stop = charged.stop
     counted = scale if stop is None or stop.counts == "credits" else 0
     return Verdict(
         pool=name,
         version=pool.version,
-        allowed=check.amount <= available,
+        allowed=allowed,
         requested=to_decimal(check.amount, scale),
-        available=to_decimal(available, scale),
-        allocations=_allocations(payers(pool, min(check.amount, available)), scale),
-        top_up=to_decimal(max(0, check.amount - pool.available), scale),
+        available=to_decimal(sum_covers(covered.covers) + covered.room + payable, scale),
+        allocations=_allocations(payers(pool, min(rest, payable)), scale),
+        top_up=to_decimal(max(0, rest - pool.available), scale),
+        covered=_coverages(covered.covers, scale),
+        resets_at=None if covered.resets_at is None else to_datetime(covered.resets_at),
         stopped_by=None
         if stop is None
         else StopView(
@@ -171,6 +210,153 @@ def verdict_of(pool: Pool, name: str, check: Check, at: int) -> Verdict:
             counts=stop.counts,
         ),
     )
+
+
+def allowances_of(pool: Pool, name: str, at: int) -> AllowanceList:
+    """The allowances of ``pool``, with what is used of them at ``at``."""
+    views = tuple(_allowance_view(each, pool.scale, at) for each in pool.allowances.values())
+    return AllowanceList(name, pool.version, views)
+
+
+def _allowance_view(allowance: Allowance, scale: int, at: int) -> AllowanceView:
+    terms = allowance.terms
+    counted = scale if terms.metric is None else QUOTA_PLACES
+    found = {value: allowance.used_at(at, value) for counters in allowance.used.values() for value in counters}
+    used = sorted((-count, value, resets_at) for value, (count, resets_at) in found.items() if count)
+    return AllowanceView(
+        name=terms.name,
+        amount=to_decimal(terms.amount, counted),
+        metric=terms.metric,
+        window=terms.window,
+        rolling_s=terms.rolling_us // SECOND_US if terms.window is None else None,
+        time_zone=terms.zone,
+        match=dict(terms.match),
+        each=terms.each,
+        counts=tuple(
+            AllowanceCount(
+                value=None if terms.each is None else decode_value(value),
+                used=to_decimal(-count, counted),
+                left=to_decimal(max(0, terms.amount + count), counted),
+                resets_at=to_datetime(resets_at),
+            )
+            for count, value, resets_at in used[:BUDGET_COUNTS_MAX]
+        ),
+    )
+
+
+def recurring_of(pool: Pool, name: str) -> RecurringList:
+    """The recurring grants of ``pool`` that are not over."""
+    return RecurringList(
+        name, pool.version, tuple(_recurring_view(each, pool.scale) for each in pool.recurring.values())
+    )
+
+
+def _recurring_view(recurring: Recurring, scale: int) -> RecurringView:
+    terms = recurring.terms
+    most = terms.roll_over
+    return RecurringView(
+        name=terms.name,
+        amount=to_decimal(terms.amount, scale),
+        period=terms.period,
+        every=terms.every,
+        anchor=to_datetime(recurring.anchor),
+        next_at=to_datetime(recurring.next_at),
+        ends_at=None if terms.ends_at is None else to_datetime(terms.ends_at),
+        time_zone=terms.zone,
+        category=terms.category,
+        priority=terms.priority,
+        cost_basis=_cost_view(terms.cost_basis),
+        roll_over="all" if most is None else str(to_decimal(most, scale)) if most else "none",
+        prorate=terms.prorate,
+        last_grant=f"g{recurring.last_grant}" if recurring.last_grant else None,
+    )
+
+
+def alerts_of(pool: Pool, name: str) -> AlertsView:
+    """The alerts of ``pool``."""
+    scale = pool.scale
+    terms = NO_ALERTS if pool.alerts is None else pool.alerts.terms
+    state = None if pool.alerts is None else pool.alerts.recharge
+    rule = terms.recharge
+    return AlertsView(
+        pool=name,
+        version=pool.version,
+        low=tuple(str(to_decimal(each.units, scale)) if each.units else f"{each.percent}%" for each in terms.low),
+        expiring_within_s=None if terms.expiring_us is None else terms.expiring_us // SECOND_US,
+        budget_percents=terms.budget_percents,
+        recharge=None
+        if rule is None
+        else RechargeRule(
+            below=to_decimal(rule.below, scale),
+            target=to_decimal(rule.target, scale),
+            monthly_max=None if rule.monthly_max is None else to_decimal(rule.monthly_max, scale),
+            time_zone=rule.zone,
+            grants=rule.grants,
+            timeout_s=rule.timeout_us // SECOND_US,
+            category=rule.category,
+            cost_basis=_cost_view(rule.cost_basis),
+        ),
+        open_recharge=None
+        if state is None or not state.request
+        else OpenRecharge(
+            id=f"q{state.request}", amount=to_decimal(state.amount, scale), until=to_datetime(state.until)
+        ),
+    )
+
+
+def pool_event_of(event: Notice, pool: str, version: int, position: str, scale: int) -> PoolEvent:
+    """What is published of ``event``, which made ``version``."""
+    common: dict[str, Any] = {
+        "pool": pool,
+        "version": version,
+        "recorded_at": to_datetime(event.at),
+        "available": to_decimal(event.balance, scale),
+        "position": position,
+    }
+    match event:
+        case RechargeRequested():
+            return PoolEvent(
+                kind="recharge_requested",
+                amount=to_decimal(event.amount, scale),
+                recharge=f"q{version}",
+                expires_at=to_datetime(event.until),
+                granted=event.granted,
+                **common,
+            )
+        case RechargeClosed():
+            return PoolEvent(
+                kind="recharge_refused" if event.due_at is None else "recharge_timed_out",
+                amount=to_decimal(event.amount, scale),
+                recharge=f"q{event.recharge}",
+                **common,
+            )
+        case Alerted(kind="low"):
+            return PoolEvent(kind="low", limit=to_decimal(event.limit, scale), percent=event.percent or None, **common)
+        case Alerted(kind="budget_reached"):
+            return PoolEvent(
+                kind="budget_reached",
+                budget=event.budget,
+                value=decode_value(event.value) if event.value else None,
+                amount=to_decimal(event.amount, scale),
+                limit=to_decimal(event.limit, scale),
+                percent=event.percent,
+                **common,
+            )
+        case Alerted(kind="expiring_soon"):
+            return PoolEvent(
+                kind="expiring_soon",
+                grant=f"g{event.about}",
+                amount=to_decimal(event.amount, scale),
+                expires_at=None if event.moment is None else to_datetime(event.moment),
+                **common,
+            )
+        case Alerted(kind="hold_expired"):
+            return PoolEvent(
+                kind="hold_expired", hold=f"h{event.about}", amount=to_decimal(event.amount, scale), **common
+            )
+        case Alerted():
+            return PoolEvent(kind="depleted", **common)
+    assert_never(event)
 
 
 def budgets_of(pool: Pool, name: str, at: int) -> BudgetList:
@@ -231,7 +417,7 @@ def unchanged(pool: Pool) -> Receipt:
 
 def receipt_of(event: Keyed | Setting, version: int, scale: int, *, replayed: bool) -> Receipt:
     """The receipt of a command. The event holds all of it, so any later time gives the same one."""
-    if isinstance(event, Debited) and not event.warned and not event.card:
+    if isinstance(event, Debited) and not event.warned and not event.card and not event.covers:
         return Receipt(f"d{version}", version, replayed, scale, event.amount, event.balance, event.at, event.parts)
     letter, amount, balance, parts, details = _receipt_parts(event)
     return Receipt(f"{letter}{version}", version, replayed, scale, amount, balance, event.at, parts, details)
@@ -245,10 +431,10 @@ def _receipt_parts(
         case Granted():
             return "g", event.amount, event.balance, (), NO_DETAILS
         case Held():
-            details = Details(expires_at_us=event.expires_at, warnings=event.warned)
+            details = Details(expires_at_us=event.expires_at, warnings=event.warned, covers_units=_covers(event.covers))
             return "h", event.amount, event.balance, event.parts, details
         case Debited():
-            details = Details(warnings=event.warned, card=event.card or None)
+            details = Details(warnings=event.warned, card=event.card or None, covers_units=_covers(event.covers))
             return "d", event.amount, event.balance, event.parts, details
         case MovedOut():
             return "t", event.amount, event.balance, event.parts, NO_DETAILS
@@ -263,19 +449,49 @@ def _receipt_parts(
                 lapsed_units=event.lapsed,
                 uncovered_units=event.uncovered,
                 warnings=event.warned,
+                covers_units=_covers(event.covers),
             )
             return "d", event.amount, event.balance - event.lapsed, merged(event.paid), details
         case Released():
             details = Details(hold=event.hold, returned_units=event.amount, lapsed_units=event.lapsed)
             return "r", event.amount, event.balance - event.lapsed, event.parts, details
         case Reversed():
-            details = Details(debit=event.debit, returned_units=event.amount, lapsed_units=event.lapsed)
+            details = Details(
+                debit=event.debit,
+                returned_units=event.amount,
+                lapsed_units=event.lapsed,
+                covers_units=_covers(event.covers),
+            )
             return "r", event.amount, event.balance - event.lapsed, merged(event.parts), details
         case Updated():
             return "u", 0, event.balance, (), NO_DETAILS
         case Voided():
             return "v", event.amount, event.balance, (), NO_DETAILS
+        case RechargeClosed():
+            return "r", event.amount, event.balance, (), NO_DETAILS
+        case AllowanceSet() | AllowanceRemoved():
+            return "f", 0, event.balance, (), NO_DETAILS
+        case RecurringSet() | RecurringEnded():
+            return "p", 0, event.balance, (), NO_DETAILS
+        case AlertsSet():
+            return "n", 0, event.balance, (), NO_DETAILS
+        case Opened():
+            return "o", 0, 0, (), NO_DETAILS
+        case OutboxMoved():
+            return "x", 0, 0, (), NO_DETAILS
     assert_never(event)
+
+
+def _covers(covers: Covers) -> tuple[tuple[str, int], ...]:
+    """(allowance, units), each allowance named once."""
+    sums: dict[str, int] = {}
+    for covered in covers:
+        sums[covered.name] = sums.get(covered.name, 0) + covered.units
+    return tuple(sums.items())
+
+
+def _coverages(covers: Covers, scale: int) -> tuple[Coverage, ...]:
+    return tuple(Coverage(name, to_decimal(units, scale)) for name, units in _covers(covers))
 
 
 def merged(parts: Parts) -> Parts:
@@ -314,6 +530,7 @@ def entry_of(event: Event, version: int, scale: int) -> LedgerEntry:
             "quantity": None if event.quantity is None else Decimal(event.quantity),
             "dimensions": decode_dimensions(event.dimensions),
             "card": event.card or None if isinstance(event, Debited) else None,
+            "covered": _coverages(event.covers, scale),
         }
 
     match event:
@@ -345,6 +562,7 @@ def entry_of(event: Event, version: int, scale: int) -> LedgerEntry:
                 allocations=_allocations(event.parts, scale),
                 metric=event.metric,
                 dimensions=decode_dimensions(event.dimensions),
+                covered=_coverages(event.covers, scale),
             )
         case Captured():
             change = sum(part for _, part in event.returned) - sum(part for _, part in event.extra)
@@ -369,7 +587,9 @@ def entry_of(event: Event, version: int, scale: int) -> LedgerEntry:
                 key=event.key,
                 about=f"d{event.debit}",
                 allocations=_allocations(merged(event.parts), scale),
+                metric=event.metric,
                 dimensions=decode_dimensions(event.dimensions),
+                covered=_coverages(event.covers, scale),
             )
         case Updated():
             metadata = decode_dimensions(event.metadata)
@@ -389,6 +609,27 @@ def entry_of(event: Event, version: int, scale: int) -> LedgerEntry:
             return entry("budget_set", "b", 0, 0, about=event.terms.name)
         case BudgetRemoved():
             return entry("budget_removed", "b", 0, 0, about=event.name)
+        case AllowanceSet():
+            return entry("allowance_set", "f", 0, 0, about=event.terms.name)
+        case AllowanceRemoved():
+            return entry("allowance_removed", "f", 0, 0, about=event.name)
+        case RecurringSet():
+            return entry("recurring_set", "p", 0, 0, about=event.terms.name)
+        case RecurringEnded():
+            return entry("recurring_ended", "p", 0, 0, about=event.name)
+        case Trimmed():
+            return entry("roll_over_expiry", "x", event.amount, -event.amount, about=f"g{event.grant}")
+        case AlertsSet():
+            return entry("alerts_set", "n", 0, 0)
+        case Alerted():
+            return entry("alert", "n", 0, 0, about=event.kind)
+        case RechargeRequested():
+            return entry("recharge_requested", "q", event.amount, 0)
+        case RechargeClosed():
+            kind: EntryKind = "recharge_refused" if event.due_at is None else "recharge_timed_out"
+            return entry(kind, "r", event.amount, 0, about=f"q{event.recharge}")
+        case OutboxMoved():
+            return entry("outbox", "x", 0, 0)
         case Voided():
             return entry("void", "v", event.amount, 0 if event.pending else -event.amount, about=f"g{event.grant}")
     assert_never(event)

@@ -43,13 +43,15 @@ class PoolLog:
 class OpenSection:
     """Events of one pool that go into one frame, and the hashes of the keys among them."""
 
-    __slots__ = ("due_at", "events", "key_hashes")
+    __slots__ = ("due_at", "events", "has_notices", "key_hashes")
 
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.key_hashes: list[int] = []
         self.due_at: int | None = None
         """When time will next do something to the pool, as far as its actor knows."""
+        self.has_notices = False
+        """Whether any of the events is to be published."""
 
 
 class Batch:
@@ -66,16 +68,23 @@ class Batch:
 class CommittedSection:
     """What look-ups need to know of a section that became durable."""
 
-    __slots__ = ("due_at", "first_version", "head", "key_hashes", "pool")
+    __slots__ = ("due_at", "first_version", "has_notices", "head", "key_hashes", "pool")
 
     def __init__(
-        self, pool: str, first_version: int, head: Head, key_hashes: Sequence[int], due_at: int | None
+        self,
+        pool: str,
+        first_version: int,
+        head: Head,
+        key_hashes: Sequence[int],
+        due_at: int | None,
+        has_notices: bool,
     ) -> None:
         self.pool = pool
         self.first_version = first_version
         self.head = head
         self.key_hashes = key_hashes
         self.due_at = due_at
+        self.has_notices = has_notices
 
 
 class Writer:
@@ -102,6 +111,11 @@ class Writer:
         """Why nothing can be written any more, once that is so."""
         self.frames = 0
         self.events = 0
+
+    @property
+    def last_number(self) -> int:
+        """The last frame that is durable."""
+        return self._last_number
 
     def section(self, log: PoolLog) -> OpenSection:
         """Where ``log``'s next events go. Call it again after every await: the batch may have been sealed.
@@ -167,7 +181,11 @@ class Writer:
         for log, section in batch.sections.items():
             first_version = log.head.version + 1
             log.head = builder.add(log.pool, log.head, section.events)
-            committed.append(CommittedSection(log.pool, first_version, log.head, section.key_hashes, section.due_at))
+            committed.append(
+                CommittedSection(
+                    log.pool, first_version, log.head, section.key_hashes, section.due_at, section.has_notices
+                )
+            )
         await self._journal.append(builder.seal(self._now_us()))
         self._last_number = builder.number
         self.frames += 1

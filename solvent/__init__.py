@@ -8,7 +8,11 @@ from __future__ import annotations
 from importlib.metadata import version as _version
 
 from solvent.engine.answers import (
+    AlertsView,
     Allocation,
+    AllowanceCount,
+    AllowanceList,
+    AllowanceView,
     Balance,
     BudgetCount,
     BudgetList,
@@ -17,20 +21,26 @@ from solvent.engine.answers import (
     CardView,
     CostLine,
     CostReport,
+    Coverage,
     Estimate,
+    EventPage,
     GrantList,
     GrantView,
     HoldList,
     HoldView,
     LedgerEntry,
     LedgerPage,
+    OpenRecharge,
+    PoolEvent,
     PoolPage,
     RateView,
     Receipt,
+    RechargeRule,
+    RecurringList,
+    RecurringView,
     StopView,
     Verdict,
 )
-from solvent.engine.commands import CostBasis
 from solvent.engine.credits import (
     CaptureRequest,
     Credits,
@@ -42,6 +52,7 @@ from solvent.engine.credits import (
     ReportRequest,
     ReverseRequest,
 )
+from solvent.engine.decide import Limits
 from solvent.engine.engine import Engine, Settings
 from solvent.engine.errors import (
     BudgetExceeded,
@@ -59,14 +70,18 @@ from solvent.engine.errors import (
     TooLarge,
     Unavailable,
 )
-from solvent.engine.pool import Limits
 from solvent.engine.pool_id import PoolId
+from solvent.engine.terms import CostBasis
 from solvent.transports.nats.client import connect
 
 __version__ = _version("solvent")
 
 __all__ = [
+    "AlertsView",
     "Allocation",
+    "AllowanceCount",
+    "AllowanceList",
+    "AllowanceView",
     "Balance",
     "BudgetCount",
     "BudgetExceeded",
@@ -78,10 +93,12 @@ __all__ = [
     "CostBasis",
     "CostLine",
     "CostReport",
+    "Coverage",
     "Credits",
     "DebitRequest",
     "Engine",
     "Estimate",
+    "EventPage",
     "GrantList",
     "GrantRequest",
     "GrantView",
@@ -99,11 +116,16 @@ __all__ = [
     "Limits",
     "NotFound",
     "OpenHold",
+    "OpenRecharge",
     "Overloaded",
+    "PoolEvent",
     "PoolId",
     "PoolPage",
     "RateView",
     "Receipt",
+    "RechargeRule",
+    "RecurringList",
+    "RecurringView",
     "Refused",
     "ReleaseRequest",
     "ReportRequest",

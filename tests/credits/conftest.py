@@ -5,19 +5,46 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from solvent import Credits, Engine, connect
+from solvent.engine.engine import system_clock_us
 from solvent.transports.nats.launcher import nats_server
 from solvent.transports.nats.service import serving
 
 
+class Clock:
+    """The machine's clock, which a test can set forward."""
+
+    def __init__(self) -> None:
+        self._ahead = timedelta(0)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self._ahead
+
+    def now_us(self) -> int:
+        return system_clock_us() + self._ahead // timedelta(microseconds=1)
+
+    def advance(self, **span: float) -> None:
+        """By so many ``days``, ``hours``, ..."""
+        self._ahead += timedelta(**span)
+
+    def advance_to(self, moment: datetime) -> None:
+        self._ahead += moment - self.now()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
 @asynccontextmanager
-async def opened(kind: str, directory: Path) -> AsyncIterator[Credits]:
+async def opened(kind: str, directory: Path, clock: Clock) -> AsyncIterator[Credits]:
     """The credits of an empty journal: an engine in this process, or a client of one over a real nats-server."""
-    async with Engine.open(directory, currencies={"tokens": 0}) as engine:
+    async with Engine.open(directory, currencies={"tokens": 0}, now_us=clock.now_us) as engine:
         if kind == "embedded":
             yield engine
         else:
@@ -26,14 +53,14 @@ async def opened(kind: str, directory: Path) -> AsyncIterator[Credits]:
 
 
 @pytest.fixture(params=["embedded", "nats"])
-async def credits(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Credits]:
+async def credits(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> AsyncIterator[Credits]:
     """Opened and closed by one task, which is what task groups ask for and what fixtures do not do by themselves."""
     ready: asyncio.Future[Credits] = asyncio.get_running_loop().create_future()
     finished = asyncio.Event()
 
     async def host() -> None:
         try:
-            async with opened(request.param, tmp_path / "journal") as credits:
+            async with opened(request.param, tmp_path / "journal", clock) as credits:
                 ready.set_result(credits)
                 await finished.wait()
         except BaseException as error:

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from solvent.engine.commands import CostBasis
 from solvent.engine.dimensions import encode_dimensions
 from solvent.engine.errors import JournalCorrupt
 from solvent.engine.events import Activated, Debited, Event, Expired, Granted, Opened
@@ -26,6 +25,7 @@ from solvent.engine.frames import (
     split_frame,
 )
 from solvent.engine.journal import follow
+from solvent.engine.terms import CostBasis
 
 whole = st.integers(0, 2**63 - 1)
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

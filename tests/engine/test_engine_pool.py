@@ -20,28 +20,13 @@ from hypothesis import strategies as st
 
 from solvent.engine.amounts import UNITS_MAX
 from solvent.engine.commands import Debit, Grant
+from solvent.engine.decide import Limits, decide
 from solvent.engine.dimensions import encode_dimensions
 from solvent.engine.events import Activated, Debited, Event, Expired, Granted, Opened
-from solvent.engine.pool import (
-    BrokenInvariant,
-    Insufficient,
-    KeyTaken,
-    Limits,
-    Outcome,
-    Pool,
-    Prior,
-    Repeat,
-    Unfit,
-    UnknownPool,
-    apply,
-    check_books,
-    check_totals,
-    clone,
-    decide,
-    due,
-    evolve,
-    fold,
-)
+from solvent.engine.evolve import apply, evolve, fold
+from solvent.engine.outcomes import Insufficient, KeyTaken, Outcome, Prior, Repeat, Unfit, UnknownPool
+from solvent.engine.passing import due
+from solvent.engine.pool import BrokenInvariant, Pool, check_books, check_totals, clone
 from solvent.engine.snapshots import decode_pool, encode_pool
 from solvent.engine.views import balance_of, entry_of, grants_of
 

@@ -29,25 +29,13 @@ from solvent.engine.commands import (
     UpdateGrant,
     VoidGrant,
 )
+from solvent.engine.decide import decide
 from solvent.engine.dimensions import encode_dimensions
 from solvent.engine.events import Captured, Debited, Event, Held, Reversed
-from solvent.engine.pool import (
-    Conflict,
-    Insufficient,
-    OverBudget,
-    Pool,
-    Repeat,
-    Unfit,
-    UnknownEntry,
-    UnknownPool,
-    apply,
-    check_books,
-    clone,
-    decide,
-    due,
-    fold,
-    pass_time,
-)
+from solvent.engine.evolve import apply, fold
+from solvent.engine.outcomes import Conflict, Insufficient, OverBudget, Repeat, Unfit, UnknownEntry, UnknownPool
+from solvent.engine.passing import due, pass_time
+from solvent.engine.pool import Pool, check_books, clone
 from solvent.engine.snapshots import decode_pool, encode_pool
 
 SCRIPTS = 120 * int(os.environ.get("SOLVENT_TEST_EXAMPLES", "1"))

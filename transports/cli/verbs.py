@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from solvent.engine.answers import Balance, CostReport, GrantList, LedgerPage, PoolPage, Receipt, to_wire
-from solvent.engine.commands import PRIORITY_DEFAULT
 from solvent.engine.pool_id import ENVIRONMENT_DEFAULT, parse_pool
+from solvent.engine.terms import PRIORITY_DEFAULT
 
 from . import render
 from .options import (

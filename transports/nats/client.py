@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from math import inf, isfinite
 from typing import Any, Final, Literal, NoReturn, TypeAlias, TypeVar
@@ -30,29 +30,35 @@ from nats.errors import MaxPayloadError
 
 from solvent.engine.amounts import AmountLike
 from solvent.engine.answers import (
+    AlertsView,
+    AllowanceList,
     Balance,
     BudgetList,
     CardList,
     CostReport,
     Estimate,
+    EventPage,
     GrantList,
     HoldList,
     LedgerPage,
+    PoolEvent,
     PoolPage,
     Receipt,
+    RecurringList,
     Verdict,
 )
-from solvent.engine.commands import CostBasis, check_transfer, set_rates_command
+from solvent.engine.commands import check_transfer, set_rates_command
 from solvent.engine.credits import BATCH_COMMANDS_MAX, REQUESTS, Credits, Request
 from solvent.engine.dimensions import Dimensions, encode_dimensions
 from solvent.engine.errors import InvalidRequest, Overloaded, SolventError, StateConflict, TooLarge, Unavailable
 from solvent.engine.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT, PoolId, PoolLike, check_id, parse_pool
 from solvent.engine.quantities import check_quantity
+from solvent.engine.terms import CostBasis
 from solvent.engine.times import TimeLike
 
 from .background import background
 from .connection import connect_nats
-from .subjects import subject_of
+from .subjects import BALANCE_EVENT, events_subject, subject_of
 from .wire import (
     BATCH_COMMANDS_MAX as MESSAGE_COMMANDS_MAX,
 )
@@ -64,6 +70,7 @@ from .wire import (
     EstimateBody,
     LedgerBody,
     MomentBody,
+    PastEventsBody,
     PoolsBody,
     RangeBody,
     RatesBody,
@@ -72,6 +79,7 @@ from .wire import (
     amount_on_the_wire,
     decode_answers,
     decode_error,
+    decode_event,
     decode_receipt,
     decoder_of,
     encode_body,
@@ -474,7 +482,15 @@ class Client(Credits):
         answers: list[Receipt | SolventError] = await self._read(subject, {"commands": bodies, "atomic": True}, list)
         return answers
 
-    async def check(self, pool: PoolLike, amount: AmountLike, *, dimensions: Dimensions | None = None) -> Verdict:
+    async def check(
+        self,
+        pool: PoolLike,
+        amount: AmountLike,
+        *,
+        dimensions: Dimensions | None = None,
+        metric: str | None = None,
+        quantity: AmountLike | None = None,
+    ) -> Verdict:
         """See ``Credits.check``."""
         target = parse_pool(pool)
         body = CheckBody(
@@ -482,6 +498,8 @@ class Client(Credits):
             currency=target.currency,
             amount=amount_on_the_wire(amount),
             dimensions=None if dimensions is None else _dimensions_on_the_wire(dimensions, "dimensions"),
+            metric=metric,
+            quantity=None if quantity is None else check_quantity(quantity),
         )
         return await self._read(subject_of(target.environment, target.customer, "check"), body, Verdict)
 
@@ -549,6 +567,64 @@ class Client(Credits):
     async def budgets(self, pool: PoolLike) -> BudgetList:
         """See ``Credits.budgets``."""
         return await self._read_pool(pool, "budgets", BudgetList)
+
+    async def allowances(self, pool: PoolLike) -> AllowanceList:
+        """See ``Credits.allowances``."""
+        return await self._read_pool(pool, "allowances", AllowanceList)
+
+    async def recurring(self, pool: PoolLike) -> RecurringList:
+        """See ``Credits.recurring``."""
+        return await self._read_pool(pool, "recurring", RecurringList)
+
+    async def alerts(self, pool: PoolLike) -> AlertsView:
+        """See ``Credits.alerts``."""
+        return await self._read_pool(pool, "alerts", AlertsView)
+
+    def events(
+        self,
+        pool: PoolLike | None = None,
+        *,
+        customer: str | None = None,
+        environment: str = ENVIRONMENT_DEFAULT,
+    ) -> AsyncIterator[PoolEvent]:
+        """See ``Credits.events``. What is published while the connection is down is missed: see ``past_events``."""
+        target = None if pool is None else parse_pool(pool)
+        if target is not None:
+            environment, customer = target.environment, target.customer
+        subject = events_subject(environment, customer)
+        return self._listen(subject, None if target is None else str(target))
+
+    async def _listen(self, subject: str, pool: str | None) -> AsyncIterator[PoolEvent]:
+        subscription = await self._nats.subscribe(subject)
+        try:
+            async for message in subscription.messages:
+                if message.subject.endswith(BALANCE_EVENT):
+                    continue
+                event = decode_event(message.data)
+                if pool is None or event.pool == pool:
+                    yield event
+        finally:
+            with suppress(NatsError):
+                await subscription.unsubscribe()
+
+    async def past_events(
+        self,
+        pool: PoolLike | None = None,
+        *,
+        customer: str | None = None,
+        environment: str = ENVIRONMENT_DEFAULT,
+        after: str = "0.0",
+        limit: int = 100,
+    ) -> EventPage:
+        """See ``Credits.past_events``."""
+        body = PastEventsBody(whole=True, after=after, limit=limit)
+        if pool is not None:
+            target = parse_pool(pool)
+            environment, customer = target.environment, target.customer
+            body = PastEventsBody(resource=target.resource, currency=target.currency, after=after, limit=limit)
+        check_id(environment, "environment")
+        subject = subject_of(environment, None if customer is None else check_id(customer, "customer"), "events")
+        return await self._read(subject, body, EventPage)
 
     async def _read_pool(self, pool: PoolLike, operation: str, kind: type[T], as_of: TimeLike | None = None) -> T:
         target = parse_pool(pool)
@@ -630,15 +706,19 @@ def _fail(future: asyncio.Future[Any], error: SolventError) -> None:
 
 
 _READ_KINDS: Final = (
+    AlertsView,
+    AllowanceList,
     Balance,
     BudgetList,
     CardList,
     CostReport,
     Estimate,
+    EventPage,
     GrantList,
     HoldList,
     LedgerPage,
     PoolPage,
+    RecurringList,
     Verdict,
 )
 _DECODERS: Final[dict[type[Any], Callable[[bytes], Any]]] = {
@@ -686,6 +766,23 @@ def _cost_on_the_wire(cost: object, field: str) -> dict[str, Any]:
     raise InvalidRequest(field, 'a price per credit and a currency, such as ("0.0125", "USD")')
 
 
+def _low_on_the_wire(low: object, field: str) -> Any:
+    return [amount_on_the_wire(each, field) for each in low] if isinstance(low, (list, tuple)) else low
+
+
+def _recharge_on_the_wire(recharge: object, field: str) -> Any:
+    """A rule, or the id of a request."""
+    if not isinstance(recharge, Mapping):
+        return recharge
+    rule = dict(recharge)
+    for name in ("below", "target", "monthly_max"):
+        if rule.get(name) is not None:
+            rule[name] = amount_on_the_wire(rule[name], f"{field}.{name}")
+    if rule.get("cost_basis") is not None:
+        rule["cost_basis"] = _cost_on_the_wire(rule["cost_basis"], "cost_basis")
+    return rule
+
+
 _ON_THE_WIRE: Final[dict[str, Callable[[Any, str], Any]]] = {
     "amount": amount_on_the_wire,
     "quantity": _quantity_on_the_wire,
@@ -693,6 +790,12 @@ _ON_THE_WIRE: Final[dict[str, Callable[[Any, str], Any]]] = {
     "effective_at": _time_on_the_wire,
     "expires_at": _time_on_the_wire,
     "occurred_at": _time_on_the_wire,
+    "anchor": _time_on_the_wire,
+    "starts_at": _time_on_the_wire,
+    "ends_at": _time_on_the_wire,
+    "roll_over": amount_on_the_wire,
+    "low": _low_on_the_wire,
+    "recharge": _recharge_on_the_wire,
     "cost_basis": _cost_on_the_wire,
     "dimensions": _dimensions_on_the_wire,
     "metadata": _dimensions_on_the_wire,

@@ -27,7 +27,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from solvent.engine.answers import Answer, Receipt
-from solvent.engine.commands import Command, KeyedCommand, RemoveBudget, SetBudget, SetRates
+from solvent.engine.commands import SETTING_COMMANDS, Command, KeyedCommand
 from solvent.engine.credits import Credits
 from solvent.engine.engine import Engine, outcome_of
 from solvent.engine.errors import InvalidRequest, Overloaded, SolventError, TooLarge, Unavailable
@@ -44,6 +44,7 @@ from .wire import (
     EstimateBody,
     LedgerBody,
     MomentBody,
+    PastEventsBody,
     PoolsBody,
     RangeBody,
     RatesBody,
@@ -252,7 +253,7 @@ class Gateway:
                 if isinstance(body, InvalidRequest):
                     raise body
                 pool, command = self._checked(body, environment, customer)
-                if isinstance(command, (SetBudget, RemoveBudget, SetRates)):
+                if isinstance(command, SETTING_COMMANDS):
                     raise InvalidRequest("op", "a command with a key: settings are no part of an atomic batch")
                 checked.append((pool, command))
             except SolventError as error:
@@ -416,6 +417,12 @@ def _pools(credits: Credits, body: PoolsBody, environment: str, customer: str | 
     return credits.pools(customer, environment=environment, limit=body.limit, cursor=body.cursor)
 
 
+def _past_events(credits: Credits, body: PastEventsBody, environment: str, customer: str | None) -> Awaitable[Answer]:
+    if body.whole:
+        return credits.past_events(customer=customer, environment=environment, after=body.after, limit=body.limit)
+    return credits.past_events(_one(body, environment, customer), after=body.after, limit=body.limit)
+
+
 _COMMANDS: Final[dict[str, msgspec.json.Decoder[CommandBody]]] = {
     operation: msgspec.json.Decoder(body) for operation, body in COMMAND_BODIES.items()
 }
@@ -440,10 +447,27 @@ _READS: Final[dict[str, tuple[msgspec.json.Decoder[Any], _ReadCall]]] = {
         msgspec.json.Decoder(Body),
         lambda credits, body, environment, customer: credits.budgets(_one(body, environment, customer)),
     ),
+    "allowances": (
+        msgspec.json.Decoder(Body),
+        lambda credits, body, environment, customer: credits.allowances(_one(body, environment, customer)),
+    ),
+    "recurring": (
+        msgspec.json.Decoder(Body),
+        lambda credits, body, environment, customer: credits.recurring(_one(body, environment, customer)),
+    ),
+    "alerts": (
+        msgspec.json.Decoder(Body),
+        lambda credits, body, environment, customer: credits.alerts(_one(body, environment, customer)),
+    ),
+    "events": (msgspec.json.Decoder(PastEventsBody), _past_events),
     "check": (
         msgspec.json.Decoder(CheckBody),
         lambda credits, body, environment, customer: credits.check(
-            _one(body, environment, customer), body.amount, dimensions=body.dimensions
+            _one(body, environment, customer),
+            body.amount,
+            dimensions=body.dimensions,
+            metric=body.metric,
+            quantity=body.quantity,
         ),
     ),
     "ledger": (

@@ -26,6 +26,7 @@ from .connection import connect_nats
 from .discovery import Discovery, refuse_second_service
 from .gateway import Gateway
 from .launcher import NatsServerUnavailable, nats_server
+from .publisher import Publisher
 
 STOP_TIMEOUT_S = 15.0
 log = logging.getLogger(__name__)
@@ -63,7 +64,8 @@ async def serving(engine: Engine, nats_url: str, *, environments: Sequence[str] 
             except NatsError as error:
                 raise NatsServerUnavailable(f"the NATS server at {nats_url} went away: {error}") from error
             try:
-                yield gateway
+                async with background(Publisher(engine, reads, environments).run):
+                    yield gateway
             finally:
                 with anyio.CancelScope(shield=True):
                     await gateway.stop(STOP_TIMEOUT_S)

@@ -17,6 +17,9 @@ PREFIX: Final = "solvent.v1"
 ANY_CUSTOMER: Final = "-"
 """The customer token of a request whose commands name their customers themselves."""
 
+EVENTS: Final = "events"
+BALANCE_EVENT: Final = "balance"
+
 SHOWN_CHARS_MAX: Final = 100
 """How much of a wrong token an error repeats."""
 
@@ -51,6 +54,17 @@ def subject_of(environment: str, customer: str | None, operation: str) -> str:
     """The subject of ``operation`` on a customer's pools; ``None`` if the body says whose."""
     token = ANY_CUSTOMER if customer is None else encode_token(customer)
     return f"{PREFIX}.{encode_token(environment)}.{token}.{operation}"
+
+
+def event_subject(environment: str, customer: str, kind: str) -> str:
+    """Where what happened to a customer's pools is published."""
+    return f"{PREFIX}.{encode_token(environment)}.{encode_token(customer)}.{EVENTS}.{kind}"
+
+
+def events_subject(environment: str, customer: str | None) -> str:
+    """The subjects of all that is published of a customer's pools, or of an environment's."""
+    token = "*" if customer is None else encode_token(customer)
+    return f"{PREFIX}.{encode_token(environment)}.{token}.{EVENTS}.>"
 
 
 @lru_cache(maxsize=32_768)

@@ -17,11 +17,12 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from solvent.engine.amounts import format_amount
-from solvent.engine.answers import NO_DETAILS, Answer, Details, Receipt
-from solvent.engine.commands import COMMANDS, PRIORITY_DEFAULT, Command, Debit, Grant, debit_command, grant_command
+from solvent.engine.answers import NO_DETAILS, Answer, Balance, Details, PoolEvent, Receipt
+from solvent.engine.commands import COMMANDS, Command, Debit, Grant, debit_command, grant_command
 from solvent.engine.credits import HOLD_TTL_DEFAULT_S
 from solvent.engine.errors import InvalidRequest, SolventError, TooLarge, error_from_wire, error_to_wire
 from solvent.engine.pool_id import CURRENCY_DEFAULT, PoolId, pool_id
+from solvent.engine.terms import PRIORITY_DEFAULT
 from solvent.engine.times import EPOCH, MICROSECOND, to_datetime
 
 CODE_HEADER: Final = "Nats-Service-Error-Code"
@@ -176,6 +177,79 @@ class RemoveBudgetBody(_PlainBody, tag_field="op", tag="budget.remove"):
     name: str
 
 
+class OpenPoolBody(_PlainBody, tag_field="op", tag="pool.open"):
+    operation = "pool.open"
+
+
+class SetAllowanceBody(_PlainBody, tag_field="op", tag="allowance.set"):
+    operation = "allowance.set"
+
+    name: str
+    amount: Amount
+    window: str | None = None
+    rolling_s: int | None = None
+    time_zone: str = "UTC"
+    match: dict[str, Any] | None = None
+    each: str | None = None
+    metric: str | None = None
+
+
+class RemoveAllowanceBody(_PlainBody, tag_field="op", tag="allowance.remove"):
+    operation = "allowance.remove"
+
+    name: str
+
+
+class SetRecurringBody(_PlainBody, tag_field="op", tag="recurring.set"):
+    operation = "recurring.set"
+
+    name: str
+    amount: Amount
+    period: str
+    every: int = 1
+    anchor: str | None = None
+    starts_at: str | None = None
+    ends_at: str | None = None
+    time_zone: str = "UTC"
+    category: str = "paid"
+    priority: int = PRIORITY_DEFAULT
+    cost_basis: dict[str, str] | None = None
+    roll_over: Amount = "none"
+    prorate: bool = False
+
+
+class CancelRecurringBody(_PlainBody, tag_field="op", tag="recurring.cancel"):
+    operation = "recurring.cancel"
+
+    name: str
+    at_once: bool = False
+
+
+class SetAlertsBody(_PlainBody, tag_field="op", tag="alerts.set"):
+    operation = "alerts.set"
+
+    low: list[Amount] = []
+    expiring_within_s: int | None = None
+    budget_percents: list[int] = []
+    recharge: dict[str, Any] | None = None
+
+
+class GrantRechargeBody(_PlainBody, tag_field="op", tag="recharge.grant"):
+    operation = "recharge.grant"
+
+    recharge: str
+    amount: Amount | None = None
+    cost_basis: dict[str, str] | None = None
+    expires_at: str | None = None
+    comment: str | None = None
+
+
+class RefuseRechargeBody(_PlainBody, tag_field="op", tag="recharge.refuse"):
+    operation = "recharge.refuse"
+
+    recharge: str
+
+
 class ReportBody(_PlainBody, tag_field="op", tag="report"):
     operation = "report"
 
@@ -231,6 +305,14 @@ CommandBody: TypeAlias = (
     | ReportBody
     | SetBudgetBody
     | RemoveBudgetBody
+    | OpenPoolBody
+    | SetAllowanceBody
+    | RemoveAllowanceBody
+    | SetRecurringBody
+    | CancelRecurringBody
+    | SetAlertsBody
+    | GrantRechargeBody
+    | RefuseRechargeBody
 )
 COMMAND_BODIES: Final[dict[str, type[CommandBody]]] = {
     "grant": GrantBody,
@@ -244,6 +326,14 @@ COMMAND_BODIES: Final[dict[str, type[CommandBody]]] = {
     "report": ReportBody,
     "budget.set": SetBudgetBody,
     "budget.remove": RemoveBudgetBody,
+    "pool.open": OpenPoolBody,
+    "allowance.set": SetAllowanceBody,
+    "allowance.remove": RemoveAllowanceBody,
+    "recurring.set": SetRecurringBody,
+    "recurring.cancel": CancelRecurringBody,
+    "alerts.set": SetAlertsBody,
+    "recharge.grant": GrantRechargeBody,
+    "recharge.refuse": RefuseRechargeBody,
 }
 """By operation."""
 _POOL_FIELDS: Final = frozenset(Body.__struct_fields__)
@@ -261,6 +351,17 @@ class RangeBody(Body):
 class CheckBody(Body):
     amount: Amount
     dimensions: dict[str, Any] | None = None
+    metric: str | None = None
+    quantity: Amount | None = None
+
+
+class PastEventsBody(Body):
+    """Of the pool, if ``resource`` or ``whole`` say so; else of the customer or environment of the subject."""
+
+    whole: bool = False
+    """Whether to tell of all pools that the subject speaks of."""
+    after: str = "0.0"
+    limit: int = 100
 
 
 class LedgerBody(Body):
@@ -388,6 +489,11 @@ class _AllocationWire(msgspec.Struct):
     amount: str
 
 
+class _CoverageWire(msgspec.Struct):
+    allowance: str
+    amount: str
+
+
 class _ReceiptWire(msgspec.Struct, omit_defaults=True):
     id: str
     amount: str
@@ -404,6 +510,8 @@ class _ReceiptWire(msgspec.Struct, omit_defaults=True):
     uncovered: str = "0"
     warnings: tuple[str, ...] = ()
     card: int | None = None
+    covered: str = "0"
+    allowances: list[_CoverageWire] = []
 
 
 class _ErrorWire(msgspec.Struct):
@@ -436,6 +544,8 @@ def _receipt_wire(receipt: Receipt) -> _ReceiptWire:
         wire.lapsed = format_amount(details.lapsed_units, scale)
         wire.uncovered = format_amount(details.uncovered_units, scale)
         wire.warnings, wire.card = details.warnings, details.card
+        wire.covered = format_amount(sum([units for _, units in details.covers_units]), scale)
+        wire.allowances = [_CoverageWire(name, format_amount(units, scale)) for name, units in details.covers_units]
     return wire
 
 
@@ -445,6 +555,10 @@ def encode_receipt(receipt: Receipt) -> bytes:
 
 def encode_answer(answer: Answer) -> bytes:
     return _encoder.encode(_receipt_wire(answer) if isinstance(answer, Receipt) else answer)
+
+
+def encode_event(event: PoolEvent | Balance) -> bytes:
+    return _encoder.encode(event)
 
 
 def encode_error(error: SolventError) -> bytes:
@@ -501,7 +615,14 @@ def _receipt(wire: _ReceiptWire) -> Receipt:
 
 
 def _details(wire: _ReceiptWire) -> Details:
-    if wire.hold is None and wire.debit is None and wire.expires_at is None and wire.card is None and not wire.warnings:
+    if (
+        wire.hold is None
+        and wire.debit is None
+        and wire.expires_at is None
+        and wire.card is None
+        and not wire.warnings
+        and not wire.allowances
+    ):
         return NO_DETAILS
     return Details(
         hold=None if wire.hold is None else int(wire.hold[1:]),
@@ -512,6 +633,7 @@ def _details(wire: _ReceiptWire) -> Details:
         uncovered_units=_units(wire.uncovered),
         warnings=wire.warnings,
         card=wire.card,
+        covers_units=tuple((each.allowance, _units(each.amount)) for each in wire.allowances),
     )
 
 
@@ -523,6 +645,13 @@ def decode_answers(payload: bytes) -> list[Receipt | SolventError]:
         else _receipt(_receipts.decode(raw))
         for raw in _answer_lists.decode(payload).answers
     ]
+
+
+_pool_events: Final = msgspec.json.Decoder(PoolEvent)
+
+
+def decode_event(payload: bytes) -> PoolEvent:
+    return _pool_events.decode(payload)
 
 
 def decode_error(payload: bytes) -> SolventError:

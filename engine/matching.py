@@ -1,0 +1,39 @@
+"""What a budget or an allowance is about: entries with certain dimensions, all together or each value on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import msgspec
+
+from .dimensions import DimensionValue
+
+Match: TypeAlias = tuple[tuple[str, DimensionValue], ...]
+"""(dimension, value), by name: all of them must be there."""
+
+
+def matches(match: Match, each: str | None, values: Mapping[str, DimensionValue]) -> bool:
+    """Whether an entry with the dimensions ``values`` has all of ``match``, and any value of ``each``."""
+    if each is not None and each not in values:
+        return False
+    for name, wanted in match:
+        value = values.get(name)
+        if value != wanted or type(value) is not type(wanted):
+            return False
+    return True
+
+
+def typed(match: Match) -> tuple[tuple[str, type, DimensionValue], ...]:
+    """``match`` in a form whose equality keeps 1, 1.0 and True apart."""
+    return tuple((name, type(value), value) for name, value in match)
+
+
+def encode_value(value: DimensionValue) -> bytes:
+    """A dimension value as the name of a counter: 1, 1.0, True and "1" are different ones."""
+    return msgspec.msgpack.encode(value)
+
+
+def decode_value(encoded: bytes) -> DimensionValue:
+    """The value that ``encode_value`` wrote."""
+    return msgspec.msgpack.decode(encoded, type=str | int | float | bool)

@@ -1,0 +1,106 @@
+"""Publishes what pools say by themselves, and their balances when they change.
+
+Alerts and recharge requests come from the journal, in order, each at least once: up to where they were published is
+itself noted in the journal, so a service that is killed publishes the last second's again. Balances are published
+at most once a second for each pool, the newest; a change that nobody heard of is no loss, the next read says it all.
+
+A message says what happened, whoever listens; to keep messages for listeners that come and go, let a JetStream stream
+collect the subjects, or ask for ``past_events``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+import anyio
+from nats.aio.client import Client as Nats
+from nats.errors import Error as NatsError
+
+from solvent.engine.engine import Engine
+from solvent.engine.errors import SolventError
+from solvent.engine.pool_id import is_stream, parse_canonical, parse_pool
+
+from .subjects import BALANCE_EVENT, event_subject
+from .wire import encode_event
+
+PUBLISHER: Final = "nats"
+"""Under what name it is noted what was published."""
+NOTE_INTERVAL_S: Final = 1.0
+RETRY_INTERVAL_S: Final = 1.0
+BALANCES_INTERVAL_S: Final = 1.0
+BALANCES_MAX: Final = 1_000
+"""Balances published in one interval. Of more, the others wait for their turn."""
+
+log = logging.getLogger(__name__)
+
+
+class Publisher:
+    """Publishes the events of ``engine`` on one connection. Use ``run`` in a task group."""
+
+    def __init__(self, engine: Engine, nats: Nats, environments: Sequence[str]) -> None:
+        self._engine = engine
+        self._nats = nats
+        self._environments = frozenset(environments)
+        self._published = 0
+        """The last frame of which all events were given to the connection."""
+        self._noted = 0
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Publish until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._publish_events)
+            tasks.start_soon(self._note)
+            tasks.start_soon(self._publish_balances)
+            task_status.started()
+
+    async def _publish_events(self) -> None:
+        while True:
+            try:
+                noted = await self._engine.published(PUBLISHER)
+                async for span in self._engine.event_spans(noted, self._is_served):
+                    for event in span.events:
+                        pool = parse_pool(event.pool)
+                        subject = event_subject(pool.environment, pool.customer, event.kind)
+                        await self._nats.publish(subject, encode_event(event))
+                    self._published = span.position.last_whole_frame
+            except (SolventError, NatsError, OSError) as error:
+                # The journal is being read again, or NATS is away. Then from where it is noted, some of it again.
+                log.warning("events are not published for now: %s", error)
+                await anyio.sleep(RETRY_INTERVAL_S)
+
+    async def _note(self) -> None:
+        """Note now and then up to where everything has reached the server."""
+        while True:
+            await anyio.sleep(NOTE_INTERVAL_S)
+            published = self._published
+            if published <= self._noted:
+                continue
+            try:
+                await self._nats.flush()
+                await self._engine.note_published(PUBLISHER, published)
+                self._noted = published
+            except (SolventError, NatsError, OSError) as error:
+                log.info("it is not noted yet that events were published: %s", error)
+
+    async def _publish_balances(self) -> None:
+        with self._engine.following() as changes:
+            while True:
+                for name in await changes.take(BALANCES_MAX):
+                    if not is_stream(name) and self._is_served(name):
+                        await self._publish_balance(name)
+                await anyio.sleep(BALANCES_INTERVAL_S)
+
+    async def _publish_balance(self, name: str) -> None:
+        pool = parse_canonical(name)
+        try:
+            balance = await self._engine.balance(pool)
+            await self._nats.publish(
+                event_subject(pool.environment, pool.customer, BALANCE_EVENT), encode_event(balance)
+            )
+        except (SolventError, NatsError, OSError) as error:
+            log.info("the balance of %s is not published this time: %s", name, error)
+
+    def _is_served(self, name: str) -> bool:
+        return not self._environments or parse_canonical(name).environment in self._environments
