@@ -51,17 +51,8 @@ from .answers import (
     RecurringList,
     Verdict,
 )
-from .commands import (
-    COMMANDS,
-    SETTING_COMMANDS,
-    KeyedCommand,
-    MoveOutbox,
-    Read,
-    check_question,
-    debit_command,
-    set_rates_command,
-    transfer_command,
-)
+from .checking import COMMANDS, check_question, debit_command, set_rates_command, transfer_command
+from .commands import SETTING_COMMANDS, KeyedCommand, MoveOutbox, Read
 from .core import Core, Progress
 from .credits import (
     ATOMIC_COMMANDS_MAX,

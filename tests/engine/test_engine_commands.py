@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from solvent.engine.commands import debit_command, grant_command
+from solvent.engine.checking import debit_command, grant_command
 from solvent.engine.dimensions import DIMENSIONS_BYTES_MAX, decode_dimensions, encode_dimensions
 from solvent.engine.errors import InvalidRequest
 from solvent.engine.quantities import check_quantity

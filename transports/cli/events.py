@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
-from solvent.engine.commands import debit_command
+from solvent.engine.checking import debit_command
 from solvent.engine.credits import DebitRequest
 from solvent.engine.dimensions import DimensionValue
 from solvent.engine.errors import InvalidRequest

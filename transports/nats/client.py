@@ -47,7 +47,7 @@ from solvent.engine.answers import (
     RecurringList,
     Verdict,
 )
-from solvent.engine.commands import check_transfer, set_rates_command
+from solvent.engine.checking import check_transfer, set_rates_command
 from solvent.engine.credits import BATCH_COMMANDS_MAX, REQUESTS, Credits, Request
 from solvent.engine.dimensions import Dimensions, encode_dimensions
 from solvent.engine.errors import InvalidRequest, Overloaded, SolventError, StateConflict, TooLarge, Unavailable

@@ -18,7 +18,8 @@ from msgspec import UNSET, UnsetType
 
 from solvent.engine.amounts import format_amount
 from solvent.engine.answers import NO_DETAILS, Answer, Balance, Details, PoolEvent, Receipt
-from solvent.engine.commands import COMMANDS, Command, Debit, Grant, debit_command, grant_command
+from solvent.engine.checking import COMMANDS, debit_command, grant_command
+from solvent.engine.commands import Command, Debit, Grant
 from solvent.engine.credits import HOLD_TTL_DEFAULT_S
 from solvent.engine.errors import InvalidRequest, SolventError, TooLarge, error_from_wire, error_to_wire
 from solvent.engine.pool_id import CURRENCY_DEFAULT, PoolId, pool_id
