@@ -1,4 +1,11 @@
-"""When something recurs: every day, week, month or year at the wall-clock time of its anchor."""
+"""When something recurs: every day, week, month or year at the wall-clock time of its anchor.
+
+Days, weeks, months and years are those of the calendar of a time zone, so a monthly rhythm keeps its hour through
+changes of daylight saving. What begins on a day that a month does not have begins on that month's last day, and the
+month after on its own day again: counting is always from the anchor, so nothing drifts (RFC 5545 would skip such
+months; subscriptions cannot). A wall-clock time that a zone skips is taken with the offset from before the gap, one
+that comes twice as the first (PEP 495, ``fold=0``).
+"""
 
 from __future__ import annotations
 
@@ -14,36 +21,49 @@ from .times import DAY_US, EPOCH, MICROSECOND, MOMENT_MAX_US
 RecurrencePeriod: TypeAlias = Literal["day", "week", "month", "year"]
 RECURRENCE_PERIODS: Final[tuple[RecurrencePeriod, ...]] = ("day", "week", "month", "year")
 EVERY_MAX: Final = 1_000
+"""Periods from one occurrence to the next."""
+
 _DAYS: Final = {"day": 1.0, "week": 7.0, "month": 30.436875, "year": 365.2425}
+"""Of the Gregorian calendar on average: only for a first guess."""
 
 
 class Rhythm(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """When something recurs. Times are UTC microseconds since 1970."""
+
     anchor: int
+    """The occurrence of number 0."""
     period: RecurrencePeriod
     every: int = 1
+    """At every how many-th period, 1 to ``EVERY_MAX``."""
     zone: str = "UTC"
+    """The time zone whose calendar is meant."""
 
 
 def occurrence(rhythm: Rhythm, number: int) -> int:
+    """The moment of occurrence ``number``, which may be below 0.
+
+    What would be before 1970 or behind the last moment that can be written is that bound itself.
+    """
     if not number:
         return rhythm.anchor
     info = ZoneInfo(rhythm.zone)
     local = (EPOCH + rhythm.anchor * MICROSECOND).astimezone(info)
-    steps = number * rhythm.every
+    periods = number * rhythm.every
     try:
         if rhythm.period in ("day", "week"):
-            day = local.date() + timedelta(days=steps * (7 if rhythm.period == "week" else 1))
+            day = local.date() + timedelta(days=periods * (7 if rhythm.period == "week" else 1))
         else:
-            months = local.year * 12 + local.month - 1 + steps * (12 if rhythm.period == "year" else 1)
+            months = local.year * 12 + local.month - 1 + periods * (12 if rhythm.period == "year" else 1)
             year, month = divmod(months, 12)
             day = date(year, month + 1, min(local.day, monthrange(year, month + 1)[1]))
+        moment = datetime.combine(day, local.time().replace(fold=0), tzinfo=info).astimezone(UTC)
     except (OverflowError, ValueError):
         return 0 if number < 0 else MOMENT_MAX_US
-    moment = datetime.combine(day, local.time().replace(fold=0), tzinfo=info)
-    return min(max((moment.astimezone(UTC) - EPOCH) // MICROSECOND, 0), MOMENT_MAX_US)
+    return min(max((moment - EPOCH) // MICROSECOND, 0), MOMENT_MAX_US)
 
 
 def period_at(rhythm: Rhythm, at: int) -> tuple[int, int]:
+    """The period that holds the moment ``at``: the last occurrence not after it, and the next."""
     number = int((at - rhythm.anchor) / (_DAYS[rhythm.period] * DAY_US * rhythm.every))
     while occurrence(rhythm, number) > at:
         number -= 1
@@ -53,6 +73,7 @@ def period_at(rhythm: Rhythm, at: int) -> tuple[int, int]:
 
 
 def share_of(amount: int, part: int, whole: int) -> int:
+    """``amount * part / whole``, rounded half-even (the house's rounding). ``whole`` is above 0, the rest not below."""
     double, rest = divmod(2 * amount * part, 2 * whole)
     if rest > whole or (rest == whole and double % 2):
         double += 1

@@ -22,7 +22,7 @@ from .views import pool_event_of
 FRAMES_PER_READ: Final = 64
 
 _POSITION: Final = re.compile(r"([0-9]{1,15})\.([0-9]{1,9})", re.ASCII)
-_LAST_PLACE: Final = 10**9
+_LAST_PLACE: Final = 999_999_999
 
 
 class Position(NamedTuple):

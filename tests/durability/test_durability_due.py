@@ -87,3 +87,57 @@ async def test_many_pools_fall_due_at_once(tmp_path: Path) -> None:
         await nothing_due(engine)
         late = [(await lateness(engine, f"customer-{n}"))["expiry"] for n in range(0, 1_200, 60)]
         assert max(late) < 10
+
+
+@pytest.mark.parametrize("lost", [(), ("index.db",), ("index.db", "snapshots.db")])
+async def test_a_period_that_begins_while_the_engine_is_closed_is_granted_once(
+    tmp_path: Path, lost: tuple[str, ...]
+) -> None:
+    async with Engine.open(tmp_path) as engine:
+        day_ago = datetime.now(UTC) - timedelta(days=1)
+        await engine.set_recurring("acme", "plan", 10, period="day", anchor=day_ago + timedelta(seconds=1.5))
+        await engine.debit("acme", 4, key="d")
+    await asyncio.sleep(1.6)
+    for name in lost:
+        for path in tmp_path.glob(f"{name}*"):
+            path.unlink()
+    async with Engine.open(tmp_path) as engine:
+        for _ in range(100):
+            entries = (await engine.ledger("acme", newest_first=False)).entries
+            if sum(entry.kind == "grant" for entry in entries) > 1:
+                break
+            await asyncio.sleep(0.05)
+        # The new credits come before the rest of the old ones goes: no pool runs dry between two periods.
+        assert [(entry.kind, entry.amount) for entry in entries if entry.kind in ("grant", "expiry")] == [
+            ("grant", 10),
+            ("grant", 10),
+            ("expiry", 6),
+        ]
+        assert (await engine.balance("acme")).available == 10
+    async with Engine.open(tmp_path) as engine:
+        assert (await engine.balance("acme")).available == 10
+    assert verify_journal(tmp_path).problems == []
+
+
+@pytest.mark.parametrize("lost", [(), ("index.db",), ("index.db", "snapshots.db")])
+async def test_what_pools_said_is_read_again_and_not_said_again(tmp_path: Path, lost: tuple[str, ...]) -> None:
+    async with Engine.open(tmp_path) as engine:
+        await engine.grant("acme", 10, key="g")
+        await engine.set_alerts("acme", low=["50%", 2], recharge={"below": "2", "target": "10"})
+        await engine.debit("acme", 6, key="a")
+        await engine.debit("acme", 3, key="b")
+        first = (await engine.past_events("acme")).events
+        await engine.note_published("there", 2)
+    for name in lost:
+        for path in tmp_path.glob(f"{name}*"):
+            path.unlink()
+    async with Engine.open(tmp_path) as engine:
+        await engine.debit("acme", "0.5", key="c")
+        again = await engine.past_events("acme")
+        assert again.events == first
+        assert [event.kind for event in first] == ["low", "low", "recharge_requested"]
+        assert (await engine.published("there")).frame == 2
+        assert (await engine.past_events("acme", after=again.position)).events == ()
+        await engine.debit("acme", "0.5", key="d")
+        (depleted,) = (await engine.past_events("acme", after=again.position)).events
+        assert depleted.kind == "depleted"
