@@ -59,7 +59,8 @@ def test_every_reason_of_a_conflict_is_listed() -> None:
     reasons = set(re.findall(r'(?:Conflict|StateConflict)\(\s*"(\w+)"', sources))
     reasons |= {f"hold_{word}" for word in ("captured", "released", "expired")}
     reasons |= {f"grant_{word}" for word in ("voided", "expired")}
-    assert len(reasons) >= 9
+    reasons |= {f"recharge_{word}" for word in ("granted", "refused", "timed_out")}
+    assert len(reasons) >= 14
     assert {reason for reason in reasons if f"`{reason}`" not in ERRORS} == set()
 
 

@@ -46,14 +46,18 @@ def command(
     nats_url: str | None,
     currency: list[str] | None,
     as_json: bool,
+    create: bool = False,
 ) -> None:
-    """Do one command and print its receipt. ``key`` is the one it was given, if it takes one."""
+    """Do one command and print its receipt. ``key`` is the one it was given, if it takes one.
+
+    ``create`` is for what opens a pool: it makes the journal if there is none.
+    """
     with reporting(as_json):
         target = target_of(ctx, data_dir, nats_url, currency)
         written = str(parse_pool(pool))
 
     async def ask() -> Receipt:
-        async with target.open() as credits:
+        async with target.open(create=create) as credits:
             return await work(credits)
 
     def wire(answer: Receipt) -> dict[str, Any]:
@@ -247,20 +251,25 @@ def check(
     ctx: typer.Context,
     pool: PoolArgument,
     amount: AmountArgument,
+    metric: Annotated[str | None, typer.Option(help="What would be metered: some allowances count only that.")] = None,
+    quantity: Annotated[str | None, typer.Option(help="How much of the metric, as decimal text.")] = None,
     dim: Dims = None,
     data_dir: DataDir = DATA_DIR_DEFAULT,
     nats_url: NatsUrl = None,
     currency: Currencies = None,
     as_json: Json = False,
 ) -> None:
-    """Ask whether credits could be spent now, how much at most, and out of which grants. Writes nothing."""
+    """Ask whether credits could be spent now, how much at most, and out of which allowances and grants.
+
+    Writes nothing.
+    """
     with reporting(as_json):
         target = target_of(ctx, data_dir, nats_url, currency)
         dimensions = parse_dimensions(dim) if dim else None
 
     async def ask() -> Verdict:
         async with target.open() as credits:
-            return await credits.check(pool, amount, dimensions=dimensions)
+            return await credits.check(pool, amount, dimensions=dimensions, metric=metric, quantity=quantity)
 
     respond(as_json, ask, plain=render.verdict, wire=to_wire)
 

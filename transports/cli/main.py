@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from . import changes, limits, metering, verbs
+from . import alerting, changes, limits, metering, plans, verbs
 from .demo.command import demo
 from .exits import EXIT_CODES_HELP
 from .replay import replay
@@ -68,6 +68,18 @@ for _verb in (
     limits.set_budget,
     limits.remove_budget,
     limits.budgets,
+    plans.open_pool,
+    plans.set_allowance,
+    plans.remove_allowance,
+    plans.allowances,
+    plans.set_recurring,
+    plans.cancel_recurring,
+    plans.recurring,
+    alerting.set_alerts,
+    alerting.alerts,
+    alerting.grant_recharge,
+    alerting.refuse_recharge,
+    alerting.events,
     metering.set_rates,
     metering.rates,
     verbs.pools,

@@ -22,6 +22,7 @@ from solvent.engine.answers import (
     BudgetList,
     CardList,
     CostReport,
+    Coverage,
     Estimate,
     GrantList,
     GrantView,
@@ -121,12 +122,14 @@ def receipt(kind: str, pool: str, answer: Receipt, key: str | None) -> Renderabl
     """A command that stands."""
     before = "already so, nothing was to change" if not answer.id else "already done before, with the same key"
     done = before if answer.replayed else f"{kind} recorded"
-    lines = _pairs()
+    lines = named_rows()
     lines.add_row("pool", Text(pool))
     if answer.id:
         lines.add_row(kind, Text(answer.id))
     if answer.amount:
         lines.add_row("amount", amount(answer.amount))
+    if answer.covered:
+        lines.add_row("covered", amount(answer.covered))
     lines.add_row("balance after", amount(answer.balance))
     lines.add_row("version", str(answer.version))
     lines.add_row("recorded at", f"{moment(answer.recorded_at)} UTC")
@@ -144,6 +147,7 @@ def receipt(kind: str, pool: str, answer: Receipt, key: str | None) -> Renderabl
         lines.add_row("rate card", str(answer.card))
     for warning in answer.warnings:
         lines.add_row("over budget", Text(warning, "yellow"))
+    _add_covered(lines, answer.allowances)
     for allocation in answer.allocations:
         lines.add_row(f"{'to' if answer.id.startswith('r') else 'from'} {allocation.grant}", amount(allocation.amount))
     return Group(Text.assemble(("✓ ", "green"), done), lines)
@@ -172,7 +176,7 @@ def balance(answer: Balance) -> RenderableType:
 
 def grants(answer: GrantList) -> RenderableType:
     """The grants of a pool, in the order in which they burn."""
-    table = _table(f"Grants of {pool_name(answer.pool)}, in burn order")
+    table = titled_table(f"Grants of {pool_name(answer.pool)}, in burn order")
     for name in ("grant", "state", "category"):
         table.add_column(name)
     for name in ("priority", "amount", "available", "spent"):
@@ -186,7 +190,7 @@ def grants(answer: GrantList) -> RenderableType:
 
 def holds(answer: HoldList) -> RenderableType:
     """The open holds of a pool."""
-    table = _table(f"Open holds of {pool_name(answer.pool)}")
+    table = titled_table(f"Open holds of {pool_name(answer.pool)}")
     table.add_column("hold")
     table.add_column("amount", justify="right")
     for name in ("created (UTC)", "expires (UTC)", "key", "what"):
@@ -206,7 +210,7 @@ def holds(answer: HoldList) -> RenderableType:
 
 def verdict(answer: Verdict) -> RenderableType:
     """Whether credits could be spent."""
-    lines = _pairs()
+    lines = named_rows()
     lines.add_row("pool", Text(pool_name(answer.pool)))
     lines.add_row("asked for", amount(answer.requested))
     lines.add_row("at most", amount(answer.available))
@@ -214,10 +218,18 @@ def verdict(answer: Verdict) -> RenderableType:
         lines.add_row("missing", amount(answer.top_up))
     if (stop := answer.stopped_by) is not None:
         lines.add_row("stopped by", Text(_stop(stop)))
+    if answer.resets_at is not None:
+        lines.add_row("allowance resets", f"{moment(answer.resets_at)} UTC")
+    _add_covered(lines, answer.covered)
     for part in answer.allocations:
         lines.add_row(f"from {part.grant}", amount(part.amount))
     answered = ("✓ it may be spent", "green") if answer.allowed else ("✗ it may not be spent", "red")
     return Group(Text.assemble(answered), lines)
+
+
+def _add_covered(lines: Table, covered: Sequence[Coverage]) -> None:
+    for part in covered:
+        lines.add_row(Text(f"by {part.allowance}"), amount(part.amount))
 
 
 def _stop(stop: StopView) -> str:
@@ -228,7 +240,7 @@ def _stop(stop: StopView) -> str:
 
 def budgets(answer: BudgetList) -> RenderableType:
     """The budgets of a pool, a line for each value that counts on its own."""
-    table = _table(f"Budgets of {pool_name(answer.pool)}")
+    table = titled_table(f"Budgets of {pool_name(answer.pool)}")
     for name in ("budget", "for", "window"):
         table.add_column(name, overflow="fold")
     table.add_column("used", justify="right")
@@ -265,7 +277,7 @@ def _rate(rate: RateView) -> str:
 
 def estimate(answer: Estimate) -> RenderableType:
     """What a usage event would cost."""
-    lines = _pairs()
+    lines = named_rows()
     lines.add_row("costs", amount(answer.amount))
     lines.add_row("rate", Text(f"{_rate(answer.rate)} (card {answer.card})"))
     return lines if answer.verdict is None else Group(lines, verdict(answer.verdict))
@@ -273,7 +285,7 @@ def estimate(answer: Estimate) -> RenderableType:
 
 def cards(answer: CardList) -> RenderableType:
     """The versions of a rate card."""
-    table = _table("Rate cards")
+    table = titled_table("Rate cards")
     table.add_column("card", justify="right")
     table.add_column("from (UTC)", no_wrap=True)
     table.add_column("credits")
@@ -288,7 +300,7 @@ def costs(answer: CostReport) -> RenderableType:
     """What became of credits, by what they had cost."""
     since = "" if answer.start is None else f" from {moment(answer.start)}"
     until = "" if answer.end is None else f" before {moment(answer.end)}"
-    table = _table(f"Credits of {pool_name(answer.pool)} by cost{since}{until}")
+    table = titled_table(f"Credits of {pool_name(answer.pool)} by cost{since}{until}")
     table.add_column("cost of a credit")
     table.add_column("category")
     for name in ("burned", "expired", "voided", "value of what was burned"):
@@ -308,7 +320,7 @@ def costs(answer: CostReport) -> RenderableType:
 
 def ledger(answer: LedgerPage) -> RenderableType:
     """A page of a pool's history."""
-    table = _table(f"Ledger of {pool_name(answer.pool)}, at version {answer.version}")
+    table = titled_table(f"Ledger of {pool_name(answer.pool)}, at version {answer.version}")
     table.add_column("version", justify="right")
     table.add_column("recorded (UTC)", no_wrap=True)
     table.add_column("entry")
@@ -332,7 +344,7 @@ def ledger(answer: LedgerPage) -> RenderableType:
 
 def pools(answer: PoolPage) -> RenderableType:
     """Balances side by side."""
-    table = _table("Pools")
+    table = titled_table("Pools")
     table.add_column("pool")
     table.add_column("available", justify="right")
     table.add_column("spent", justify="right")
@@ -358,7 +370,8 @@ def dimensions(values: Mapping[str, str | int | float | bool]) -> str:
 def _what(entry: LedgerEntry) -> str:
     metered = "" if entry.metric is None else f"{entry.quantity or ''} {entry.metric}"
     about = "" if entry.about is None else f"of {entry.about}"
-    return " ".join(part for part in (about, metered.strip(), dimensions(entry.dimensions)) if part)
+    free = " ".join(f"{amount(part.amount)} by {part.allowance}" for part in entry.covered)
+    return " ".join(part for part in (about, metered.strip(), dimensions(entry.dimensions), free) if part)
 
 
 def _grant_cells(grant: GrantView) -> tuple[RenderableType, ...]:
@@ -380,11 +393,13 @@ def _next_page(cursor: str | None) -> list[Text]:
     return [] if cursor is None else [Text(f"more: --cursor {cursor}", style="bright_black")]
 
 
-def _table(title: str) -> Table:
+def titled_table(title: str) -> Table:
+    """A table that has no columns yet, under its title."""
     return Table(title=Text(title, "bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
 
 
-def _pairs() -> Table:
+def named_rows() -> Table:
+    """A table of two columns that have no heads: what it is, and its value."""
     table = Table(box=None, show_header=False, padding=(0, 1))
     table.add_column(style="bright_black")
     table.add_column()
