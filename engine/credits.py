@@ -7,7 +7,7 @@ One test suite runs over both.
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -41,6 +41,7 @@ from .errors import SolventError
 from .pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT, PoolLike
 from .terms import PRIORITY_DEFAULT, CostBasis
 from .times import TimeLike
+from .usage_verbs import UsageVerbs
 
 LEDGER_PAGE_MAX = 1_000
 POOL_PAGE_MAX = 1_000
@@ -160,7 +161,7 @@ REQUESTS: Final = (
 """``Request``, for ``isinstance``."""
 
 
-class Credits(ABC):
+class Credits(UsageVerbs):
     """Grants, holds, debits and what can be known of them. Each method raises a ``SolventError`` when the answer is no.
 
     ``pool`` is written ``customer``, ``customer/resource``, with ``:currency`` and ``environment@`` where they are

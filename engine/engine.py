@@ -12,11 +12,11 @@ import logging
 import secrets
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import anyio
 import msgspec
@@ -76,6 +76,7 @@ from .errors import (
     TooLarge,
     Unavailable,
 )
+from .events import Event
 from .frames import Head
 from .history import fold_until, read_history
 from .index import IndexDamaged
@@ -98,11 +99,17 @@ from .pool_id import (
     rates_stream,
 )
 from .rates import RateBook, price
+from .refusal_log import RefusalLog
+from .refusals import Refusals
 from .revenue import CostSums
 from .sqlite_journal import SqliteJournal
 from .stream import EventSpan, Position, end_of, parse_position, read_events
 from .times import MOMENT_MAX_US, TimeLike, parse_time, to_datetime
 from .together import do_together, transfer
+from .usage import UsageDesk
+from .usage_messages import Extent
+from .usage_process import UsageProcess
+from .usage_requests import AnyUsageRequest
 from .views import balance_of, cards_of, grants_of, rate_view
 
 JOURNAL_NAME: Final = "journal.db"
@@ -133,6 +140,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stop_timeout_s: float = 30.0
     """Seconds that commands under way are given when the engine is closed."""
     limits: Limits = LIMITS_DEFAULT
+    usage: Literal["on demand", "always"] = "on demand"
+    """When the usage process runs: from the first question about usage on, or from the start."""
+    usage_threads: int = 1
+    """Threads with which a question about usage is answered. More are faster, at the cost of debits meanwhile."""
+    usage_timeout_s: float = 30.0
+    """Seconds after which a question about usage fails as ``Unavailable``."""
 
 
 SETTINGS_DEFAULT: Final = Settings()
@@ -146,10 +159,30 @@ def system_clock_us() -> int:
 class Engine(Credits):
     """``Credits`` on a folder. Made by ``Engine.open`` only."""
 
-    def __init__(self, services: Services, family: Family[Message], currencies: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        services: Services,
+        family: Family[Message],
+        currencies: Mapping[str, int],
+        usage: UsageProcess,
+        refusal_log: RefusalLog,
+        *,
+        usage_timeout_s: float,
+    ) -> None:
         self._services = services
         self._family = family
         self._currencies = currencies
+        self._refusal_log = refusal_log
+        self._usage = usage
+        self._desk = UsageDesk(
+            usage,
+            now_us=services.now_us,
+            scale_of=self.scale_of,
+            extent=self._extent,
+            find_entry=self._find_entry,
+            grants_of=self.grants,
+            timeout_s=usage_timeout_s,
+        )
         services.read_rates = self._read_rates
 
     @classmethod
@@ -177,7 +210,7 @@ class Engine(Credits):
             journal = await SqliteJournal.open(path / JOURNAL_NAME)
             try:
                 seed = secrets.randbits(SEED_BITS)
-                listeners = Listeners()
+                listeners, refusals = Listeners(), Refusals()
                 core = await Core.open(
                     path, journal, seed=seed, now_us=now_us, listeners=listeners, on_progress=on_progress
                 )
@@ -187,9 +220,15 @@ class Engine(Credits):
                     limits=settings.limits,
                     core=core,
                     listeners=listeners,
+                    refusals=refusals,
                 )
-                async with _running(path, journal, services, settings) as family:
-                    yield cls(services, family, scales)
+                refusal_log = RefusalLog(path, refusals)
+                usage = UsageProcess(path, threads=settings.usage_threads)
+                if settings.usage == "always":
+                    usage.start()
+                async with _running(path, journal, services, settings, (usage.run, refusal_log.run)) as family:
+                    timeout_s = settings.usage_timeout_s
+                    yield cls(services, family, scales, usage, refusal_log, usage_timeout_s=timeout_s)
             finally:
                 with anyio.CancelScope(shield=True):
                     await journal.aclose()
@@ -568,11 +607,29 @@ class Engine(Credits):
         balances = await asyncio.gather(*(self.balance(parse_pool(name)) for name in page[:limit]))
         return PoolPage(tuple(balances), page[limit - 1] if len(page) > limit else None)
 
+    async def _ask_usage(self, request: AnyUsageRequest, kind: type[T]) -> T:
+        answer = await self._desk.answer(request)
+        assert isinstance(answer, kind)  # noqa: S101 - narrows the type: a request has one kind of answer
+        return answer
+
+    async def _extent(self) -> Extent:
+        """Everything that was acknowledged up to now."""
+        await self._refusal_log.flush()
+        return Extent((await self._core()).writer.last_number, self._refusal_log.last_number)
+
+    async def _find_entry(self, pool: str, version: int) -> Event | None:
+        return await (await self._core()).find_entry(pool, version)
+
     async def _core(self) -> Core:
         with anyio.move_on_after(SETTINGS_DEFAULT.timeout_s):
             await self._services.ready.wait()
             return self._services.core
         raise Unavailable("the journal is being read again after a failure")
+
+    @property
+    def usage_pid(self) -> int | None:
+        """The process that answers questions about usage, if it runs."""
+        return self._usage.pid
 
     def statistics(self) -> dict[str, int]:
         """Counters for people and monitoring."""
@@ -621,9 +678,13 @@ def _translate(error: ActorError) -> SolventError:
 
 @asynccontextmanager
 async def _running(
-    directory: Path, journal: SqliteJournal, services: Services, settings: Settings
+    directory: Path,
+    journal: SqliteJournal,
+    services: Services,
+    settings: Settings,
+    beside: Sequence[Callable[[], Coroutine[Any, Any, None]]],
 ) -> AsyncIterator[Family[Message]]:
-    """The tasks of an engine, and the pool actors, for the length of a block.
+    """The tasks of an engine, those ``beside`` it, and the pool actors, for the length of a block.
 
     An exception of the block leaves it as it is: the task group alone would wrap it in a group, and
     ``except InsufficientCredits`` around the block would not see it.
@@ -640,6 +701,8 @@ async def _running(
         family = system.register("pool", lambda pool_id: PoolActor(pool_id, services), options)
         tasks.start_soon(_keep_running, directory, journal, services, family)
         tasks.start_soon(_sweep, services, family)
+        for each in beside:
+            tasks.start_soon(each)
         try:
             yield family
         except Exception as error:  # noqa: BLE001 - raised again below, past the group

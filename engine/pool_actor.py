@@ -18,7 +18,7 @@ from solvent.actors import Actor, Mail, StopReason
 
 from .amounts import to_decimal
 from .answers import Answer, Receipt
-from .commands import SETTING_COMMANDS, Check, Command, Debit, KeyedCommand, Read, Report, Reverse
+from .commands import SETTING_COMMANDS, Check, Command, Debit, Hold, KeyedCommand, Read, Report, Reverse
 from .core import Core
 from .decide import Limits, decide
 from .dimensions import decode_dimensions
@@ -54,6 +54,7 @@ from .passing import pass_time
 from .pool import Pool, check_totals
 from .pool_id import PoolId, parse_canonical, rates_stream
 from .rates import RateBook, price
+from .refusals import Refusals
 from .stream import Position, end_of
 from .times import to_datetime
 from .views import (
@@ -107,6 +108,7 @@ class Services:
         "rate_changes",
         "read_rates",
         "ready",
+        "refusals",
         "scale_of",
     )
 
@@ -118,6 +120,7 @@ class Services:
         limits: Limits,
         core: Core,
         listeners: Listeners,
+        refusals: Refusals,
     ) -> None:
         self.now_us = now_us
         self.scale_of = scale_of
@@ -130,6 +133,7 @@ class Services:
         """By canonical stream: those that were asked for since they were set last."""
         self.rate_changes = 0
         self.listeners = listeners
+        self.refusals = refusals
         self.read_rates: Callable[[str], Awaitable[RateBook]] = _nothing_to_read
         """Asks a stream for its book. It answers what is durable."""
 
@@ -292,6 +296,8 @@ class PoolActor(Actor[Message]):
             return receipt_of(outcome.event, outcome.version, pool.scale, replayed=True)
         if isinstance(outcome, Unchanged):
             return unchanged(pool)
+        if isinstance(command, (Debit, Hold)) and isinstance(outcome, (Insufficient, OverBudget)):
+            services.refusals.add(self.pool_id, now, command.metric, bytes(command.dimensions))
         return self._explain(outcome)
 
     def record(self, events: tuple[Event, ...], key_hash: int) -> Receipt | SolventError:

@@ -72,6 +72,19 @@ from solvent.engine.errors import (
 )
 from solvent.engine.pool_id import PoolId
 from solvent.engine.terms import CostBasis
+from solvent.engine.usage_answers import (
+    Forecast,
+    Usage,
+    UsageChange,
+    UsageComparison,
+    UsageEntry,
+    UsageEntryPage,
+    UsageLine,
+    UsageQuestion,
+    UsageSpike,
+    UsageSpikes,
+    UsageStatus,
+)
 from solvent.transports.nats.client import connect
 
 __version__ = _version("solvent")
@@ -99,6 +112,7 @@ __all__ = [
     "Engine",
     "Estimate",
     "EventPage",
+    "Forecast",
     "GrantList",
     "GrantRequest",
     "GrantView",
@@ -136,6 +150,16 @@ __all__ = [
     "StopView",
     "TooLarge",
     "Unavailable",
+    "Usage",
+    "UsageChange",
+    "UsageComparison",
+    "UsageEntry",
+    "UsageEntryPage",
+    "UsageLine",
+    "UsageQuestion",
+    "UsageSpike",
+    "UsageSpikes",
+    "UsageStatus",
     "Verdict",
     "__version__",
     "connect",

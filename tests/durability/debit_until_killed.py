@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from typing import Literal
 
 import msgspec
 
@@ -24,9 +25,10 @@ def say(**what: object) -> None:
     os.write(1, msgspec.json.encode(what) + b"\n")
 
 
-async def main(directory: str, run: str) -> None:
+async def main(directory: str, run: str, usage: Literal["on demand", "always"]) -> None:
     # A small resident limit, so that kills also strike while pools wake and leave.
-    async with Engine.open(directory, settings=Settings(resident_max=POOLS // 2 + CALLERS)) as engine:
+    settings = Settings(resident_max=POOLS // 2 + CALLERS, usage=usage)
+    async with Engine.open(directory, settings=settings) as engine:
         say(ready=True)
         # At once, in one or two flushes: on a slow machine most kills would strike before the first debit else.
         await asyncio.gather(*(engine.grant(f"customer/{pool}", "40", key=f"{run}-grant") for pool in range(POOLS)))
@@ -46,4 +48,4 @@ async def main(directory: str, run: str) -> None:
         await asyncio.gather(*(caller(number) for number in range(CALLERS)))
 
 
-asyncio.run(main(sys.argv[1], sys.argv[2]))
+asyncio.run(main(sys.argv[1], sys.argv[2], "always" if sys.argv[3:] == ["always"] else "on demand"))

@@ -55,10 +55,13 @@ from solvent.engine.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT, PoolId
 from solvent.engine.quantities import check_quantity
 from solvent.engine.terms import CostBasis
 from solvent.engine.times import TimeLike
+from solvent.engine.usage_requests import AnyUsageRequest
 
 from .background import background
 from .connection import connect_nats
 from .subjects import BALANCE_EVENT, events_subject, subject_of
+from .usage_reads import ANSWERS as USAGE_ANSWERS
+from .usage_reads import usage_subject
 from .wire import (
     BATCH_COMMANDS_MAX as MESSAGE_COMMANDS_MAX,
 )
@@ -659,6 +662,9 @@ class Client(Credits):
         )
         return await self._read(subject_of(target.environment, target.customer, "ledger"), body, LedgerPage)
 
+    async def _ask_usage(self, request: AnyUsageRequest, kind: type[T]) -> T:
+        return await self._read(usage_subject(request), request, kind)
+
     async def pools(
         self,
         customer: str | None = None,
@@ -725,6 +731,7 @@ _DECODERS: Final[dict[type[Any], Callable[[bytes], Any]]] = {
     Receipt: decode_receipt,
     list: decode_answers,
     **{kind: decoder_of(kind) for kind in _READ_KINDS},
+    **{kind: decoder_of(kind) for kind in USAGE_ANSWERS},
 }
 
 

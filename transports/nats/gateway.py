@@ -35,6 +35,7 @@ from solvent.engine.pool_id import PoolId, pool_id
 
 from .discovery import QUEUE_GROUP, Discovery, EndpointStatistics
 from .subjects import PREFIX, encode_token, parse_subject
+from .usage_reads import read_usage, usage_decoders
 from .wire import (
     BODY_BYTES_MAX,
     COMMAND_BODIES,
@@ -520,5 +521,6 @@ _READS: Final[dict[str, tuple[msgspec.json.Decoder[Any], _ReadCall]]] = {
         ),
     ),
     "pools": (msgspec.json.Decoder(PoolsBody), _pools),
+    **{operation: (decoder, read_usage) for operation, decoder in usage_decoders().items()},
 }
 """The operations that are done by a task of their own: reads, and what is rare."""

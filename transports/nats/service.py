@@ -16,6 +16,7 @@ from importlib.metadata import version
 from os import PathLike
 
 import anyio
+import msgspec
 from nats.errors import Error as NatsError
 
 from solvent.engine.engine import SETTINGS_DEFAULT, Engine, Settings
@@ -90,6 +91,7 @@ async def serve(
     Raises ``JournalLocked``, ``JournalError``, ``AlreadyServed``, ``NatsServerUnavailable``.
     """
     async with AsyncExitStack() as stack:
+        settings = msgspec.structs.replace(settings, usage="always")
         engine = await stack.enter_async_context(Engine.open(directory, currencies=currencies, settings=settings))
         url = nats_url if nats_url is not None else await stack.enter_async_context(nats_server(port=nats_port))
         await stack.enter_async_context(serving(engine, url, environments=environments or ()))

@@ -1,0 +1,161 @@
+"""What an engine and its usage process say to each other: msgpack behind its length, over the process's pipes."""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+import msgspec
+
+from .usage_analysis import Compared, CompareOrder
+from .usage_query import UsageCell, UsageEntries, UsageQuery, UsageRow
+
+LENGTH_BYTES: Final = 4
+ROWS_PER_PART: Final = 1_000
+"""Rows of an answer sent, and decoded, at once: about a millisecond of the engine's loop."""
+
+
+class Extent(msgspec.Struct, frozen=True, array_like=True):
+    """What must be in an answer: the journal up to a frame, and the refusals up to a number."""
+
+    frame: int = 0
+    refusal: int = 0
+
+
+class AskTable(msgspec.Struct, frozen=True, tag="table"):
+    """Answer ``query``, once ``extent`` is reached, within ``patience_s`` seconds."""
+
+    id: int
+    query: UsageQuery
+    extent: Extent
+    patience_s: float
+
+
+class AskEntries(msgspec.Struct, frozen=True, tag="entries"):
+    """A page of the entries behind a cell."""
+
+    id: int
+    query: UsageQuery
+    cell: UsageCell
+    as_of: int | None
+    cursor: str | None
+    limit: int
+    patience_s: float
+
+
+class AskComparison(msgspec.Struct, frozen=True, tag="comparison"):
+    """Compare what ``query`` says with what ``before`` says, group by group."""
+
+    id: int
+    query: UsageQuery
+    before: UsageQuery
+    order: CompareOrder
+    top: int | None
+    extent: Extent
+    patience_s: float
+
+
+class AskSpikes(msgspec.Struct, frozen=True, tag="spikes"):
+    """Find what stands out in the answer to ``query``."""
+
+    id: int
+    query: UsageQuery
+    sensitivity: float
+    limit: int
+    extent: Extent
+    patience_s: float
+
+
+class AskStatus(msgspec.Struct, frozen=True, tag="status"):
+    id: int
+
+
+class Rebuild(msgspec.Struct, frozen=True, tag="rebuild"):
+    """Make the file again from the journal. Answered at once with the status."""
+
+    id: int
+
+
+class Stop(msgspec.Struct, frozen=True, tag="stop"):
+    """Close the file and end."""
+
+
+Lookup: TypeAlias = AskTable | AskEntries | AskComparison | AskSpikes
+"""What is answered from the file, and may have to wait for it."""
+Question: TypeAlias = Lookup | AskStatus | Rebuild | Stop
+
+
+class Rows(msgspec.Struct, frozen=True, tag="rows"):
+    """A part of a table."""
+
+    id: int
+    rows: list[UsageRow]
+
+
+class TableEnd(msgspec.Struct, frozen=True, tag="end"):
+    """The last part of a table was sent."""
+
+    id: int
+    position: int
+    as_of: int
+
+
+class Entries(msgspec.Struct, frozen=True, tag="entries"):
+    id: int
+    entries: UsageEntries
+
+
+class Comparison(msgspec.Struct, frozen=True, tag="comparison"):
+    id: int
+    groups: list[Compared]
+
+
+class SpikeFound(msgspec.Struct, frozen=True, array_like=True):
+    """A row that stands out; half of ``expected_twice`` units were expected."""
+
+    row: UsageRow
+    expected_twice: int
+    score: float
+
+
+class Spikes(msgspec.Struct, frozen=True, tag="spikes"):
+    id: int
+    spikes: list[SpikeFound]
+    position: int
+    as_of: int
+
+
+class Status(msgspec.Struct, frozen=True, tag="status"):
+    """How far the file is. ``rebuilt`` of ``to_rebuild`` frames are in a new one, if one is being made."""
+
+    id: int
+    position: int
+    journal: int
+    rebuilt: int | None = None
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """The error that is raised for who asked: its code, and what the code needs."""
+
+    id: int
+    code: str
+    field: str
+    text: str
+    got: str | None = None
+
+
+Reply: TypeAlias = Rows | TableEnd | Entries | Comparison | Spikes | Status | Failed
+
+_encoder: Final = msgspec.msgpack.Encoder()
+questions: Final = msgspec.msgpack.Decoder(Question)
+replies: Final = msgspec.msgpack.Decoder(Reply)
+
+
+def framed(message: Question | Reply) -> bytes:
+    """The message behind its length."""
+    payload = _encoder.encode(message)
+    return len(payload).to_bytes(LENGTH_BYTES, "big") + payload
+
+
+def length_of(header: bytes) -> int:
+    """How many bytes follow a header."""
+    return int.from_bytes(header, "big")

@@ -1,0 +1,594 @@
+"""Usage in a DuckDB file of its own: batches of rows from the journal go in, answers to queries come out.
+
+A projection: everything here can be made again from the journal, and a file that is missing, damaged or made for
+another journal is thrown away and rebuilt. A batch and the number of the last frame that it covers are committed
+together, so each frame is in it once or not at all, whatever stops the process.
+
+Everything waits and nothing is a coroutine: the store belongs in a process of its own, and to one thread at a time.
+Sums are of 128 bits, exact.
+"""
+
+from __future__ import annotations
+
+import base64
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
+from itertools import chain, repeat
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import duckdb
+import msgspec
+import nanoarrow
+
+from .errors import InvalidRequest, TooLarge
+from .usage_catalog import COLUMNS_END, CUSTOMER, METRIC, RESOURCE, SPILLED, Catalog, PoolNumbers, tagged
+from .usage_plan import MEASURES_COUNT, QUANTITY_UNITS, Key, Plan, Rank, Statement
+from .usage_query import (
+    CURSOR_CHARS_MAX,
+    ENTRIES_PAGE_DEFAULT,
+    NO_METRIC,
+    ROWS_MAX,
+    UsageCell,
+    UsageEntries,
+    UsageEntry,
+    UsageQuery,
+    UsageRow,
+    UsageTable,
+    Value,
+)
+from .usage_rows import Dimensions, UsageRows
+
+SCHEMA_VERSION: Final = 1
+MEMORY_DEFAULT: Final = "1GB"
+CHECKPOINT_AT: Final = "256MB"
+"""Size of DuckDB's log at which it is folded into the file: about 5 million rows."""
+
+_UNAVAILABLE: Final = ("lock on file", "No space left", "Could not write", "Could not create", "Cannot open file")
+_HEADERS_BYTES: Final = 3 * 4_096
+_SCHEMA: Final = """
+create table setting (name varchar, value varchar);
+create table realm (number integer, environment varchar, currency varchar);
+create table pool (number integer, canonical varchar, realm integer, customer integer, resource integer);
+create table dimension (number integer, name varchar);
+create table closed (dimension integer);
+create table value (dimension integer, code integer, text varchar);
+create table terms (pool integer, grant_number bigint, category varchar, cost_basis varchar);
+create table extra (seq bigint, dimension integer, text varchar);
+create table usage (
+    seq bigint, realm integer, pool integer, version bigint, moment bigint, grant_number bigint,
+    debited bigint, reversed bigint, events tinyint, refused bigint, quantity bigint, quantity_nano integer,
+    c1 integer, c2 integer, c3 integer
+);
+"""
+
+_ARROW_INTS: Final = {"b": nanoarrow.int8(), "i": nanoarrow.int32(), "q": nanoarrow.int64()}
+
+
+class UsageDamaged(Exception):
+    """The file cannot be used. Delete it and rebuild it from the journal."""
+
+
+class UsageUnavailable(Exception):
+    """The file cannot be read or written now: it is open elsewhere, or the disk is full. It is as it was."""
+
+
+class UsageStore:
+    """The usage file, open. Close it, or the log is folded into the file when it is opened next."""
+
+    def __init__(self, path: Path, *, journal_identity: str, threads: int = 1, memory: str = MEMORY_DEFAULT) -> None:
+        """Open or create the file at ``path``.
+
+        ``threads`` and ``memory``, such as "512MB", are DuckDB's limits. Raises ``UsageDamaged`` if the file cannot be
+        read or belongs to another journal or version, ``UsageUnavailable`` if it is open in another process.
+        """
+        self._journal_identity = journal_identity
+        with _failures(opening=True):
+            self._db = duckdb.connect(
+                str(path),
+                config={
+                    "threads": threads,
+                    "memory_limit": memory,
+                    "checkpoint_threshold": CHECKPOINT_AT,
+                    "autoinstall_known_extensions": False,
+                    "autoload_known_extensions": False,
+                },
+            )
+        try:
+            with _failures(opening=True):
+                self._create_if_new()
+                self._check_size(path)
+                self._load()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file. Nothing is lost without it."""
+        self._db.close()
+
+    def _create_if_new(self) -> None:
+        if self._db.execute("select count(*) from duckdb_tables()").fetchone() != (0,):
+            return
+        self._db.execute("begin")
+        self._db.execute(_SCHEMA)
+        settings = {
+            "schema": SCHEMA_VERSION,
+            "journal": self._journal_identity,
+            "position": 0,
+            "refusals": 0,
+            "rows": 0,
+        }
+        for name, value in settings.items():
+            self._db.execute("insert into setting values (?, ?)", (name, str(value)))
+        self._db.execute("commit")
+
+    def _check_size(self, path: Path) -> None:
+        """Blocks that are cut off are missed only when they are read: look for them now.
+
+        Free blocks at the end may rightly be missing, so some of a cut is found by a read only.
+        """
+        row = self._db.execute("select block_size * used_blocks from pragma_database_size()").fetchone()
+        if row is None or path.stat().st_size < row[0] + _HEADERS_BYTES:
+            raise UsageDamaged("the file is shorter than it says")
+
+    def _load(self) -> None:
+        """Take the state from the file: when it is opened, and after a batch that could not be committed."""
+        settings = dict(self._rows("select name, value from setting"))
+        if settings.get("schema") != str(SCHEMA_VERSION) or settings.get("journal") != self._journal_identity:
+            raise UsageDamaged("it belongs to another journal or version")
+        self.position = int(settings["position"])
+        """The last frame that is covered; 0 before the first."""
+        self.refusals = int(settings["refusals"])
+        """The last refusal that is covered."""
+        self._next_seq = int(settings["rows"])
+        catalog = self._catalog = Catalog()
+        for environment, currency in self._rows("select environment, currency from realm order by number"):
+            catalog.realms[environment, currency] = len(catalog.realms) + 1
+        statement = "select canonical, number, realm, customer, resource from pool order by number"
+        for canonical, *numbers in self._rows(statement):
+            catalog.add_pool(canonical, PoolNumbers(*numbers))
+        for (name,) in self._rows("select name from dimension order by number"):
+            catalog.add_dimension(name)
+        for number, column in catalog.columns.items():
+            texts = self._rows(f"select text from value where dimension = {number} order by code")
+            column.load(text for (text,) in texts)
+        for (number,) in self._rows("select dimension from closed"):
+            catalog.columns[number].closed = True
+
+    def _rows(self, statement: str) -> list[Any]:
+        return self._db.execute(statement).fetchall()
+
+    # -- In: batches of rows
+
+    def append(self, batch: UsageRows, through_frame: int, *, through_refusal: int | None = None) -> None:
+        """Add the rows of the frames that follow ``position``, up to and including ``through_frame``, and of the
+        refusals that follow ``refusals``, up to and including ``through_refusal``.
+
+        Raises ``UsageUnavailable`` or ``UsageDamaged``; nothing was added then. If it was done in memory but the commit
+        failed in a way that DuckDB does not survive, it is ``UsageUnavailable`` from then on: close it and open it.
+        """
+        refusals = self.refusals if through_refusal is None else through_refusal
+        if through_frame < self.position or refusals < self.refusals:
+            raise ValueError(f"frame {through_frame} is covered already, up to {self.position}")
+        with _failures():
+            try:
+                self._db.execute("begin")
+                self._add(batch)
+                self._set("position", through_frame)
+                self._set("refusals", refusals)
+                self._set("rows", self._next_seq + len(batch.rows))
+                self._db.execute("commit")
+            except BaseException:
+                self._undo()
+                raise
+        self.position, self.refusals = through_frame, refusals
+        self._next_seq += len(batch.rows)
+
+    def _undo(self) -> None:
+        with suppress(duckdb.TransactionException):  # A commit that failed has rolled it back.
+            self._db.execute("rollback")
+        self._load()
+
+    def _set(self, name: str, value: int) -> None:
+        self._db.execute("update setting set value = ? where name = ?", (str(value), name))
+
+    def _add(self, batch: UsageRows) -> None:
+        catalog = self._catalog
+        pools_before, realms_before = len(catalog.canonical), len(catalog.realms)
+        closed_before = {number for number, column in catalog.columns.items() if column.closed}
+        self._add_terms(batch)
+        if batch.rows:
+            self._add_rows(batch)
+        for (environment, currency), number in list(catalog.realms.items())[realms_before:]:
+            self._db.execute("insert into realm values (?, ?, ?)", (number, environment, currency))
+        if new_pools := catalog.canonical[pools_before:]:
+            numbers = [catalog.pools[canonical] for canonical in new_pools]
+            self._insert(
+                "pool",
+                {
+                    "number": array("i", [each.pool for each in numbers]),
+                    "canonical": new_pools,
+                    "realm": array("i", [each.realm for each in numbers]),
+                    "customer": array("i", [each.customer for each in numbers]),
+                    "resource": array("i", [each.resource for each in numbers]),
+                },
+            )
+        new_values = [(number, *each) for number, column in catalog.columns.items() for each in column.unsaved()]
+        if new_values:
+            dimensions, codes, texts = zip(*new_values, strict=True)
+            self._insert("value", {"dimension": array("i", dimensions), "code": array("i", codes), "text": list(texts)})
+        for number, column in catalog.columns.items():
+            if column.closed and number not in closed_before:
+                self._db.execute("insert into closed values (?)", (number,))
+
+    def _add_terms(self, batch: UsageRows) -> None:
+        if batch.grants:
+            self._insert(
+                "terms",
+                {
+                    "pool": array("i", [self._catalog.pool(each.pool).pool for each in batch.grants]),
+                    "grant_number": array("q", [each.grant for each in batch.grants]),
+                    "category": [each.category for each in batch.grants],
+                    "cost_basis": [each.cost_basis for each in batch.grants],
+                },
+            )
+
+    def _add_rows(self, batch: UsageRows) -> None:
+        catalog, count = self._catalog, len(batch.rows)
+        versions, moments, grants, debited, reverse, events, refused, quantities, metrics, dimensions = zip(
+            *batch.rows, strict=True
+        )
+        runs = [(catalog.pool(canonical), rows) for canonical, rows in batch.pools]
+        wholes, nanos = _split_quantities(quantities)
+        columns: dict[str, array[int]] = {
+            "seq": array("q", range(self._next_seq, self._next_seq + count)),
+            "realm": array("i", chain.from_iterable(repeat(each.realm, rows) for each, rows in runs)),
+            "pool": array("i", chain.from_iterable(repeat(each.pool, rows) for each, rows in runs)),
+            "version": array("q", versions),
+            "moment": array("q", moments),
+            "grant_number": array("q", grants),
+            "debited": array("q", debited),
+            "reversed": array("q", reverse),
+            "events": array("b", events),
+            "refused": array("q", refused),
+            "quantity": wholes,
+            "quantity_nano": nanos,
+            f"c{CUSTOMER}": array("i", chain.from_iterable(repeat(each.customer, rows) for each, rows in runs)),
+            f"c{RESOURCE}": array("i", chain.from_iterable(repeat(each.resource, rows) for each, rows in runs)),
+        }
+        extra: list[tuple[int, int, str]] = []
+        self._encode(METRIC, metrics, columns, extra)
+        beside: dict[str, int] = {}
+        for name in dict.fromkeys(chain.from_iterable(dimensions)):
+            number = catalog.dimensions.get(name) or self._add_dimension(name)
+            if number < COLUMNS_END:
+                self._encode(number, [each.get(name) for each in dimensions], columns, extra)
+            else:
+                beside[name] = number
+        if beside:
+            extra += _beside(dimensions, beside)
+        self._insert("usage", columns, events="nullif(events, -1)")
+        if extra:
+            rows, numbers, texts = zip(*extra, strict=True)
+            self._insert(
+                "extra",
+                {
+                    "seq": array("q", [self._next_seq + row for row in rows]),
+                    "dimension": array("i", numbers),
+                    "text": list(texts),
+                },
+            )
+
+    def _add_dimension(self, name: str) -> int:
+        number = self._catalog.add_dimension(name)
+        self._db.execute("insert into dimension values (?, ?)", (number, name))
+        if number < COLUMNS_END:
+            self._db.execute(f"alter table usage add column c{number} integer default 0")
+        return number
+
+    def _encode(
+        self, number: int, values: Sequence[Value], columns: dict[str, array[int]], extra: list[tuple[int, int, str]]
+    ) -> None:
+        """Add the column of codes and, of what has no code, the text: (row in the batch, dimension, tagged value)."""
+        column = self._catalog.columns[number]
+        codes = column.encode(values)
+        columns[column.name] = array("i", codes)
+        if column.closed:
+            extra += [
+                (row, number, tagged(value))
+                for row, (code, value) in enumerate(zip(codes, values, strict=True))
+                if code == SPILLED and value is not None
+            ]
+
+    def _insert(self, table: str, columns: dict[str, Any], **expressions: str) -> None:
+        """Add rows, given as arrays of numbers and lists of text, by way of Arrow: nothing else is nearly as fast."""
+        names = ", ".join(columns)
+        selected = ", ".join(expressions.get(name, name) for name in columns)
+        self._db.register("batch", _arrow(columns))
+        try:
+            self._db.execute(f"insert into {table} ({names}) select {selected} from batch")
+        finally:
+            self._db.unregister("batch")
+
+    # -- Out: answers
+
+    def query(self, query: UsageQuery) -> UsageTable:
+        """Answer ``query`` from what is covered. Raises ``TooLarge`` for an answer of too many rows."""
+        plan = Plan(query, self._catalog)
+        with _failures():
+            cells = self._cells(plan)
+        if len(cells) > ROWS_MAX:
+            raise _too_many_rows()
+        rows = _answer(plan, cells)
+        return UsageTable(query.group_by, rows, self.position, self._next_seq)
+
+    def _cells(self, plan: Plan) -> list[tuple[Any, ...]]:
+        """The cells of an answer, with sums of any size as integers."""
+        try:
+            return self._run(plan.table(ROWS_MAX, wide=False))
+        except duckdb.ConversionException:
+            # A sum beyond 64 bits. Text is the fastest way out of DuckDB for those, and twice as slow for all others.
+            cells = self._run(plan.table(ROWS_MAX, wide=True))
+            sums = MEASURES_COUNT + 2
+            return [(*cell[:-sums], *map(int, cell[-sums:-2]), *cell[-2:]) for cell in cells]
+
+    def entries(
+        self,
+        query: UsageQuery,
+        cell: UsageCell,
+        *,
+        as_of: int | None = None,
+        cursor: str | None = None,
+        limit: int = ENTRIES_PAGE_DEFAULT,
+    ) -> UsageEntries:
+        """A page of the entries that count in ``cell`` of the answer to ``query``, by time, pool and version.
+
+        ``as_of`` is that of the answer; without it, the entries are those that are there now. ``cursor`` is that of the
+        page before. Raises ``InvalidRequest`` for a cursor of another query.
+        """
+        after = None
+        if cursor is not None:
+            as_of, after = _read_cursor(cursor, _digest(query, cell))
+        elif as_of is None:
+            as_of = self._next_seq
+        plan = Plan(query, self._catalog)
+        rows_max = limit + 1
+        with _failures():
+            rows = self._run(plan.entries(cell, as_of, after, rows_max))
+            found = _by_entry(rows)
+            # An entry may be several rows, and the last one may have been cut: one more than asked for must be seen.
+            while len(rows) == rows_max and len(found) <= limit:
+                rows_max *= 2
+                rows = self._run(plan.entries(cell, as_of, after, rows_max))
+                found = _by_entry(rows)
+        names = self._catalog.canonical
+        page = [UsageEntry(names[pool], version, moment, units) for (moment, pool, version), units in found[:limit]]
+        more = len(found) > limit
+        last = found[limit - 1][0] if more else None
+        following = None if last is None else _write_cursor(_digest(query, cell), as_of, last)
+        return UsageEntries(page, following, as_of)
+
+    def _run(self, statement: Statement) -> list[tuple[Any, ...]]:
+        return self._db.execute(statement.text, statement.parameters).fetchall()
+
+
+@contextmanager
+def _failures(*, opening: bool = False) -> Iterator[None]:
+    """Raise what DuckDB raises as what the caller can do about it. What is left is a bug, and stays what it is."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        limit = "a question that fits into the memory it may take: fewer groups, or a shorter range"
+        raise TooLarge("usage", limit) from error
+    except duckdb.IOException as error:
+        # DuckDB has one exception for a file that cannot be read, one that is locked, and a disk that is full.
+        text = str(error)
+        if any(cause in text for cause in _UNAVAILABLE):
+            raise UsageUnavailable(text) from error
+        raise UsageDamaged(text) from error
+    except (duckdb.SerializationException, duckdb.InternalException) as error:
+        raise UsageDamaged(str(error)) from error
+    except duckdb.FatalException as error:
+        raise UsageUnavailable(str(error)) from error
+    except duckdb.Error as error:
+        if opening:
+            raise UsageDamaged(str(error)) from error
+        raise
+
+
+def _arrow(columns: dict[str, Any]) -> nanoarrow.ArrayStream:
+    children, types = [], {}
+    count = 0
+    for name, values in columns.items():
+        count = len(values)
+        if isinstance(values, array):
+            types[name] = _ARROW_INTS[values.typecode]
+            children.append(nanoarrow.c_array_from_buffers(types[name], count, [None, values]))
+        else:
+            types[name] = nanoarrow.string()
+            children.append(nanoarrow.c_array(values, types[name]))
+    rows = nanoarrow.c_array_from_buffers(nanoarrow.struct(types), count, [None], children=children)
+    return nanoarrow.ArrayStream(rows)
+
+
+def _split_quantities(quantities: Sequence[str | None]) -> tuple[array[int], array[int]]:
+    """Whole quantities and billionths: either fits 64 bits, and so do the sums of a batch."""
+    wholes, nanos = array("q", bytes(8 * len(quantities))), array("i", bytes(4 * len(quantities)))
+    for row, quantity in enumerate(quantities):
+        if quantity is not None:
+            whole, point, places = quantity.partition(".")
+            wholes[row] = int(whole)
+            if point:
+                nanos[row] = int(places.ljust(9, "0"))
+    return wholes, nanos
+
+
+def _beside(dimensions: Sequence[Dimensions], numbers: dict[str, int]) -> Iterator[tuple[int, int, str]]:
+    """(row, dimension, tagged value) of the dimensions that have no column."""
+    for row, each in enumerate(dimensions):
+        for name in each.keys() & numbers.keys():
+            yield row, numbers[name], tagged(each[name])
+
+
+def _too_many_rows() -> TooLarge:
+    return TooLarge("top", f"an answer of at most {ROWS_MAX} rows: ask for the top groups only, or for a wider window")
+
+
+class _Cell:
+    """What one group used in one bucket, added up over metrics."""
+
+    __slots__ = ("debited", "events", "first_at", "last_at", "quantities", "refused", "reversed")
+
+    def __init__(self) -> None:
+        self.debited = self.reversed = self.events = self.refused = 0
+        self.quantities: dict[str, int] = {}
+        self.first_at: int | None = None
+        self.last_at: int | None = None
+
+    def see(self, first: int | None, last: int | None) -> None:
+        if first is not None and (self.first_at is None or first < self.first_at):
+            self.first_at = first
+        if last is not None and (self.last_at is None or last > self.last_at):
+            self.last_at = last
+
+
+_EMPTY_CELL: Final = _Cell()
+
+
+class _Group:
+    """A group of an answer, with its cells by the numbers of their buckets."""
+
+    __slots__ = ("cells", "events", "other", "quantity", "rank", "refused", "units", "values")
+
+    def __init__(self, values: tuple[Value, ...], rank: tuple[Rank, ...], *, other: bool = False) -> None:
+        self.values = values
+        self.rank = rank
+        self.other = other
+        self.units = self.events = self.quantity = self.refused = 0
+        self.cells: dict[int, _Cell] = {}
+
+    def row(self, bucket: tuple[int, int], cell: _Cell) -> UsageRow:
+        return UsageRow(
+            *bucket,
+            self.values,
+            self.other,
+            cell.debited,
+            cell.reversed,
+            cell.events,
+            cell.refused,
+            cell.quantities,
+            cell.first_at,
+            cell.last_at,
+        )
+
+
+def _answer(plan: Plan, cells: Iterable[tuple[Any, ...]]) -> list[UsageRow]:
+    """The rows of the answer, from (bucket, *keys, *keys of the metric, sums, first and last moment) in any order."""
+    query, buckets = plan.query, plan.buckets
+    metric_keys = len(plan.metric.keys)
+    metric_names: dict[tuple[Key, ...], str] = {}
+    groups: dict[tuple[Key | None, ...], _Group] = {}
+    for bucket, *keys, debited, reverse, events, refused, whole, nano, first, last in cells:
+        key, metric_key = tuple(keys[:-metric_keys]), tuple(keys[-metric_keys:])
+        group = groups.get(key)
+        if group is None:
+            if key and key[0] is None:
+                group = _Group((None,) * len(query.group_by), (), other=True)
+            else:
+                group = _Group(*plan.group(key))
+            groups[key] = group
+        quantity = whole * QUANTITY_UNITS + nano
+        group.units += debited - reverse
+        group.events += events
+        group.refused += refused
+        group.quantity += quantity
+        cell = group.cells.get(bucket)
+        if cell is None:
+            cell = group.cells[bucket] = _Cell()
+        cell.debited += debited
+        cell.reversed += reverse
+        cell.events += events
+        cell.refused += refused
+        cell.see(first, last)
+        if quantity:
+            name = metric_names.get(metric_key)
+            if name is None:
+                name = metric_names[metric_key] = str(plan.metric.value(metric_key)[0] or NO_METRIC)
+            cell.quantities[name] = quantity
+    if not query.group_by:
+        whole_range = groups.setdefault((), _Group((), ()))
+        if query.window is None:
+            whole_range.cells.setdefault(0, _EMPTY_CELL)
+    ordered = _ordered(groups.values(), query)
+    if query.fill_empty:
+        if len(buckets) * len(ordered) > ROWS_MAX:
+            raise _too_many_rows()
+        return [
+            group.row(bucket, group.cells.get(number, _EMPTY_CELL))
+            for number, bucket in enumerate(buckets)
+            for group in ordered
+        ]
+    by_bucket: dict[int, list[UsageRow]] = {}
+    for group in ordered:
+        for number, cell in group.cells.items():
+            by_bucket.setdefault(number, []).append(group.row(buckets[number], cell))
+    return [row for number in sorted(by_bucket) for row in by_bucket[number]]
+
+
+def _ordered(groups: Iterable[_Group], query: UsageQuery) -> list[_Group]:
+    """By what the query orders by, over the whole range, and by name where that is equal. The others are last."""
+    ordered = sorted(groups, key=lambda group: group.rank, reverse=query.order == "name" and query.descending)
+    match query.order:
+        case "credits":
+            ordered.sort(key=lambda group: group.units, reverse=query.descending)
+        case "events":
+            ordered.sort(key=lambda group: group.events, reverse=query.descending)
+        case "refused":
+            ordered.sort(key=lambda group: group.refused, reverse=query.descending)
+        case "quantity":
+            ordered.sort(key=lambda group: group.quantity, reverse=query.descending)
+    return sorted(ordered, key=lambda group: group.other)
+
+
+_Position: TypeAlias = tuple[int, int, int]
+"""(moment, pool, version) of an entry: what pages are ordered by."""
+
+
+def _by_entry(rows: Iterable[tuple[Any, ...]]) -> list[tuple[_Position, int]]:
+    """Rows of (pool, version, moment, debited, reversed), in order, as entries with their units."""
+    found: dict[_Position, int] = {}
+    for pool, version, moment, debited, reverse in rows:
+        position = moment, pool, version
+        found[position] = found.get(position, 0) + debited - reverse
+    return list(found.items())
+
+
+class _Cursor(msgspec.Struct, frozen=True, array_like=True):
+    digest: bytes
+    as_of: int
+    after: _Position
+
+
+_cursors: Final = msgspec.msgpack.Decoder(_Cursor)
+
+
+def _digest(query: UsageQuery, cell: UsageCell) -> bytes:
+    return blake2b(msgspec.msgpack.encode((query, cell)), digest_size=8).digest()
+
+
+def _write_cursor(digest: bytes, as_of: int, after: _Position) -> str:
+    return base64.urlsafe_b64encode(msgspec.msgpack.encode(_Cursor(digest, as_of, after))).decode()
+
+
+def _read_cursor(cursor: str, digest: bytes) -> tuple[int, _Position]:
+    try:
+        if len(cursor) <= CURSOR_CHARS_MAX:
+            found = _cursors.decode(base64.b64decode(cursor, altchars=b"-_", validate=True))
+            if found.digest == digest:
+                return found.as_of, found.after
+    except (ValueError, msgspec.MsgspecError):
+        pass
+    raise InvalidRequest("cursor", "the cursor of the page before, with the same query and cell")

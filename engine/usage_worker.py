@@ -1,0 +1,356 @@
+"""The usage process: follows a journal into a usage file, and answers questions from it.
+
+``python -m solvent.engine.usage_worker DIRECTORY`` is started by the engine, not by people. It has an interpreter and a
+low priority of its own, since what it does would stop debits for tens of milliseconds in theirs. It reads the journal
+without the power to write it, in short reads, and speaks with the engine over its standard input and output; when the
+input ends, so does the process.
+
+One thread does everything in turn: follow a little, answer a question. Nothing here is worth keeping: a file that is
+damaged is made again, and one that is wanted anew is made beside the old, which answers until then.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from .errors import InvalidRequest, JournalError, SolventError, TooLarge, Unavailable
+from .frames import decode_section, split_frame
+from .refusal_log import REFUSALS_NAME, read_refused
+from .sqlite_journal import connect_for_reading, read_frames
+from .usage_analysis import compare, exact, series_of, spikes
+from .usage_messages import (
+    LENGTH_BYTES,
+    ROWS_PER_PART,
+    AskComparison,
+    AskEntries,
+    AskSpikes,
+    AskStatus,
+    AskTable,
+    Comparison,
+    Entries,
+    Failed,
+    Lookup,
+    Question,
+    Rebuild,
+    Reply,
+    Rows,
+    SpikeFound,
+    Spikes,
+    Status,
+    Stop,
+    TableEnd,
+    framed,
+    length_of,
+    questions,
+)
+from .usage_query import UsageTable
+from .usage_rows import UsageRows
+from .usage_store import UsageDamaged, UsageStore, UsageUnavailable
+
+JOURNAL_NAME: Final = "journal.db"
+USAGE_NAME: Final = "usage.db"
+REBUILT_NAME: Final = "usage-rebuilt.db"
+
+FOLLOW_INTERVAL_S: Final = 0.25
+"""Between two looks at the journal when nobody asks."""
+FRESH_S: Final = 0.5
+"""How old an answer may be that need not be consistent: beyond it, the journal is read first."""
+FRAMES_PER_READ: Final = 8
+"""A frame may hold two thousand events."""
+ROWS_PER_ROUND: Final = 10_000
+"""Rows added before questions get their turn: some 60 ms."""
+ROWS_PER_REBUILD: Final = 20_000
+REFUSALS_PER_ROUND: Final = 2_000
+SPIKE_CELLS_MAX: Final = 2_000_000
+"""Buckets of all groups that are looked at for spikes: a second or so."""
+RETRY_S: Final = 0.5
+NICENESS: Final = 10
+
+log = logging.getLogger(__name__)
+_Waiting = tuple[float, Lookup]
+
+
+class UsageWorker:
+    """Owns the usage file of one directory. ``now`` counts seconds from anywhere."""
+
+    def __init__(
+        self,
+        directory: Path,
+        reply: Callable[[Reply], None],
+        *,
+        threads: int,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._directory = directory
+        self._reply = reply
+        self._threads = threads
+        self._now = now
+        self._journal = connect_for_reading(directory / JOURNAL_NAME)
+        (identity,) = self._journal.execute("select value from identity").fetchone()
+        self._identity = str(identity)
+        self._store: UsageStore | None = None
+        self._rebuilt: UsageStore | None = None
+        self._waiting: list[_Waiting] = []
+        self._covered_at = -1e9
+        """When the file covered all that was in the journal."""
+        self._not_before = 0.0
+        """After a failure, when to try again."""
+        self._trouble = "the usage file is being opened"
+
+    def run(self, inbox: queue.SimpleQueue[Question]) -> None:
+        """Follow and answer until told to stop."""
+        behind = True
+        while True:
+            busy = behind or self._rebuilt is not None
+            try:
+                question = inbox.get(block=not busy, timeout=FOLLOW_INTERVAL_S)
+            except queue.Empty:
+                pass
+            else:
+                if isinstance(question, Stop):
+                    break
+                self._take(question)
+            behind = self._follow()
+            self._rebuild_on()
+            self._answer_one()
+        for store in (self._store, self._rebuilt):
+            if store is not None:
+                store.close()
+        self._journal.close()
+
+    def _take(self, question: Lookup | AskStatus | Rebuild) -> None:
+        if not isinstance(question, (AskStatus, Rebuild)):
+            self._waiting.append((self._now() + question.patience_s, question))
+            return
+        try:
+            if isinstance(question, Rebuild) and self._rebuilt is None:
+                self._begin_rebuilding()
+            self._reply(self._status(question.id))
+        except (UsageDamaged, UsageUnavailable, JournalError, sqlite3.Error, OSError) as error:
+            self._fail(question.id, Unavailable(f"the usage file cannot be made again now: {error}"))
+
+    def _status(self, id: int) -> Status:
+        store, rebuilt = self._store, self._rebuilt
+        return Status(
+            id,
+            0 if store is None else store.position,
+            self._last_frame(),
+            None if rebuilt is None else rebuilt.position,
+        )
+
+    def _last_frame(self) -> int:
+        return int(self._journal.execute("select coalesce(max(number), 0) from frame").fetchone()[0])
+
+    # -- Following the journal
+
+    def _follow(self) -> bool:
+        """Add what is new, at most so much. Returns whether there is more."""
+        if self._now() < self._not_before:
+            time.sleep(min(FOLLOW_INTERVAL_S, self._not_before - self._now()))
+            return True
+        try:
+            if self._store is None:
+                self._store = self._open(USAGE_NAME)
+            began, store = self._now(), self._store
+            wanted = any(not self._is_covered(store, question) for _, question in self._waiting)
+            if began - self._covered_at < FOLLOW_INTERVAL_S and not wanted:
+                return False
+            more = self._add_to(store, ROWS_PER_ROUND)
+        except UsageDamaged as damage:
+            log.warning("the usage file is made again from the journal: %s", damage)
+            self._discard()
+            return True
+        except (UsageUnavailable, JournalError, sqlite3.Error) as error:
+            log.warning("usage does not follow the journal for now: %s", error)
+            self._trouble = str(error)
+            self._close()
+            self._not_before = self._now() + RETRY_S
+            return True
+        if not more:
+            self._covered_at = began
+        return more
+
+    def _open(self, name: str) -> UsageStore:
+        store = UsageStore(self._directory / name, journal_identity=self._identity, threads=self._threads)
+        if store.position > self._last_frame():
+            store.close()
+            raise UsageDamaged("it covers more than the journal has")
+        return store
+
+    def _add_to(self, store: UsageStore, rows_max: int) -> bool:
+        """Add frames and refusals, at most about ``rows_max`` rows. Returns whether there are more frames."""
+        batch, frame = UsageRows(), store.position
+        more = True
+        while more and len(batch.rows) < rows_max:
+            frames = read_frames(self._journal, frame, FRAMES_PER_READ)
+            for each in frames:
+                batch.add(decode_section(body, frame=each.number) for _, body in split_frame(each))
+                frame = each.number
+            more = len(frames) == FRAMES_PER_READ
+        refused = read_refused(self._directory / REFUSALS_NAME, store.refusals, REFUSALS_PER_ROUND)
+        batch.add_refused(each for _, each in refused)
+        refusal = refused[-1][0] if refused else store.refusals
+        if frame > store.position or refused:
+            store.append(batch, frame, through_refusal=refusal)
+        return more or len(refused) == REFUSALS_PER_ROUND
+
+    def _close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def _discard(self) -> None:
+        self._close()
+        remove_usage(self._directory / USAGE_NAME)
+        self._covered_at = -1e9
+
+    # -- Making the file again
+
+    def _begin_rebuilding(self) -> None:
+        remove_usage(self._directory / REBUILT_NAME)
+        self._rebuilt = self._open(REBUILT_NAME)
+
+    def _rebuild_on(self) -> None:
+        if self._rebuilt is None:
+            return
+        try:
+            if not self._add_to(self._rebuilt, ROWS_PER_REBUILD):
+                self._rebuilt.close()
+                self._rebuilt = None
+                self._close()
+                remove_usage(self._directory / USAGE_NAME)
+                (self._directory / REBUILT_NAME).replace(self._directory / USAGE_NAME)
+        except (UsageDamaged, UsageUnavailable, JournalError, sqlite3.Error, OSError) as error:
+            log.warning("the usage file was not made again, the old one stays: %s", error)
+            if self._rebuilt is not None:
+                self._rebuilt.close()
+                self._rebuilt = None
+
+    # -- Answers
+
+    def _answer_one(self) -> None:
+        """Answer the question that waits longest of those that can be answered, and those that waited too long."""
+        for place, (until, question) in enumerate(self._waiting):
+            late = self._now() > until
+            store = self._store
+            if store is not None and self._is_covered(store, question):
+                del self._waiting[place]
+                self._answer(store, question)
+                return
+            if late:
+                del self._waiting[place]
+                self._fail(question.id, Unavailable(self._why_not_yet()))
+                return
+
+    def _is_covered(self, store: UsageStore, question: Lookup) -> bool:
+        if self._now() - self._covered_at > FRESH_S:
+            return False
+        if isinstance(question, AskEntries):
+            return True
+        return store.position >= question.extent.frame and store.refusals >= question.extent.refusal
+
+    def _why_not_yet(self) -> str:
+        if self._store is None:
+            return f"usage cannot be read now: {self._trouble}"
+        return f"usage is being brought up to date: {self._store.position} of {self._last_frame()} frames are in it"
+
+    def _answer(self, store: UsageStore, question: Lookup) -> None:
+        try:
+            match question:
+                case AskTable(id, query):
+                    self._send_table(id, store.query(query))
+                case AskEntries(id, query, cell, as_of, cursor, limit):
+                    found = store.entries(query, cell, as_of=as_of, cursor=cursor, limit=limit)
+                    self._reply(Entries(id, found))
+                case AskComparison(id, query, before, order, top):
+                    rows, rows_before = store.query(query).rows, store.query(before).rows
+                    descending = order != "name"
+                    self._reply(Comparison(id, compare(rows, rows_before, order=order, descending=descending, top=top)))
+                case AskSpikes():
+                    self._reply(_spikes(store, question))
+        except SolventError as error:
+            self._fail(question.id, error)
+        except UsageDamaged as damage:
+            log.warning("the usage file is made again from the journal: %s", damage)
+            self._discard()
+            self._fail(question.id, Unavailable("the usage file was damaged and is being made again"))
+        except UsageUnavailable as error:
+            self._close()
+            self._fail(question.id, Unavailable(f"usage cannot be read now: {error}"))
+        except Exception:  # the supervisor of questions: logged, and answered
+            log.exception("a question failed: %r", question)
+            self._fail(question.id, SolventError("an internal error: the log of the usage process says more"))
+
+    def _send_table(self, id: int, table: UsageTable) -> None:
+        for first in range(0, len(table.rows), ROWS_PER_PART):
+            self._reply(Rows(id, table.rows[first : first + ROWS_PER_PART]))
+        self._reply(TableEnd(id, table.position, table.as_of))
+
+    def _fail(self, id: int, error: SolventError) -> None:
+        if isinstance(error, InvalidRequest):
+            self._reply(Failed(id, error.code, error.field, error.expected))
+        else:
+            self._reply(Failed(id, error.code, "", error.message))
+
+
+def _spikes(store: UsageStore, question: AskSpikes) -> Spikes:
+    query = question.query
+    table = store.query(query)
+    buckets = query.buckets()
+    groups = len({(row.other, exact(row.values)) for row in table.rows})
+    if groups * len(buckets) > SPIKE_CELLS_MAX:
+        limit = f"at most {SPIKE_CELLS_MAX} buckets of all groups together: ask for the top groups, or a wider window"
+        raise TooLarge("window", limit)
+    rows = {(row.start, row.other, exact(row.values)): row for row in table.rows}
+    found: list[SpikeFound] = []
+    series = series_of(table.rows, [start for start, _ in buckets])
+    for spike in spikes(series, sensitivity=question.sensitivity)[: question.limit]:
+        row = rows[buckets[spike.bucket][0], spike.other, exact(spike.values)]
+        found.append(SpikeFound(row, int(2 * spike.expected), spike.score))
+    return Spikes(question.id, found, table.position, table.as_of)
+
+
+def remove_usage(path: Path) -> None:
+    """Delete a usage file and its log."""
+    for name in (path, path.with_name(f"{path.name}.wal")):
+        name.unlink(missing_ok=True)
+
+
+def _receive(source: BinaryIO, inbox: queue.SimpleQueue[Question]) -> None:
+    while True:
+        header = source.read(LENGTH_BYTES)
+        if len(header) < LENGTH_BYTES:
+            # The engine is gone. Whatever is under way, nothing of it is missed.
+            os._exit(0)
+        inbox.put(questions.decode(source.read(length_of(header))))
+
+
+def main() -> None:
+    """Serve the directory that is the first argument with as many threads as the second says."""
+    logging.basicConfig(format="solvent usage: %(message)s", level=logging.WARNING)
+    os.nice(NICENESS)
+    source, sink = sys.stdin.buffer, sys.stdout.buffer
+
+    def reply(message: Reply) -> None:
+        sink.write(framed(message))
+        sink.flush()
+
+    inbox: queue.SimpleQueue[Question] = queue.SimpleQueue()
+    worker = UsageWorker(Path(sys.argv[1]), reply, threads=int(sys.argv[2]))
+    threading.Thread(target=_receive, args=(source, inbox), daemon=True).start()
+    worker.run(inbox)
+    # The receiving thread may hold the input: an orderly end of the interpreter would wait for it.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
