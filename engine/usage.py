@@ -62,13 +62,23 @@ from .usage_requests import (
     TableRequest,
 )
 from .views import entry_of
-from .windows import check_zone
+from .windows import Period, check_zone, window_of
 
 QUANTITY_PLACES: Final = 9
 RELATIVE_PLACES: Final = 4
 SPIKES_LIMIT_MAX: Final = 1_000
 HORIZON_US: Final = 3_653 * DAY_US
 """Ten years: what runs dry later than that is not foretold."""
+SPIKE_HISTORY: Final[dict[Period, tuple[int, int]]] = {
+    "minute": (180, 30),
+    "hour": (168, 24),
+    "day": (28, 5),
+    "week": (12, 5),
+    "month": (12, 5),
+    "quarter": (8, 5),
+    "year": (5, 5),
+}
+"""How many buckets before the range are looked at too, and how many must be there to judge one."""
 SPIKES_METHOD: Final = (
     "A bucket stands out if its modified z-score (Iglewicz and Hoaglin, 1993) against the up to 168 buckets of its "
     "group before it reaches the sensitivity, and it is half as far again from their median as what the group has "
@@ -260,11 +270,19 @@ class UsageDesk:
         query = self.check(question)
         if query.window is None:
             raise InvalidRequest("window", "a window: what stands out is a bucket")
+        since = query.start
+        history, history_min = SPIKE_HISTORY[query.window]
+        for _ in range(history):
+            query = msgspec.structs.replace(
+                query, start=window_of(max(query.start - 1, 0), query.window, query.zone)[0]
+            )
         check_count(request.limit, "limit", SPIKES_LIMIT_MAX)
         if not 0 < request.sensitivity < float("inf"):
             raise InvalidRequest("sensitivity", "a number above 0", got=shown(request.sensitivity))
         found = await self._process.spikes(
             query,
+            since=since,
+            history_min=history_min,
             sensitivity=float(request.sensitivity),
             limit=request.limit,
             extent=await self._extent_of(question),

@@ -139,7 +139,8 @@ class UsageSpikes(msgspec.Struct, frozen=True, kw_only=True):
     """What stands out, the largest excess first. ``usage_entries(usage, spike.line)`` tells what is behind one."""
 
     usage: Usage
-    """The answer in which the spikes are, for looking up entries; its lines are those of the spikes."""
+    """The answer in which the spikes are, for looking up entries; it begins with the history that they stand out
+    against, and its lines are those of the spikes."""
     spikes: tuple[UsageSpike, ...]
     method: str
 

@@ -55,10 +55,12 @@ class AskComparison(msgspec.Struct, frozen=True, tag="comparison"):
 
 
 class AskSpikes(msgspec.Struct, frozen=True, tag="spikes"):
-    """Find what stands out in the answer to ``query``."""
+    """Find what stands out in the answer to ``query``, in buckets that end after ``since``."""
 
     id: int
     query: UsageQuery
+    since: int
+    history_min: int
     sensitivity: float
     limit: int
     extent: Extent

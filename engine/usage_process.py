@@ -122,10 +122,19 @@ class UsageProcess:
         return (await self._ask(question, Comparison, timeout_s)).groups
 
     async def spikes(
-        self, query: UsageQuery, *, sensitivity: float, limit: int, extent: Extent, timeout_s: float
+        self,
+        query: UsageQuery,
+        *,
+        since: int,
+        history_min: int,
+        sensitivity: float,
+        limit: int,
+        extent: Extent,
+        timeout_s: float,
     ) -> Spikes:
-        """What stands out in the answer to ``query``. Raises as ``table``."""
-        question = AskSpikes(next(self._ids), query, sensitivity, limit, extent, timeout_s)
+        """What stands out in the answer to ``query``, in buckets that end after ``since``. Raises as ``table``."""
+        id = next(self._ids)
+        question = AskSpikes(id, query, since, history_min, sensitivity, limit, extent, timeout_s)
         return await self._ask(question, Spikes, timeout_s)
 
     async def status(self, timeout_s: float) -> Status:

@@ -164,7 +164,7 @@ class UsageWorker:
             wanted = any(not self._is_covered(store, question) for _, question in self._waiting)
             if began - self._covered_at < FOLLOW_INTERVAL_S and not wanted:
                 return False
-            more = self._add_to(store, ROWS_PER_ROUND)
+            more = follow(self._journal, self._directory / REFUSALS_NAME, store, rows_max=ROWS_PER_ROUND)
         except UsageDamaged as damage:
             log.warning("the usage file is made again from the journal: %s", damage)
             self._discard()
@@ -186,23 +186,6 @@ class UsageWorker:
             raise UsageDamaged("it covers more than the journal has")
         return store
 
-    def _add_to(self, store: UsageStore, rows_max: int) -> bool:
-        """Add frames and refusals, at most about ``rows_max`` rows. Returns whether there are more frames."""
-        batch, frame = UsageRows(), store.position
-        more = True
-        while more and len(batch.rows) < rows_max:
-            frames = read_frames(self._journal, frame, FRAMES_PER_READ)
-            for each in frames:
-                batch.add(decode_section(body, frame=each.number) for _, body in split_frame(each))
-                frame = each.number
-            more = len(frames) == FRAMES_PER_READ
-        refused = read_refused(self._directory / REFUSALS_NAME, store.refusals, REFUSALS_PER_ROUND)
-        batch.add_refused(each for _, each in refused)
-        refusal = refused[-1][0] if refused else store.refusals
-        if frame > store.position or refused:
-            store.append(batch, frame, through_refusal=refusal)
-        return more or len(refused) == REFUSALS_PER_ROUND
-
     def _close(self) -> None:
         if self._store is not None:
             self._store.close()
@@ -223,7 +206,7 @@ class UsageWorker:
         if self._rebuilt is None:
             return
         try:
-            if not self._add_to(self._rebuilt, ROWS_PER_REBUILD):
+            if not follow(self._journal, self._directory / REFUSALS_NAME, self._rebuilt, rows_max=ROWS_PER_REBUILD):
                 self._rebuilt.close()
                 self._rebuilt = None
                 self._close()
@@ -302,6 +285,27 @@ class UsageWorker:
             self._reply(Failed(id, error.code, "", error.message))
 
 
+def follow(journal: sqlite3.Connection, refusals: Path, store: UsageStore, *, rows_max: int) -> bool:
+    """Add what the store does not cover yet, at most about ``rows_max`` rows. Returns whether there is more.
+
+    Raises ``JournalError``, ``sqlite3.Error``, ``UsageDamaged``, ``UsageUnavailable``.
+    """
+    batch, frame = UsageRows(), store.position
+    more = True
+    while more and len(batch.rows) < rows_max:
+        frames = read_frames(journal, frame, FRAMES_PER_READ)
+        for each in frames:
+            batch.add(decode_section(body, frame=each.number) for _, body in split_frame(each))
+            frame = each.number
+        more = len(frames) == FRAMES_PER_READ
+    refused = read_refused(refusals, store.refusals, REFUSALS_PER_ROUND)
+    batch.add_refused(each for _, each in refused)
+    refusal = refused[-1][0] if refused else store.refusals
+    if frame > store.position or refused:
+        store.append(batch, frame, through_refusal=refusal)
+    return more or len(refused) == REFUSALS_PER_ROUND
+
+
 def _spikes(store: UsageStore, question: AskSpikes) -> Spikes:
     query = question.query
     table = store.query(query)
@@ -313,9 +317,12 @@ def _spikes(store: UsageStore, question: AskSpikes) -> Spikes:
     rows = {(row.start, row.other, exact(row.values)): row for row in table.rows}
     found: list[SpikeFound] = []
     series = series_of(table.rows, [start for start, _ in buckets])
-    for spike in spikes(series, sensitivity=question.sensitivity)[: question.limit]:
-        row = rows[buckets[spike.bucket][0], spike.other, exact(spike.values)]
-        found.append(SpikeFound(row, int(2 * spike.expected), spike.score))
+    for spike in spikes(series, sensitivity=question.sensitivity, history_min=question.history_min):
+        start, end = buckets[spike.bucket]
+        # A bucket in which nothing happened stands out where there were only reversals before. Nothing is behind it.
+        row = rows.get((start, spike.other, exact(spike.values)))
+        if row is not None and end > question.since and len(found) < question.limit:
+            found.append(SpikeFound(row, int(2 * spike.expected), spike.score))
     return Spikes(question.id, found, table.position, table.as_of)
 
 

@@ -273,7 +273,7 @@ async def test_a_script_that_ran_wild_at_night_is_found_with_its_entries(credits
             for number, (at, user, amount) in enumerate(events)
         )
     )
-    usage = await today(credits, "user", period="last 72 hours", window="hour", top=20)
+    usage = await today(credits, "user", period="today", window="hour", top=20)
     found = await credits.usage_spikes(usage)
     (spike,) = found.spikes
     assert spike.line.group == {"user": "script"}

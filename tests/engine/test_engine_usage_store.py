@@ -14,14 +14,12 @@ import pytest
 
 from solvent.engine import usage_catalog
 from solvent.engine.dimensions import encode_dimensions
-from solvent.engine.errors import InvalidRequest, TooLarge
 from solvent.engine.events import Captured, Debited, Event, Expired, Granted, Held, MovedIn, Opened, Reversed
 from solvent.engine.frames import NO_HEAD, FrameBuilder, Head, Section, decode_section, split_frame
 from solvent.engine.pool_id import PoolId, pool_id
 from solvent.engine.refusals import Refused
 from solvent.engine.terms import CostBasis
 from solvent.engine.usage_query import (
-    UsageCell,
     UsageQuery,
     UsageRow,
     UsageScope,
@@ -32,7 +30,7 @@ from solvent.engine.usage_query import (
     usage_query,
 )
 from solvent.engine.usage_rows import UsageRows
-from solvent.engine.usage_store import UsageDamaged, UsageStore, UsageUnavailable
+from solvent.engine.usage_store import UsageStore
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND

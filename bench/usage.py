@@ -1,0 +1,374 @@
+"""``python -m bench.usage``: how fast usage takes in a journal and answers, and what debits feel of it.
+
+The journal is made up: events over 90 days with five skewed dimensions of 5, 20, 50, 1,000 and 100,000 values. It is
+read, decoded and added exactly as the usage process does it, and the sums are compared with those of the generator.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime
+import json
+import os
+import platform
+import random
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from solvent.engine.checking import debit_command
+from solvent.engine.dimensions import encode_dimensions
+from solvent.engine.engine import JOURNAL_NAME, Engine, Settings, outcome_of
+from solvent.engine.errors import SolventError
+from solvent.engine.events import Debited, Granted, Opened
+from solvent.engine.frames import NO_HEAD, FrameBuilder, Head
+from solvent.engine.pool_id import parse_pool
+from solvent.engine.sqlite_journal import SqliteJournal, connect_for_reading
+from solvent.engine.usage_query import environment_scope, usage_query
+from solvent.engine.usage_store import UsageStore
+from solvent.engine.usage_worker import ROWS_PER_REBUILD, USAGE_NAME, follow
+
+DAY_US: Final = 86_400_000_000
+DAYS: Final = 90
+END: Final = int(datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC).timestamp()) * 1_000_000
+POOLS: Final = 100
+EVENTS_PER_SECTION: Final = 50
+SECTIONS_PER_FRAME: Final = 20
+DIMENSIONS: Final = {"region": 5, "feature": 20, "model": 50, "team": 1_000, "user": 100_000}
+SCALE: Final = 6
+
+
+async def make_journal(directory: Path, events: int) -> int:
+    """Write a journal of so many debits. Returns the units that were spent."""
+    dice = random.Random(7)
+    journal = await SqliteJournal.open(directory / JOURNAL_NAME)
+    heads: dict[str, Head] = {}
+    begin, spent, made, number = END - DAYS * DAY_US, 0, 0, 0
+    grant = 10**17
+    while made < events:
+        number += 1
+        builder = FrameBuilder(number)
+        now = END
+        for place in range(SECTIONS_PER_FRAME):
+            pool = f"default@customer-{(number * SECTIONS_PER_FRAME + place) % POOLS}:credits"
+            head = heads.get(pool, NO_HEAD)
+            section: list[Any] = []
+            if not head.version:
+                section += [Opened(begin, SCALE), Granted(begin, "g", grant, grant, "paid", 50, None, None)]
+            for _ in range(EVENTS_PER_SECTION):
+                amount = dice.randrange(1, 5_000_000)
+                # Skewed: the square of a number below 1 is rather small.
+                values = {name: f"{name}-{int(dice.random() ** 2 * count)}" for name, count in DIMENSIONS.items()}
+                now = begin + (END - begin) * made // events
+                section.append(
+                    Debited(
+                        now,
+                        f"k{made}",
+                        amount,
+                        grant,
+                        ((2, amount),),
+                        amount,
+                        False,
+                        metric="tokens",
+                        quantity="100",
+                        dimensions=encode_dimensions(values, "dimensions"),
+                    )
+                )
+                spent += amount
+                made += 1
+            heads[pool] = builder.add(pool, head, section)
+        await journal.append(builder.seal(now))
+    await journal.aclose()
+    return spent
+
+
+def ingest(directory: Path, *, threads: int) -> tuple[UsageStore, float, float]:
+    """Follow the whole journal. Returns the store, the seconds it took, and those of the longest batch."""
+    journal = connect_for_reading(directory / JOURNAL_NAME)
+    (identity,) = journal.execute("select value from identity").fetchone()
+    store = UsageStore(directory / USAGE_NAME, journal_identity=identity, threads=threads)
+    began, longest, more = time.perf_counter(), 0.0, True
+    while more:
+        batch_began = time.perf_counter()
+        more = follow(journal, directory / "none", store, rows_max=ROWS_PER_REBUILD)
+        longest = max(longest, time.perf_counter() - batch_began)
+    journal.close()
+    return store, time.perf_counter() - began, longest
+
+
+def ask(store: UsageStore, runs: int, spent: int) -> dict[str, float]:
+    """The median milliseconds of each question, rows of the answer made."""
+    scope = environment_scope("default", "credits")
+    whole = store.query(usage_query(scope, start=0, end=END + 1))
+    if whole.rows[0].credits != spent:
+        raise SystemExit(f"{spent} units were spent, usage says {whole.rows[0].credits}")
+    month: dict[str, Any] = {"start": END - 30 * DAY_US, "end": END, "window": "day", "zone": "Europe/Paris"}
+    questions: dict[str, dict[str, Any]] = {}
+    for name, count in DIMENSIONS.items():
+        by = "model" if name == "region" else "region"
+        filters = [{"field": by, "value": f"{by}-0"}]
+        if count <= 1_000:
+            questions[f"by {name} ({count:,}) per day, one {by}"] = {**month, "group_by": [name], "filters": filters}
+        questions[f"top 20 of {name} ({count:,}) per day and others, one {by}"] = {
+            **month,
+            "group_by": [name],
+            "filters": filters,
+            "top": 20,
+        }
+    questions["top 100 of user (100,000) in 30 days, one region"] = {
+        **month,
+        "window": None,
+        "group_by": ["user"],
+        "filters": [{"field": "region", "value": "region-0"}],
+        "top": 100,
+    }
+    questions["one user's models per day"] = {
+        **month,
+        "group_by": ["model"],
+        "filters": [{"field": "user", "value": "user-7"}],
+    }
+    medians: dict[str, float] = {}
+    for name, parts in questions.items():
+        query = usage_query(scope, **parts)
+        times: list[float] = []
+        for _ in range(runs + 1):
+            began = time.perf_counter()
+            rows = store.query(query).rows
+            times.append((time.perf_counter() - began) * 1e3)
+        if not rows:
+            raise SystemExit(f"{name}: no rows")
+        medians[name] = statistics.median(times[1:])
+    return medians
+
+
+# -- What debits feel
+
+
+class Load:
+    """Debits at a steady rate, whether they are answered or not, and how long each took from when it was due."""
+
+    def __init__(self, engine: Engine, per_s: float) -> None:
+        self._engine = engine
+        self._per_s = per_s
+        self.latencies_ms: list[float] = []
+        self.acknowledged = 0
+        self.behind = 0
+        self._target = parse_pool("hot")
+        self._made = 0
+
+    async def run(self, seconds: float) -> None:
+        began = time.perf_counter()
+        sent = 0
+        while (now := time.perf_counter() - began) < seconds:
+            due = int(now * self._per_s)
+            while sent < due:
+                self._debit(began + sent / self._per_s)
+                sent += 1
+            await asyncio.sleep(0.001)
+        await self._engine.balance("hot")  # Answered after all that was asked before it.
+
+    def _debit(self, due: float) -> None:
+        self._made += 1
+        command = debit_command(
+            scale=SCALE,
+            amount="0.25",
+            key=f"{id(self)}-{self._made}",
+            metric="tokens",
+            quantity=1,
+            dimensions={"user": f"user-{self._made % 5_000}", "region": f"region-{self._made % 5}"},
+        )
+
+        def answered(future: asyncio.Future[Any]) -> None:
+            if isinstance(outcome_of(future), SolventError):
+                self.behind += 1
+                return
+            self.acknowledged += 1
+            self.latencies_ms.append((time.perf_counter() - due) * 1e3)
+
+        try:
+            self._engine.submit(self._target, command).add_done_callback(answered)
+        except SolventError:
+            self.behind += 1
+
+
+async def peak(engine: Engine, seconds: float) -> float:
+    """Debits per second of 64 callers in a closed loop."""
+    count, until = 0, time.perf_counter() + seconds
+
+    async def caller(number: int) -> None:
+        nonlocal count
+        call = 0
+        while time.perf_counter() < until:
+            await engine.debit("hot", "0.25", key=f"peak-{number}-{call}", dimensions={"user": f"user-{call % 5_000}"})
+            count += 1
+            call += 1
+
+    await asyncio.gather(*(caller(number) for number in range(64)))
+    return count / seconds
+
+
+@asynccontextmanager
+async def nothing_beside(engine: Engine) -> AsyncIterator[dict[str, float]]:
+    yield {}
+
+
+@asynccontextmanager
+async def usage_beside(engine: Engine, *, questions: bool) -> AsyncIterator[dict[str, float]]:
+    """The usage process follows, asked how far it is now and then; with ``questions``, heavy ones all the time."""
+    found: dict[str, float] = {"asked": 0}
+    behind: list[float] = []
+    waits: list[float] = []
+
+    async def watch() -> None:
+        while True:
+            frames, at = engine.statistics()["frames"], time.perf_counter()
+            position = -1
+            while position < frames:
+                await asyncio.sleep(0.05)
+                position = (await engine.usage_status()).position
+            behind.append(time.perf_counter() - at)
+            await asyncio.sleep(0.2)
+
+    async def ask_on() -> None:
+        while True:
+            began = time.perf_counter()
+            await engine.usage(period="2026", window="hour", group_by=["user"], top=20)
+            waits.append(time.perf_counter() - began)
+            found["asked"] += 1
+
+    await engine.usage("hot", consistent=True)
+    tasks = [asyncio.create_task(watch())]
+    if questions:
+        tasks.append(asyncio.create_task(ask_on()))
+    yield found
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    found["behind_max_s"] = max(behind, default=0.0)
+    found["question_p50_s"] = statistics.median(waits) if waits else 0.0
+
+
+async def disturb(directory: Path, seconds: float) -> dict[str, dict[str, float]]:
+    """The latencies of debits at half of peak, alone and beside what usage does."""
+    results: dict[str, dict[str, float]] = {}
+    rate = 0.0
+    kinds: dict[str, tuple[bool, Callable[[Engine], Any]]] = {
+        "alone": (False, nothing_beside),
+        "usage follows": (True, lambda engine: usage_beside(engine, questions=False)),
+        "usage follows, heavy questions all the time": (True, lambda engine: usage_beside(engine, questions=True)),
+    }
+    for name, (always, beside) in kinds.items():
+        settings = Settings(usage="always" if always else "on demand", pending_max=1_000_000, mailbox_max=1_000_000)
+        async with Engine.open(directory, settings=settings) as engine:
+            await engine.grant("hot", 10_000_000, key=f"g-{name}")
+            if not rate:
+                rate = await peak(engine, 3.0) / 2
+            before = (await engine.balance("hot")).spent
+            load = Load(engine, rate)
+            async with beside(engine) as found:
+                await load.run(seconds)
+            cuts = statistics.quantiles(load.latencies_ms, n=1_000)
+            results[name] = {
+                "debits_per_s": load.acknowledged / seconds,
+                "refused": load.behind,
+                "p50_ms": cuts[499],
+                "p99_ms": cuts[989],
+                "p99.9_ms": cuts[998],
+                **found,
+            }
+            spent = (await engine.balance("hot")).spent - before
+            if spent != load.acknowledged * Decimal("0.25"):
+                raise SystemExit(f"{load.acknowledged} debits were acknowledged, the books say {spent}")
+            if always and (await engine.usage("hot", consistent=True, period="last 1000 days")).total.credits <= 0:
+                raise SystemExit("usage knows nothing of the debits")
+    return results
+
+
+def show(title: str, rows: dict[str, dict[str, float]]) -> None:
+    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+    table = Table(title=title)
+    table.add_column("")
+    for column in columns:
+        table.add_column(column.replace("_", " "), justify="right")
+    for name, row in rows.items():
+        table.add_row(name, *(f"{row[column]:,.2f}" if column in row else "" for column in columns))
+    Console(width=160).print(table)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(prog="python -m bench.usage", description=__doc__)
+    options.add_argument("--events", type=int, default=10_000_000, help="events of the made-up journal")
+    options.add_argument("--runs", type=int, default=9, help="times each question is asked; medians are shown")
+    options.add_argument("--threads", type=int, default=2, help="threads of DuckDB for the questions")
+    options.add_argument("--disturb", action="store_true", help="measure what debits feel instead")
+    options.add_argument("--seconds", type=float, default=20.0, help="length of each phase of --disturb")
+    options.add_argument("--keep", type=Path, help="a folder for the journal, to be used again")
+    options.add_argument("--json", action="store_true", help="figures for programs")
+    chosen = options.parse_args()
+    scratch = Path(tempfile.mkdtemp(prefix="solvent-bench-", dir="."))
+    try:
+        results = measure_disturbance(scratch, chosen) if chosen.disturb else measure_usage(scratch, chosen)
+    finally:
+        shutil.rmtree(scratch)
+    if chosen.json:
+        print(json.dumps(results, indent=2))
+        return
+    for title, rows in results.items():
+        show(title, rows)
+    machine = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    print(f"{machine}, {datetime.date.today().isoformat()}")  # noqa: DTZ011 - the date on the reader's wall
+
+
+def measure_usage(scratch: Path, chosen: argparse.Namespace) -> dict[str, dict[str, dict[str, float]]]:
+    directory = chosen.keep or scratch / "journal"
+    note = directory / "spent"
+    if not note.exists():
+        directory.mkdir(exist_ok=True)
+        spent = asyncio.run(make_journal(directory, chosen.events))
+        note.write_text(str(spent))
+    spent = int(note.read_text())
+    for old in directory.glob(f"{USAGE_NAME}*"):
+        old.unlink()
+    store, seconds, longest = ingest(directory, threads=chosen.threads)
+    store.close()
+    size = (directory / USAGE_NAME).stat().st_size
+    journal = connect_for_reading(directory / JOURNAL_NAME)
+    (identity,) = journal.execute("select value from identity").fetchone()
+    began = time.perf_counter()
+    store = UsageStore(directory / USAGE_NAME, journal_identity=identity, threads=chosen.threads)
+    opened = time.perf_counter() - began
+    rows = {name: {"median_ms": ms} for name, ms in ask(store, chosen.runs, spent).items()}
+    store.close()
+    events = chosen.events
+    return {
+        f"Taking in {events:,} events": {
+            "": {
+                "events_per_s": events / seconds,
+                "longest_batch_s": longest,
+                "bytes_per_event": size / events,
+                "open_s": opened,
+            }
+        },
+        f"Questions about {events:,} events, {chosen.threads} threads": rows,
+    }
+
+
+def measure_disturbance(scratch: Path, chosen: argparse.Namespace) -> dict[str, dict[str, dict[str, float]]]:
+    directory = scratch / "journal"
+    directory.mkdir()
+    asyncio.run(make_journal(directory, min(chosen.events, 1_000_000)))
+    return {"Debits at half of peak": asyncio.run(disturb(directory, chosen.seconds))}
+
+
+if __name__ == "__main__":
+    main()
