@@ -113,7 +113,11 @@ class Reverse(msgspec.Struct, frozen=True, gc=False):
     dimensions: msgspec.Raw = NO_DIMENSIONS
     """Those of the debit, looked up with it."""
     charges: tuple[Charge, ...] = ()
-    """What the debit was charged to, looked up with it."""
+    """What the debit was charged to, looked up with it; of a capture, for what was held."""
+    beyond_charges: tuple[Charge, ...] = ()
+    """What a capture was charged to for what it took ``beyond_hold``, looked up with it."""
+    beyond_hold: int = 0
+    """Units."""
     covers: Covers = ()
     """What allowances had covered of it, looked up with it."""
     metric: str | None = None

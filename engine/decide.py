@@ -348,6 +348,9 @@ def _decide_reverse(pool: Pool, command: Reverse, at: int) -> Outcome:
     _, parts = _split(kept, max(0, left - amount - covered))
     covers = slice_covers(command.covers, left - amount, left)
     amount -= sum_covers(covers)
+    # What was taken beyond the hold was taken last.
+    held = paid - command.beyond_hold
+    beyond = max(0, left - covered - held) - max(0, left - covered - amount - held)
     balance = pool.available + amount
     lapses = lapses_of(pool, parts, balance, at)
     return (
@@ -364,6 +367,8 @@ def _decide_reverse(pool: Pool, command: Reverse, at: int) -> Outcome:
             command.charges,
             covers,
             command.metric,
+            command.beyond_charges if beyond else (),
+            beyond,
         ),
         *lapses,
     )

@@ -133,7 +133,11 @@ def _decide_recurring(pool: Pool, terms: RecurringTerms, at: int) -> Outcome:
         if recurring.terms.name == terms.name:
             if recurring.terms == terms:
                 return Unchanged()
-            if recurring.terms.same_rhythm(terms) and (terms.ends_at is None or terms.ends_at > recurring.next_at):
+            goes_on = terms.ends_at is None or terms.ends_at > recurring.next_at
+            # A first grant that is made in part can come to nothing by the new terms: then they begin anew.
+            next_start, next_end = period_at(recurring.rhythm, recurring.next_at)
+            part = share_of(terms.amount, next_end - recurring.next_at, next_end - next_start)
+            if recurring.terms.same_rhythm(terms) and goes_on and (part or not terms.prorate):
                 return (RecurringSet(at, recurring.number, pool.available, terms, recurring.anchor, recurring.next_at),)
             gone = (RecurringEnded(at, recurring.number, pool.available, terms.name),)
     starts = at if terms.starts_at is None else terms.starts_at

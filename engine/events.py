@@ -101,11 +101,6 @@ class Debited(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=5):
         """What a reversal unwinds."""
         return self.parts
 
-    @property
-    def counted(self) -> tuple[Charge, ...]:
-        """Where a reversal gives back: of a capture over two windows, in that of its hold."""
-        return self.charges
-
 
 class Held(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=6):
     """Credits were set aside until ``expires_at``. ``parts`` says from which grants, in burn order."""
@@ -167,10 +162,6 @@ class Captured(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=7):
     def paid(self) -> Parts:
         return self.parts + self.extra
 
-    @property
-    def counted(self) -> tuple[Charge, ...]:
-        return self.held_charges or self.charges
-
 
 class Released(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=8):
     """All of a hold went back to its grants: because it was asked, or because it expired, at ``due_at``."""
@@ -202,10 +193,13 @@ class Reversed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=9):
     requested: int | None = None
     dimensions: msgspec.Raw = _EMPTY_MAP
     charges: tuple[Charge, ...] = ()
-    """What the debit had been charged to, and is given back."""
+    """What the debit had been charged to, and is given back ``amount`` less ``beyond_hold``."""
     covers: Covers = ()
     """What allowances are given back, beyond ``amount``."""
     metric: str | None = None
+    beyond_charges: tuple[Charge, ...] = ()
+    """What a capture had been charged to for what it took beyond its hold, and is given back ``beyond_hold``."""
+    beyond_hold: int = 0
 
 
 class Updated(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=10):

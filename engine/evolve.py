@@ -231,13 +231,15 @@ def _apply_released(pool: Pool, event: Released) -> None:
 def _apply_reversed(pool: Pool, event: Reversed) -> None:
     undone = event.amount + sum_covers(event.covers)
     pool.reversed[event.debit] = pool.reversed.get(event.debit, 0) + undone
-    count(pool.budgets, event.charges, -event.amount)
+    count(pool.budgets, event.charges, event.beyond_hold - event.amount)
+    count(pool.budgets, event.beyond_charges, -event.beyond_hold)
     count_covers(pool.allowances, event.covers, -1)
     for number, part in event.parts:
         pool.blocks[number].spent -= part
         pool.spent -= part
         _come_back(pool, number, part)
-    _credits_added(pool)
+    if event.amount > event.lapsed and pool.alerts is not None:
+        pool.alerts.credits_added(pool.available - event.lapsed)
 
 
 def _come_back(pool: Pool, number: int, part: int) -> None:
@@ -399,7 +401,8 @@ def _apply_trimmed(pool: Pool, event: Trimmed) -> None:
 
 def _apply_alerts_set(pool: Pool, event: AlertsSet) -> None:
     recharge = Recharge() if pool.alerts is None else pool.alerts.recharge
-    if event.terms == NO_ALERTS and not recharge.request:
+    if event.terms == NO_ALERTS and recharge == Recharge():
+        # Else it is still known what was asked for this month, and until when no more.
         pool.alerts = None
         forget_due(pool)
         return

@@ -51,10 +51,10 @@ def pass_time(pool: Pool, now: int) -> list[Event]:
     facts: list[Event] = []
     while pool.schedule and pool.schedule[0][0] <= now:
         moment, number = heapq.heappop(pool.schedule)
-        for fact in _fall_due(pool, moment, number, at):
-            for event in with_alerts(pool, (fact,)):
-                apply(pool, event)
-                facts.append(event)
+        happened = _fall_due(pool, moment, number, at)
+        for event in with_alerts(pool, happened) if happened else ():
+            apply(pool, event)
+            facts.append(event)
     return facts
 
 

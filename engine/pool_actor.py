@@ -498,13 +498,16 @@ class PoolActor(Actor[Message]):
 
 def completed(command: Reverse, found: Event | None) -> Reverse:
     """``command`` with what the journal says of its debit."""
-    if not isinstance(found, (Debited, Captured)):
-        return command
+    match found:
+        case Debited():
+            command = msgspec.structs.replace(command, charges=found.charges)
+        case Captured():
+            beyond = sum(part for _, part in found.extra)
+            command = msgspec.structs.replace(
+                command, charges=found.held_charges, beyond_charges=found.charges, beyond_hold=beyond
+            )
+        case _:
+            return command
     return msgspec.structs.replace(
-        command,
-        paid=found.paid,
-        dimensions=found.dimensions,
-        charges=found.counted,
-        covers=found.covers,
-        metric=found.metric,
+        command, paid=found.paid, dimensions=found.dimensions, covers=found.covers, metric=found.metric
     )

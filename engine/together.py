@@ -148,7 +148,7 @@ async def transfer(
         outcome = giving.judge(giving.pool, command, now, priors.get((source.canonical, command.key)))
         if not isinstance(outcome, tuple):
             return outcome
-        (moved,) = outcome
+        moved = outcome[0]  # What there is to say of it follows.
         assert isinstance(moved, MovedOut)  # noqa: S101 - narrows the type: what a transfer is decided to be
         arrived = receive(
             getting.pool, giving.pool, source.canonical, moved, now, scale=services.scale_of(target.currency)

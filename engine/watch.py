@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .alerts import Alerts
+from .alerts import NO_ALERTS, Alerts
 from .amounts import UNITS_MAX
 from .commands import recharge_key
 from .events import (
@@ -37,17 +37,20 @@ _LESSEN = (AlertsSet, Debited, Held, Captured, MovedOut, Expired, Voided, Lapsed
 
 
 def with_alerts(pool: Pool, events: tuple[Event, ...]) -> tuple[Event, ...]:
-    """``events``, which are about to happen to ``pool``, each followed by what there is to say of it."""
+    """``events``, which are about to happen to ``pool`` in one step, followed by what there is to say of them.
+
+    Said is what is so after all of them: a balance that is low between two of them never was.
+    """
     alerts = pool.alerts
     if alerts is None and not isinstance(events[-1], AlertsSet):
         return events
     if alerts is not None and len(events) == 1 and _changes_little(pool, alerts, events[0]):
         return events
     after = clone(pool)
-    told: list[Event] = []
     for event in events:
         apply(after, event)
-        told.append(event)
+    told = list(events)
+    for event in events:
         for alert in _alerts_of(after, event):
             apply(after, alert)
             told.append(alert)
@@ -90,7 +93,7 @@ def expiring_soon(pool: Pool, block: Block, at: int) -> Alerted:
 def _alerts_of(pool: Pool, event: Event) -> Iterable[Event]:
     """What there is to say when ``event`` has just been applied to ``pool``."""
     alerts = pool.alerts
-    if alerts is None or isinstance(event, Opened):
+    if alerts is None or alerts.terms == NO_ALERTS or isinstance(event, Opened):
         return
     at, balance = event.at, pool.available
     if isinstance(event, Released) and event.due_at is not None:

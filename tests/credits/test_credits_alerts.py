@@ -274,3 +274,33 @@ async def test_a_pool_that_is_not_there_has_no_alerts(credits: Credits) -> None:
         await credits.past_events(after="yesterday")
     with pytest.raises(InvalidRequest):
         await credits.past_events(limit=0)
+
+
+async def test_a_transfer_that_empties_a_pool_says_so(credits: Credits) -> None:
+    await credits.grant("acme", "10", key="g")
+    await credits.set_alerts("acme", low=["8"])
+    receipt = await credits.transfer("acme", "acme/website-1", "5", key="t")
+    assert (receipt.id, receipt.balance) == ("t4", 5)
+    assert await kinds(credits) == ["low"]
+    assert (await credits.balance("acme/website-1")).available == 5
+
+
+async def test_what_was_asked_for_this_month_is_not_forgotten_with_the_rule(credits: Credits) -> None:
+    rule = {"below": "5", "target": "20", "monthly_max": "10", "grants": True}
+    await credits.grant("acme", "6", key="g")
+    await credits.set_alerts("acme", recharge=rule)
+    await credits.debit("acme", "2", key="a")
+    assert (await credits.balance("acme")).available == 14
+    await credits.set_alerts("acme")
+    await credits.debit("acme", "14", key="b")
+    assert await kinds(credits) == ["recharge_requested"]
+    await credits.set_alerts("acme", recharge=rule)
+    assert "recharge_requested" not in (await kinds(credits))[1:]
+
+
+async def test_cancelling_a_plan_at_once_answers_with_the_end_and_says_that_nothing_is_left(credits: Credits) -> None:
+    await credits.set_recurring("acme", "plan", "10", period="day")
+    await credits.set_alerts("acme", low=["5"])
+    ended = await credits.cancel_recurring("acme", "plan", at_once=True)
+    assert (ended.id[0], ended.balance) == ("p", 0)
+    assert await kinds(credits) == ["low", "depleted"]

@@ -36,6 +36,7 @@ from solvent.engine.evolve import apply, fold
 from solvent.engine.outcomes import Conflict, Insufficient, OverBudget, Repeat, Unfit, UnknownEntry, UnknownPool
 from solvent.engine.passing import due, pass_time
 from solvent.engine.pool import Pool, check_books, clone
+from solvent.engine.pool_actor import completed
 from solvent.engine.snapshots import decode_pool, encode_pool
 
 SCRIPTS = 120 * int(os.environ.get("SOLVENT_TEST_EXAMPLES", "1"))
@@ -323,7 +324,7 @@ def _reverse(run: Run, dice: Random, key: str) -> None:
     number = dice.choice(list(run.reversible))
     event = run.reversible[number]
     amount = dice.choice([None, dice.randint(1, 6)])
-    outcome = run.ask(Reverse(key, number, amount, event.paid, event.dimensions, event.counted))
+    outcome = run.ask(completed(Reverse(key, number, amount), event))
     units, item = run.model.debits[number]
     if not units:
         assert isinstance(outcome, Conflict)
