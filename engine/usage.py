@@ -463,4 +463,4 @@ def _total(query: UsageQuery, rows: Sequence[UsageRow]) -> UsageRow:
 
 
 def _status(status: Status) -> UsageStatus:
-    return UsageStatus(position=status.position, journal=status.journal, rebuilt=status.rebuilt)
+    return UsageStatus(position=status.position, journal=status.journal, rebuilt=status.rebuilt, failure=status.failure)

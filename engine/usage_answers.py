@@ -78,7 +78,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     def records(self) -> list[dict[str, Any]]:
         """The lines as flat dictionaries, one column per field grouped by: for a ``DataFrame`` of any library.
 
-        A dimension that is called as a column of the line is written ``dimension.<name>``.
+        A dimension that is called as a column of the line, or ``dimension.<anything>``, is written
+        ``dimension.<name>``.
         """
         return [_record(line) for line in self.lines]
 
@@ -170,13 +171,18 @@ class UsageStatus(msgspec.Struct, frozen=True, kw_only=True):
     journal: int
     rebuilt: int | None = None
     """How far the new file is that is being made, if one is."""
+    failure: str | None = None
+    """Why the last one could not be made: then the old file stays."""
 
 
 _COLUMNS = frozenset(UsageLine.__struct_fields__) - {"group"}
 
 
 def _record(line: UsageLine) -> dict[str, Any]:
-    values = {name if name not in _COLUMNS else f"dimension.{name}": value for name, value in line.group.items()}
+    values = {
+        f"dimension.{name}" if name in _COLUMNS or name.startswith("dimension.") else name: value
+        for name, value in line.group.items()
+    }
     return {
         "start": line.start,
         "end": line.end,

@@ -13,6 +13,7 @@ As text, a value begins with a letter for its type, so that 1, 1.0, true and "1"
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Sequence
 from typing import Final, TypeAlias
 
@@ -41,7 +42,6 @@ _BUILTINS: Final = {"$metric": METRIC, "$customer": CUSTOMER, "$resource": RESOU
 
 _Key: TypeAlias = str | bytes | None
 """A value as the catalog looks it up: a string as it is, anything else as tagged text in bytes, which equals none."""
-_PLAIN: Final = {str, type(None)}
 
 
 def tagged(value: DimensionValue) -> str:
@@ -85,7 +85,10 @@ class Column(dict[_Key, int]):
         self.closed = False
         """True if some of its values are beside the table, and all new ones will be."""
 
-    def __missing__(self, key: str | bytes) -> int:
+    def __missing__(self, key: DimensionValue | bytes) -> int:
+        if not isinstance(key, (str, bytes)):
+            # Looked up as what it is stored as, or 1, 1.0 and true would be one.
+            return self[tagged(key).encode()]
         if self.number >= DIMENSIONS_FROM or self.number == METRIC:
             if self.closed or len(self) > VALUES_PER_DIMENSION_MAX or self._catalog.numbered >= VALUES_MAX:
                 self.closed = True
@@ -101,11 +104,9 @@ class Column(dict[_Key, int]):
         """In the table."""
         return f"c{self.number}"
 
-    def encode(self, values: Sequence[Value]) -> list[int]:
+    def encode(self, values: Sequence[Value]) -> array[int]:
         """The code of each value, numbering new ones; ``SPILLED`` where there is no room for more."""
-        if set(map(type, values)) <= _PLAIN:
-            return [self[value] for value in values]  # type: ignore[index]
-        return [self[_key(value)] for value in values]
+        return array("i", map(self.__getitem__, values))  # type: ignore[arg-type]
 
     def code(self, value: Value) -> int | None:
         """The code of a value, ``None`` if it has no number."""

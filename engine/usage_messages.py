@@ -127,12 +127,13 @@ class Spikes(msgspec.Struct, frozen=True, tag="spikes"):
 
 
 class Status(msgspec.Struct, frozen=True, tag="status"):
-    """How far the file is. ``rebuilt`` of ``to_rebuild`` frames are in a new one, if one is being made."""
+    """How far the file is, and the new one if one is being made; or why the last one could not be made."""
 
     id: int
     position: int
     journal: int
     rebuilt: int | None = None
+    failure: str | None = None
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

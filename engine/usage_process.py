@@ -167,7 +167,7 @@ class UsageProcess:
             try:
                 await self._run_once()
             except (OSError, anyio.BrokenResourceError, anyio.IncompleteRead, anyio.EndOfStream) as error:
-                log.warning("the usage process ended: %s", error or type(error).__name__)
+                log.warning("the usage process ended: %s", str(error) or type(error).__name__)
             self._ask_again()
             await anyio.sleep(RESTART_INTERVAL_S)
 

@@ -67,7 +67,8 @@ class UsageRows:
                     at = event.at if event.occurred_at is None else event.occurred_at
                     metric, dimensions = event.metric, _decode(event.dimensions)
                     counted, quantity = 1, event.quantity
-                    for grant, units in event.paid or _NO_PARTS:
+                    paid = event.parts if isinstance(event, Debited) else event.paid
+                    for grant, units in paid or _NO_PARTS:
                         append((version, at, grant, units, 0, counted, 0, quantity, metric, dimensions))
                         counted, quantity = 0, None
                 elif isinstance(event, Reversed):

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from itertools import chain, repeat
+from operator import methodcaller
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -265,7 +266,7 @@ class UsageStore:
         for name in dict.fromkeys(chain.from_iterable(dimensions)):
             number = catalog.dimensions.get(name) or self._add_dimension(name)
             if number < COLUMNS_END:
-                self._encode(number, [each.get(name) for each in dimensions], columns, extra)
+                self._encode(number, list(map(methodcaller("get", name), dimensions)), columns, extra)
             else:
                 beside[name] = number
         if beside:
@@ -295,7 +296,7 @@ class UsageStore:
         """Add the column of codes and, of what has no code, the text: (row in the batch, dimension, tagged value)."""
         column = self._catalog.columns[number]
         codes = column.encode(values)
-        columns[column.name] = array("i", codes)
+        columns[column.name] = codes
         if column.closed:
             extra += [
                 (row, number, tagged(value))
@@ -416,14 +417,16 @@ def _arrow(columns: dict[str, Any]) -> nanoarrow.ArrayStream:
 
 def _split_quantities(quantities: Sequence[str | None]) -> tuple[array[int], array[int]]:
     """Whole quantities and billionths: either fits 64 bits, and so do the sums of a batch."""
-    wholes, nanos = array("q", bytes(8 * len(quantities))), array("i", bytes(4 * len(quantities)))
-    for row, quantity in enumerate(quantities):
-        if quantity is not None:
-            whole, point, places = quantity.partition(".")
-            wholes[row] = int(whole)
-            if point:
-                nanos[row] = int(places.ljust(9, "0"))
-    return wholes, nanos
+    split = {quantity: _split_quantity(quantity) for quantity in set(quantities)}
+    pairs = list(map(split.__getitem__, quantities))
+    return array("q", [whole for whole, _ in pairs]), array("i", [nano for _, nano in pairs])
+
+
+def _split_quantity(quantity: str | None) -> tuple[int, int]:
+    if quantity is None:
+        return 0, 0
+    whole, _, places = quantity.partition(".")
+    return int(whole), int(places.ljust(9, "0"))
 
 
 def _beside(dimensions: Sequence[Dimensions], numbers: dict[str, int]) -> Iterator[tuple[int, int, str]]:
@@ -437,25 +440,24 @@ def _too_many_rows() -> TooLarge:
     return TooLarge("top", f"an answer of at most {ROWS_MAX} rows: ask for the top groups only, or for a wider window")
 
 
-class _Cell:
-    """What one group used in one bucket, added up over metrics."""
-
-    __slots__ = ("debited", "events", "first_at", "last_at", "quantities", "refused", "reversed")
-
-    def __init__(self) -> None:
-        self.debited = self.reversed = self.events = self.refused = 0
-        self.quantities: dict[str, int] = {}
-        self.first_at: int | None = None
-        self.last_at: int | None = None
-
-    def see(self, first: int | None, last: int | None) -> None:
-        if first is not None and (self.first_at is None or first < self.first_at):
-            self.first_at = first
-        if last is not None and (self.last_at is None or last > self.last_at):
-            self.last_at = last
+_Cell: TypeAlias = tuple[int, int, int, int, dict[str, int], int | None, int | None]
+"""What one group used in one bucket: debited, reversed, events, refused, quantities, first and last moment."""
+_EMPTY_CELL: Final[_Cell] = (0, 0, 0, 0, {}, None, None)
 
 
-_EMPTY_CELL: Final = _Cell()
+def _together(one: _Cell, other: _Cell) -> _Cell:
+    """What was used of two metrics."""
+    firsts = [first for first in (one[5], other[5]) if first is not None]
+    lasts = [last for last in (one[6], other[6]) if last is not None]
+    return (
+        one[0] + other[0],
+        one[1] + other[1],
+        one[2] + other[2],
+        one[3] + other[3],
+        one[4] | other[4],
+        min(firsts, default=None),
+        max(lasts, default=None),
+    )
 
 
 class _Group:
@@ -471,28 +473,20 @@ class _Group:
         self.cells: dict[int, _Cell] = {}
 
     def row(self, bucket: tuple[int, int], cell: _Cell) -> UsageRow:
-        return UsageRow(
-            *bucket,
-            self.values,
-            self.other,
-            cell.debited,
-            cell.reversed,
-            cell.events,
-            cell.refused,
-            cell.quantities,
-            cell.first_at,
-            cell.last_at,
-        )
+        start, end = bucket
+        return UsageRow(start, end, self.values, self.other, *cell)
 
 
 def _answer(plan: Plan, cells: Iterable[tuple[Any, ...]]) -> list[UsageRow]:
     """The rows of the answer, from (bucket, *keys, *keys of the metric, sums, first and last moment) in any order."""
     query, buckets = plan.query, plan.buckets
-    metric_keys = len(plan.metric.keys)
+    keys_end = 1 + sum(len(field.keys) for field in plan.fields)
+    sums_from = keys_end + len(plan.metric.keys)
     metric_names: dict[tuple[Key, ...], str] = {}
     groups: dict[tuple[Key | None, ...], _Group] = {}
-    for bucket, *keys, debited, reverse, events, refused, whole, nano, first, last in cells:
-        key, metric_key = tuple(keys[:-metric_keys]), tuple(keys[-metric_keys:])
+    for row in cells:
+        bucket, key = row[0], row[1:keys_end]
+        debited, reverse, events, refused, whole, nano, first, last = row[sums_from:]
         group = groups.get(key)
         if group is None:
             if key and key[0] is None:
@@ -500,24 +494,21 @@ def _answer(plan: Plan, cells: Iterable[tuple[Any, ...]]) -> list[UsageRow]:
             else:
                 group = _Group(*plan.group(key))
             groups[key] = group
+        quantities: dict[str, int] = {}
         quantity = whole * QUANTITY_UNITS + nano
+        if quantity:
+            metric = row[keys_end:sums_from]
+            name = metric_names.get(metric)
+            if name is None:
+                name = metric_names[metric] = str(plan.metric.value(metric)[0] or NO_METRIC)
+            quantities[name] = quantity
         group.units += debited - reverse
         group.events += events
         group.refused += refused
         group.quantity += quantity
-        cell = group.cells.get(bucket)
-        if cell is None:
-            cell = group.cells[bucket] = _Cell()
-        cell.debited += debited
-        cell.reversed += reverse
-        cell.events += events
-        cell.refused += refused
-        cell.see(first, last)
-        if quantity:
-            name = metric_names.get(metric_key)
-            if name is None:
-                name = metric_names[metric_key] = str(plan.metric.value(metric_key)[0] or NO_METRIC)
-            cell.quantities[name] = quantity
+        cell = debited, reverse, events, refused, quantities, first, last
+        known = group.cells.get(bucket)
+        group.cells[bucket] = cell if known is None else _together(known, cell)
     if not query.group_by:
         whole_range = groups.setdefault((), _Group((), ()))
         if query.window is None:

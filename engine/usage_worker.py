@@ -11,9 +11,11 @@ damaged is made again, and one that is wanted anew is made beside the old, which
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import queue
+import signal
 import sqlite3
 import sys
 import threading
@@ -74,6 +76,8 @@ SPIKE_CELLS_MAX: Final = 2_000_000
 """Buckets of all groups that are looked at for spikes: a second or so."""
 RETRY_S: Final = 0.5
 NICENESS: Final = 10
+GC_ALLOCATIONS: Final = 500_000
+"""Objects made before the garbage collector looks for cycles; it would often, and find none."""
 
 log = logging.getLogger(__name__)
 _Waiting = tuple[float, Lookup]
@@ -105,6 +109,7 @@ class UsageWorker:
         self._not_before = 0.0
         """After a failure, when to try again."""
         self._trouble = "the usage file is being opened"
+        self._rebuild_failure: str | None = None
 
     def run(self, inbox: queue.SimpleQueue[Question]) -> None:
         """Follow and answer until told to stop."""
@@ -145,6 +150,7 @@ class UsageWorker:
             0 if store is None else store.position,
             self._last_frame(),
             None if rebuilt is None else rebuilt.position,
+            self._rebuild_failure,
         )
 
     def _last_frame(self) -> int:
@@ -201,6 +207,7 @@ class UsageWorker:
     def _begin_rebuilding(self) -> None:
         remove_usage(self._directory / REBUILT_NAME)
         self._rebuilt = self._open(REBUILT_NAME)
+        self._rebuild_failure = None
 
     def _rebuild_on(self) -> None:
         if self._rebuilt is None:
@@ -214,6 +221,7 @@ class UsageWorker:
                 (self._directory / REBUILT_NAME).replace(self._directory / USAGE_NAME)
         except (UsageDamaged, UsageUnavailable, JournalError, sqlite3.Error, OSError) as error:
             log.warning("the usage file was not made again, the old one stays: %s", error)
+            self._rebuild_failure = str(error)
             if self._rebuilt is not None:
                 self._rebuilt.close()
                 self._rebuilt = None
@@ -333,18 +341,32 @@ def remove_usage(path: Path) -> None:
 
 
 def _receive(source: BinaryIO, inbox: queue.SimpleQueue[Question]) -> None:
-    while True:
-        header = source.read(LENGTH_BYTES)
-        if len(header) < LENGTH_BYTES:
-            # The engine is gone. Whatever is under way, nothing of it is missed.
-            os._exit(0)
-        inbox.put(questions.decode(source.read(length_of(header))))
+    """Take questions until the engine is gone; then, whatever is under way, nothing of it is missed."""
+    status = 1
+    try:
+        while len(header := source.read(LENGTH_BYTES)) == LENGTH_BYTES:
+            inbox.put(questions.decode(source.read(length_of(header))))
+        status = 0
+    except Exception:  # the supervisor of the process: logged, and ended, since nothing could be asked any more
+        log.exception("a question cannot be read")
+    finally:
+        os._exit(status)
+
+
+def tune_collector() -> None:
+    """Batches and answers are tens of thousands of small objects without cycles, which come and go together."""
+    gc.freeze()
+    gc.set_threshold(GC_ALLOCATIONS)
 
 
 def main() -> None:
     """Serve the directory that is the first argument with as many threads as the second says."""
     logging.basicConfig(format="solvent usage: %(message)s", level=logging.WARNING)
+    for each in (signal.SIGINT, signal.SIGTERM):
+        # Meant for the engine, which ends this process when it is done with it.
+        signal.signal(each, signal.SIG_IGN)
     os.nice(NICENESS)
+    tune_collector()
     source, sink = sys.stdin.buffer, sys.stdout.buffer
 
     def reply(message: Reply) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from . import alerting, changes, limits, metering, plans, verbs
+from . import alerting, changes, limits, metering, plans, usage, verbs
 from .demo.command import demo
 from .exits import EXIT_CODES_HELP
 from .replay import replay
@@ -85,6 +85,8 @@ for _verb in (
     verbs.pools,
     verbs.ledger,
     verbs.costs,
+    usage.usage,
+    usage.rebuild,
     verify,
 ):
     app.command(help=_paragraphs(_verb), epilog=EXIT_CODES_HELP)(_verb)

@@ -108,7 +108,7 @@ async def nats_server(*, port: int | None = None) -> AsyncIterator[str]:
         log = Path(scratch, "log")
         process = await asyncio.create_subprocess_exec(
             str(program),
-            *("--addr", "127.0.0.1", "--port", str(-1 if port is None else port)),
+            *("--addr", "127.0.0.1", "--port", str(port or -1)),
             *("--ports_file_dir", scratch, "--log", str(log)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
