@@ -36,7 +36,7 @@ from solvent.engine.pool_id import parse_pool
 from solvent.engine.sqlite_journal import SqliteJournal, connect_for_reading
 from solvent.engine.usage_query import environment_scope, usage_query
 from solvent.engine.usage_store import UsageStore
-from solvent.engine.usage_worker import ROWS_PER_REBUILD, USAGE_NAME, follow
+from solvent.engine.usage_worker import ROWS_PER_REBUILD, USAGE_NAME, follow, tune_collector
 
 DAY_US: Final = 86_400_000_000
 DAYS: Final = 90
@@ -97,6 +97,7 @@ def ingest(directory: Path, *, threads: int) -> tuple[UsageStore, float, float]:
     journal = connect_for_reading(directory / JOURNAL_NAME)
     (identity,) = journal.execute("select value from identity").fetchone()
     store = UsageStore(directory / USAGE_NAME, journal_identity=identity, threads=threads)
+    tune_collector()
     began, longest, more = time.perf_counter(), 0.0, True
     while more:
         batch_began = time.perf_counter()

@@ -206,6 +206,7 @@ class PoolActor(Actor[Message]):
         self.let_time_pass(now)
         keys, pool_id = services.core.keys, self.pool_id
         doubtful: list[tuple[Mail[Message], KeyedCommand, int]] = []
+        lacking: list[tuple[Mail[Message], Report]] = []
         for mail in batch:
             message = mail.message
             # Debits come by the thousand: they are not asked whether they are something rarer.
@@ -213,6 +214,8 @@ class PoolActor(Actor[Message]):
                 if isinstance(message, Lease):
                     if doubtful:
                         self.context.spawn(self._look_up(doubtful))
+                    if lacking:
+                        self.context.spawn(self._report(lacking))
                     return self._lend(mail, message, batch[batch.index(mail) + 1 :])
                 if isinstance(message, (Read, Check)):
                     self._answer(mail, self._read(message))
@@ -221,7 +224,7 @@ class PoolActor(Actor[Message]):
                     self._answer(mail, self._execute(message, now, None, 0))
                     continue
                 if self._lacks_rates(message):
-                    self.context.spawn(self._report(mail, message))
+                    lacking.append((mail, message))
                     continue
                 if isinstance(message, Reverse):
                     self.context.spawn(self._reverse(mail, message))
@@ -236,6 +239,8 @@ class PoolActor(Actor[Message]):
             self._answer(mail, self._execute(message, now, prior, key_hash))
         if doubtful:
             self.context.spawn(self._look_up(doubtful))
+        if lacking:
+            self.context.spawn(self._report(lacking))
         return None
 
     async def _lend(self, mail: Mail[Message], lease: Lease, rest: list[Mail[Message]]) -> None:
@@ -409,14 +414,13 @@ class PoolActor(Actor[Message]):
         return grants_of(self.pool, str(self._name))
 
     async def _look_up(self, doubtful: list[tuple[Mail[Message], KeyedCommand, int]]) -> None:
-        """Execute commands whose keys may have been used long ago, once the index has said by what."""
+        """Execute commands, those whose keys may have been used long ago once the index has said by what."""
         keys = self._services.core.keys
         while True:
             drops = keys.drops
             try:
-                indexed = await self._services.core.find_keys(
-                    self.pool_id, [(command.key, key_hash) for _, command, key_hash in doubtful]
-                )
+                seen = [(command.key, key_hash) for _, command, key_hash in doubtful if key_hash in keys.seen]
+                indexed = await self._services.core.find_keys(self.pool_id, seen) if seen else {}
             except SolventError as error:
                 for mail, _, _ in doubtful:
                     mail.fail(Unavailable(f"the key could not be looked up, retry with the same key: {error}"))
@@ -430,26 +434,30 @@ class PoolActor(Actor[Message]):
         try:
             now = self._services.now_us()
             self.let_time_pass(now)
+            lacking: list[tuple[Mail[Message], Report]] = []
             for mail, command, key_hash in doubtful:
                 if self._lacks_rates(command):
                     # The card was changed during the look-up.
-                    self.context.spawn(self._report(mail, command))
+                    lacking.append((mail, command))
                     continue
                 prior = keys.find_recent(self.pool_id, command.key) or indexed.get(command.key)
                 self._answer(mail, self._execute(command, now, prior, key_hash))
+            if lacking:
+                self.context.spawn(self._report(lacking))
         except BaseException:
             self._services.core.store.forget(self)
             raise
 
-    async def _report(self, mail: Mail[Message], report: Report) -> None:
-        """Read the rate cards first, then go the way of every command whose key may have been used before."""
+    async def _report(self, reports: list[tuple[Mail[Message], Report]]) -> None:
+        """Read the rate cards first, then go the way of all commands whose keys may have been used before."""
         try:
             await self._services.load_rates(self.pool_id)
         except SolventError as error:
-            mail.fail(Unavailable(f"the rate cards could not be read, retry with the same key: {error}"))
+            for mail, _ in reports:
+                mail.fail(Unavailable(f"the rate cards could not be read, retry with the same key: {error}"))
             return
-        key_hash = hash_key(self.pool_id, report.key, self._services.core.keys.seed)
-        await self._look_up([(mail, report, key_hash)])
+        seed = self._services.core.keys.seed
+        await self._look_up([(mail, report, hash_key(self.pool_id, report.key, seed)) for mail, report in reports])
 
     async def _reverse(self, mail: Mail[Message], command: Reverse) -> None:
         """Find the debit in the journal, then go the way of every command whose key may have been used before."""

@@ -27,6 +27,9 @@ _NO_TEXT: Final = ""
 """In the place of a null: a tagged text is never empty."""
 _MEASURES: Final = ("debited", "reversed", "events", "refused", "quantity", "quantity_nano")
 MEASURES_COUNT: Final = len(_MEASURES)
+_OF_EVENTS: Final = ("debited", "events", "quantity")
+_OF_THE_REST: Final = ("reversed", "refused")
+SMALL_CELLS_MAX: Final = 10_000
 QUANTITY_UNITS: Final = 10**9
 _MEASURE_OF: Final = {
     "credits": "sum(u.debited) - sum(u.reversed)",
@@ -50,11 +53,15 @@ class Statement:
         self.parameters[name] = value
         return f"${name}"
 
+    def value(self, value: Key) -> str:
+        """Numbers are our own; text becomes a parameter."""
+        return str(value) if isinstance(value, int) else self.parameter(value)
+
     def one_of(self, expression: str, values: Sequence[Key]) -> str:
-        """The condition that ``expression`` is one of ``values``. Numbers are our own; text becomes parameters."""
+        """The condition that ``expression`` is one of ``values``."""
         if not values:
             return "false"
-        shown = [str(value) if isinstance(value, int) else self.parameter(value) for value in values]
+        shown = list(map(self.value, values))
         return f"{expression} = {shown[0]}" if len(shown) == 1 else f"{expression} in ({', '.join(shown)})"
 
 
@@ -70,6 +77,8 @@ class Field(msgspec.Struct, frozen=True):
     """The condition that a positive filter sets."""
     rank: Callable[[Sequence[str]], tuple[str, tuple[str, str, str]]]
     """A join and expressions that give the rank of the keys that are given as expressions."""
+    size: int | None = None
+    """How many values there are at most, if that is known."""
 
 
 def field_of(name: str, catalog: Catalog, query: UsageQuery) -> Field:
@@ -106,6 +115,7 @@ def _constant(value: Value) -> Field:
         value=lambda keys: (value, rank),
         matches=matches,
         rank=lambda keys: ("", (keys[0], keys[0], keys[0])),
+        size=1,
     )
 
 
@@ -145,7 +155,7 @@ def _column_field(column: Column) -> Field:
 
     if column.closed:
         return Field((codes, extra), (_extra_join(column.number),), value, matches, rank)
-    return Field((codes,), (), value, matches, rank)
+    return Field((codes,), (), value, matches, rank, len(column))
 
 
 def _text_field(number: int) -> Field:
@@ -251,30 +261,73 @@ class Plan:
         self._keys = [key for field in self.fields for key in field.keys]
         self.metric = field_of("$metric", catalog, query)
 
-    def table(self, rows_max: int, *, wide: bool) -> Statement:
+    @property
+    def is_small(self) -> bool:
+        """Whether there can only be so few groups that all of them are looked at as fast as some."""
+        cells = len(self.buckets)
+        for field in self.fields:
+            if field.size is None:
+                return False
+            cells *= field.size
+        return cells <= SMALL_CELLS_MAX
+
+    def table(
+        self, rows_max: int, *, of_events: bool, nanos: bool, wide: bool, top: Sequence[tuple[Key, ...]] | None
+    ) -> Statement:
         """Of each bucket, group and metric: the number of the bucket, the keys, those of the metric, and the measures.
 
-        The keys of the groups that did not make the top are null. Sums are given as 64-bit numbers, or if ``wide``
-        as decimal text; what does not fit raises an error of conversion. At most ``rows_max`` rows and one more.
+        ``of_events`` are what debits and captures say, else what the rows of reversals and refusals do. ``top`` are the
+        groups that are told apart, if not all are; the keys of the others are null. ``nanos`` says whether there are
+        quantities with places. Sums are given as 64-bit numbers, or if ``wide`` as decimal text; what does not fit
+        raises an error of conversion. At most ``rows_max`` rows and one more.
         """
         query, statement = self.query, Statement()
         conditions = self._conditions(statement, query.start, query.end)
+        conditions += f" and u.events is {'not ' if of_events else ''}null"
         with_top, keys = "", self._keys
-        if query.top is not None and keys:
-            with_top = f"with {self._top(statement, conditions)}"
-            matching = " and ".join(f"t.t{number} = {key}" for number, key in enumerate(keys))
+        if top is not None:
+            names = [f"t{number}" for number in range(len(keys))]
+            values = ", ".join(f"({', '.join(map(statement.value, group))})" for group in top)
+            with_top = f"with top({', '.join(names)}) as (values {values})"
+            matching = " and ".join(f"t.{name} = {key}" for name, key in zip(names, keys, strict=True))
             statement.joins[f"left join top t on {matching}"] = None
-            keys = [f"t.t{number}" for number in range(len(keys))]
+            keys = [f"t.{name}" for name in names]
         statement.joins.update(dict.fromkeys(self.metric.joins))
         outputs = ["0" if query.window is None else _bucket_expression(self.buckets), *keys, *self.metric.keys]
         positions = ", ".join(str(number + 1) for number in range(len(outputs)))
+        told = (*_OF_EVENTS, *(("quantity_nano",) if nanos else ())) if of_events else _OF_THE_REST
         number_type = "varchar" if wide else "bigint"
-        outputs += [f"coalesce(sum(u.{measure}), 0)::{number_type}" for measure in _MEASURES]
-        outputs += [f"{function}(u.moment) filter (where u.events is not null)" for function in ("min", "max")]
+        outputs += [
+            f"coalesce(sum(u.{measure}), 0)::{number_type}" if measure in told else "0" for measure in _MEASURES
+        ]
+        outputs += ["min(u.moment)", "max(u.moment)"] if of_events else ["null", "null"]
         statement.text = (
             f"{with_top} select {', '.join(outputs)} from usage u {' '.join(statement.joins)}"
             f" where {conditions} group by {positions} limit {rows_max + 1}"
         )
+        return statement
+
+    def leaders(self, *, rest: bool) -> Statement:
+        """The keys and the measure of the groups that make the top and of one more, equal ones in any order.
+
+        ``rest`` says whether there are reversals at all.
+        """
+        query, statement = self.query, Statement()
+        measure = _MEASURE_OF[query.order] if rest or query.order != "credits" else "sum(u.debited)"
+        conditions = self._conditions(statement, query.start, query.end)
+        positions = ", ".join(str(number + 1) for number in range(len(self._keys)))
+        direction = "desc" if query.descending else "asc"
+        statement.text = (
+            f"select {', '.join(self._keys)}, {measure} as m from usage u {' '.join(statement.joins)}"
+            f" where {conditions} group by {positions} order by m {direction} limit {(query.top or 0) + 1}"
+        )
+        return statement
+
+    def top(self) -> Statement:
+        """The keys of the groups that make the top."""
+        statement = Statement()
+        conditions = self._conditions(statement, self.query.start, self.query.end)
+        statement.text = f"with {self._top(statement, conditions)} select * from top"
         return statement
 
     def entries(self, cell: UsageCell, as_of: int, after: tuple[int, int, int] | None, rows_max: int) -> Statement:

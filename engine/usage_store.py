@@ -40,7 +40,7 @@ from .usage_query import (
     UsageTable,
     Value,
 )
-from .usage_rows import Dimensions, UsageRows
+from .usage_rows import NO_EVENT, Dimensions, UsageRows
 
 SCHEMA_VERSION: Final = 1
 MEMORY_DEFAULT: Final = "1GB"
@@ -158,6 +158,9 @@ class UsageStore:
             column.load(text for (text,) in texts)
         for (number,) in self._rows("select dimension from closed"):
             catalog.columns[number].closed = True
+        # What is rare need not be added up where there is none of it.
+        ((self._has_rest,),) = self._rows("select exists(select 1 from usage where events is null)")
+        ((self._has_nanos,),) = self._rows("select exists(select 1 from usage where quantity_nano <> 0)")
 
     def _rows(self, statement: str) -> list[Any]:
         return self._db.execute(statement).fetchall()
@@ -186,6 +189,8 @@ class UsageStore:
                 self._undo()
                 raise
         self.position, self.refusals = through_frame, refusals
+        self._has_rest = self._has_rest or any(row[5] == NO_EVENT for row in batch.rows)
+        self._has_nanos = self._has_nanos or any(row[7] is not None and "." in row[7] for row in batch.rows)
         self._next_seq += len(batch.rows)
 
     def _undo(self) -> None:
@@ -320,21 +325,43 @@ class UsageStore:
         """Answer ``query`` from what is covered. Raises ``TooLarge`` for an answer of too many rows."""
         plan = Plan(query, self._catalog)
         with _failures():
-            cells = self._cells(plan)
+            top = self._top(plan)
+            cells = self._cells(plan, top, of_events=True)
+            if self._has_rest:
+                cells += self._cells(plan, top, of_events=False)
         if len(cells) > ROWS_MAX:
             raise _too_many_rows()
         rows = _answer(plan, cells)
         return UsageTable(query.group_by, rows, self.position, self._next_seq)
 
-    def _cells(self, plan: Plan) -> list[tuple[Any, ...]]:
+    def _top(self, plan: Plan) -> list[tuple[Key, ...]] | None:
+        """The keys of the groups that make the top; ``None`` if all groups are to be looked at."""
+        top = plan.query.top
+        if top is None or plan.is_small:
+            return None
+        if plan.query.order != "name":
+            leaders = self._run(plan.leaders(rest=self._has_rest))
+            if len(leaders) <= top:
+                return None
+            if leaders[top - 1][-1] != leaders[top][-1]:
+                return [leader[:-1] for leader in leaders[:top]]
+        # Where groups measure the same, names decide.
+        return self._run(plan.top())
+
+    def _cells(self, plan: Plan, top: list[tuple[Key, ...]] | None, *, of_events: bool) -> list[tuple[Any, ...]]:
         """The cells of an answer, with sums of any size as integers."""
+        if top == []:
+            return []
+
+        def statement(*, wide: bool) -> Statement:
+            return plan.table(ROWS_MAX, of_events=of_events, nanos=self._has_nanos, wide=wide, top=top)
+
         try:
-            return self._run(plan.table(ROWS_MAX, wide=False))
+            return self._run(statement(wide=False))
         except duckdb.ConversionException:
             # A sum beyond 64 bits. Text is the fastest way out of DuckDB for those, and twice as slow for all others.
-            cells = self._run(plan.table(ROWS_MAX, wide=True))
             sums = MEASURES_COUNT + 2
-            return [(*cell[:-sums], *map(int, cell[-sums:-2]), *cell[-2:]) for cell in cells]
+            return [(*cell[:-sums], *map(int, cell[-sums:-2]), *cell[-2:]) for cell in self._run(statement(wide=True))]
 
     def entries(
         self,
@@ -446,7 +473,7 @@ _EMPTY_CELL: Final[_Cell] = (0, 0, 0, 0, {}, None, None)
 
 
 def _together(one: _Cell, other: _Cell) -> _Cell:
-    """What was used of two metrics."""
+    """What two cells come to: of two metrics, of events and of what else there is, or of two groups."""
     firsts = [first for first in (one[5], other[5]) if first is not None]
     lasts = [last for last in (one[6], other[6]) if last is not None]
     return (
@@ -454,7 +481,7 @@ def _together(one: _Cell, other: _Cell) -> _Cell:
         one[1] + other[1],
         one[2] + other[2],
         one[3] + other[3],
-        one[4] | other[4],
+        one[4] | {metric: one[4].get(metric, 0) + quantity for metric, quantity in other[4].items()},
         min(firsts, default=None),
         max(lasts, default=None),
     )
@@ -514,6 +541,8 @@ def _answer(plan: Plan, cells: Iterable[tuple[Any, ...]]) -> list[UsageRow]:
         if query.window is None:
             whole_range.cells.setdefault(0, _EMPTY_CELL)
     ordered = _ordered(groups.values(), query)
+    if query.top is not None:
+        ordered = _folded(ordered, query.top)
     if query.fill_empty:
         if len(buckets) * len(ordered) > ROWS_MAX:
             raise _too_many_rows()
@@ -527,6 +556,19 @@ def _answer(plan: Plan, cells: Iterable[tuple[Any, ...]]) -> list[UsageRow]:
         for number, cell in group.cells.items():
             by_bucket.setdefault(number, []).append(group.row(buckets[number], cell))
     return [row for number in sorted(by_bucket) for row in by_bucket[number]]
+
+
+def _folded(ordered: list[_Group], top: int) -> list[_Group]:
+    """The first ``top`` groups, and all others as one."""
+    rest = ordered[top:]
+    if not rest or rest[0].other:
+        return ordered
+    others = _Group((None,) * len(rest[0].values), (), other=True)
+    for group in rest:
+        for bucket, cell in group.cells.items():
+            known = others.cells.get(bucket)
+            others.cells[bucket] = cell if known is None else _together(known, cell)
+    return [*ordered[:top], others]
 
 
 def _ordered(groups: Iterable[_Group], query: UsageQuery) -> list[_Group]:
