@@ -243,7 +243,7 @@ async def usage_beside(engine: Engine, *, questions: bool) -> AsyncIterator[dict
     async def ask_on() -> None:
         while True:
             began = time.perf_counter()
-            await engine.usage(period="2026", window="hour", group_by=["user"], top=20)
+            await engine.usage(period="2026", window="day", group_by=["user", "model"], top=20)
             waits.append(time.perf_counter() - began)
             found["asked"] += 1
 
