@@ -142,6 +142,7 @@ def ask(store: UsageStore, runs: int, spent: int) -> dict[str, float]:
     for name, parts in questions.items():
         query = usage_query(scope, **parts)
         times: list[float] = []
+        rows: list[Any] = []
         for _ in range(runs + 1):
             began = time.perf_counter()
             rows = store.query(query).rows

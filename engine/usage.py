@@ -269,14 +269,13 @@ class UsageDesk:
         """See ``Credits.usage_spikes``."""
         question = msgspec.structs.replace(request.question, fill_empty=False)
         query = self.check(question)
-        if query.window is None:
+        window = query.window
+        if window is None:
             raise InvalidRequest("window", "a window: what stands out is a bucket")
         since = query.start
-        history, history_min = SPIKE_HISTORY[query.window]
+        history, history_min = SPIKE_HISTORY[window]
         for _ in range(history):
-            query = msgspec.structs.replace(
-                query, start=window_of(max(query.start - 1, 0), query.window, query.zone)[0]
-            )
+            query = msgspec.structs.replace(query, start=window_of(max(query.start - 1, 0), window, query.zone)[0])
         check_count(request.limit, "limit", SPIKES_LIMIT_MAX)
         if not 0 < request.sensitivity < float("inf"):
             raise InvalidRequest("sensitivity", "a number above 0", got=shown(request.sensitivity))

@@ -182,6 +182,7 @@ def check_one(facts: list[Fact], usage: Any, group_by: list[str], window: str | 
 async def test_every_breakdown_is_what_the_ledgers_add_up_to(seed: int, tmp_path: Path) -> None:
     dice, clock = random.Random(seed), Clock(START)
     done = Counter[str]()
+    facts: dict[str, list[Fact]] = {}
     async with Engine.open(tmp_path, currencies={"tokens": 0}, now_us=clock.now_us) as engine:
         for pool in POOLS:
             await engine.grant(pool, 100, key="first")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from solvent import LedgerEntry
 from solvent.engine.engine import Engine, Settings
 from solvent.engine.index import Index
 from solvent.engine.verify import verify_journal
@@ -102,6 +104,7 @@ async def test_a_period_that_begins_while_the_engine_is_closed_is_granted_once(
         for path in tmp_path.glob(f"{name}*"):
             path.unlink()
     async with Engine.open(tmp_path) as engine:
+        entries: Sequence[LedgerEntry] = ()
         for _ in range(100):
             entries = (await engine.ledger("acme", newest_first=False)).entries
             if sum(entry.kind == "grant" for entry in entries) > 1:

@@ -18,6 +18,7 @@ from solvent import (
     Overloaded,
     Receipt,
     SolventError,
+    TooLarge,
     Unavailable,
     connect,
 )
@@ -282,3 +283,21 @@ async def test_a_nats_that_is_not_there_is_told_at_once() -> None:
             pytest.fail("connected to nobody")
     assert isinstance(refused.value, SolventError)
     assert asyncio.get_running_loop().time() - start < 5
+
+
+async def test_a_usage_answer_that_is_too_large_for_a_message_says_what_to_do(served: Served) -> None:
+    async with connect(served.url) as client:
+        await client.grant("acme", 100_000, key="g")
+        for turn in range(2):
+            await asyncio.gather(
+                *(
+                    served.engine.debit("acme", 1, key=f"{turn}-{number}", dimensions={"user": f"{turn}-{number:>100}"})
+                    for number in range(2_000)
+                )
+            )
+        with pytest.raises(TooLarge) as refusal:
+            await client.usage("acme", period="today", group_by=["user"], consistent=True)
+        assert refusal.value.field == "top"
+        usage = await client.usage("acme", period="today", group_by=["user"], top=5, consistent=True)
+        assert len(usage.lines) == 6
+        assert usage.total.credits == 4_000

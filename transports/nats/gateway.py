@@ -311,7 +311,9 @@ class Gateway:
         self, read: _ReadCall, body: Any, environment: str, customer: str | None, reply: _Reply
     ) -> None:
         answer = await read(self._engine, body, environment, customer)
-        self._answer(self._reads, reply, encode_answer(answer), field="limit")
+        # Entries have a limit; of usage, the top groups are fewer than all.
+        field = "limit" if hasattr(body, "limit") else "top"
+        self._answer(self._reads, reply, encode_answer(answer), field=field)
 
     def _answer(self, connection: _Connection, reply: _Reply, payload: bytes, *, field: str = "body") -> None:
         if len(payload) > connection.nats.max_payload:
