@@ -592,7 +592,7 @@ def test_a_file_that_was_made_again_says_the_same(journal: Path, tmp_path: Path)
     words = ("usage", "acme", "--by", "user", *DAYS, "--data-dir", copy, "--json")
     before = run_cli(*words).json
     status = run_cli("rebuild", "--data-dir", copy, "--json").json
-    assert status == {"position": before["position"], "journal": before["position"], "rebuilt": None}
+    assert status == {"position": before["position"], "journal": before["position"], "rebuilt": None, "failure": None}
     assert run_cli(*words).json["lines"] == before["lines"]
     assert "✓ usage was made again" in run_cli("rebuild", "--data-dir", copy).out
     (copy / "usage.db").unlink()
