@@ -203,6 +203,25 @@ class Load:
             self.behind += 1
 
 
+def disk_alone(directory: Path, per_s: float, seconds: float) -> dict[str, float]:
+    """What debits at this rate would feel of the disk if nothing else took time: arrivals that wait for a flush."""
+    descriptor = os.open(directory / "raw", os.O_CREAT | os.O_WRONLY)
+    latencies: list[float] = []
+    sent, began = 0, time.perf_counter()
+    while (now := time.perf_counter() - began) < seconds:
+        due = int(now * per_s)
+        if due > sent:
+            os.write(descriptor, bytes(150 * (due - sent)))
+            os.fdatasync(descriptor)
+            done = time.perf_counter() - began
+            latencies += [(done - number / per_s) * 1e3 for number in range(sent, due)]
+            sent = due
+        time.sleep(0.001)
+    os.close(descriptor)
+    cuts = statistics.quantiles(latencies, n=1_000)
+    return {"debits_per_s": sent / seconds, "p50_ms": cuts[499], "p99_ms": cuts[989], "p99.9_ms": cuts[998]}
+
+
 async def peak(engine: Engine, seconds: float) -> float:
     """Debits per second of 64 callers in a closed loop."""
     count, until = 0, time.perf_counter() + seconds
@@ -275,6 +294,7 @@ async def disturb(directory: Path, seconds: float) -> dict[str, dict[str, float]
             await engine.grant("hot", 10_000_000, key=f"g-{name}")
             if not rate:
                 rate = await peak(engine, 3.0) / 2
+                results["the disk alone"] = disk_alone(directory, rate, seconds)
             before = (await engine.balance("hot")).spent
             load = Load(engine, rate)
             async with beside(engine) as found:
