@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types package check bench clean
+.PHONY: help demo test lint types package check bench bench-usage clean
 
 help:
 	@echo "make demo     watch usage events become durable debits, a kill -9, and the proof (ARGS='--data FILE')"
@@ -15,6 +15,7 @@ help:
 	@echo "make package  build the wheel, install it in a clean environment, run it"
 	@echo "make check    all of the above but the demo: what CI runs"
 	@echo "make bench    the first speed mark, with its figures"
+	@echo "make bench-usage  10 million events of usage, with figures"
 	@echo "make clean    remove what the other targets made"
 
 # A stamp per set of requirements: a changed pyproject.toml installs again, nothing else does.
@@ -56,6 +57,9 @@ check: lint types package test
 
 bench: $(VENV)/.run
 	$(BIN)/python -m bench $(ARGS)
+
+bench-usage: $(VENV)/.run
+	$(BIN)/python -m bench.usage $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

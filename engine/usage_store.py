@@ -189,8 +189,6 @@ class UsageStore:
                 self._undo()
                 raise
         self.position, self.refusals = through_frame, refusals
-        self._has_rest = self._has_rest or any(row[5] == NO_EVENT for row in batch.rows)
-        self._has_nanos = self._has_nanos or any(row[7] is not None and "." in row[7] for row in batch.rows)
         self._next_seq += len(batch.rows)
 
     def _undo(self) -> None:
@@ -249,6 +247,8 @@ class UsageStore:
         )
         runs = [(catalog.pool(canonical), rows) for canonical, rows in batch.pools]
         wholes, nanos = _split_quantities(quantities)
+        self._has_rest = self._has_rest or NO_EVENT in events
+        self._has_nanos = self._has_nanos or any(nanos)
         columns: dict[str, array[int]] = {
             "seq": array("q", range(self._next_seq, self._next_seq + count)),
             "realm": array("i", chain.from_iterable(repeat(each.realm, rows) for each, rows in runs)),
