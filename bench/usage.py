@@ -28,12 +28,12 @@ from rich.table import Table
 
 from solvent.engine.checking import debit_command
 from solvent.engine.dimensions import encode_dimensions
-from solvent.engine.engine import JOURNAL_NAME, Engine, Settings, outcome_of
+from solvent.engine.engine import Engine, Settings, outcome_of
 from solvent.engine.errors import SolventError
 from solvent.engine.events import Debited, Granted, Opened
 from solvent.engine.frames import NO_HEAD, FrameBuilder, Head
 from solvent.engine.pool_id import parse_pool
-from solvent.engine.sqlite_journal import SqliteJournal, connect_for_reading
+from solvent.engine.sqlite_journal import JOURNAL_NAME, SqliteJournal, connect_for_reading
 from solvent.engine.usage_query import environment_scope, usage_query
 from solvent.engine.usage_store import UsageStore
 from solvent.engine.usage_worker import ROWS_PER_REBUILD, USAGE_NAME, follow, tune_collector

@@ -102,7 +102,7 @@ from .rates import RateBook, price
 from .refusal_log import RefusalLog
 from .refusals import Refusals
 from .revenue import CostSums
-from .sqlite_journal import SqliteJournal
+from .sqlite_journal import JOURNAL_NAME, SqliteJournal
 from .stream import EventSpan, Position, end_of, parse_position, read_events
 from .times import MOMENT_MAX_US, TimeLike, parse_time, to_datetime
 from .together import do_together, transfer
@@ -112,7 +112,6 @@ from .usage_process import UsageProcess
 from .usage_requests import AnyUsageRequest
 from .views import balance_of, cards_of, grants_of, rate_view
 
-JOURNAL_NAME: Final = "journal.db"
 SWEEP_INTERVAL_S: Final = 1.0
 """How often due pools are woken. An expiry is written down about so late when nobody asks, and in time when asked."""
 SWEEP_POOLS_MAX: Final = 500

@@ -21,6 +21,8 @@ from .errors import JournalCorrupt, JournalError
 from .frames import Frame, Head, Pointer, Section, decode_section
 from .journal import HISTORY_SECTIONS_MAX, WrongFrame, follow
 
+JOURNAL_NAME: Final = "journal.db"
+"""In the folder of an engine."""
 CHECKPOINT_PAGES: Final = 1_000
 """A checkpoint moves about this many pages of 4 KiB, some 6 ms: what a commit may have to wait for it."""
 APPLICATION_ID: Final = 0x501C3D17

@@ -27,7 +27,7 @@ from typing import BinaryIO, Final
 from .errors import InvalidRequest, JournalError, SolventError, TooLarge, Unavailable
 from .frames import decode_section, split_frame
 from .refusal_log import REFUSALS_NAME, read_refused
-from .sqlite_journal import connect_for_reading, read_frames
+from .sqlite_journal import JOURNAL_NAME, connect_for_reading, read_frames
 from .usage_analysis import compare, exact, series_of, spikes
 from .usage_messages import (
     LENGTH_BYTES,
@@ -58,12 +58,13 @@ from .usage_query import UsageTable
 from .usage_rows import UsageRows
 from .usage_store import UsageDamaged, UsageStore, UsageUnavailable
 
-JOURNAL_NAME: Final = "journal.db"
 USAGE_NAME: Final = "usage.db"
 REBUILT_NAME: Final = "usage-rebuilt.db"
 
 FOLLOW_INTERVAL_S: Final = 0.25
 """Between two looks at the journal when nobody asks."""
+WAITING_INTERVAL_S: Final = 0.01
+"""The same while questions wait for their answers."""
 FRESH_S: Final = 0.5
 """How old an answer may be that need not be consistent: beyond it, the journal is read first."""
 FRAMES_PER_READ: Final = 8
@@ -117,7 +118,8 @@ class UsageWorker:
         while True:
             busy = behind or self._rebuilt is not None
             try:
-                question = inbox.get(block=not busy, timeout=FOLLOW_INTERVAL_S)
+                timeout = WAITING_INTERVAL_S if self._waiting else FOLLOW_INTERVAL_S
+                question = inbox.get(block=not busy, timeout=timeout)
             except queue.Empty:
                 pass
             else:

@@ -25,9 +25,8 @@ from .frames import NO_HEAD, Head, Pointer, Section, decode_section, digest_of, 
 from .pool import BrokenInvariant, Pool, check_books, check_totals
 from .pool_id import parse_canonical
 from .snapshots import encode_pool
-from .sqlite_journal import connect_for_reading, read_frames
+from .sqlite_journal import JOURNAL_NAME, connect_for_reading, read_frames
 
-JOURNAL_NAME: Final = "journal.db"
 PROBLEMS_MAX: Final = 100
 """Findings after which a verification ends: more would say nothing new."""
 FRAMES_PER_READ: Final = 64

@@ -90,6 +90,10 @@ def _find(at_us: int, period: Period, zone: str) -> tuple[int, int]:
         start = _day_start(first, info)
     following = _following(first, period)
     end = MOMENT_MAX_US if following is None else _day_start(following, info)
+    if end <= at_us and following is not None:
+        # The clock was set back over midnight when the next date had begun already: that goes on.
+        start, following = end, _following(following, period)
+        end = MOMENT_MAX_US if following is None else _day_start(following, info)
     return max(0, start), end
 
 

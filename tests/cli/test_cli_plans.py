@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from solvent.engine.engine import JOURNAL_NAME
+from solvent.engine.sqlite_journal import JOURNAL_NAME
 
 from .conftest import Cli
 from .test_cli_service import serving

@@ -24,8 +24,8 @@ from solvent.engine.events import (
     Voided,
 )
 from solvent.engine.frames import NO_HEAD, FrameBuilder, Head
-from solvent.engine.sqlite_journal import SqliteJournal
-from solvent.engine.verify import JOURNAL_NAME, verify_journal
+from solvent.engine.sqlite_journal import JOURNAL_NAME, SqliteJournal
+from solvent.engine.verify import verify_journal
 
 ACME, WEB = "default@acme:credits", "default@acme/web:credits"
 

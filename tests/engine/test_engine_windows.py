@@ -137,3 +137,16 @@ def test_what_is_no_period_is_refused() -> None:
         with pytest.raises(InvalidRequest) as refused:
             check_period(bad, "window", ("day", "month"))
         assert refused.value.field == "window"
+
+
+@pytest.mark.parametrize("period", ["day", "week", "month"])
+def test_a_clock_that_is_set_back_over_midnight_does_not_divide_a_day(period: Period) -> None:
+    # A minute past midnight on 7 November 2010, St. John's went back to 23:01 of the 6th.
+    before, midnight, back, after = (
+        us(datetime(2010, 11, 7, hour, minute, tzinfo=UTC)) for hour, minute in ((2, 29), (2, 30), (2, 45), (3, 45))
+    )
+    windows = [window_of(at, period, "America/St_Johns") for at in (before, midnight, back, after)]
+    assert all(start <= at < end for at, (start, end) in zip((before, midnight, back, after), windows, strict=True))
+    assert windows[1] == windows[2] == windows[3]
+    if period == "day":
+        assert windows[0][1] == windows[1][0] == midnight

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from solvent.engine.credits import Credits
-from solvent.engine.engine import JOURNAL_NAME, Engine
+from solvent.engine.engine import Engine
 from solvent.engine.errors import InvalidRequest, NotFound
+from solvent.engine.sqlite_journal import JOURNAL_NAME
 from solvent.transports.nats.client import connect
 
 
