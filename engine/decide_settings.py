@@ -37,8 +37,8 @@ from .events import (
 from .outcomes import Conflict, Outcome, Unchanged, Unfit, UnknownPool
 from .pool import LIVE, Pool
 from .rates import RateBook
-from .recurrence import Rhythm, period_at, share_of
-from .recurring import RECURRING_MAX, Recurring, RecurringTerms
+from .recurrence import Rhythm
+from .recurring import RECURRING_MAX, Recurring, RecurringTerms, grant_at
 
 CARDS_MAX: Final = 1_000
 """Rate cards of one currency over its life."""
@@ -135,9 +135,8 @@ def _decide_recurring(pool: Pool, terms: RecurringTerms, at: int) -> Outcome:
                 return Unchanged()
             goes_on = terms.ends_at is None or terms.ends_at > recurring.next_at
             # A first grant that is made in part can come to nothing by the new terms: then they begin anew.
-            next_start, next_end = period_at(recurring.rhythm, recurring.next_at)
-            part = share_of(terms.amount, next_end - recurring.next_at, next_end - next_start)
-            if recurring.terms.same_rhythm(terms) and goes_on and (part or not terms.prorate):
+            amount, _ = grant_at(terms, recurring.rhythm, recurring.next_at)
+            if recurring.terms.same_rhythm(terms) and goes_on and amount:
                 return (RecurringSet(at, recurring.number, pool.available, terms, recurring.anchor, recurring.next_at),)
             gone = (RecurringEnded(at, recurring.number, pool.available, terms.name),)
     starts = at if terms.starts_at is None else terms.starts_at
@@ -148,9 +147,8 @@ def _decide_recurring(pool: Pool, terms: RecurringTerms, at: int) -> Outcome:
     if not gone and len(pool.recurring) >= RECURRING_MAX:
         return Conflict("too_many_recurring", f"a pool has at most {RECURRING_MAX} recurring grants")
     anchor = starts if terms.anchor is None else terms.anchor
-    start, end = period_at(Rhythm(anchor, terms.period, terms.every, terms.zone), starts)
-    if terms.prorate and not share_of(terms.amount, end - starts, end - start):
-        # What is left of the first period is worth less than half a unit.
+    amount, end = grant_at(terms, Rhythm(anchor, terms.period, terms.every, terms.zone), starts)
+    if not amount:
         starts = end
     return *gone, RecurringSet(at, 0, pool.available, terms, anchor, starts)
 

@@ -29,8 +29,7 @@ from .events import (
 )
 from .evolve import apply
 from .pool import LIVE, PENDING, Pool, clone, warning_at
-from .recurrence import period_at, share_of
-from .recurring import Recurring
+from .recurring import Recurring, grant_at
 from .watch import expiring_soon, with_alerts
 
 
@@ -87,8 +86,7 @@ def _fall_due(pool: Pool, moment: int, number: int, at: int) -> tuple[Event, ...
 def _recur(pool: Pool, recurring: Recurring, at: int) -> tuple[Event, ...]:
     """The grant of a period, and what of the periods before does not roll over into it."""
     terms, moment = recurring.terms, recurring.next_at
-    start, end = period_at(recurring.rhythm, moment)
-    amount = share_of(terms.amount, end - moment, end - start) if terms.prorate else terms.amount
+    amount, end = grant_at(terms, recurring.rhythm, moment)
     if amount > UNITS_MAX - pool.granted - pool.pending:
         return (RecurringEnded(at, recurring.number, pool.available, terms.name, True),)
     trimmed = _trim(pool, recurring, at)

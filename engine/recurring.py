@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from .recurrence import RecurrencePeriod, Rhythm
+from .recurrence import RecurrencePeriod, Rhythm, period_at, share_of
 from .terms import PRIORITY_DEFAULT, Category, CostBasis
 
 RECURRING_MAX: Final = 100
@@ -64,3 +64,12 @@ class Recurring(msgspec.Struct, array_like=True, gc=False):
     @property
     def rhythm(self) -> Rhythm:
         return Rhythm(self.anchor, self.terms.period, self.terms.every, self.terms.zone)
+
+
+def grant_at(terms: RecurringTerms, rhythm: Rhythm, moment: int) -> tuple[int, int]:
+    """How many units are granted at ``moment``, which may be in the middle of a period, and when that period ends.
+
+    0 units if what is left of the period is worth less than half a unit.
+    """
+    start, end = period_at(rhythm, moment)
+    return share_of(terms.amount, end - moment, end - start) if terms.prorate else terms.amount, end

@@ -28,7 +28,8 @@ from solvent.transports.nats.background import background
 from . import render_plans
 from .changes import command
 from .options import DATA_DIR_DEFAULT, Currencies, DataDir, Json, NatsUrl, PoolArgument, target_of
-from .plans import CostBasisOption, parse_cost_basis
+from .pairs import parse_cost_basis
+from .plans import CostBasisOption
 from .running import err, reporting, respond, run_async
 
 LOOK_EVERY_S: Final = 5.0

@@ -22,6 +22,14 @@ def parse_pair(word: str, option: str) -> tuple[str, str]:
     return name, value
 
 
+def parse_cost_basis(word: str | None, option: str) -> tuple[str, str] | None:
+    """The price of a credit and its money from ``USD=0.0125``. Raises ``InvalidRequest`` naming the option."""
+    if word is None:
+        return None
+    money, per_credit = parse_pair(word, option)
+    return per_credit, money
+
+
 def parse_pairs(words: Iterable[str], option: str) -> dict[str, str]:
     """Split each word as ``parse_pair`` does. A name that is given twice is refused: one of them would be lost."""
     pairs: dict[str, str] = {}

@@ -22,7 +22,7 @@ from .options import (
     PoolArgument,
     target_of,
 )
-from .pairs import parse_dimensions, parse_pair
+from .pairs import parse_cost_basis, parse_dimensions
 from .running import reporting, respond
 
 AllowanceArgument: TypeAlias = Annotated[
@@ -34,14 +34,6 @@ RecurringArgument: TypeAlias = Annotated[
 CostBasisOption: TypeAlias = Annotated[
     str | None, typer.Option(metavar="CODE=PRICE", help="What one credit costs, such as USD=0.0125.")
 ]
-
-
-def parse_cost_basis(word: str | None, option: str) -> tuple[str, str] | None:
-    """The price of a credit and its money from ``USD=0.0125``. Raises ``InvalidRequest`` naming the option."""
-    if word is None:
-        return None
-    money, per_credit = parse_pair(word, option)
-    return per_credit, money
 
 
 def open_pool(

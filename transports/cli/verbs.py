@@ -26,7 +26,7 @@ from .options import (
     random_key,
     target_of,
 )
-from .pairs import parse_dimensions, parse_pair
+from .pairs import parse_cost_basis, parse_dimensions
 from .running import reporting, respond
 
 
@@ -57,10 +57,7 @@ def grant(
     with reporting(as_json):
         target = target_of(ctx, data_dir, nats_url, currency)
         written = str(parse_pool(pool))
-        cost = None
-        if cost_basis is not None:
-            money, per_credit = parse_pair(cost_basis, "--cost-basis")
-            cost = (per_credit, money)
+        cost = parse_cost_basis(cost_basis, "--cost-basis")
         metadata = parse_dimensions(meta, "--meta") if meta else None
 
     async def ask() -> Receipt:
