@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from solvent.engine.checking import debit_command
+from solvent.engine.collector import tune_collector
 from solvent.engine.dimensions import encode_dimensions
 from solvent.engine.engine import Engine, Settings, outcome_of
 from solvent.engine.errors import SolventError
@@ -36,7 +37,7 @@ from solvent.engine.pool_id import parse_pool
 from solvent.engine.sqlite_journal import JOURNAL_NAME, SqliteJournal, connect_for_reading
 from solvent.engine.usage_query import environment_scope, usage_query
 from solvent.engine.usage_store import UsageStore
-from solvent.engine.usage_worker import ROWS_PER_REBUILD, USAGE_NAME, follow, tune_collector
+from solvent.engine.usage_worker import ROWS_PER_REBUILD, USAGE_NAME, YOUNG_MAX, follow
 
 DAY_US: Final = 86_400_000_000
 DAYS: Final = 90
@@ -97,7 +98,7 @@ def ingest(directory: Path, *, threads: int) -> tuple[UsageStore, float, float]:
     journal = connect_for_reading(directory / JOURNAL_NAME)
     (identity,) = journal.execute("select value from identity").fetchone()
     store = UsageStore(directory / USAGE_NAME, journal_identity=identity, threads=threads)
-    tune_collector()
+    tune_collector(YOUNG_MAX)
     began, longest, more = time.perf_counter(), 0.0, True
     while more:
         batch_began = time.perf_counter()
@@ -292,6 +293,7 @@ async def disturb(directory: Path, seconds: float) -> dict[str, dict[str, float]
         settings = Settings(usage="always" if always else "on demand", pending_max=1_000_000, mailbox_max=1_000_000)
         async with Engine.open(directory, settings=settings) as engine:
             await engine.grant("hot", 10_000_000, key=f"g-{name}")
+            tune_collector()
             if not rate:
                 rate = await peak(engine, 3.0) / 2
                 results["the disk alone"] = disk_alone(directory, rate, seconds)

@@ -18,6 +18,7 @@ from typing import Any, Final, NoReturn, TypeVar
 
 import aiosqlite
 import anyio.to_thread
+import msgspec
 from anyio import CapacityLimiter
 
 from .errors import JournalError
@@ -205,8 +206,12 @@ class Index:
 
     async def _add_segment(self, rows: Sequence[tuple[int, int, int, int]], last_frame: int) -> None:
         number = await self._create_segment()
-        # Unsorted: a table this small stays in SQLite's cache, and sorting here would hold up the event loop.
-        await self._writer.executemany(f"insert into keys_{number} values (?, ?, ?, ?)", rows)
+        # One statement, not one for each row: a step of SQLite gives up the interpreter and has to get it back, and
+        # thousands of those hold up the flushes of the journal. Unsorted: a table this small stays in SQLite's cache.
+        await self._writer.execute(
+            f"insert into keys_{number} select value ->> 0, value ->> 1, value ->> 2, value ->> 3 from json_each(?)",
+            (msgspec.json.encode(rows).decode(),),
+        )
         await self._writer.execute("insert into segment values (?, ?, ?)", (number, len(rows), last_frame))
 
     async def _create_segment(self) -> int:

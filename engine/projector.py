@@ -23,6 +23,7 @@ from .index import Index, IndexDamaged, Projection
 from .journal import Journal
 from .keys import KeyBook, hash_key
 from .listeners import Listeners
+from .pacing import rest, slice_of
 from .passing import due_after
 from .snapshots import Snapshots
 from .store import PARKED_MAX, PoolStore
@@ -36,9 +37,6 @@ BEHIND_KEYS_MAX: Final = 1_000_000
 RETRY_INTERVAL_S: Final = 2.0
 CATCH_UP_FRAMES: Final = 256
 CATCH_UP_KEYS: Final = 100_000
-ADD_SLICE: Final = 500
-"""Key hashes put into the filters before others get a turn: about 0.3 ms."""
-DROP_SLICE: Final = 1_000
 
 log = logging.getLogger(__name__)
 
@@ -145,16 +143,18 @@ class Projector:
                 projection.absorb(self._pending)
                 self._pending, self._sealing = projection, None
                 raise
+            steps = slice_of(len(projection.keys))
             for number, key_hash in enumerate(self._index.hashes(projection), 1):
                 self._keys.seen.add(key_hash)
-                if number % ADD_SLICE == 0:
-                    await anyio.lowlevel.checkpoint()
+                if number % steps == 0:
+                    await rest()
             dropped = self._keys.drop_generation()
+            steps = slice_of(len(dropped))
             while dropped:
                 # Freed all at once, a full generation would hold up the loop for ten milliseconds.
-                for _ in range(min(DROP_SLICE, len(dropped))):
+                for _ in range(min(steps, len(dropped))):
                     dropped.popitem()
-                await anyio.lowlevel.checkpoint()
+                await rest()
             self._generation_sealed = False
             self._sealing = None
             if captured:

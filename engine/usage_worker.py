@@ -11,7 +11,6 @@ damaged is made again, and one that is wanted anew is made beside the old, which
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import queue
@@ -24,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from .collector import tune_collector
 from .errors import InvalidRequest, JournalError, SolventError, TooLarge, Unavailable
 from .frames import decode_section, split_frame
 from .refusal_log import REFUSALS_NAME, read_refused
@@ -77,8 +77,8 @@ SPIKE_CELLS_MAX: Final = 2_000_000
 """Buckets of all groups that are looked at for spikes: a second or so."""
 RETRY_S: Final = 0.5
 NICENESS: Final = 10
-GC_ALLOCATIONS: Final = 500_000
-"""Objects made before the garbage collector looks for cycles; it would often, and find none."""
+YOUNG_MAX: Final = 500_000
+"""Batches and answers are tens of thousands of small objects without cycles, which come and go together."""
 
 log = logging.getLogger(__name__)
 _Waiting = tuple[float, Lookup]
@@ -355,12 +355,6 @@ def _receive(source: BinaryIO, inbox: queue.SimpleQueue[Question]) -> None:
         os._exit(status)
 
 
-def tune_collector() -> None:
-    """Batches and answers are tens of thousands of small objects without cycles, which come and go together."""
-    gc.freeze()
-    gc.set_threshold(GC_ALLOCATIONS)
-
-
 def main() -> None:
     """Serve the directory that is the first argument with as many threads as the second says."""
     logging.basicConfig(format="solvent usage: %(message)s", level=logging.WARNING)
@@ -368,7 +362,7 @@ def main() -> None:
         # Meant for the engine, which ends this process when it is done with it.
         signal.signal(each, signal.SIG_IGN)
     os.nice(NICENESS)
-    tune_collector()
+    tune_collector(YOUNG_MAX)
     source, sink = sys.stdin.buffer, sys.stdout.buffer
 
     def reply(message: Reply) -> None:

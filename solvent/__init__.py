@@ -41,6 +41,7 @@ from solvent.engine.answers import (
     StopView,
     Verdict,
 )
+from solvent.engine.collector import tune_collector
 from solvent.engine.credits import (
     CaptureRequest,
     Credits,
@@ -163,4 +164,5 @@ __all__ = [
     "Verdict",
     "__version__",
     "connect",
+    "tune_collector",
 ]

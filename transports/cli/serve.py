@@ -9,6 +9,7 @@ import anyio
 import typer
 from rich.text import Text
 
+from solvent.engine.collector import tune_collector
 from solvent.engine.pool_id import ENVIRONMENT_DEFAULT
 from solvent.transports.nats.service import serve as serve_over_nats
 
@@ -38,6 +39,7 @@ def serve(
     """
 
     def say_ready(url: str) -> None:
+        tune_collector()
         if as_json:
             print_json({"ready": url})
         else:
