@@ -22,6 +22,7 @@ from .listeners import Listeners
 from .outcomes import Prior
 from .projector import BEHIND_KEYS_MAX, Projector
 from .snapshots import Snapshots, remove_database
+from .sqlite_errors import is_passing
 from .store import PoolStore
 from .writer import Writer
 
@@ -79,7 +80,7 @@ class Core:
         """Open the caches in ``directory`` and catch them up with ``journal``; what is damaged is made anew.
 
         ``seed`` is used for the key hashes of a new index. ``on_progress`` hears (frames read, frames to read). Raises
-        ``JournalError``, or ``sqlite3.OperationalError`` if a cache cannot be written now.
+        ``JournalError``, or ``sqlite3.Error`` if a cache cannot be written now.
         """
         last_number = await journal.last_number()
         try:
@@ -114,7 +115,7 @@ class Core:
                 await index.aclose()
                 if snapshots is not None:
                     await snapshots.aclose()
-            if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+            if isinstance(error, sqlite3.Error) and not is_passing(error):
                 raise IndexDamaged(str(error)) from error
             raise
         return core

@@ -82,6 +82,7 @@ from .history import fold_until, read_history
 from .index import IndexDamaged
 from .ledger import check_limit, parse_cursor, read_page
 from .listeners import Changes, Listeners
+from .loans import Loans
 from .lock import exclusive
 from .pool import Pool
 from .pool_actor import RETRY_AFTER_S, Due, Message, PoolActor, Services
@@ -210,9 +211,12 @@ class Engine(Credits):
             try:
                 seed = secrets.randbits(SEED_BITS)
                 listeners, refusals = Listeners(), Refusals()
-                core = await Core.open(
-                    path, journal, seed=seed, now_us=now_us, listeners=listeners, on_progress=on_progress
-                )
+                try:
+                    core = await Core.open(
+                        path, journal, seed=seed, now_us=now_us, listeners=listeners, on_progress=on_progress
+                    )
+                except (IndexDamaged, sqlite3.Error) as error:
+                    raise JournalError(f"the index or the snapshots in {path} cannot be written: {error}") from error
                 services = Services(
                     now_us=now_us,
                     scale_of=lambda currency: scales.get(currency, SCALE_DEFAULT),
@@ -220,6 +224,7 @@ class Engine(Credits):
                     core=core,
                     listeners=listeners,
                     refusals=refusals,
+                    loans=Loans(settings.resident_max),
                 )
                 refusal_log = RefusalLog(path, refusals)
                 usage = UsageProcess(path, threads=settings.usage_threads)
@@ -777,7 +782,7 @@ async def _open_again(directory: Path, journal: SqliteJournal, services: Service
                 listeners=services.listeners,
                 on_progress=None,
             )
-        except (JournalError, sqlite3.Error) as error:
+        except (IndexDamaged, JournalError, sqlite3.Error) as error:
             log.error("the journal cannot be read again yet: %s", error)
             await anyio.sleep(RECOVERY_INTERVAL_S)
 

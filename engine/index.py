@@ -24,6 +24,7 @@ from anyio import CapacityLimiter
 from .errors import JournalError
 from .frames import Head, Pointer
 from .seen import SavedFilter, SeenKeys
+from .sqlite_errors import is_passing
 from .writer import CommittedSection
 
 SCHEMA_VERSION: Final = 3
@@ -128,11 +129,14 @@ class Index:
     async def open(cls, path: Path, *, journal_identity: str, seed: int) -> Index:
         """Open or create the index at ``path``. ``seed`` is used if it is new.
 
-        Raises ``IndexDamaged`` if it cannot be read or belongs to another journal.
+        Raises ``IndexDamaged`` if it cannot be read or belongs to another journal, ``sqlite3.Error`` if it cannot be
+        used now (a full disk).
         """
         try:
             writer = await aiosqlite.connect(path, isolation_level=None)
         except sqlite3.Error as error:
+            if is_passing(error):
+                raise
             raise IndexDamaged(str(error)) from error
         try:
             await writer.execute("pragma journal_mode = wal")
@@ -149,7 +153,7 @@ class Index:
             reader = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         except BaseException as error:
             await writer.close()
-            if isinstance(error, (sqlite3.Error, KeyError)):
+            if isinstance(error, (sqlite3.Error, KeyError)) and not is_passing(error):
                 raise IndexDamaged(str(error)) from error
             raise
         return cls(writer, reader, seed=settings["seed"], position=settings["position"])
@@ -161,7 +165,7 @@ class Index:
     async def project(self, projection: Projection) -> None:
         """Add a batch, in one transaction.
 
-        Raises ``sqlite3.OperationalError`` when it cannot be written now (a full disk): nothing was changed then.
+        Raises ``sqlite3.Error`` when it cannot be written now (a full disk): nothing was changed then.
         Raises ``IndexDamaged`` when the file is not what it should be.
         """
         heads = [(pool, *_head_row(head)) for pool, head in projection.heads.items()]
@@ -258,7 +262,7 @@ class Index:
     async def _undo(self, error: sqlite3.Error) -> NoReturn:
         if self._writer.in_transaction:
             await self._writer.execute("rollback")
-        if isinstance(error, sqlite3.OperationalError):
+        if is_passing(error):
             raise error
         raise IndexDamaged(f"the index cannot be written: {error}") from error
 

@@ -36,10 +36,12 @@ from .watch import expiring_soon, with_alerts
 def due(pool: Pool, now: int) -> tuple[Event, ...]:
     """What the passing of time has done to the pool by ``now``: grants that took effect, grants and holds that expired.
 
+    By the pool's own clock, if that is ahead: it judges what is recorded from here on.
+
     In the order in which it was due. These are facts, not answers: they are journalled before the command that
     found them, even when that is refused. ``pass_time`` also applies them.
     """
-    if not pool.schedule or pool.schedule[0][0] > now:
+    if not pool.schedule or pool.schedule[0][0] > max(pool.clock, now):
         return ()
     return tuple(pass_time(clone(pool), now))
 
@@ -48,7 +50,7 @@ def pass_time(pool: Pool, now: int) -> list[Event]:
     """Apply what is ``due`` to ``pool``, which the caller alone owns, and return it."""
     at = max(pool.clock, now)
     facts: list[Event] = []
-    while pool.schedule and pool.schedule[0][0] <= now:
+    while pool.schedule and pool.schedule[0][0] <= at:
         moment, number = heapq.heappop(pool.schedule)
         happened = _fall_due(pool, moment, number, at)
         for event in with_alerts(pool, happened) if happened else ():

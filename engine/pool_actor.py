@@ -37,6 +37,7 @@ from .events import KEYED, NOTICES, Captured, Debited, Event, RatesSet, Recharge
 from .evolve import apply
 from .keys import hash_key
 from .listeners import Listeners
+from .loans import Loans
 from .outcomes import (
     Conflict,
     Insufficient,
@@ -103,6 +104,7 @@ class Services:
         "core",
         "limits",
         "listeners",
+        "loans",
         "now_us",
         "rate_books",
         "rate_changes",
@@ -121,6 +123,7 @@ class Services:
         core: Core,
         listeners: Listeners,
         refusals: Refusals,
+        loans: Loans,
     ) -> None:
         self.now_us = now_us
         self.scale_of = scale_of
@@ -134,6 +137,7 @@ class Services:
         self.rate_changes = 0
         self.listeners = listeners
         self.refusals = refusals
+        self.loans = loans
         self.read_rates: Callable[[str], Awaitable[RateBook]] = _nothing_to_read
         """Asks a stream for its book. It answers what is durable."""
 
@@ -259,7 +263,7 @@ class PoolActor(Actor[Message]):
         """Write down what time has done to the pool by ``now``."""
         core = self._services.core
         schedule = self.pool.schedule
-        if not schedule or schedule[0][0] > now or core.writer.failure is not None:
+        if not schedule or schedule[0][0] > max(self.pool.clock, now) or core.writer.failure is not None:
             return
         section = core.writer.section(self._log)
         facts = pass_time(self.pool, now)

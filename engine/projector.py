@@ -120,7 +120,7 @@ class Projector:
             self._urgent.clear()
             try:
                 await self.round(store)
-            except sqlite3.OperationalError as error:
+            except sqlite3.Error as error:
                 # A full disk, usually. Nothing was lost: what is pending stays so, and the round is done again.
                 log.warning("the index could not be written, trying again: %s", error)
                 self._wake.set()
@@ -139,7 +139,7 @@ class Projector:
             try:
                 if projection.through or projection.woken:
                     await self._index.project(projection)
-            except sqlite3.OperationalError:
+            except sqlite3.Error:
                 projection.absorb(self._pending)
                 self._pending, self._sealing = projection, None
                 raise

@@ -24,6 +24,7 @@ from .budgets import Budget
 from .pool import Block, BrokenInvariant, OpenHold, Pool, check_books, rebuild_orders
 from .rates import RateBook
 from .recurring import Recurring
+from .sqlite_errors import is_passing
 
 FORMAT: Final = 3
 """Raised whenever the stored state changes shape: older snapshots are then ignored."""
@@ -154,10 +155,15 @@ class Snapshots:
 
     @classmethod
     async def open(cls, path: Path, *, journal_identity: str) -> Snapshots:
-        """Open or create the file. One that is damaged or belongs to another journal is replaced."""
+        """Open or create the file. One that is damaged or belongs to another journal is replaced.
+
+        Raises ``sqlite3.Error`` if it cannot be used now (a full disk).
+        """
         try:
             return await cls._open(path, journal_identity)
         except (sqlite3.Error, ValueError) as error:
+            if is_passing(error):
+                raise
             log.warning("snapshots in %s are ignored and made anew: %s", path, error)
             remove_database(path)
             return await cls._open(path, journal_identity)

@@ -43,19 +43,24 @@ class Borrowed:
 
 
 @asynccontextmanager
-async def borrowed(family: Family[Message], pools: Sequence[PoolId]) -> AsyncIterator[Borrowed]:
-    """Borrow ``pools`` for the length of a block. Raises ``ActorError`` if one cannot be had in time."""
+async def borrowed(services: Services, family: Family[Message], pools: Sequence[PoolId]) -> AsyncIterator[Borrowed]:
+    """Borrow ``pools`` for the length of a block.
+
+    Raises ``ActorError`` or ``Overloaded`` if they cannot be had in time, ``TooLarge`` if they never can.
+    """
+    names = sorted({pool.canonical for pool in pools})
     leases: list[Lease] = []
     actors: dict[str, PoolActor] = {}
-    try:
-        for name in sorted({pool.canonical for pool in pools}):
-            lease = Lease()
-            leases.append(lease)
-            actors[name] = await family.ask(name, lease)
-        yield Borrowed(actors, leases)
-    finally:
-        for lease in leases:
-            lease.over.set()
+    async with services.loans.places(len(names), timeout_s=family.options.default_timeout_s):
+        try:
+            for name in names:
+                lease = Lease()
+                leases.append(lease)
+                actors[name] = await family.ask(name, lease)
+            yield Borrowed(actors, leases)
+        finally:
+            for lease in leases:
+                lease.over.set()
 
 
 async def priors_of(core: Core, commands: Sequence[tuple[str, KeyedCommand]]) -> dict[tuple[str, str], Prior]:
@@ -87,7 +92,7 @@ async def do_together(
     Raises ``ActorError``, ``JournalError``, ``Unavailable``.
     """
     pools = [pool for pool, _ in commands]
-    async with borrowed(family, pools) as lent:
+    async with borrowed(services, family, pools) as lent:
         core = services.core
         named: list[tuple[str, KeyedCommand]] = []
         for pool, command in commands:
@@ -137,7 +142,7 @@ async def transfer(
     services: Services, family: Family[Message], source: PoolId, target: PoolId, command: Transfer
 ) -> Receipt | SolventError:
     """Move credits from ``source`` to ``target``. Raises ``ActorError``, ``JournalError``, ``Unavailable``."""
-    async with borrowed(family, [source, target]) as lent:
+    async with borrowed(services, family, [source, target]) as lent:
         core = services.core
         priors = await priors_of(core, [(source.canonical, command)])
         lent.check()
