@@ -1,7 +1,8 @@
 """Proof of a journal: every frame, every chain, every balance recomputed from the first event on.
 
-Reads only, so it can run beside the service that writes the journal. Also compares the caches with what was
-recomputed: a snapshot or an index entry that tells another story is reported.
+The rules by which it judges are written a second time, in ``plain_rules``. Reads only, so it can run beside the service
+that writes the journal. Also compares the caches with what was recomputed: a snapshot or an index entry that tells
+another story is reported.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ import msgspec
 from .amounts import to_decimal
 from .core import INDEX_NAME, SNAPSHOTS_NAME
 from .errors import JournalCorrupt, JournalError
-from .events import KEYED, Captured, Debited, Event, Expired, Held, MovedIn, MovedOut, Opened, Parts
-from .evolve import apply
+from .events import Captured, Debited, Event, MovedIn, MovedOut
 from .frames import NO_HEAD, Head, Pointer, Section, decode_section, digest_of, split_frame
-from .pool import BrokenInvariant, Pool, check_books, check_totals
+from .heads import PublishedHeads
+from .plain_rules import Difference, PlainPool
 from .pool_id import parse_canonical
-from .snapshots import encode_pool
+from .snapshots import decode_pool
 from .sqlite_journal import JOURNAL_NAME, connect_for_reading, read_frames
 
 PROBLEMS_MAX: Final = 100
@@ -46,6 +47,8 @@ class Verification(msgspec.Struct, kw_only=True):
     snapshots_compared: int = 0
     index_entries_compared: int = 0
     problems: list[str] = []
+    heads: dict[str, Head] = {}
+    """The end of each pool's chain, by canonical name."""
     seconds: float = 0.0
 
     @property
@@ -54,18 +57,23 @@ class Verification(msgspec.Struct, kw_only=True):
 
 
 def verify_journal(
-    directory: str | PathLike[str], *, on_progress: Callable[[int, int], None] | None = None
+    directory: str | PathLike[str],
+    *,
+    against: PublishedHeads | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Verification:
     """Recompute everything in ``directory``. ``on_progress`` hears (frames done, frames in all).
 
-    Takes the calling thread, about 3 seconds per million entries. Keeps all pools and their keys in memory. Raises
+    ``against`` are heads that were published earlier: whether history has been rewritten since is reported, too.
+
+    Takes the calling thread, about 5 seconds per million entries. Keeps all pools and their keys in memory. Raises
     ``JournalError`` if there is no journal, or none that can be opened; what is wrong inside is reported.
     """
     started = time.perf_counter()
     path = Path(directory)
     if not (path / JOURNAL_NAME).is_file():
         raise JournalError(f"there is no journal in {path}")
-    checker = _Checker()
+    checker = _Checker(against)
     # Read before the journal: so neither can be ahead of it, even while a service writes all three.
     checker.expect_snapshots(_rows(path / SNAPSHOTS_NAME, "select pool, version, body from snapshot"))
     checker.expect_heads(_rows(path / INDEX_NAME, "select pool, version, frame, offset, length, digest from head"))
@@ -78,6 +86,7 @@ def verify_journal(
     finally:
         connection.close()
     checker.finish()
+    checker.result.heads = checker.heads
     checker.result.seconds = time.perf_counter() - started
     return checker.result
 
@@ -111,13 +120,14 @@ def _check_frames(
 
 
 class _Checker:
-    """Folds all pools, side by side with what is said of them."""
+    """Recomputes all pools by the plain rules, side by side with what is said of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, against: PublishedHeads | None) -> None:
         self.result = Verification()
-        self._pools: dict[str, Pool] = {}
+        self._published = {} if against is None else dict(against.pools)
+        """The heads that have not been found again yet."""
+        self._pools: dict[str, PlainPool] = {}
         self._heads: dict[str, Head] = {}
-        self._keys: dict[str, set[str]] = {}
         self._broken: set[str] = set()
         self._on_the_way: dict[tuple[str, str, str, int], int] = {}
         """Credits that left a pool (above zero) or reached one (below) in this frame, by both, key and grant."""
@@ -133,26 +143,34 @@ class _Checker:
     def expect_heads(self, rows: Iterable[tuple[Any, ...]]) -> None:
         self._indexed = {row[0]: Head(row[1], Pointer(*row[2:5]), row[5]) for row in rows}
 
+    @property
+    def heads(self) -> dict[str, Head]:
+        """The end of each pool's chain."""
+        return self._heads
+
     def check(self, pointer: Pointer, body: bytes) -> None:
         """One section. Raises ``JournalCorrupt``; reports the rest, once per pool."""
         section = decode_section(body, frame=pointer.frame)
         if section.pool in self._broken:
             return
+        version = section.first_version
         try:
             self._check_chain(section, pointer)
             for version, event in enumerate(section.events, section.first_version):
-                self._check_event(section.pool, version, event)
+                self._check_event(section.pool, version, event, pointer.frame)
             head = Head(section.last_version, pointer, digest_of(body))
             self._heads[section.pool] = head
             self._compare(section.pool, head)
-        except (BrokenInvariant, KeyError, IndexError) as error:
+            self._compare_published(section.pool, head)
+        except Difference as difference:
             self._broken.add(section.pool)
-            self.report(f"frame {pointer.frame}, pool {section.pool}: {error}")
+            self.report(f"{JOURNAL_NAME}, frame {pointer.frame}, pool {section.pool}, entry {version}: {difference}")
 
     def end_frame(self, number: int) -> None:
         """What left one pool for another in this frame must have arrived there in it."""
         if self._on_the_way:
-            self.report(f"frame {number}: a transfer has one side only: {sorted(self._on_the_way)[:3]}")
+            moves = ", ".join(f"{source} to {target}, key {key!r}" for source, target, key, _ in self._on_the_way)
+            self.report(f"{JOURNAL_NAME}, frame {number}: a transfer has one side only: {moves}")
             self._on_the_way.clear()
 
     def _note_transfer(self, pool: str, event: MovedOut | MovedIn) -> None:
@@ -168,44 +186,42 @@ class _Checker:
     def _check_chain(self, section: Section, pointer: Pointer) -> None:
         head = self._heads.get(section.pool, NO_HEAD)
         if section.first_version != head.version + 1:
-            raise BrokenInvariant(f"version {head.version + 1} is missing: a section begins at {section.first_version}")
+            raise Difference(f"version {head.version + 1} is missing: a section begins at {section.first_version}")
         if section.previous != head.pointer or section.previous_digest != head.digest:
-            raise BrokenInvariant(f"the section at version {section.first_version} is not chained to the one before it")
+            raise Difference(f"the section at version {section.first_version} is not chained to the one before it")
 
-    def _check_event(self, name: str, version: int, event: Event) -> None:
-        pool = self._pools.setdefault(name, Pool())
-        keys = self._keys.setdefault(name, set())
-        if event.at < pool.clock:
-            raise BrokenInvariant(f"entry {version} is dated before entry {version - 1}")
-        if isinstance(event, Opened) != (version == 1):
-            raise BrokenInvariant(f"entry {version} is {type(event).__name__}: a pool is opened once, first")
-        if isinstance(event, KEYED):
-            if event.key in keys:
-                raise BrokenInvariant(f"entry {version} uses the key {event.key!r} a second time")
-            keys.add(event.key)
-        if isinstance(event, (Debited, Held, MovedOut)):
-            _check_taken(pool, version, event.amount, event.parts)
-        elif isinstance(event, Captured):
-            _check_taken(pool, version, sum(part for _, part in event.extra), event.extra)
+    def _check_event(self, name: str, version: int, event: Event, frame: int) -> None:
+        pool = self._pools.get(name)
+        if pool is None:
+            pool = self._pools[name] = PlainPool()
+        if isinstance(event, MovedIn):
+            self._check_terms(event)
+        pool.happen(event, frame)
         if isinstance(event, (Debited, Captured)):
             self.result.debits += 1
-        if isinstance(event, (MovedOut, MovedIn)):
+        elif isinstance(event, (MovedOut, MovedIn)):
             self._note_transfer(name, event)
-        elif isinstance(event, Expired) and pool.blocks[event.grant].available != event.amount:
-            raise BrokenInvariant(
-                f"entry {version} expires {event.amount} of grant g{event.grant}, not all that is left"
-            )
-        apply(pool, event)
-        check_totals(pool)
-        if not isinstance(event, Opened) and event.balance != pool.available:
-            raise BrokenInvariant(f"entry {version} says the balance is {event.balance}, it is {pool.available}")
         self.result.entries += 1
         saved = self._snapshots.get(name)
         if saved is not None and saved[0] == version:
             del self._snapshots[name]
             self.result.snapshots_compared += 1
-            if saved[1] != encode_pool(pool):
-                self.report(f"pool {name}: the snapshot at version {version} is not what the journal says")
+            if not _tells_the_same(saved[1], pool):
+                self.report(
+                    f"{SNAPSHOTS_NAME}, pool {name}: the snapshot at version {version} is not what {JOURNAL_NAME} says"
+                )
+
+    def _check_terms(self, event: MovedIn) -> None:
+        """What is moved keeps its terms."""
+        source = self._pools.get(event.source)
+        grant = None if source is None else source.grants.get(event.source_grant)
+        if grant is None:
+            # Which of the two pools comes first in a frame is not fixed, but the grant is older than the frame, or the
+            # transfer has one side only and is found at the end of the frame.
+            return
+        terms = (grant.category, grant.priority, grant.created_at, grant.effective_at, grant.expires_at)
+        if terms != (event.category, event.priority, event.created_at, event.effective_at, event.expires_at):
+            raise Difference(f"g{event.source_grant} of {event.source} arrives with other terms")
 
     def _compare(self, name: str, head: Head) -> None:
         indexed = self._indexed.get(name)
@@ -213,42 +229,67 @@ class _Checker:
             del self._indexed[name]
             self.result.index_entries_compared += 1
             if indexed != head:
-                self.report(f"pool {name}: the index does not point to the section that ends at {head.version}")
+                self.report(f"{INDEX_NAME}, pool {name}: it does not point to the section that ends at {head.version}")
+
+    def _compare_published(self, name: str, head: Head) -> None:
+        published = self._published.get(name)
+        if published is not None and published.version == head.version:
+            del self._published[name]
+            if published.digest != head.digest.hex():
+                self.report(f"{JOURNAL_NAME}, pool {name}: history was rewritten at or before version {head.version}")
 
     def finish(self) -> None:
-        """The sums, once all was folded."""
+        """The sums, once all was recomputed."""
         result = self.result
         for name, pool in self._pools.items():
             if name in self._broken:
                 continue
             try:
-                check_books(pool)
-            except BrokenInvariant as error:
-                self.report(f"pool {name}: {error}")
+                pool.finish()
+            except Difference as difference:
+                self.report(f"{JOURNAL_NAME}, pool {name}, version {pool.version}: {difference}")
             currency = parse_canonical(name).currency
-            result.granted[currency] = result.granted.get(currency, Decimal(0)) + to_decimal(pool.granted, pool.scale)
-            result.spent[currency] = result.spent.get(currency, Decimal(0)) + to_decimal(pool.spent, pool.scale)
+            for sums, units in ((result.granted, pool.granted), (result.spent, pool.total("spent"))):
+                sums[currency] = sums.get(currency, Decimal(0)) + to_decimal(units, pool.scale)
         result.pools = len(self._pools)
+        for name, published in self._published.items():
+            if name not in self._broken:
+                self.report(
+                    f"{JOURNAL_NAME}, pool {name}: history was rewritten: no section ends at version "
+                    f"{published.version}, which was published"
+                )
         if not result.problems:
             for name, (version, _) in self._snapshots.items():
-                self.report(f"pool {name}: a snapshot speaks of version {version}, which the journal does not have")
+                self.report(
+                    f"{SNAPSHOTS_NAME}, pool {name}: it speaks of version {version}, which the journal does not have"
+                )
             for name, head in self._indexed.items():
-                self.report(f"pool {name}: the index speaks of a section ending at {head.version}, there is none")
+                self.report(
+                    f"{INDEX_NAME}, pool {name}: it speaks of a section ending at {head.version}, there is none"
+                )
 
 
-def _check_taken(pool: Pool, version: int, amount: int, parts: Parts) -> None:
-    """Whether what was spent, held or moved was there, and was taken from the grants in burn order."""
-    if amount > pool.available:
-        raise BrokenInvariant(f"entry {version} takes {amount} of {pool.available}: an overdraft")
-    left = amount
-    expected: list[tuple[int, int]] = []
-    for block in pool.burn:
-        if not left:
-            break
-        expected.append((block.number, min(left, block.available)))
-        left -= expected[-1][1]
-    if list(parts) != expected:
-        raise BrokenInvariant(f"entry {version} took {parts}, the burn order says {expected}")
+def _tells_the_same(snapshot: bytes, pool: PlainPool) -> bool:
+    """Whether a snapshot says of every grant and hold what the plain rules say."""
+    try:
+        saved = decode_pool(snapshot)
+    except ValueError:
+        return False
+    blocks = {
+        block.number: (block.amount, block.held, block.spent, block.expired, block.voided, block.moved_out)
+        for block in saved.blocks.values()
+    }
+    grants = {
+        grant.number: (grant.amount, grant.held, grant.spent, grant.expired, grant.voided, grant.moved_out)
+        for grant in pool.grants.values()
+    }
+    return (
+        blocks == grants
+        and saved.available == pool.available
+        and saved.clock == pool.clock
+        and {number: hold.parts for number, hold in saved.holds.items()}
+        == {number: hold.parts for number, hold in pool.holds.items()}
+    )
 
 
 def _rows(path: Path, statement: str) -> list[tuple[Any, ...]]:

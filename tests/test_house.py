@@ -22,7 +22,7 @@ LAYERS = {"actors": {"actors"}, "engine": {"actors", "engine"}, "transports": {"
 TOP_LEVEL = {".ci", "actors", "bench", "docs", "engine", "solvent", "tests", "transports"}
 NOT_YET = {"docs"}
 
-PURE = {"commands", "decide", "evolve", "frames", "passing", "pool", "pool_id", "views"}
+PURE = {"commands", "decide", "evolve", "frames", "passing", "plain_rules", "pool", "pool_id", "views"}
 """The modules of ``engine`` that neither wait nor look, they and whatever of ``engine`` they import: what they return
 follows from what they are given."""
 WAITS_OR_LOOKS = {

@@ -87,7 +87,7 @@ class Model:
         facts: list[tuple[Any, ...]] = []
         at = max(self.clock, now)
         moments = {credit.starts for credit in self.credits} | {credit.ends for credit in self.credits} - {None}
-        for moment in sorted(moment for moment in moments if moment is not None and moment <= now):
+        for moment in sorted(moment for moment in moments if moment is not None and moment <= at):
             for credit in self.credits:
                 if credit.pending and credit.starts == moment:
                     credit.pending, credit.left = False, credit.amount

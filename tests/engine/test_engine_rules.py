@@ -186,7 +186,7 @@ class Run:
         self.events += facts
         if facts:
             self.clock = max(self.clock, self.now)
-        self.model.pass_time(self.now)
+        self.model.pass_time(max(self.clock, self.now))
         before = encode_pool(self.pool)
         outcome = decide(self.pool, command, self.now)
         assert encode_pool(self.pool) == before, "a question changed the pool"
@@ -282,7 +282,7 @@ def _hold(run: Run, dice: Random, key: str) -> None:
 
 
 def _settle(run: Run, dice: Random, key: str) -> None:
-    run.model.pass_time(run.now)
+    run.model.pass_time(max(run.clock, run.now))
     number = dice.choice([*run.model.holds, 10**6])
     release = dice.random() < 0.3
     amount = dice.randint(1, 14)
@@ -317,7 +317,7 @@ def _settle(run: Run, dice: Random, key: str) -> None:
 
 
 def _reverse(run: Run, dice: Random, key: str) -> None:
-    run.model.pass_time(run.now)
+    run.model.pass_time(max(run.clock, run.now))
     if not run.reversible:
         assert isinstance(run.ask(Reverse(key, 3)), (UnknownEntry, UnknownPool))
         return
@@ -347,7 +347,7 @@ def _reverse(run: Run, dice: Random, key: str) -> None:
 
 
 def _change(run: Run, dice: Random, key: str) -> None:
-    run.model.pass_time(run.now)
+    run.model.pass_time(max(run.clock, run.now))
     if not run.model.credits:
         return
     credit = dice.choice(list(run.model.credits.values()))
@@ -401,7 +401,7 @@ def test_a_script_of_all_commands_does_what_the_model_does(seed: int) -> None:
         # Time stands still, moves on, leaps, or a clock is set back.
         run.now += dice.choice([0, 0, 1, 500_000, 20_000_000, MINUTE, -5_000_000])
         dice.choice(steps)(run, dice, f"k{number}")
-        run.model.pass_time(run.now)
+        run.model.pass_time(max(run.clock, run.now))
         run.events += pass_time(run.pool, run.now)
         if run.events:
             run.clock = max(run.clock, run.pool.clock)

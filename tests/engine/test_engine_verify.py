@@ -6,21 +6,26 @@ from pathlib import Path
 
 import pytest
 
-from solvent.engine.budgets import BudgetTerms
+from solvent.engine.budgets import BudgetTerms, Charge
 from solvent.engine.dimensions import NO_DIMENSIONS
 from solvent.engine.events import (
+    Activated,
     BudgetSet,
     Captured,
     Debited,
     Event,
+    Expired,
     Granted,
     Held,
     Lapsed,
     MovedIn,
     MovedOut,
     Opened,
+    RechargeClosed,
+    RecurringEnded,
     Released,
     Reversed,
+    Trimmed,
     Voided,
 )
 from solvent.engine.frames import NO_HEAD, FrameBuilder, Head
@@ -47,6 +52,10 @@ TWO: list[Event] = [*START, granted(5, 10, "g2")]
 HELD: list[Event] = [*START, Held(2, "h", 3, 2, ((2, 3),), 99)]
 
 
+LATE = Debited(9, "late", 1, 3, ((2, 1),), 1, False)
+CHARGED = Debited(2, "d", 2, 3, ((2, 2),), 2, False, charges=(Charge(3, b"", 0),))
+
+
 async def problems(directory: Path, *frames: dict[str, list[Event]]) -> list[str]:
     """What ``verify`` finds in a journal of these frames, which is chained as it should be."""
     journal = await SqliteJournal.open(directory / JOURNAL_NAME)
@@ -67,10 +76,10 @@ async def test_an_honest_journal_has_no_problems(tmp_path: Path) -> None:
         *TWO,
         debited("d", 6, 4, (2, 5), (3, 1)),
         Held(3, "h", 2, 2, ((3, 2),), 99),
-        Captured(4, 5, 2, 2, ((3, 1),), ((3, 1),), ((3, 1),), 0, 0),
-        Reversed(5, "r", 4, 1, 3, ((3, 1),), 0),
-        BudgetSet(6, 0, 3, BudgetTerms("b", 5, "day")),
-        Voided(7, 3, 3, 0),
+        Captured(4, 5, 3, 1, ((3, 2),), ((3, 1),), (), 0, 0),
+        Reversed(5, "r", 4, 1, 2, ((3, 1),), 0),
+        BudgetSet(6, 0, 2, BudgetTerms("b", 5, "day")),
+        Voided(7, 3, 2, 0),
     ]
     assert await problems(tmp_path, {ACME: honest}) == []
 
@@ -88,8 +97,23 @@ async def test_an_honest_journal_has_no_problems(tmp_path: Path) -> None:
         ([*HELD, Released(3, 3, 3, 6, ((2, 3),), 0)], "the balance is"),
         ([*START, debited("d", 1, 4, (2, 1)), debited("d", 1, 3, (2, 1))], "second time"),
         ([*HELD, Released(3, 3, 3, 5, ((2, 3),), 0), Released(4, 3, 3, 8, ((2, 3),), 0)], ""),
-        ([*START, Reversed(2, "r", 3, 1, 6, ((2, 1),), 0)], "do not balance"),
-        ([*START, Voided(2, 2, 6, -1)], "do not balance"),
+        ([*START, Reversed(2, "r", 3, 1, 6, ((2, 1),), 0)], "no debit d3"),
+        ([*START, Voided(2, 2, 6, -1)], "5 are left"),
+        ([*START, debited("d", 1, 4, (2, 1)), Reversed(3, "r", 3, 2, 6, ((2, 2),), 0)], "1 are not yet"),
+        ([*TWO, debited("d", 6, 4, (2, 5), (3, 1)), Reversed(3, "r", 4, 1, 5, ((2, 1),), 0)], "it was paid by"),
+        ([*HELD, Captured(3, 3, 2, 2, ((2, 2),), (), (), 0, 0)], "gives back"),
+        ([*HELD, Captured(100, 3, 3, 2, ((2, 3),), (), (), 0, 0)], "after it expired"),
+        ([*HELD, Released(50, 3, 3, 5, ((2, 3),), 0, 99)], "does not expire then"),
+        ([*START, Expired(2, 2, 5, 0, 2)], "does not expire then"),
+        ([Opened(1, 6), Granted(1, "g", 5, 5, "paid", 50, None, 9), Expired(9, 2, 4, 1, 9)], "5 are left"),
+        ([Opened(1, 6), Granted(1, "g", 5, 5, "paid", 50, None, 9), debited("d", 1, 4, (2, 1)), LATE], "which is over"),
+        ([Opened(1, 6), Granted(1, "g", 5, 0, "paid", 50, 9, None), Activated(5, 2, 5, 5, 9)], "take effect then"),
+        ([*START, Lapsed(2, 2, 1, 4)], "which is not over"),
+        ([*START, BudgetSet(2, 0, 5, BudgetTerms("b", 1, "day")), CHARGED], "would be passed"),
+        ([*START, debited("d", 1, 4, (2, 1)), granted(5, 9, "late")], "dated before"),
+        ([*START, Trimmed(2, 2, 1, 4)], "does not roll over"),
+        ([*START, RecurringEnded(2, 7, 5, "p")], "no recurring grant"),
+        ([*START, RechargeClosed(2, 9, 5, 5)], "not open"),
         ([*START, Lapsed(2, 9, 1, 4)], ""),
         ([*START, debited("d", 1, 4, (7, 1))], "burn order"),
         ([granted(5, 5)], "opened once, first"),

@@ -99,6 +99,7 @@ from solvent.engine.outcomes import (
     UnknownPool,
 )
 from solvent.engine.passing import due, pass_time
+from solvent.engine.plain_rules import PlainPool
 from solvent.engine.pool import Pool, check_books
 from solvent.engine.pool_actor import completed
 from solvent.engine.recurring import RecurringTerms
@@ -446,7 +447,7 @@ class Book:
     def pass_time(self, now: int) -> None:
         """One thing after another, the earliest first, and of those of one moment the oldest."""
         self.at = max(self.clock, now)
-        while (first := min(self.moments(), default=None)) is not None and first[0] <= now:
+        while (first := min(self.moments(), default=None)) is not None and first[0] <= self.at:
             self.happen(*first)
 
     def happen(self, moment: int, number: int, what: str) -> None:
@@ -1280,7 +1281,7 @@ class Side:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.pool, self.book = Pool(), Book()
+        self.pool, self.book, self.plain = Pool(), Book(), PlainPool()
         self.events: list[Event] = []
         self.keys: dict[str, tuple[Keyed, int]] = {}
 
@@ -1289,6 +1290,8 @@ class Side:
             if isinstance(event, KEYED):
                 assert event.key not in self.keys, f"two entries with key {event.key!r}"
                 self.keys[event.key] = event, version
+            # What the verifier judges by agrees that this can happen.
+            self.plain.happen(event, frame=1)
         self.events += events
 
     def pass_time(self, now: int) -> None:
@@ -1345,7 +1348,9 @@ class Side:
         """Everything that the pool and the model know is the same."""
         pool, book, at = self.pool, self.book, max(self.book.clock, now)
         check_books(pool)
+        self.plain.finish()
         assert (pool.version, pool.clock, pool.available) == (len(book.log), book.clock, book.available)
+        assert (self.plain.version, self.plain.clock, self.plain.granted) == (pool.version, pool.clock, pool.granted)
         wheres = ("left", "held", "spent", "expired", "voided", "moved_out", "pending")
         totals: Counter[str] = Counter()
         for number, credit in book.credits.items():

@@ -12,6 +12,7 @@ import typer
 from . import alerting, changes, limits, metering, plans, usage, verbs
 from .demo.command import demo
 from .exits import EXIT_CODES_HELP
+from .export import export
 from .replay import replay
 from .serve import serve
 from .verify import verify
@@ -88,6 +89,7 @@ for _verb in (
     usage.usage,
     usage.rebuild,
     verify,
+    export,
 ):
     app.command(help=_paragraphs(_verb), epilog=EXIT_CODES_HELP)(_verb)
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import anyio.to_thread
+import msgspec
 import typer
 from rich.console import Group, RenderableType
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from solvent.engine.errors import InvalidRequest
+from solvent.engine.heads import PublishedHeads, publish, read_heads
 from solvent.engine.verify import Verification, verify_journal
 
 from .exits import Exit
@@ -22,16 +26,34 @@ from .running import err, out, print_json, reporting, run_async
 from .target import require_journal
 
 PROBLEMS_SHOWN_MAX = 20
+T = TypeVar("T")
 
 
-def verify(data_dir: DataDir = DATA_DIR_DEFAULT, as_json: Json = False) -> None:
+def verify(
+    data_dir: DataDir = DATA_DIR_DEFAULT,
+    heads: Annotated[
+        Path | None, typer.Option("--heads", help="Write the heads of the chains to this file: what to publish.")
+    ] = None,
+    customer: Annotated[str | None, typer.Option(help="With --heads: those of this customer's pools only.")] = None,
+    against: Annotated[
+        Path | None, typer.Option("--against", help="Heads that were published: was history rewritten since?")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Recompute every pool from the journal and compare: checksums, chains, sums, keys. Exit code 8: it differs.
 
     Reads the folder, not a service; the service may go on working meanwhile.
     """
     with reporting(as_json):
         require_journal(data_dir)
-        found = run_async(lambda: verified(data_dir))
+        published = None if against is None else read_heads(against)
+        found = run_async(lambda: verified(data_dir, published))
+        if heads is not None and not found.problems:
+            written = msgspec.json.encode(publish(found.heads, found.frames, customer=customer))
+            try:
+                heads.write_bytes(msgspec.json.format(written) + b"\n")
+            except OSError as error:
+                raise InvalidRequest("heads", f"a file that can be written ({error})", got=str(heads)) from None
     if as_json:
         print_json(verification_to_wire(found))
     else:
@@ -40,22 +62,27 @@ def verify(data_dir: DataDir = DATA_DIR_DEFAULT, as_json: Json = False) -> None:
         raise typer.Exit(Exit.DIFFERENCE)
 
 
-async def verified(directory: Path) -> Verification:
+async def verified(directory: Path, against: PublishedHeads | None = None) -> Verification:
     """The verification of a journal, with a progress bar on stderr where that is a terminal."""
+    return await with_progress(
+        "verify", lambda on_progress: verify_journal(directory, against=against, on_progress=on_progress)
+    )
+
+
+async def with_progress(what: str, work: Callable[[Callable[[int, int], None]], T]) -> T:
+    """Do ``work`` in a thread, with a bar of the frames it is done with on stderr where that is a terminal."""
     columns = (
-        TextColumn("[bold]verify"),
+        TextColumn(f"[bold]{what}"),
         BarColumn(),
         TaskProgressColumn(),
         TextColumn("{task.completed:,.0f} frames"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=err(), transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task("verify", total=None)
-        # The thread reads only; if the wait is cancelled it ends with the process.
+        task = progress.add_task(what, total=None)
+        # The thread changes no journal; if the wait is cancelled it ends with the process.
         return await anyio.to_thread.run_sync(
-            lambda: verify_journal(
-                directory, on_progress=lambda done, total: progress.update(task, completed=done, total=total)
-            ),
+            lambda: work(lambda done, total: progress.update(task, completed=done, total=total)),
             abandon_on_cancel=True,
         )
 
