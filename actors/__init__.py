@@ -6,6 +6,7 @@ Start reading at ``system``, then ``family``; write a subclass of ``Actor``.
 """
 
 from .actor import Actor, Context, StopReason
+from .answers import Answers, Place
 from .deadletters import DeadLetter
 from .errors import ActorCrashed, ActorError, ActorFailed, DeadlineExceeded, MailboxFull, Stopped
 from .family import ActorRef, Family
@@ -23,6 +24,7 @@ __all__ = [
     "ActorFailed",
     "ActorRef",
     "ActorSystem",
+    "Answers",
     "Context",
     "DeadLetter",
     "DeadlineExceeded",
@@ -30,6 +32,7 @@ __all__ = [
     "Mail",
     "MailboxFull",
     "Options",
+    "Place",
     "Statistics",
     "StopReason",
     "Stopped",

@@ -15,6 +15,7 @@ import logging
 from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
+from .answers import Place
 from .errors import ActorError, ActorFailed, Stopped
 from .mailbox import Cell, Mail
 from .residents import Residents
@@ -54,6 +55,35 @@ class Family(Residents[M]):
         if not cell.attended:
             self.call_attention(cell)
         return future
+
+    def ask_all(self, asks: Iterable[tuple[str, M, Place]]) -> None:
+        """Send many messages, each with the place of its answer; those of one key arrive in this order.
+
+        As ``ask``, except that what ``ask`` would raise is put into the place instead.
+        """
+        deadline = self._time() + self._timeout_s
+        last_key: str | None = None
+        cell: Cell[M] | None = None
+        for key, message, place in asks:
+            if key is not last_key or cell is None:
+                last_key, cell = key, self._cells.get(key)
+            if self.pending >= self._pending_max:
+                place.set_exception(self._refusal(key))
+                continue
+            if cell is None:
+                try:
+                    cell = self._open(key)
+                except ActorError as error:
+                    place.set_exception(error)
+                    continue
+            if cell.pending >= self._mailbox_max:
+                place.set_exception(self._refusal(key))
+                continue
+            cell.inbox.append(Mail(message, deadline, place, cell))
+            cell.pending += 1
+            self.pending += 1
+            if not cell.attended:
+                self.call_attention(cell)
 
     def tell(self, key: str, message: M) -> None:
         """Send a message that wants no answer. It is delivered at most once.

@@ -19,6 +19,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from .actor import Actor, Context
+    from .answers import Place
     from .residents import Residents
 
 __all__ = ["Cell", "Mail", "State"]
@@ -37,7 +38,7 @@ class Mail(msgspec.Struct, Generic[M], eq=False):
 
     message: M
     deadline: float
-    _future: asyncio.Future[Any]
+    _future: asyncio.Future[Any] | Place
     _cell: Cell[M] | None
 
     def reply(self, value: object) -> None:

@@ -12,8 +12,9 @@ import logging
 import secrets
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -26,10 +27,12 @@ from solvent.actors import (
     ActorError,
     ActorFailed,
     ActorSystem,
+    Answers,
     DeadlineExceeded,
     Family,
     MailboxFull,
     Options,
+    Place,
 )
 
 from .amounts import SCALE_DEFAULT, AmountLike, parse_scale, to_decimal
@@ -62,6 +65,7 @@ from .credits import (
     POOL_PAGE_MAX,
     REQUESTS,
     Credits,
+    DebitRequest,
     Request,
 )
 from .decide import LIMITS_DEFAULT, Limits
@@ -252,6 +256,12 @@ class Engine(Credits):
         except ActorError as error:
             raise _translate(error) from None
 
+    def submit_all(self, asks: Iterable[tuple[str, Message, Place]]) -> None:
+        """Hand many checked commands to their pools, each with the canonical name of its pool and the place of its
+        answer; the commands of one pool in this order. What is in the places at last, ``outcomes_of`` reads.
+        """
+        self._family.ask_all(asks)
+
     async def _ask(self, pool: PoolId, command: Message, kind: type[T]) -> T:
         future = self.submit(pool, command)
         try:
@@ -305,16 +315,20 @@ class Engine(Credits):
             raise TooLarge("requests", f"at most {BATCH_COMMANDS_MAX} commands", got=str(len(requests)))
         if atomic:
             return await self._batch_atomically(requests)
-        started: list[asyncio.Future[Any] | SolventError] = []
-        for request in requests:
+        if not requests:
+            return []
+        done: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
+        answers = Answers(len(requests), partial(_tell, done))
+        asks: list[tuple[str, Message, Place]] = []
+        for request, place in zip(requests, answers.places(), strict=True):
             try:
-                started.append(self.submit(*self.command_of(request)))
+                pool, command = self.command_of(request)
             except SolventError as error:
-                started.append(error)
-        futures = [each for each in started if not isinstance(each, SolventError)]
-        if futures:
-            await asyncio.wait(futures)
-        return [each if isinstance(each, SolventError) else outcome_of(each) for each in started]
+                place.set_result(error)
+            else:
+                asks.append((pool.canonical, command, place))
+        self.submit_all(asks)
+        return list(outcomes_of(await done))
 
     async def _batch_atomically(self, requests: Sequence[Request]) -> list[Receipt | SolventError]:
         checked: list[tuple[PoolId, KeyedCommand] | SolventError] = []
@@ -363,6 +377,19 @@ class Engine(Credits):
         if not isinstance(request, REQUESTS):
             raise InvalidRequest("requests", "a GrantRequest, DebitRequest, ...", got=type(request).__name__)
         pool = parse_pool(request.pool)
+        if isinstance(request, DebitRequest):
+            # The same by a shorter way: debits come by the thousand.
+            return pool, debit_command(
+                scale=self.scale_of(pool.currency),
+                amount=request.amount,
+                key=request.key,
+                partial=request.partial,
+                occurred_at=request.occurred_at,
+                metric=request.metric,
+                quantity=request.quantity,
+                dimensions=request.dimensions,
+                backfill=request.backfill,
+            )
         fields = {name: getattr(request, name) for name in request.__struct_fields__ if name != "pool"}
         command = COMMANDS[request.operation](scale=self.scale_of(pool.currency), **fields)
         assert not isinstance(command, SETTING_COMMANDS)  # noqa: S101 - no request is a setting
@@ -666,6 +693,31 @@ def outcome_of(future: asyncio.Future[Any]) -> Any:
         return error
     except ActorError as error:
         return _translate(error)
+
+
+def outcomes_of(answers: Answers) -> Sequence[Any]:
+    """What became of commands of ``submit_all``: their answers, with a ``SolventError`` as a value for each "no".
+
+    Whatever else went wrong is logged, and an ``Unavailable``.
+    """
+    if not answers.errors:
+        return answers.values
+    return [_as_value(value) if isinstance(value, BaseException) else value for value in answers.values]
+
+
+def _tell(done: asyncio.Future[Answers], answers: Answers) -> None:
+    """Unless whoever asked has gone."""
+    if not done.done():
+        done.set_result(answers)
+
+
+def _as_value(error: BaseException) -> SolventError:
+    if isinstance(error, SolventError):
+        return error
+    if isinstance(error, ActorError):
+        return _translate(error)
+    log.error("a command failed", exc_info=error)
+    return Unavailable("an internal error, the outcome is unknown: the log says more")
 
 
 def _translate(error: ActorError) -> SolventError:
