@@ -14,7 +14,7 @@ help:
 	@echo "make types    mypy --strict and pyright"
 	@echo "make package  build the wheel, install it in a clean environment, run it"
 	@echo "make check    all of the above but the demo: what CI runs"
-	@echo "make bench    the first speed mark, with its figures"
+	@echo "make bench    Solvent beside its peers, with figures and marks"
 	@echo "make bench-usage  10 million events of usage, with figures"
 	@echo "make clean    remove what the other targets made"
 
@@ -30,6 +30,10 @@ $(VENV)/.run: pyproject.toml | $(VENV)/.base
 
 $(VENV)/.test: pyproject.toml | $(VENV)/.base
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[server,speed,test]'
+	@touch $@
+
+$(VENV)/.bench: pyproject.toml | $(VENV)/.base
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@
 
 $(VENV)/.lint: pyproject.toml | $(VENV)/.base
@@ -55,7 +59,7 @@ package: $(VENV)/.lint
 
 check: lint types package test
 
-bench: $(VENV)/.run
+bench: $(VENV)/.bench
 	$(BIN)/python -m bench $(ARGS)
 
 bench-usage: $(VENV)/.run

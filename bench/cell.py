@@ -1,0 +1,118 @@
+"""``python -m bench.cell``: one run of one cell, in a process of its own: JSON in, JSON out.
+
+So no contestant inherits another's memory, garbage or threads, and whatever it has started ends with the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from solvent.engine.collector import tune_collector
+
+from .contestants import CONTESTANTS, FLUSH
+from .limits import flush_disk
+from .load import Load, Measured
+from .loops import run
+from .measures import Figures, quantile
+from .processes import processor_time_s
+from .session import NotHere, WrongBooks
+from .workloads import WORKLOADS, Workload
+
+WARM_UP_S: Final = 0.4
+PAGE_BYTES: Final = 4_096
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """Which cell to run, and how."""
+
+    contestant: str
+    workload: str
+    callers: int
+    seconds: float
+    warm_up_s: float = WARM_UP_S
+    uvloop: bool = True
+    scratch: str = "."
+    flush_bytes: int = PAGE_BYTES
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """Figures, or why there are none."""
+
+    figures: Figures | None = None
+    not_here: str = ""
+    wrong: str = ""
+
+
+async def measure(order: Order, scratch: Path) -> Figures:
+    """Set up, warm up, measure, and check the books of all of it. Raises ``NotHere``, ``WrongBooks``."""
+    workload = WORKLOADS[order.workload]
+    each = workload.debits_per_call
+    opened = CONTESTANTS[order.contestant].open(workload, order.callers, scratch)
+    async with opened as session:
+        load = Load(session, order.callers)
+        warm = await load.run(order.warm_up_s)
+        tune_collector()
+        flushes = await session.flushes()
+        cpu = processor_time_s()
+        measured = await load.run(order.seconds)
+        cpu = processor_time_s() - cpu
+        flushed = await session.flushes()
+        debits = (warm.calls + measured.calls) * each
+        units = warm.units + measured.units
+        more = await session.check(debits=debits, units=units)
+        ending = time.perf_counter()
+    more["closed_after_s"] = time.perf_counter() - ending
+    more |= await asyncio.to_thread(session.check_ended, debits=debits, units=units)
+    per_flush = (
+        measured.calls * each / max(flushed - flushes, 1) if flushed is not None and flushes is not None else None
+    )
+    return figures(measured, workload, cpu, per_flush, more)
+
+
+def figures(
+    measured: Measured, workload: Workload, cpu_s: float, per_flush: float | None, more: dict[str, float]
+) -> Figures:
+    debits = measured.calls * workload.debits_per_call
+    if not debits:
+        raise WrongBooks("nothing was answered in all the time")
+    more["p999_ms"] = quantile(measured.latencies_ms, 0.999)
+    return Figures(
+        per_s=debits / measured.seconds,
+        p50_ms=quantile(measured.latencies_ms, 0.5),
+        p99_ms=quantile(measured.latencies_ms, 0.99),
+        cpu_us=cpu_s / debits * 1e6,
+        per_flush=per_flush,
+        more=more,
+    )
+
+
+def measure_flush(order: Order, scratch: Path) -> Figures:
+    """The disk by itself, with as many bytes as a frame of that many callers has, whole pages of them."""
+    pages = -(-order.flush_bytes // PAGE_BYTES)
+    cpu = time.process_time()
+    measured = flush_disk(scratch, size=pages * PAGE_BYTES, seconds=order.seconds)
+    cpu = time.process_time() - cpu
+    return figures(measured, WORKLOADS["W1"], cpu, 1.0, {"bytes": float(pages * PAGE_BYTES)})
+
+
+def answer(order: Order) -> Answer:
+    with tempfile.TemporaryDirectory(prefix="solvent-bench-", dir=order.scratch, ignore_cleanup_errors=True) as folder:
+        try:
+            if order.contestant == FLUSH:
+                return Answer(figures=measure_flush(order, Path(folder)))
+            return Answer(figures=run(measure(order, Path(folder)), uvloop=order.uvloop))
+        except NotHere as missing:
+            return Answer(not_here=str(missing))
+        except WrongBooks as wrong:
+            return Answer(wrong=str(wrong))
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(msgspec.json.encode(answer(msgspec.json.decode(sys.stdin.buffer.read(), type=Order))))
