@@ -7,7 +7,7 @@ import sys
 
 import msgspec
 
-from .cells import Cell, all_cells, usual_cells
+from .cells import Cell, all_cells, mark_cells, usual_cells
 from .marks import MARKS
 from .measures import median
 from .rounds import Failed, Round, Rounds, figures_of
@@ -21,6 +21,7 @@ def parse() -> argparse.Namespace:
     options.add_argument(
         "--only", action="append", default=[], help="cells with this word: W1, 64, redis; with several, all of them"
     )
+    options.add_argument("--marks", action="store_true", help="only the cells that a mark needs")
     options.add_argument("--full", action="store_true", help="all cells: every workload, callers and contestant")
     options.add_argument("--json", action="store_true", help="figures for programs")
     options.add_argument("--asyncio", action="store_true", help="run on asyncio's own loop instead of uvloop")
@@ -30,7 +31,7 @@ def parse() -> argparse.Namespace:
 
 def chosen_cells(chosen: argparse.Namespace) -> list[Cell]:
     words = [set(each.split(",")) for each in chosen.only]
-    cells = all_cells() if chosen.full else usual_cells()
+    cells = all_cells() if chosen.full else mark_cells() if chosen.marks else usual_cells()
     return [cell for cell in cells if all(word & set(map(str, cell)) for word in words)]
 
 

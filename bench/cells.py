@@ -53,6 +53,12 @@ def usual_cells() -> Iterator[Cell]:
             yield Cell(workload, callers, contestant)
 
 
+def mark_cells() -> Iterator[Cell]:
+    """Only what a mark needs."""
+    contestants = {EMBEDDED, NATS, REDIS, REDIS_GATHERED, ECHO, FLUSH}
+    return (cell for cell in usual_cells() if cell.contestant in contestants and cell.workload not in ("W4", "W7"))
+
+
 def all_cells() -> Iterator[Cell]:
     """Every workload with every number of callers, by everyone who can do it. Limits do not depend on the workload."""
     for workload in WORKLOADS.values():
