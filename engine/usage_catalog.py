@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Final, TypeAlias
 
 import msgspec
@@ -148,10 +149,26 @@ class PoolNumbers(msgspec.Struct, frozen=True, array_like=True, gc=False):
     resource: int
 
 
+class Numbered(msgspec.Struct, frozen=True):
+    """What got a number since the catalog was saved."""
+
+    realms: list[tuple[int, str, str]]
+    """(number, environment, currency)."""
+    pools: list[tuple[str, PoolNumbers]]
+    dimensions: list[tuple[int, str]]
+    closed: list[int]
+    """Numbers of the dimensions that were closed."""
+    values: list[tuple[int, int, str]]
+    """(dimension, code, tagged value)."""
+
+
 class Catalog:
     """Everything that has a number."""
 
     def __init__(self) -> None:
+        self._pools_saved = 1
+        self._realms_saved = self._dimensions_saved = 0
+        self._closed_saved: set[int] = set()
         self.numbered = 0
         """Values that count against ``VALUES_MAX``."""
         self.pools: dict[str, PoolNumbers] = {}
@@ -166,12 +183,32 @@ class Catalog:
         """The column of ``$metric``, ``$customer`` or ``$resource``."""
         return self.columns[_BUILTINS[field]]
 
-    def add_dimension(self, name: str) -> int:
-        """Number a dimension."""
-        number = self.dimensions[name] = DIMENSIONS_FROM + len(self.dimensions)
-        if number < COLUMNS_END:
-            self.columns[number] = Column(self, number)
+    def dimension(self, name: str) -> int:
+        """The number of a dimension, given now if it is new."""
+        number = self.dimensions.get(name)
+        if number is None:
+            number = self.dimensions[name] = DIMENSIONS_FROM + len(self.dimensions)
+            if number < COLUMNS_END:
+                self.columns[number] = Column(self, number)
         return number
+
+    def unsaved(self) -> Numbered:
+        """What got a number since this was asked last."""
+        columns = self.columns.items()
+        closed = [number for number, column in columns if column.closed and number not in self._closed_saved]
+        new = Numbered(
+            realms=[(number, *realm) for realm, number in islice(self.realms.items(), self._realms_saved, None)],
+            pools=[(name, self.pools[name]) for name in islice(self.canonical, self._pools_saved, None)],
+            dimensions=[
+                (number, name) for name, number in islice(self.dimensions.items(), self._dimensions_saved, None)
+            ],
+            closed=closed,
+            values=[(number, *each) for number, column in columns for each in column.unsaved()],
+        )
+        self._realms_saved, self._pools_saved = len(self.realms), len(self.canonical)
+        self._dimensions_saved = len(self.dimensions)
+        self._closed_saved.update(closed)
+        return new
 
     def pool(self, canonical: str) -> PoolNumbers:
         """The numbers of a pool, given now if it is new."""

@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import base64
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
-from itertools import chain, repeat
-from operator import methodcaller
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -25,7 +23,8 @@ import msgspec
 import nanoarrow
 
 from .errors import InvalidRequest, TooLarge
-from .usage_catalog import COLUMNS_END, CUSTOMER, METRIC, RESOURCE, SPILLED, Catalog, PoolNumbers, tagged
+from .usage_batch import UsageBatch
+from .usage_catalog import COLUMNS_END, Catalog, PoolNumbers
 from .usage_plan import MEASURES_COUNT, QUANTITY_UNITS, Key, Plan, Rank, Statement
 from .usage_query import (
     CURSOR_CHARS_MAX,
@@ -40,7 +39,7 @@ from .usage_query import (
     UsageTable,
     Value,
 )
-from .usage_rows import NO_EVENT, Dimensions, UsageRows
+from .usage_rows import NO_EVENT
 
 SCHEMA_VERSION: Final = 1
 MEMORY_DEFAULT: Final = "1GB"
@@ -152,12 +151,13 @@ class UsageStore:
         for canonical, *numbers in self._rows(statement):
             catalog.add_pool(canonical, PoolNumbers(*numbers))
         for (name,) in self._rows("select name from dimension order by number"):
-            catalog.add_dimension(name)
+            catalog.dimension(name)
         for number, column in catalog.columns.items():
             texts = self._rows(f"select text from value where dimension = {number} order by code")
             column.load(text for (text,) in texts)
         for (number,) in self._rows("select dimension from closed"):
             catalog.columns[number].closed = True
+        catalog.unsaved()
         # What is rare need not be added up where there is none of it.
         ((self._has_rest,),) = self._rows("select exists(select 1 from usage where events is null)")
         ((self._has_nanos,),) = self._rows("select exists(select 1 from usage where quantity_nano <> 0)")
@@ -167,147 +167,102 @@ class UsageStore:
 
     # -- In: batches of rows
 
-    def append(self, batch: UsageRows, through_frame: int, *, through_refusal: int | None = None) -> None:
-        """Add the rows of the frames that follow ``position``, up to and including ``through_frame``, and of the
-        refusals that follow ``refusals``, up to and including ``through_refusal``.
+    @contextmanager
+    def batch(self) -> Iterator[UsageBatch]:
+        """Add to the batch what follows ``position`` and ``refusals``. It is committed when the context is left, and if
+        that is by an exception, nothing was added.
 
-        Raises ``UsageUnavailable`` or ``UsageDamaged``; nothing was added then. If it was done in memory but the commit
-        failed in a way that DuckDB does not survive, it is ``UsageUnavailable`` from then on: close it and open it.
+        Raises ``UsageUnavailable`` or ``UsageDamaged``. If it was done in memory but the commit failed in a way that
+        DuckDB does not survive, it is ``UsageUnavailable`` from then on: close it and open it.
         """
-        refusals = self.refusals if through_refusal is None else through_refusal
-        if through_frame < self.position or refusals < self.refusals:
-            raise ValueError(f"frame {through_frame} is covered already, up to {self.position}")
+        batch = UsageBatch(self._catalog, frame=self.position, refusal=self.refusals)
         with _failures():
             try:
-                self._db.execute("begin")
-                self._add(batch)
-                self._set("position", through_frame)
-                self._set("refusals", refusals)
-                self._set("rows", self._next_seq + len(batch.rows))
-                self._db.execute("commit")
+                yield batch
+                if batch.frame > self.position or batch.refusal > self.refusals:
+                    self._commit(batch)
             except BaseException:
                 self._undo()
                 raise
-        self.position, self.refusals = through_frame, refusals
-        self._next_seq += len(batch.rows)
+
+    def _commit(self, batch: UsageBatch) -> None:
+        self._db.execute("begin")
+        self._add_names(batch.catalog)
+        self._add_terms(batch)
+        if batch.count:
+            self._add_rows(batch)
+        self._set("position", batch.frame)
+        self._set("refusals", batch.refusal)
+        self._set("rows", self._next_seq + batch.count)
+        self._db.execute("commit")
+        self.position, self.refusals = batch.frame, batch.refusal
+        self._next_seq += batch.count
+        self._has_rest = self._has_rest or batch.has_rest
+        self._has_nanos = self._has_nanos or batch.has_nanos
 
     def _undo(self) -> None:
-        with suppress(duckdb.TransactionException):  # A commit that failed has rolled it back.
+        with suppress(duckdb.TransactionException):  # None was begun, or a commit that failed has rolled it back.
             self._db.execute("rollback")
         self._load()
 
     def _set(self, name: str, value: int) -> None:
         self._db.execute("update setting set value = ? where name = ?", (str(value), name))
 
-    def _add(self, batch: UsageRows) -> None:
-        catalog = self._catalog
-        pools_before, realms_before = len(catalog.canonical), len(catalog.realms)
-        closed_before = {number for number, column in catalog.columns.items() if column.closed}
-        self._add_terms(batch)
-        if batch.rows:
-            self._add_rows(batch)
-        for (environment, currency), number in list(catalog.realms.items())[realms_before:]:
+    def _add_names(self, catalog: Catalog) -> None:
+        """Write down what the catalog has numbered since this was done last."""
+        new = catalog.unsaved()
+        for number, environment, currency in new.realms:
             self._db.execute("insert into realm values (?, ?, ?)", (number, environment, currency))
-        if new_pools := catalog.canonical[pools_before:]:
-            numbers = [catalog.pools[canonical] for canonical in new_pools]
+        for number, name in new.dimensions:
+            self._db.execute("insert into dimension values (?, ?)", (number, name))
+            if number < COLUMNS_END:
+                self._db.execute(f"alter table usage add column c{number} integer default 0")
+        for number in new.closed:
+            self._db.execute("insert into closed values (?)", (number,))
+        if new.pools:
+            names, pools = zip(*new.pools, strict=True)
             self._insert(
                 "pool",
                 {
-                    "number": array("i", [each.pool for each in numbers]),
-                    "canonical": new_pools,
-                    "realm": array("i", [each.realm for each in numbers]),
-                    "customer": array("i", [each.customer for each in numbers]),
-                    "resource": array("i", [each.resource for each in numbers]),
+                    "number": array("i", [each.pool for each in pools]),
+                    "canonical": list(names),
+                    "realm": array("i", [each.realm for each in pools]),
+                    "customer": array("i", [each.customer for each in pools]),
+                    "resource": array("i", [each.resource for each in pools]),
                 },
             )
-        new_values = [(number, *each) for number, column in catalog.columns.items() for each in column.unsaved()]
-        if new_values:
-            dimensions, codes, texts = zip(*new_values, strict=True)
+        if new.values:
+            dimensions, codes, texts = zip(*new.values, strict=True)
             self._insert("value", {"dimension": array("i", dimensions), "code": array("i", codes), "text": list(texts)})
-        for number, column in catalog.columns.items():
-            if column.closed and number not in closed_before:
-                self._db.execute("insert into closed values (?)", (number,))
 
-    def _add_terms(self, batch: UsageRows) -> None:
-        if batch.grants:
+    def _add_terms(self, batch: UsageBatch) -> None:
+        if batch.terms:
+            pools, terms = zip(*batch.terms, strict=True)
             self._insert(
                 "terms",
                 {
-                    "pool": array("i", [self._catalog.pool(each.pool).pool for each in batch.grants]),
-                    "grant_number": array("q", [each.grant for each in batch.grants]),
-                    "category": [each.category for each in batch.grants],
-                    "cost_basis": [each.cost_basis for each in batch.grants],
+                    "pool": array("i", pools),
+                    "grant_number": array("q", [each.grant for each in terms]),
+                    "category": [each.category for each in terms],
+                    "cost_basis": [each.cost_basis for each in terms],
                 },
             )
 
-    def _add_rows(self, batch: UsageRows) -> None:
-        catalog, count = self._catalog, len(batch.rows)
-        versions, moments, grants, debited, reverse, events, refused, quantities, metrics, dimensions = zip(
-            *batch.rows, strict=True
-        )
-        runs = [(catalog.pool(canonical), rows) for canonical, rows in batch.pools]
-        wholes, nanos = _split_quantities(quantities)
-        self._has_rest = self._has_rest or NO_EVENT in events
-        self._has_nanos = self._has_nanos or any(nanos)
-        columns: dict[str, array[int]] = {
-            "seq": array("q", range(self._next_seq, self._next_seq + count)),
-            "realm": array("i", chain.from_iterable(repeat(each.realm, rows) for each, rows in runs)),
-            "pool": array("i", chain.from_iterable(repeat(each.pool, rows) for each, rows in runs)),
-            "version": array("q", versions),
-            "moment": array("q", moments),
-            "grant_number": array("q", grants),
-            "debited": array("q", debited),
-            "reversed": array("q", reverse),
-            "events": array("b", events),
-            "refused": array("q", refused),
-            "quantity": wholes,
-            "quantity_nano": nanos,
-            f"c{CUSTOMER}": array("i", chain.from_iterable(repeat(each.customer, rows) for each, rows in runs)),
-            f"c{RESOURCE}": array("i", chain.from_iterable(repeat(each.resource, rows) for each, rows in runs)),
-        }
-        extra: list[tuple[int, int, str]] = []
-        self._encode(METRIC, metrics, columns, extra)
-        beside: dict[str, int] = {}
-        for name in dict.fromkeys(chain.from_iterable(dimensions)):
-            number = catalog.dimensions.get(name) or self._add_dimension(name)
-            if number < COLUMNS_END:
-                self._encode(number, list(map(methodcaller("get", name), dimensions)), columns, extra)
-            else:
-                beside[name] = number
-        if beside:
-            extra += _beside(dimensions, beside)
-        self._insert("usage", columns, events="nullif(events, -1)")
-        if extra:
-            rows, numbers, texts = zip(*extra, strict=True)
+    def _add_rows(self, batch: UsageBatch) -> None:
+        first = self._next_seq
+        columns: dict[str, Any] = {"seq": array("q", range(first, first + batch.count)), **batch.numbers}
+        columns |= {batch.catalog.columns[number].name: codes for number, codes in batch.filled_codes()}
+        self._insert("usage", columns, events=f"nullif(events, {NO_EVENT})")
+        if batch.extra:
+            rows, numbers, texts = zip(*batch.extra, strict=True)
             self._insert(
                 "extra",
                 {
-                    "seq": array("q", [self._next_seq + row for row in rows]),
+                    "seq": array("q", [first + row for row in rows]),
                     "dimension": array("i", numbers),
                     "text": list(texts),
                 },
             )
-
-    def _add_dimension(self, name: str) -> int:
-        number = self._catalog.add_dimension(name)
-        self._db.execute("insert into dimension values (?, ?)", (number, name))
-        if number < COLUMNS_END:
-            self._db.execute(f"alter table usage add column c{number} integer default 0")
-        return number
-
-    def _encode(
-        self, number: int, values: Sequence[Value], columns: dict[str, array[int]], extra: list[tuple[int, int, str]]
-    ) -> None:
-        """Add the column of codes and, of what has no code, the text: (row in the batch, dimension, tagged value)."""
-        column = self._catalog.columns[number]
-        codes = column.encode(values)
-        columns[column.name] = codes
-        if column.closed:
-            extra += [
-                (row, number, tagged(value))
-                for row, (code, value) in enumerate(zip(codes, values, strict=True))
-                if code == SPILLED and value is not None
-            ]
 
     def _insert(self, table: str, columns: dict[str, Any], **expressions: str) -> None:
         """Add rows, given as arrays of numbers and lists of text, by way of Arrow: nothing else is nearly as fast."""
@@ -440,27 +395,6 @@ def _arrow(columns: dict[str, Any]) -> nanoarrow.ArrayStream:
             children.append(nanoarrow.c_array(values, types[name]))
     rows = nanoarrow.c_array_from_buffers(nanoarrow.struct(types), count, [None], children=children)
     return nanoarrow.ArrayStream(rows)
-
-
-def _split_quantities(quantities: Sequence[str | None]) -> tuple[array[int], array[int]]:
-    """Whole quantities and billionths: either fits 64 bits, and so do the sums of a batch."""
-    split = {quantity: _split_quantity(quantity) for quantity in set(quantities)}
-    pairs = list(map(split.__getitem__, quantities))
-    return array("q", [whole for whole, _ in pairs]), array("i", [nano for _, nano in pairs])
-
-
-def _split_quantity(quantity: str | None) -> tuple[int, int]:
-    if quantity is None:
-        return 0, 0
-    whole, _, places = quantity.partition(".")
-    return int(whole), int(places.ljust(9, "0"))
-
-
-def _beside(dimensions: Sequence[Dimensions], numbers: dict[str, int]) -> Iterator[tuple[int, int, str]]:
-    """(row, dimension, tagged value) of the dimensions that have no column."""
-    for row, each in enumerate(dimensions):
-        for name in each.keys() & numbers.keys():
-            yield row, numbers[name], tagged(each[name])
 
 
 def _too_many_rows() -> TooLarge:

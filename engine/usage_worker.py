@@ -69,6 +69,8 @@ FRESH_S: Final = 0.5
 """How old an answer may be that need not be consistent: beyond it, the journal is read first."""
 FRAMES_PER_READ: Final = 8
 """A frame may hold two thousand events."""
+ROWS_PER_CHUNK: Final = 500
+"""Rows that are worth being encoded: few enough to stay in the cache, and many enough to share what a call costs."""
 ROWS_PER_ROUND: Final = 10_000
 """Rows added before questions get their turn: some 60 ms."""
 ROWS_PER_REBUILD: Final = 20_000
@@ -300,19 +302,20 @@ def follow(journal: sqlite3.Connection, refusals: Path, store: UsageStore, *, ro
 
     Raises ``JournalError``, ``sqlite3.Error``, ``UsageDamaged``, ``UsageUnavailable``.
     """
-    batch, frame = UsageRows(), store.position
-    more = True
-    while more and len(batch.rows) < rows_max:
-        frames = read_frames(journal, frame, FRAMES_PER_READ)
-        for each in frames:
-            batch.add(decode_section(body, frame=each.number) for _, body in split_frame(each))
-            frame = each.number
-        more = len(frames) == FRAMES_PER_READ
-    refused = read_refused(refusals, store.refusals, REFUSALS_PER_ROUND)
-    batch.add_refused(each for _, each in refused)
-    refusal = refused[-1][0] if refused else store.refusals
-    if frame > store.position or refused:
-        store.append(batch, frame, through_refusal=refusal)
+    with store.batch() as batch:
+        more, rows = True, UsageRows()
+        while more and batch.count < rows_max:
+            frames = read_frames(journal, batch.frame, FRAMES_PER_READ)
+            for each in frames:
+                rows.add(decode_section(body, frame=each.number) for _, body in split_frame(each))
+                if len(rows.rows) >= ROWS_PER_CHUNK or each is frames[-1]:
+                    batch.add(rows, through_frame=each.number)
+                    rows = UsageRows()
+            more = len(frames) == FRAMES_PER_READ
+        refused = read_refused(refusals, batch.refusal, REFUSALS_PER_ROUND)
+        if refused:
+            rows.add_refused(each for _, each in refused)
+            batch.add(rows, through_refusal=refused[-1][0])
     return more or len(refused) == REFUSALS_PER_ROUND
 
 

@@ -460,11 +460,15 @@ def random_filter(journal: Journal, field: str, scope: UsageScope) -> dict[str, 
 
 
 def feed(journal: Journal, store: UsageStore, frames: int) -> None:
-    batch = UsageRows()
-    for _ in range(frames):
-        batch.add(journal.frame())
-    batch.add_refused(journal.refusals())
-    store.append(batch, journal.frames, through_refusal=journal.frames)
+    with store.batch() as batch:
+        rows = UsageRows()
+        for _ in range(frames):
+            rows.add(journal.frame())
+            if journal.random.random() < 0.5:
+                batch.add(rows, through_frame=journal.frames)
+                rows = UsageRows()
+        rows.add_refused(journal.refusals())
+        batch.add(rows, through_frame=journal.frames, through_refusal=journal.frames)
 
 
 def entries_of(journal: Journal, query: UsageQuery, row: UsageRow) -> list[tuple[str, int, int, int]]:
