@@ -43,7 +43,7 @@ class Answers:
         return [Place(self, place) for place in range(first, len(self._values))]
 
 
-class Place(msgspec.Struct, eq=False):
+class Place(msgspec.Struct, eq=False, gc=False):
     """Where one answer goes: of a future, what the runtime uses."""
 
     _answers: Answers

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from .amounts import to_decimal
+from .amounts import SCALE_MAX, to_decimal
 from .times import to_datetime
 
 GrantState: TypeAlias = Literal["pending", "active", "depleted", "expired", "voided"]
@@ -73,7 +73,7 @@ class Coverage(msgspec.Struct, frozen=True, gc=False):
     amount: Decimal
 
 
-class Details(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class Details(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What only some receipts say. Units and microseconds."""
 
     hold: int | None = None
@@ -91,8 +91,11 @@ class Details(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 NO_DETAILS = Details()
 
 
-class Receipt(msgspec.Struct, frozen=True, gc=False):
-    """The durable answer to a command. The same key gives the same receipt again, marked ``replayed``."""
+class Receipt(msgspec.Struct, frozen=True, gc=False, array_like=True, eq=False):
+    """The durable answer to a command. The same key gives the same receipt again, marked ``replayed``.
+
+    Equal are receipts that say the same, whether or not they keep their amounts in the same units.
+    """
 
     id: str
     """The letter of its kind and its version in the pool: ``g1`` a grant, ``d2`` a debit or capture, ``h3`` a hold,
@@ -110,6 +113,33 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     parts_units: tuple[tuple[int, int], ...] = ()
     """(grant number, units) in burn order."""
     details: Details = NO_DETAILS
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Receipt):
+            return NotImplemented
+        return self._at_scale(SCALE_MAX) == other._at_scale(SCALE_MAX)
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.version, self.recorded_at_us))
+
+    def _at_scale(self, scale: int) -> tuple[object, ...]:
+        factor, details = 10 ** (scale - self.scale), self.details
+        return (
+            self.id,
+            self.version,
+            self.replayed,
+            self.recorded_at_us,
+            self.amount_units * factor,
+            self.balance_units * factor,
+            [(grant, units * factor) for grant, units in self.parts_units],
+            msgspec.structs.replace(
+                details,
+                returned_units=details.returned_units * factor,
+                lapsed_units=details.lapsed_units * factor,
+                uncovered_units=details.uncovered_units * factor,
+                covers_units=tuple([(allowance, units * factor) for allowance, units in details.covers_units]),
+            ),
+        )
 
     @property
     def amount(self) -> Decimal:

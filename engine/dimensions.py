@@ -24,14 +24,15 @@ NO_DIMENSIONS: Final = msgspec.Raw(b"\x80")
 """An empty map."""
 
 _FLOAT_MAX: Final = 1.7976931348623157e308
-_DimensionMap: TypeAlias = dict[
+CheckedDimensions: TypeAlias = dict[
     Annotated[str, msgspec.Meta(min_length=1, max_length=DIMENSION_NAME_CHARS_MAX)],
     Annotated[str, msgspec.Meta(max_length=DIMENSION_VALUE_CHARS_MAX)]
     | int
     | Annotated[float, msgspec.Meta(ge=-_FLOAT_MAX, le=_FLOAT_MAX)]
     | bool,
 ]
-_checked: Final = msgspec.msgpack.Decoder(_DimensionMap)
+"""What a strict decoder makes dimensions of: then every name and value may be one."""
+_checked: Final = msgspec.msgpack.Decoder(CheckedDimensions)
 _canonical: Final = msgspec.msgpack.Encoder(order="deterministic")
 
 
@@ -52,6 +53,17 @@ def encode_dimensions(dimensions: object, field: str) -> msgspec.Raw:
         raise InvalidRequest(*_explain_dimension(dimensions, field))
     if len(encoded) > DIMENSIONS_BYTES_MAX:
         raise InvalidRequest(field, f"at most {DIMENSIONS_BYTES_MAX} bytes", got=str(len(encoded)))
+    return msgspec.Raw(encoded)
+
+
+def encode_decoded(dimensions: CheckedDimensions, field: str) -> msgspec.Raw:
+    """``encode_dimensions`` for what a strict decoder of ``CheckedDimensions`` made: not checked a second time."""
+    try:
+        encoded = _canonical.encode(dimensions)
+    except (OverflowError, UnicodeEncodeError):
+        return encode_dimensions(dimensions, field)
+    if len(dimensions) > DIMENSIONS_MAX or len(encoded) > DIMENSIONS_BYTES_MAX:
+        return encode_dimensions(dimensions, field)
     return msgspec.Raw(encoded)
 
 

@@ -9,11 +9,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import pytest
 
 from solvent import (
     DebitRequest,
+    HoldRequest,
     InsufficientCredits,
+    InvalidRequest,
     NotFound,
     Overloaded,
     Receipt,
@@ -22,7 +25,9 @@ from solvent import (
     Unavailable,
     connect,
 )
-from solvent.transports.nats.client import Client
+from solvent.engine.credits import Request
+from solvent.engine.dimensions import Dimensions
+from solvent.transports.nats.client import GATHERED_MAX, GATHERED_MIN, MESSAGES_AT_ONCE, Client
 from solvent.transports.nats.launcher import NatsServerUnavailable, nats_server
 
 from .conftest import DEADLINE_S, Served, raw_connection, served_in, service_process, until
@@ -42,29 +47,29 @@ async def debit_all(client: Client, pools: list[str]) -> list[Receipt]:
     return list(await asyncio.gather(*(client.debit(pool, "1", key=f"k{n}") for n, pool in enumerate(pools))))
 
 
-async def test_debits_of_one_turn_travel_in_one_message(url: str) -> None:
+async def test_debits_of_one_turn_share_few_messages(url: str) -> None:
     async with connect(url) as client:
         receipts = await debit_all(client, ["acme", "globex", "initech", "acme"] * (CALLERS // 4))
-        assert client.messages_sent == 1
+        assert client.messages_sent == MESSAGES_AT_ONCE
         assert {receipt.amount for receipt in receipts} == {Decimal(1)}
         assert (await client.balance("acme")).spent == Decimal(CALLERS // 2)
 
 
 async def test_environments_do_not_share_a_message(url: str) -> None:
     async with connect(url) as client:
-        await debit_all(client, ["acme", "staging@acme"] * (CALLERS // 2))
+        await debit_all(client, ["acme", "staging@acme"] * GATHERED_MIN)
         assert client.messages_sent == 2
-        assert (await client.balance("staging@acme")).spent == Decimal(CALLERS // 2)
+        assert (await client.balance("staging@acme")).spent == Decimal(GATHERED_MIN)
 
 
-@pytest.mark.parametrize(("gather", "messages"), [("customer", 3), ("off", CALLERS)])
+@pytest.mark.parametrize(("gather", "messages"), [("customer", 3), ("off", 2 * GATHERED_MIN)])
 async def test_gathering_can_be_narrowed_or_turned_off(
     url: str, gather: Literal["customer", "off"], messages: int
 ) -> None:
     async with connect(url, gather=gather) as client:
-        await debit_all(client, ["acme", "globex", "initech", "acme"] * (CALLERS // 4))
+        await debit_all(client, ["acme", "globex", "initech", "acme"] * (GATHERED_MIN // 2))
         assert client.messages_sent == messages
-        assert (await client.balance("acme")).spent == Decimal(CALLERS // 2)
+        assert (await client.balance("acme")).spent == Decimal(GATHERED_MIN)
 
 
 @pytest.mark.parametrize("gather", ["customer", "off"])
@@ -92,8 +97,43 @@ async def test_a_lone_debit_is_sent_at_once_by_itself(url: str) -> None:
         await raw.flush()
         await client.debit("acme", "1", key="k")
         request = await requests.next_msg(timeout=DEADLINE_S)
-        assert json.loads(request.data) == {"amount": "1", "key": "k", "op": "debit"}
+        assert json.loads(request.data) == {"amount": "1", "key": "k", "op": "debit", "customer": "acme"}
         assert client.messages_sent == 1
+
+
+async def test_a_receipt_is_the_same_whether_its_debit_travelled_alone_or_with_others(url: str) -> None:
+    dimensions: Dimensions = {"model": "gpt-4", "cached": False, "shard": 7, "share": 0.5}
+    async with connect(url) as client:
+        alone = await client.debit("acme", "0.25", key="k", dimensions=dimensions)
+        together = await asyncio.gather(
+            *(client.debit("acme", "0.25", key="k", dimensions=dimensions) for _ in range(3)),
+            client.debit("acme", "0.25", key="another", dimensions=dimensions),
+        )
+        again = await client.debit("acme", "0.25", key="another", dimensions=dimensions)
+    assert {alone.scale, together[0].scale} == {9, 6}
+    for receipt in together[:3]:
+        assert receipt.replayed
+        assert msgspec.structs.replace(receipt, replayed=False) == alone
+        assert (receipt.amount, receipt.balance, receipt.recorded_at) == (
+            alone.amount,
+            alone.balance,
+            alone.recorded_at,
+        )
+        assert receipt.allocations == alone.allocations
+    assert msgspec.structs.replace(again, replayed=False) == together[3] != alone
+    assert hash(msgspec.structs.replace(together[0], replayed=False)) == hash(alone)
+
+
+async def test_what_a_caller_does_to_its_dimensions_afterwards_changes_nothing(url: str) -> None:
+    dimensions = {"user": "u1"}
+    async with connect(url) as client:
+        first = client.batch([DebitRequest(pool="acme", amount="1", key="k1", dimensions=dimensions)])
+        task = asyncio.ensure_future(first)
+        await asyncio.sleep(0)
+        dimensions["user"] = "u2"
+        await task
+        entries = (await client.ledger("acme")).entries
+    assert entries[0].dimensions == {"user": "u1"}
 
 
 async def test_debits_that_follow_one_another_are_not_held_back(url: str) -> None:
@@ -106,15 +146,49 @@ async def test_debits_that_follow_one_another_are_not_held_back(url: str) -> Non
         assert client.messages_sent == 50
 
 
-async def test_more_commands_than_a_message_may_have_travel_in_several(url: str) -> None:
+async def test_many_commands_travel_in_several_messages(url: str) -> None:
     async with connect(url) as client:
         requests = [DebitRequest(pool="acme", amount="0.1", key=f"k{number}") for number in range(4_500)]
         answers = await client.batch(requests)
-        assert client.messages_sent == 3
+        assert client.messages_sent == -(-4_500 // GATHERED_MAX)
         done = [answer for answer in answers if isinstance(answer, Receipt)]
         assert all(isinstance(answer, (Receipt, Overloaded)) for answer in answers)
         assert [answer.version for answer in done] == sorted(answer.version for answer in done)
         assert (await client.balance("acme")).spent == Decimal("0.1") * len(done)
+
+
+async def test_a_batch_has_every_answer_in_its_place(url: str) -> None:
+    """Receipts, refusals of the pool, of the gateway and of the client itself, side by side."""
+    async with connect(url, outstanding_max=6) as client:
+        requests: list[Request] = [
+            DebitRequest(pool="acme", amount="1", key="k1"),
+            DebitRequest(pool="acme", amount="5000", key="k2"),
+            DebitRequest(pool="acme", amount=0.5, key="k3"),  # type: ignore[arg-type]
+            DebitRequest(pool="acme", amount="-1", key="k4"),
+            DebitRequest(pool="acme", amount="1", key="k5", dimensions={"a": float("nan")}),
+            DebitRequest(pool="nobody", amount="1", key="k6"),
+            DebitRequest(pool="acme", amount="1", key="k7", dimensions={"n" * 129: "x"}),
+            HoldRequest(pool="acme", amount="1", key="k8"),
+            DebitRequest(pool="acme", amount="1", key="one too many"),
+        ]
+        answers = await client.batch(requests)
+    assert [type(answer) for answer in answers] == [
+        Receipt,
+        InsufficientCredits,
+        InvalidRequest,
+        InvalidRequest,
+        InvalidRequest,
+        NotFound,
+        InvalidRequest,
+        Receipt,
+        Overloaded,
+    ]
+    assert [answer.field for answer in answers if isinstance(answer, InvalidRequest)] == [
+        "amount",
+        "amount",
+        "dimensions.a",
+        "dimensions",
+    ]
 
 
 async def test_beyond_the_outstanding_limit_a_command_is_overloaded_at_once(url: str) -> None:

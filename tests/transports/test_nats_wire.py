@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -20,8 +20,8 @@ from nats.aio.client import Client as RawNats
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 
-from solvent import Engine, TooLarge, connect
-from solvent.transports.nats.wire import BATCH_COMMANDS_MAX, BODY_BYTES_MAX
+from solvent import Engine, InvalidRequest, TooLarge, connect
+from solvent.transports.nats.wire import BATCH_COMMANDS_MAX, BODY_BYTES_MAX, DebitBody, decode_batch, decode_body
 
 from .conftest import DEADLINE_S, error_of, in_one_task, nats_process, raw_connection, served_in
 
@@ -193,6 +193,7 @@ async def test_a_bad_command_in_a_batch_is_answered_alone(wire: Wire, case: str)
         ("batch", b"{}", "commands"),
         ("batch", b"", "commands"),
         ("batch", b'{"commands": [], "also": 1}', "also"),
+        ("batch", b'{"commands": [], "receipts": "gold"}', "receipts"),
     ],
 )  # fmt: skip
 async def test_other_operations_name_the_field_too(wire: Wire, operation: str, payload: bytes, field: str) -> None:
@@ -289,6 +290,61 @@ async def test_a_batch_of_one_customer_cannot_reach_another(wire: Wire) -> None:
     commands = [{"op": "debit", "customer": wire.customer, "amount": "1", "key": "k"}]
     answer = await wire.ask("batch", json.dumps({"commands": commands}).encode(), customer="somebody-else")
     assert json.loads(answer.data)["answers"][0]["error"]["field"] == "customer"
+
+
+async def test_a_batch_says_in_which_form_it_wants_its_receipts(service: Wire) -> None:
+    await service.fund()
+    commands = [
+        {"op": "debit", "amount": "0.25", "key": "k", "dimensions": {"model": "gpt-4", "shard": 7}},
+        {"op": "debit", "amount": "1000", "key": "too-much"},
+        {"op": "hold", "amount": "2", "key": "h"},
+    ]
+    asked = [
+        json.loads((await service.ask("batch", json.dumps({"commands": commands, **form}).encode())).data)["answers"]
+        for form in ({"receipts": "units"}, {}, {"receipts": "text"})
+    ]
+    units, text, text_again = asked
+    assert text == text_again
+    assert units[1]["error"]["code"] == text[1]["error"]["code"] == "insufficient_credits"
+    named, counted = text[0], units[0]
+    assert counted[:2] == [named["id"], named["version"]]
+    assert (counted[2], named["replayed"]) == (False, True)
+    assert counted[3:6] == [6, 250_000, int(Decimal(named["balance"]) * 1_000_000)]
+    recorded_at = datetime.fromisoformat(named["recorded_at"])
+    assert timedelta(microseconds=counted[6]) == recorded_at - datetime(1970, 1, 1, tzinfo=UTC)
+    assert counted[7] == [[int(named["allocations"][0]["grant"][1:]), 250_000]]
+    assert counted[8] == {}
+    assert units[2][8].keys() == {"expires_at_us"}
+
+
+JSON_VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.lists(st.integers())
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=3) | st.sampled_from(["n" * 128, "n" * 129]),
+        JSON_VALUES | st.sampled_from(["v" * 1_024, "v" * 1_025, 2**64 - 1, 2**64, -(2**63), 1e308, -0.0]),
+        max_size=4,
+    )
+    | st.integers(62, 66).map(lambda size: {f"d{number}": "x" for number in range(size)})
+    | st.integers(7, 9).map(lambda size: {f"d{number}": "x" * 1_000 for number in range(size)})
+)
+async def test_a_debit_is_checked_alike_alone_and_in_a_batch(dimensions: dict[str, Any]) -> None:
+    one = json.dumps({"op": "debit", "amount": "1", "key": "k", "dimensions": dimensions}).encode()
+    outcomes: list[object] = []
+    ways: list[Callable[[], Any]] = [
+        lambda: decode_body(msgspec.json.Decoder(DebitBody), one),
+        lambda: decode_batch(b'{"commands":[%b]}' % one).commands[0],
+    ]
+    for decode in ways:
+        try:
+            body = decode()
+            if isinstance(body, InvalidRequest):
+                raise body
+            outcomes.append(body.command(6))
+        except InvalidRequest as invalid:
+            outcomes.append((invalid.field, invalid.message))
+    assert outcomes[0] == outcomes[1]
 
 
 async def test_an_empty_batch_has_no_answers(wire: Wire) -> None:

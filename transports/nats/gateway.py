@@ -26,10 +26,11 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
+from solvent.actors import Answers, Place
 from solvent.engine.answers import Answer, Receipt
 from solvent.engine.commands import SETTING_COMMANDS, Command, KeyedCommand
 from solvent.engine.credits import Credits
-from solvent.engine.engine import Engine, outcome_of
+from solvent.engine.engine import Engine, outcome_of, outcomes_of
 from solvent.engine.errors import InvalidRequest, Overloaded, SolventError, TooLarge, Unavailable
 from solvent.engine.pool_id import PoolId, pool_id
 
@@ -39,6 +40,7 @@ from .usage_reads import read_usage, usage_decoders
 from .wire import (
     BODY_BYTES_MAX,
     COMMAND_BODIES,
+    BatchRequest,
     Body,
     CheckBody,
     CommandBody,
@@ -49,6 +51,7 @@ from .wire import (
     PoolsBody,
     RangeBody,
     RatesBody,
+    ReceiptForm,
     SetRatesBody,
     TransferBody,
     decode_batch,
@@ -239,17 +242,17 @@ class Gateway:
             self._answer(self._commands, reply, encode_answer(outcome))
 
     async def _batch(self, reply: _Reply, message: Msg) -> None:
-        commands, atomic = decode_batch(message.data)
-        if atomic:
-            self._begin_task(self._commands, reply, partial(self._answer_together, commands, reply, message))
+        batch = decode_batch(message.data)
+        if batch.atomic:
+            self._begin_task(self._commands, reply, partial(self._answer_together, batch, reply, message))
         else:
-            await self._submit_all(commands, reply, message)
+            await self._submit_all(batch.commands, reply, message, receipts=batch.receipts)
 
-    async def _answer_together(self, commands: list[CommandBody | InvalidRequest], reply: _Reply, message: Msg) -> None:
+    async def _answer_together(self, batch: BatchRequest, reply: _Reply, message: Msg) -> None:
         """An atomic batch: it needs several pools at once, so it has a task of its own."""
         environment, customer = parse_subject(message.subject)
         checked: list[tuple[PoolId, KeyedCommand] | SolventError] = []
-        for body in commands:
+        for body in batch.commands:
             try:
                 if isinstance(body, InvalidRequest):
                     raise body
@@ -259,31 +262,51 @@ class Gateway:
                 checked.append((pool, command))
             except SolventError as error:
                 checked.append(error)
-        self._batched(reply, await self._engine.do_together(checked))
+        self._answer_all(reply, await self._engine.do_together(checked), batch.receipts)
 
-    async def _submit_all(self, commands: list[CommandBody | InvalidRequest], reply: _Reply, message: Msg) -> None:
+    async def _submit_all(
+        self,
+        commands: list[CommandBody | InvalidRequest],
+        reply: _Reply,
+        message: Msg,
+        *,
+        receipts: ReceiptForm = "text",
+    ) -> None:
         environment, customer = parse_subject(message.subject)
-        batch = _Batch(len(commands), partial(self._batched, reply))
-        for place, body in enumerate(commands):
+        if not commands:
+            self._answer_all(reply, [], receipts)
+            return
+        answers = Answers(len(commands), partial(self._answered, reply, receipts))
+        asks: list[tuple[str, Command, Place]] = []
+        for place, body in zip(answers.places(), commands, strict=True):
             try:
                 if isinstance(body, InvalidRequest):
                     raise body
-                future = self._engine.submit(*self._checked(body, environment, customer))
+                pool, command = self._checked(body, environment, customer)
             except SolventError as error:
-                batch.answered(place, error)
+                place.set_result(error)
             except Exception:  # the supervisor of requests: logged, and answered
                 log.exception("a command of a batch failed")
-                batch.answered(place, SolventError(_INTERNAL))
+                place.set_result(SolventError(_INTERNAL))
             else:
-                future.add_done_callback(partial(batch.finished, place))
-            await self._leave_a_turn()
-        if not commands:
-            self._batched(reply, [])
+                asks.append((pool.canonical, command, place))
+            self._taken += 1
+            if self._taken >= SLICE:
+                self._taken = 0
+                self._engine.submit_all(asks)
+                asks = []
+                await asyncio.sleep(0)
+        self._engine.submit_all(asks)
 
-    def _batched(self, reply: _Reply, answers: list[Receipt | SolventError]) -> None:
-        reply.endpoint.errors += sum(isinstance(answer, SolventError) for answer in answers)
-        payload = encode_answers(answers)
-        self._answer(self._commands, reply, payload, field="commands")
+    def _answered(self, reply: _Reply, receipts: ReceiptForm, answers: Answers) -> None:
+        try:
+            self._answer_all(reply, outcomes_of(answers), receipts)
+        except Exception:  # noqa: BLE001 - the supervisor of requests: logged, and answered
+            self._fail(self._commands, reply)
+
+    def _answer_all(self, reply: _Reply, answers: Sequence[Receipt | SolventError], receipts: ReceiptForm) -> None:
+        reply.endpoint.errors += sum([isinstance(answer, SolventError) for answer in answers])
+        self._answer(self._commands, reply, encode_answers(answers, receipts), field="commands")
 
     def _read(self, decoder: msgspec.json.Decoder[Any], read: _ReadCall, reply: _Reply, message: Msg) -> None:
         body = decode_body(decoder, message.data)
@@ -362,26 +385,6 @@ class Gateway:
 
 def _is_behind(subscription: Subscription) -> bool:
     return subscription.pending_msgs > BACKLOG_MESSAGES_MAX or subscription.pending_bytes > BACKLOG_BYTES_MAX
-
-
-class _Batch:
-    """The answers of one batch, until all are there."""
-
-    __slots__ = ("_answers", "_left", "_then")
-
-    def __init__(self, size: int, then: Callable[[list[Receipt | SolventError]], None]) -> None:
-        self._answers: list[Any] = [None] * size
-        self._left = size
-        self._then = then
-
-    def finished(self, place: int, future: asyncio.Future[Any]) -> None:
-        self.answered(place, _outcome(future))
-
-    def answered(self, place: int, answer: Receipt | SolventError) -> None:
-        self._answers[place] = answer
-        self._left -= 1
-        if not self._left:
-            self._then(self._answers)
 
 
 def _outcome(future: asyncio.Future[Any]) -> Any:

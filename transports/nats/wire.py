@@ -11,18 +11,19 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, ClassVar, Final, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from solvent.engine.amounts import format_amount
+from solvent.engine.amounts import format_amount, parse_amount
 from solvent.engine.answers import NO_DETAILS, Answer, Balance, Details, PoolEvent, Receipt
-from solvent.engine.checking import COMMANDS, debit_command, grant_command
+from solvent.engine.checking import COMMANDS, KEY_CHARS_MAX, debit_command, grant_command
 from solvent.engine.commands import Command, Debit, Grant
 from solvent.engine.credits import HOLD_TTL_DEFAULT_S
+from solvent.engine.dimensions import NO_DIMENSIONS, CheckedDimensions, encode_decoded
 from solvent.engine.errors import InvalidRequest, SolventError, TooLarge, error_from_wire, error_to_wire
-from solvent.engine.pool_id import CURRENCY_DEFAULT, PoolId, pool_id
+from solvent.engine.pool_id import CURRENCY_DEFAULT, PoolId, check_id, pool_id
 from solvent.engine.terms import PRIORITY_DEFAULT
 from solvent.engine.times import EPOCH, MICROSECOND, to_datetime
 
@@ -96,6 +97,28 @@ class DebitBody(Body, tag_field="op", tag="debit"):
             quantity=self.quantity,
             dimensions=self.dimensions,
             backfill=self.backfill,
+        )
+
+
+class _StrictDebitBody(DebitBody, tag_field="op", tag="debit"):
+    """A debit whose decoder has looked at all dimensions: one of thousands in a batch. If it will not have one of them,
+    ``DebitBody`` says why.
+    """
+
+    dimensions: CheckedDimensions | None = None
+
+    def command(self, scale: int) -> Debit:
+        if self.occurred_at is not None or self.metric is not None or self.quantity is not None:
+            return DebitBody.command(self, scale)
+        return Debit(
+            check_id(self.key, "key", chars_max=KEY_CHARS_MAX),
+            parse_amount(self.amount, scale),
+            self.partial,
+            None,
+            None,
+            None,
+            NO_DIMENSIONS if self.dimensions is None else encode_decoded(self.dimensions, "dimensions"),
+            self.backfill,
         )
 
 
@@ -294,9 +317,8 @@ class EstimateBody(Body):
     dimensions: dict[str, Any] | None = None
 
 
-CommandBody: TypeAlias = (
+_OtherBody: TypeAlias = (
     GrantBody
-    | DebitBody
     | UpdateGrantBody
     | VoidGrantBody
     | HoldBody
@@ -315,6 +337,7 @@ CommandBody: TypeAlias = (
     | GrantRechargeBody
     | RefuseRechargeBody
 )
+CommandBody: TypeAlias = DebitBody | _OtherBody
 COMMAND_BODIES: Final[dict[str, type[CommandBody]]] = {
     "grant": GrantBody,
     "grant.update": UpdateGrantBody,
@@ -378,18 +401,34 @@ class PoolsBody(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown
     cursor: str | None = None
 
 
-class BatchBody(msgspec.Struct, forbid_unknown_fields=True):
-    commands: list[CommandBody]
+ReceiptForm: TypeAlias = Literal["text", "units"]
+"""How a batch wants its receipts: each as an object with decimal text, as anywhere; or each as an array of the fields
+of ``Receipt`` in their order, with whole numbers of ``scale`` decimal places and microseconds, which costs both ends
+much less."""
+
+
+class _BatchBody(msgspec.Struct, forbid_unknown_fields=True):
+    commands: list[_StrictDebitBody | _OtherBody]
     atomic: bool = False
+    receipts: ReceiptForm = "text"
 
 
 class _LooseBatchBody(msgspec.Struct, forbid_unknown_fields=True):
     commands: list[msgspec.Raw]
     atomic: bool = False
+    receipts: ReceiptForm = "text"
+
+
+class BatchRequest(NamedTuple):
+    """A batch, with the reason in the place of each command that could not be decoded."""
+
+    commands: list[CommandBody | InvalidRequest]
+    atomic: bool
+    receipts: ReceiptForm
 
 
 _commands: Final = msgspec.json.Decoder(CommandBody)
-_batches: Final = msgspec.json.Decoder(BatchBody)
+_batches: Final = msgspec.json.Decoder(_BatchBody)
 _events: Final = msgspec.json.Decoder(EventsBody)
 _reports: Final = msgspec.json.Decoder(ReportBody)
 _loose_batches: Final = msgspec.json.Decoder(_LooseBatchBody)
@@ -453,23 +492,18 @@ def _decode_one(decoder: msgspec.json.Decoder[Any], raw: msgspec.Raw) -> Any:
         return invalid
 
 
-def decode_batch(payload: bytes) -> tuple[list[CommandBody | InvalidRequest], bool]:
-    """The commands of a batch, in the place of one that cannot be decoded, why; and whether it is atomic.
-
-    Raises ``InvalidRequest``, ``TooLarge``.
-    """
-    commands: list[CommandBody | InvalidRequest] = []
+def decode_batch(payload: bytes) -> BatchRequest:
+    """Raises ``InvalidRequest``, ``TooLarge``."""
     try:
         batch = _batches.decode(payload)
     except _UNDECODABLE:
         # One of them is bad, or all: the careful way finds out. It is slow, so their number is looked at first.
         loose = decode_body(_loose_batches, payload)
         check_batch(len(loose.commands))
-        commands += [_decode_one(_commands, raw) for raw in loose.commands]
-        return commands, loose.atomic
+        commands = [_decode_one(_commands, raw) for raw in loose.commands]
+        return BatchRequest(commands, loose.atomic, loose.receipts)
     check_batch(len(batch.commands))
-    commands += batch.commands
-    return commands, batch.atomic
+    return BatchRequest([*batch.commands], batch.atomic, batch.receipts)
 
 
 def pool_of(body: Body, environment: str, customer: str | None) -> PoolId:
@@ -523,6 +557,10 @@ class _AnswersWire(msgspec.Struct):
     answers: list[msgspec.Raw]
 
 
+class _UnitAnswersWire(msgspec.Struct):
+    answers: list[Receipt | dict[str, dict[str, Any]]]
+
+
 _moment = lru_cache(maxsize=1_024)(to_datetime)
 """The answers of one commit share their moment."""
 
@@ -566,7 +604,11 @@ def encode_error(error: SolventError) -> bytes:
     return _encoder.encode(_ErrorWire(error_to_wire(error)))
 
 
-def encode_answers(answers: Sequence[Receipt | SolventError]) -> bytes:
+def encode_answers(answers: Sequence[Receipt | SolventError], receipts: ReceiptForm = "text") -> bytes:
+    if receipts == "units":
+        # As they are: no line of Python runs for a receipt.
+        parts = [_ErrorWire(error_to_wire(each)) if isinstance(each, SolventError) else each for each in answers]
+        return _encoder.encode({"answers": parts})
     return _encoder.encode(
         {
             "answers": [
@@ -595,6 +637,7 @@ def _units(text: str) -> int:
 _receipts: Final = msgspec.json.Decoder(_ReceiptWire)
 _errors: Final = msgspec.json.Decoder(_ErrorWire)
 _answer_lists: Final = msgspec.json.Decoder(_AnswersWire)
+_unit_answers: Final = msgspec.json.Decoder(_UnitAnswersWire)
 
 
 def decode_receipt(payload: bytes) -> Receipt:
@@ -646,6 +689,12 @@ def decode_answers(payload: bytes) -> list[Receipt | SolventError]:
         else _receipt(_receipts.decode(raw))
         for raw in _answer_lists.decode(payload).answers
     ]
+
+
+def decode_unit_answers(payload: bytes) -> list[Receipt | SolventError]:
+    """The answers of a batch that wanted its receipts in ``units``."""
+    answers = _unit_answers.decode(payload).answers
+    return [error_from_wire(each["error"]) if isinstance(each, dict) else each for each in answers]
 
 
 _pool_events: Final = msgspec.json.Decoder(PoolEvent)
