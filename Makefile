@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types package check bench bench-usage clean
+.PHONY: help demo test lint types package check bench bench-usage profile clean
 
 help:
 	@echo "make demo     watch usage events become durable debits, a kill -9, and the proof (ARGS='--data FILE')"
@@ -15,6 +15,7 @@ help:
 	@echo "make package  build the wheel, install it in a clean environment, run it"
 	@echo "make check    all of the above but the demo: what CI runs"
 	@echo "make bench    Solvent beside its peers, with figures and marks"
+	@echo "make profile  where a debit's time goes, layer by layer, and what memory and disk it takes"
 	@echo "make bench-usage  10 million events of usage, with figures"
 	@echo "make clean    remove what the other targets made"
 
@@ -61,6 +62,9 @@ check: lint types package test
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m bench $(ARGS)
+
+profile: $(VENV)/.bench
+	$(BIN)/python -m bench.profile $(ARGS)
 
 bench-usage: $(VENV)/.run
 	$(BIN)/python -m bench.usage $(ARGS)

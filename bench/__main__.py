@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 import msgspec
 
 from .cells import Cell, all_cells, mark_cells, usual_cells
 from .marks import MARKS
 from .measures import median
+from .picture import draw
 from .rounds import Failed, Round, Rounds, figures_of
 from .table import bench_table, console, machine, marks_table
 
@@ -24,6 +26,7 @@ def parse() -> argparse.Namespace:
     options.add_argument("--marks", action="store_true", help="only the cells that a mark needs")
     options.add_argument("--full", action="store_true", help="all cells: every workload, callers and contestant")
     options.add_argument("--json", action="store_true", help="figures for programs")
+    options.add_argument("--picture", type=Path, help="draw the figures into this SVG file")
     options.add_argument("--asyncio", action="store_true", help="run on asyncio's own loop instead of uvloop")
     options.add_argument("--scratch", default=".", help="a folder on the disk to be measured")
     return options.parse_args()
@@ -54,6 +57,9 @@ def main() -> None:
         sys.exit(f"not measured: {failure}")
     medians = {cell: median(runs) for cell in cells if (runs := figures_of(results, cell))}
     verdicts = [mark.judge(results) for mark in MARKS]
+    if chosen.picture:
+        caption = f"Medians of {chosen.runs} runs of {chosen.seconds:g} s. {machine()}"
+        chosen.picture.write_text(draw(medians, caption=caption), encoding="utf-8")
     if chosen.json:
         found = {
             "machine": machine(),

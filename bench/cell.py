@@ -9,6 +9,7 @@ import asyncio
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -50,8 +51,11 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     wrong: str = ""
 
 
-async def measure(order: Order, scratch: Path) -> Figures:
-    """Set up, warm up, measure, and check the books of all of it. Raises ``NotHere``, ``WrongBooks``."""
+async def measure(order: Order, scratch: Path, on_load: Callable[[], None]) -> Figures:
+    """Set up, warm up, measure, and check the books of all of it. ``on_load`` is called when it begins.
+
+    Raises ``NotHere``, ``WrongBooks``.
+    """
     workload = WORKLOADS[order.workload]
     each = workload.debits_per_call
     opened = CONTESTANTS[order.contestant].open(workload, order.callers, scratch)
@@ -60,6 +64,7 @@ async def measure(order: Order, scratch: Path) -> Figures:
         warm = await load.run(order.warm_up_s)
         tune_collector()
         flushes = await session.flushes()
+        on_load()
         cpu = processor_time_s()
         measured = await load.run(order.seconds)
         cpu = processor_time_s() - cpu
@@ -102,17 +107,23 @@ def measure_flush(order: Order, scratch: Path) -> Figures:
     return figures(measured, WORKLOADS["W1"], cpu, 1.0, {"bytes": float(pages * PAGE_BYTES)})
 
 
-def answer(order: Order) -> Answer:
+def answer(order: Order, on_load: Callable[[], None] = lambda: None) -> Answer:
     with tempfile.TemporaryDirectory(prefix="solvent-bench-", dir=order.scratch, ignore_cleanup_errors=True) as folder:
         try:
             if order.contestant == FLUSH:
                 return Answer(figures=measure_flush(order, Path(folder)))
-            return Answer(figures=run(measure(order, Path(folder)), uvloop=order.uvloop))
+            return Answer(figures=run(measure(order, Path(folder), on_load), uvloop=order.uvloop))
         except NotHere as missing:
             return Answer(not_here=str(missing))
         except WrongBooks as wrong:
             return Answer(wrong=str(wrong))
 
 
+def say_when() -> None:
+    print("load", file=sys.stderr, flush=True)
+
+
 if __name__ == "__main__":
-    sys.stdout.buffer.write(msgspec.json.encode(answer(msgspec.json.decode(sys.stdin.buffer.read(), type=Order))))
+    order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
+    found = answer(order, say_when) if "--say-when" in sys.argv else answer(order)
+    sys.stdout.buffer.write(msgspec.json.encode(found))

@@ -1,0 +1,76 @@
+"""Journals made to measure: so many entries over so many pools, written as the engine writes them.
+
+They pass ``verify``. Making one takes about 6 µs an entry: much faster than debiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any, Final
+
+from solvent.engine.dimensions import encode_dimensions
+from solvent.engine.engine import system_clock_us
+from solvent.engine.events import Debited, Granted, Opened
+from solvent.engine.frames import NO_HEAD, FrameBuilder, Head
+from solvent.engine.pool_id import parse_pool
+from solvent.engine.sqlite_journal import JOURNAL_NAME, SqliteJournal
+
+from .workloads import DEBIT_UNITS, GRANT_UNITS, SCALE, draw_dimensions, pool_name
+
+SECTIONS_PER_FRAME: Final = 64
+ENTRIES_PER_SECTION: Final = 16
+"""At most: a pool that has fewer entries has them all in one section."""
+SETUP_ENTRIES: Final = 2
+"""A pool begins with being opened, and a grant."""
+GRANT_VERSION: Final = 2
+
+
+async def write_journal(directory: Path, *, entries: int, pools: int) -> int:
+    """Write ``entries`` of ``pools``, about as many for each; at least three each. Returns how many are debits."""
+    per_pool = max(entries // pools, SETUP_ENTRIES + 1)
+    dimensions = [encode_dimensions(each, "dimensions") for each in draw_dimensions()]
+    names = [parse_pool(pool_name(number)).canonical for number in range(pools)]
+    heads: list[Head] = [NO_HEAD] * pools
+    began = system_clock_us() - 3_600_000_000
+    await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
+    journal = await SqliteJournal.open(directory / JOURNAL_NAME)
+    frame, sections, debits = FrameBuilder(1), 0, 0
+    frames = 1
+    try:
+        done = 0
+        while done < per_pool:
+            part = min(ENTRIES_PER_SECTION, per_pool - done)
+            for pool, name in enumerate(names):
+                at = began + frames
+                section: list[Any] = []
+                if not done:
+                    grant = Granted(at, "grant", GRANT_UNITS, GRANT_UNITS, "paid", 50, None, None)
+                    section += [Opened(at, SCALE), grant]
+                for place in range(done + len(section), done + part):
+                    spent = place - SETUP_ENTRIES + 1
+                    section.append(
+                        Debited(
+                            at,
+                            f"made-{pool}-{place}",
+                            DEBIT_UNITS,
+                            GRANT_UNITS - spent * DEBIT_UNITS,
+                            ((GRANT_VERSION, DEBIT_UNITS),),
+                            DEBIT_UNITS,
+                            False,
+                            dimensions=dimensions[(pool + place) % len(dimensions)],
+                        )
+                    )
+                    debits += 1
+                heads[pool] = frame.add(name, heads[pool], section)
+                sections += 1
+                if sections == SECTIONS_PER_FRAME:
+                    await journal.append(frame.seal(at))
+                    frames += 1
+                    frame, sections = FrameBuilder(frames), 0
+            done += part
+        if sections:
+            await journal.append(frame.seal(began + frames))
+    finally:
+        await journal.aclose()
+    return debits
