@@ -10,7 +10,7 @@ from .answers import Answers, Place
 from .deadletters import DeadLetter
 from .errors import ActorCrashed, ActorError, ActorFailed, DeadlineExceeded, MailboxFull, Stopped
 from .family import ActorRef, Family
-from .mailbox import Mail
+from .mailbox import Mail, reply_all
 from .options import Options
 from .statistics import Statistics
 from .supervision import Supervision
@@ -38,4 +38,5 @@ __all__ = [
     "Stopped",
     "Supervision",
     "Timer",
+    "reply_all",
 ]

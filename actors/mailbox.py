@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+from collections.abc import Iterable
 from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -22,18 +23,19 @@ if TYPE_CHECKING:
     from .answers import Place
     from .residents import Residents
 
-__all__ = ["Cell", "Mail", "State"]
+__all__ = ["Cell", "Mail", "State", "reply_all"]
 
 M = TypeVar("M")
 
 
-class Mail(msgspec.Struct, Generic[M], eq=False):
+class Mail(msgspec.Struct, Generic[M], eq=False, gc=False):
     """A message in an actor's hands. Answer it once, now or later; whatever comes second changes nothing.
 
     ``deadline`` is the loop time (seconds) after which the caller no longer waits; infinity for a tell. A caller that
     leaves does not free the mail's place in the bound: the actor still has it, and ``reply`` or ``fail`` ends it.
 
-    A msgspec Struct because one is made per message: a quarter of the time a class with ``__init__`` takes.
+    A msgspec Struct because one is made per message: a quarter of the time a class with ``__init__`` takes. The
+    collector need not know of it: a mail forgets its cell when it is answered, and every mail is.
     """
 
     message: M
@@ -50,12 +52,9 @@ class Mail(msgspec.Struct, Generic[M], eq=False):
             cell.family.unclaimed(self, cell.key)
         else:
             self._future.set_result(value)
-        # As in fail(), but spelled out: the hottest lines of the runtime.
-        self._cell = None
-        cell.pending = pending = cell.pending - 1
-        cell.family.pending -= 1
-        if not pending and not cell.attended:
-            cell.family.call_attention(cell)
+        self._abandon(None)
+        if not cell.pending and not cell.attended:
+            cell.family.grow_quiet(cell)
 
     def fail(self, exc: BaseException) -> None:
         """Answer the caller with an exception. Harmless where ``reply`` is.
@@ -71,7 +70,7 @@ class Mail(msgspec.Struct, Generic[M], eq=False):
             self._future.set_exception(exc)
         self._abandon(None)
         if not cell.pending and not cell.attended:
-            cell.family.call_attention(cell)
+            cell.family.grow_quiet(cell)
 
     def _abandon(self, error: BaseException | None) -> None:
         """Take the mail out of the count and, with an error, tell its caller. The cell is for the runtime to see to."""
@@ -83,6 +82,25 @@ class Mail(msgspec.Struct, Generic[M], eq=False):
         cell.family.pending -= 1
         if error is not None and not self._future.done():
             self._future.set_exception(error)
+
+
+def reply_all(answers: Iterable[tuple[Mail[Any], object]]) -> None:
+    """Answer many callers, each as ``Mail.reply`` does."""
+    # Spelled out: the hottest lines of the runtime.
+    for mail, value in answers:
+        cell = mail._cell
+        if cell is None:
+            continue
+        future = mail._future
+        if future.done():
+            cell.family.unclaimed(mail, cell.key)
+        else:
+            future.set_result(value)
+        mail._cell = None
+        cell.pending = pending = cell.pending - 1
+        cell.family.pending -= 1
+        if not pending and not cell.attended:
+            cell.family.grow_quiet(cell)
 
 
 class State(enum.Enum):

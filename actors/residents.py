@@ -118,6 +118,15 @@ class Residents(Generic[M]):
             self._watch(cell)
         self._system.enqueue(cell)
 
+    def grow_quiet(self, cell: Cell[M]) -> None:
+        """Note that a cell which nobody attends to has answered all of its mail.
+
+        The sweep will find it, unless somebody waits for its seat, or for the end: a cell that is asked again before
+        that never goes to rest, and spends nothing on it.
+        """
+        if self._queue or self._system.stopping:
+            self.call_attention(cell)
+
     def unclaimed(self, mail: Mail[M], key: str) -> None:
         """Note an answer that found nobody."""
         self._dead(key, mail.message, "unclaimed")
@@ -171,6 +180,8 @@ class Residents(Generic[M]):
 
     def _deliver(self, cell: Cell[M], now: float) -> None:
         waiting, cell.inbox = cell.inbox, []
+        if cell.pending == len(waiting):
+            cell.unanswered.clear()  # all that was delivered earlier is settled
         batch = [mail for mail in waiting if mail.deadline > now and not mail._future.done()]
         if len(batch) < len(waiting):
             self._discard(cell, waiting, now)
@@ -247,10 +258,23 @@ class Residents(Generic[M]):
             self._passivate(cell)
         # Else the sweep, due soon because it watches whoever is attended to, finds out when this rest ends.
 
+    def _rest_if_quiet(self, cell: Cell[M], now: float) -> None:
+        if cell.state is _READY and not cell.attended and not cell.pending and not cell.tasks:
+            cell.unanswered.clear()
+            if cell.key not in self._resting:
+                self._rest(cell, now)
+
+    def _rest_the_quiet(self, now: float) -> None:
+        for cell in self._watched:
+            self._rest_if_quiet(cell, now)
+
     def _seat_free(self) -> bool:
         """Return whether there is a seat, after making room if somebody at rest can go."""
         if self._resident < self.options.resident_max:
             return True
+        if not self._resting and self._resident > self.pending:
+            # More seats than mail: some of those who sit are quiet, and the sweep has not come by yet.
+            self._rest_the_quiet(self._time())
         unasked = len(self._resting)
         while unasked > 0 and self._resting:
             if self._passivate(next(iter(self._resting.values()))):
@@ -381,6 +405,7 @@ class Residents(Generic[M]):
                 self._watched.append(cell)
             else:
                 cell.watched = False
+                self._rest_if_quiet(cell, now)
         while self._resting:
             cell = next(iter(self._resting.values()))
             if cell.rested_at + self.options.idle_after_s > now:

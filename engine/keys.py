@@ -1,9 +1,9 @@
 """Idempotency keys: was this key used in this pool, and by what?
 
-The answer must be exact, since a false "new" is a double charge, and cheap for new keys, which nearly all are. Keys of
-events that the index has not reached are in memory; behind them stand the filters of ``SeenKeys``, and behind
-those the index. An answer from memory or a filter takes about a microsecond; only a key that a filter
-knows is looked up on disk, and there the whole key is compared.
+The answer must be exact, since a false "new" is a double charge, and cheap for new keys, which nearly all are. Keys are
+filed by hash. Those of events that the index has not reached are in memory; behind them stand the filters of
+``SeenKeys``, and behind those the index. An answer from memory or a filter takes under a microsecond; only a key that a
+filter knows is looked up on disk. A hash that is found proves nothing: the whole key is compared, here and there.
 
 Memory is given up in generations: the projector starts a new one, indexes everything in the old one, and drops it.
 """
@@ -14,10 +14,12 @@ from typing import Final, TypeAlias
 
 from xxhash import xxh3_64_intdigest
 
+from .events import Keyed
 from .outcomes import Prior
 from .seen import SeenKeys
 
-Generation: TypeAlias = dict[tuple[str, str], Prior]
+Generation: TypeAlias = dict[int, tuple[str, Keyed, int]]
+"""By hash: the pool, the event that used the key, and its version."""
 
 SEPARATOR: Final = "\0"
 """Between pool and key in what is hashed: neither can hold it."""
@@ -36,24 +38,29 @@ class KeyBook:
         self.seen = seen
         self._recent: Generation = {}
         self._sealing: Generation = {}
+        self._collided: dict[tuple[str, str], Prior] = {}
+        """Keys whose hash another key in memory has. One in a hundred million: they are never given up."""
         self.drops = 0
         """How often a generation was given up. A look-up on disk that spans one must be made again."""
 
-    def find_recent(self, pool: str, key: str) -> Prior | None:
+    def is_new(self, key_hash: int) -> bool:
+        """Whether no key of this hash was ever used. If not, ``find_recent`` and then the index know more."""
+        return key_hash not in self._recent and key_hash not in self._sealing and key_hash not in self.seen
+
+    def find_recent(self, pool: str, key: str, key_hash: int) -> Prior | None:
         """What used ``key`` in ``pool``, if the index may not have it yet."""
-        name = (pool, key)
-        found = self._recent.get(name)
-        if found is None and self._sealing:
-            found = self._sealing.get(name)
-        return found
+        for generation in (self._recent, self._sealing):
+            found = generation.get(key_hash)
+            if found is not None and found[0] == pool and found[1].key == key:
+                return found[1], found[2]
+        return self._collided.get((pool, key))
 
-    def use(self, pool: str, key: str, prior: Prior) -> None:
-        """Remember what used ``key``, from the moment it is decided."""
-        self._recent[(pool, key)] = prior
-
-    @property
-    def recent(self) -> int:
-        return len(self._recent) + len(self._sealing)
+    def use(self, pool: str, event: Keyed, version: int, key_hash: int) -> None:
+        """Remember which event used its key, from the moment it is decided."""
+        if key_hash in self._recent or key_hash in self._sealing:
+            self._collided[pool, event.key] = (event, version)
+        else:
+            self._recent[key_hash] = (pool, event, version)
 
     def begin_generation(self) -> None:
         """Keys from now on belong to the next generation. The sealed one must be dropped before the next call."""
@@ -65,8 +72,3 @@ class KeyBook:
         dropped, self._sealing = self._sealing, {}
         self.drops += 1
         return dropped
-
-    def forget_all(self) -> None:
-        """Forget what is in memory, after a failed commit: the journal is read again and says what is true."""
-        self._recent, self._sealing = {}, {}
-        self.drops += 1

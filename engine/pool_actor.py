@@ -52,6 +52,7 @@ from .outcomes import (
     UnknownPool,
 )
 from .passing import pass_time
+from .plain_debit import debit_plainly
 from .pool import Pool, check_totals
 from .pool_id import PoolId, parse_canonical, rates_stream
 from .rates import RateBook, price
@@ -70,7 +71,7 @@ from .views import (
     unchanged,
     verdict_of,
 )
-from .writer import OpenSection, PoolLog
+from .writer import Batch, OpenSection, PoolLog
 
 
 class Lease:
@@ -205,12 +206,17 @@ class PoolActor(Actor[Message]):
             raise
 
     def _receive(self, batch: list[Mail[Message]]) -> Awaitable[None] | None:
-        services = self._services
+        services, pool, pool_id, log = self._services, self.pool, self.pool_id, self._log
         now = services.now_us()
         self.let_time_pass(now)
-        keys, pool_id = services.core.keys, self.pool_id
+        core = services.core
+        keys, writer = core.keys, core.writer
+        is_new, seed = keys.is_new, keys.seed
         doubtful: list[tuple[Mail[Message], KeyedCommand, int]] = []
         lacking: list[tuple[Mail[Message], Report]] = []
+        may_debit = pool.scale == self._scale and writer.failure is None and not core.is_behind()
+        section: OpenSection | None = None
+        open_batch: Batch | None = None
         for mail in batch:
             message = mail.message
             # Debits come by the thousand: they are not asked whether they are something rarer.
@@ -225,6 +231,7 @@ class PoolActor(Actor[Message]):
                     self._answer(mail, self._read(message))
                     continue
                 if isinstance(message, SETTING_COMMANDS):
+                    section = None
                     self._answer(mail, self._execute(message, now, None, 0))
                     continue
                 if self._lacks_rates(message):
@@ -233,13 +240,32 @@ class PoolActor(Actor[Message]):
                 if isinstance(message, Reverse):
                     self.context.spawn(self._reverse(mail, message))
                     continue
-            key_hash = 0
-            prior = keys.find_recent(pool_id, message.key)
-            if prior is None:
-                key_hash = hash_key(pool_id, message.key, keys.seed)
-                if key_hash in keys.seen:
+            prior = None
+            key_hash = hash_key(pool_id, message.key, seed)
+            if not is_new(key_hash):
+                prior = keys.find_recent(pool_id, message.key, key_hash)
+                if prior is None and key_hash in keys.seen:
                     doubtful.append((mail, message, key_hash))
                     continue
+            elif may_debit and isinstance(message, Debit):
+                debited = debit_plainly(pool, message, now)
+                if debited is not None:
+                    if section is None or open_batch is None:
+                        # It is there: the writer has not failed, and nothing was awaited since that was asked.
+                        section = writer.section(log)
+                        open_batch = log.batch
+                        assert open_batch is not None  # noqa: S101 - narrows the type: a section is in a batch
+                        if pool.schedule:
+                            section.due_at = pool.schedule[0][0]
+                        core.store.changed(self)
+                    section.events.append(debited)
+                    section.key_hashes.append(key_hash)
+                    keys.use(pool_id, debited, pool.version, key_hash)
+                    open_batch.answers.append((mail, receipt_of(debited, pool.version, pool.scale, replayed=False)))
+                    open_batch.events += 1
+                    continue
+            # What follows may go into another frame.
+            section = None
             self._answer(mail, self._execute(message, now, prior, key_hash))
         if doubtful:
             self.context.spawn(self._look_up(doubtful))
@@ -330,7 +356,7 @@ class PoolActor(Actor[Message]):
         if len(events) == 1 and isinstance(answer, KEYED) and not isinstance(answer, RechargeClosed):
             # The usual case, with the hash at hand.
             section.key_hashes.append(key_hash)
-            core.keys.use(self.pool_id, answer.key, (answer, answer_version))
+            core.keys.use(self.pool_id, answer, answer_version, key_hash)
         else:
             self._note(section, events, version)
         return receipt_of(answer, answer_version, pool.scale, replayed=False)
@@ -340,8 +366,9 @@ class PoolActor(Actor[Message]):
         keys = self._services.core.keys
         for place, event in enumerate(events, version + 1):
             if isinstance(event, KEYED):
-                section.key_hashes.append(hash_key(self.pool_id, event.key, keys.seed))
-                keys.use(self.pool_id, event.key, (event, place))
+                key_hash = hash_key(self.pool_id, event.key, keys.seed)
+                section.key_hashes.append(key_hash)
+                keys.use(self.pool_id, event, place, key_hash)
             if isinstance(event, NOTICES):
                 section.has_notices = True
             if isinstance(event, RatesSet):
@@ -444,7 +471,7 @@ class PoolActor(Actor[Message]):
                     # The card was changed during the look-up.
                     lacking.append((mail, command))
                     continue
-                prior = keys.find_recent(self.pool_id, command.key) or indexed.get(command.key)
+                prior = keys.find_recent(self.pool_id, command.key, key_hash) or indexed.get(command.key)
                 self._answer(mail, self._execute(command, now, prior, key_hash))
             if lacking:
                 self.context.spawn(self._report(lacking))

@@ -68,10 +68,11 @@ async def priors_of(core: Core, commands: Sequence[tuple[str, KeyedCommand]]) ->
     keys, found = core.keys, dict[tuple[str, str], Prior]()
     doubtful: dict[str, list[tuple[str, int]]] = {}
     for pool, command in commands:
-        prior = keys.find_recent(pool, command.key)
+        key_hash = hash_key(pool, command.key, keys.seed)
+        prior = keys.find_recent(pool, command.key, key_hash)
         if prior is not None:
             found[pool, command.key] = prior
-        elif (key_hash := hash_key(pool, command.key, keys.seed)) in keys.seen:
+        elif key_hash in keys.seen:
             doubtful.setdefault(pool, []).append((command.key, key_hash))
     for pool, wanted in doubtful.items():
         while True:

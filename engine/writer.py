@@ -16,7 +16,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from solvent.actors import Mail
+import msgspec
+
+from solvent.actors import Mail, reply_all
 
 from .errors import JournalError, Unavailable
 from .events import Event
@@ -27,10 +29,21 @@ FRAME_EVENTS_MAX: Final = 2_048
 """Events of one frame, roughly: a fuller batch is closed and the next begun. About half a megabyte, a few ms."""
 
 
+class OpenSection(msgspec.Struct, gc=False):
+    """Events of one pool that go into one frame, and the hashes of the keys among them."""
+
+    events: list[Event] = []
+    key_hashes: list[int] = []
+    due_at: int | None = None
+    """When time will next do something to the pool, as far as its actor knows."""
+    has_notices: bool = False
+    """Whether any of the events is to be published."""
+
+
 class PoolLog:
     """The end of one pool's history, as its actor sees it: durable up to ``head``, and what is on its way."""
 
-    __slots__ = ("batch", "head", "pool")
+    __slots__ = ("batch", "head", "pool", "section")
 
     def __init__(self, pool: str, head: Head = NO_HEAD) -> None:
         self.pool = pool
@@ -38,20 +51,8 @@ class PoolLog:
         """The newest section that was given to the journal. Durable once ``batch`` is ``None``."""
         self.batch: Batch | None = None
         """The newest batch that holds events of this pool and is not durable yet."""
-
-
-class OpenSection:
-    """Events of one pool that go into one frame, and the hashes of the keys among them."""
-
-    __slots__ = ("due_at", "events", "has_notices", "key_hashes")
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self.key_hashes: list[int] = []
-        self.due_at: int | None = None
-        """When time will next do something to the pool, as far as its actor knows."""
-        self.has_notices = False
-        """Whether any of the events is to be published."""
+        self.section: OpenSection | None = None
+        """The pool's place in that batch."""
 
 
 class Batch:
@@ -60,31 +61,21 @@ class Batch:
     __slots__ = ("answers", "events", "sections")
 
     def __init__(self) -> None:
-        self.sections: dict[PoolLog, OpenSection] = {}
+        self.sections: list[tuple[PoolLog, OpenSection]] = []
         self.answers: list[tuple[Mail[Any], object]] = []
         self.events = 0
+        """How many there are in all sections, as far as ``Writer.added`` was told."""
 
 
-class CommittedSection:
+class CommittedSection(msgspec.Struct, frozen=True, gc=False):
     """What look-ups need to know of a section that became durable."""
 
-    __slots__ = ("due_at", "first_version", "has_notices", "head", "key_hashes", "pool")
-
-    def __init__(
-        self,
-        pool: str,
-        first_version: int,
-        head: Head,
-        key_hashes: Sequence[int],
-        due_at: int | None,
-        has_notices: bool,
-    ) -> None:
-        self.pool = pool
-        self.first_version = first_version
-        self.head = head
-        self.key_hashes = key_hashes
-        self.due_at = due_at
-        self.has_notices = has_notices
+    pool: str
+    first_version: int
+    head: Head
+    key_hashes: Sequence[int]
+    due_at: int | None
+    has_notices: bool
 
 
 class Writer:
@@ -128,10 +119,11 @@ class Writer:
         if batch.events >= FRAME_EVENTS_MAX:
             self._full.append(batch)
             batch = self._open = Batch()
-        section = batch.sections.get(log)
-        if section is None:
-            section = batch.sections[log] = OpenSection()
-            log.batch = batch
+        section = log.section
+        if section is None or log.batch is not batch:
+            section = OpenSection()
+            batch.sections.append((log, section))
+            log.batch, log.section = batch, section
             self._wake.set()
         return section
 
@@ -178,12 +170,12 @@ class Writer:
     async def _commit(self, batch: Batch) -> None:
         builder = FrameBuilder(self._last_number + 1)
         committed: list[CommittedSection] = []
-        for log, section in batch.sections.items():
-            first_version = log.head.version + 1
-            log.head = builder.add(log.pool, log.head, section.events)
+        for log, section in batch.sections:
+            head = log.head
+            log.head = builder.add(log.pool, head, section.events)
             committed.append(
                 CommittedSection(
-                    log.pool, first_version, log.head, section.key_hashes, section.due_at, section.has_notices
+                    log.pool, head.version + 1, log.head, section.key_hashes, section.due_at, section.has_notices
                 )
             )
         await self._journal.append(builder.seal(self._now_us()))
@@ -192,11 +184,10 @@ class Writer:
         self.events += batch.events
         # Look-ups must find what is answered for, so they hear of it first.
         self._on_commit(builder.number, committed)
-        for log in batch.sections:
+        for log, _ in batch.sections:
             if log.batch is batch:
-                log.batch = None
-        for mail, answer in batch.answers:
-            mail.reply(answer)
+                log.batch = log.section = None
+        reply_all(batch.answers)
         if self._barriers:
             self._release(batch)
 

@@ -1,0 +1,54 @@
+"""The debit of nearly every pool, decided and applied in one step: where one grant pays and nothing else has a say.
+
+The rules are those of ``decide`` and ``evolve``, which take everything else and, in a test, everything: what this
+makes of a pool is what they make of it. It is here because a debit costs a third of the time this way.
+"""
+
+from __future__ import annotations
+
+from .commands import Debit
+from .events import Debited
+from .pool import Pool, check_totals
+
+
+def debit_plainly(pool: Pool, command: Debit, now: int) -> Debited | None:
+    """Debit ``pool``, and say so; or ``None``, and nothing is changed: then ask ``decide``.
+
+    Whatever was due by ``now`` must have been applied, and the key be new. Raises ``BrokenInvariant``.
+    """
+    if pool.budgets or pool.allowances or pool.alerts is not None or command.occurred_at is not None:
+        return None
+    if not pool.burn:
+        return None
+    amount = command.amount
+    block = pool.burn[0]
+    left = block.available - amount
+    if left <= 0 or not amount:
+        # Other grants pay as well, or this one is depleted; and what costs nothing is paid by none.
+        return None
+    at = pool.clock if pool.clock > now else now
+    pool.version += 1
+    pool.clock = at
+    block.available = left
+    block.spent += amount
+    pool.available = balance = pool.available - amount
+    pool.spent += amount
+    check_totals(pool)
+    # Positional, in the order of the fields: this is the hot path.
+    return Debited(
+        at,
+        command.key,
+        amount,
+        balance,
+        ((block.number, amount),),
+        amount,
+        command.partial,
+        None,
+        command.metric,
+        command.quantity,
+        command.dimensions,
+        (),
+        (),
+        command.card,
+        (),
+    )
