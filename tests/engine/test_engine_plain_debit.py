@@ -72,7 +72,7 @@ def _compare(script: list[tuple[int, Step]], ways: Counter[str]) -> None:
             else:
                 ways["plainly"] += 1
                 assert ruled == (debited,)
-                assert short == fold(pool, ruled)
+                assert short == fold(pool, (debited,))
         if isinstance(ruled, tuple):
             pool = fold(pool, ruled)
 
