@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types package check bench bench-usage profile clean
+.PHONY: help demo test lint types package check bench bench-usage profile growth clean
 
 help:
 	@echo "make demo     watch usage events become durable debits, a kill -9, and the proof (ARGS='--data FILE')"
@@ -16,6 +16,7 @@ help:
 	@echo "make check    all of the above but the demo: what CI runs"
 	@echo "make bench    Solvent beside its peers, with figures and marks"
 	@echo "make profile  where a debit's time goes, layer by layer, and what memory and disk it takes"
+	@echo "make growth   start-up and debits against the journal's size and the number of pools; stalls"
 	@echo "make bench-usage  10 million events of usage, with figures"
 	@echo "make clean    remove what the other targets made"
 
@@ -65,6 +66,9 @@ bench: $(VENV)/.bench
 
 profile: $(VENV)/.bench
 	$(BIN)/python -m bench.profile $(ARGS)
+
+growth: $(VENV)/.bench
+	$(BIN)/python -m bench.growth $(ARGS)
 
 bench-usage: $(VENV)/.run
 	$(BIN)/python -m bench.usage $(ARGS)
