@@ -323,7 +323,7 @@ class _Sum:
 
 
 def exact(values: tuple[Value, ...]) -> _Exact:
-    """Tells apart what Python calls equal: no two types write a value alike."""
+    """Tells apart what Python calls equal: no two types write a value alike, and 0.0 and -0.0 are two values."""
     return tuple(map(repr, values))
 
 

@@ -26,7 +26,7 @@ from solvent.engine.amounts import SCALE_MAX, to_decimal
 from solvent.engine.answers import LedgerEntry
 from solvent.engine.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT
 from solvent.engine.times import EPOCH, MICROSECOND
-from solvent.engine.usage_analysis import sparkline
+from solvent.engine.usage_analysis import exact, sparkline
 from solvent.engine.usage_answers import (
     Forecast,
     GroupValue,
@@ -357,7 +357,7 @@ def trends(answer: Usage) -> list[_Trend]:
     """The groups of an answer by windows, in the order that was asked for."""
     found: dict[Any, _Trend] = {}
     for line in answer.lines:
-        key = (line.other, *((type(value), value) for value in line.group.values()))
+        key = line.other, exact(tuple(line.group.values()))
         if key not in found:
             found[key] = _Trend(line)
         found[key].add(line)
