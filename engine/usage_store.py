@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import base64
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -424,13 +425,12 @@ def _together(one: _Cell, other: _Cell) -> _Cell:
 class _Group:
     """A group of an answer, with its cells by the numbers of their buckets."""
 
-    __slots__ = ("cells", "events", "other", "quantity", "rank", "refused", "units", "values")
+    __slots__ = ("cells", "other", "rank", "values")
 
     def __init__(self, values: tuple[Value, ...], rank: tuple[Rank, ...], *, other: bool = False) -> None:
         self.values = values
         self.rank = rank
         self.other = other
-        self.units = self.events = self.quantity = self.refused = 0
         self.cells: dict[int, _Cell] = {}
 
     def row(self, bucket: tuple[int, int], cell: _Cell) -> UsageRow:
@@ -443,33 +443,34 @@ def _answer(plan: Plan, cells: Iterable[tuple[Any, ...]]) -> list[UsageRow]:
     query, buckets = plan.query, plan.buckets
     keys_end = 1 + sum(len(field.keys) for field in plan.fields)
     sums_from = keys_end + len(plan.metric.keys)
-    metric_names: dict[tuple[Key, ...], str] = {}
-    groups: dict[tuple[Key | None, ...], _Group] = {}
+    metric_names: dict[Any, str] = {}
+    groups: dict[Any, _Group] = {}
+    # This loop makes tens of thousands of cells: nearly always, group and metric have one key, which needs no slice.
+    key_at = 1 if keys_end == 2 else slice(1, keys_end)
+    metric_at = keys_end if sums_from == keys_end + 1 else slice(keys_end, sums_from)
     for row in cells:
-        bucket, key = row[0], row[1:keys_end]
-        debited, reverse, events, refused, whole, nano, first, last = row[sums_from:]
+        key = row[key_at]
         group = groups.get(key)
         if group is None:
-            if key and key[0] is None:
+            if keys_end > 1 and row[1] is None:
                 group = _Group((None,) * len(query.group_by), (), other=True)
             else:
-                group = _Group(*plan.group(key))
+                group = _Group(*plan.group(row[1:keys_end]))
             groups[key] = group
+        debited, reverse, events, refused, whole, nano, first, last = row[sums_from:]
         quantities: dict[str, int] = {}
-        quantity = whole * QUANTITY_UNITS + nano
-        if quantity:
-            metric = row[keys_end:sums_from]
+        if whole or nano:
+            metric = row[metric_at]
             name = metric_names.get(metric)
             if name is None:
-                name = metric_names[metric] = str(plan.metric.value(metric)[0] or NO_METRIC)
-            quantities[name] = quantity
-        group.units += debited - reverse
-        group.events += events
-        group.refused += refused
-        group.quantity += quantity
+                found = plan.metric.value(row[keys_end:sums_from])[0]
+                name = metric_names[metric] = str(found or NO_METRIC)
+            quantities[name] = whole * QUANTITY_UNITS + nano
+        bucket = row[0]
         cell = debited, reverse, events, refused, quantities, first, last
-        known = group.cells.get(bucket)
-        group.cells[bucket] = cell if known is None else _together(known, cell)
+        kept = group.cells.setdefault(bucket, cell)
+        if kept is not cell:
+            group.cells[bucket] = _together(kept, cell)
     if not query.group_by:
         whole_range = groups.setdefault((), _Group((), ()))
         if query.window is None:
@@ -485,11 +486,22 @@ def _answer(plan: Plan, cells: Iterable[tuple[Any, ...]]) -> list[UsageRow]:
             for number, bucket in enumerate(buckets)
             for group in ordered
         ]
-    by_bucket: dict[int, list[UsageRow]] = {}
+    return _by_bucket(ordered, buckets)
+
+
+def _by_bucket(ordered: Iterable[_Group], buckets: Sequence[tuple[int, int]]) -> list[UsageRow]:
+    """The cells that there are as rows."""
+    found: dict[int, list[UsageRow]] = {}
     for group in ordered:
-        for number, cell in group.cells.items():
-            by_bucket.setdefault(number, []).append(group.row(buckets[number], cell))
-    return [row for number in sorted(by_bucket) for row in by_bucket[number]]
+        values, other = group.values, group.other
+        for number, (debited, reverse, events, refused, quantities, first, last) in group.cells.items():
+            start, end = buckets[number]
+            row = UsageRow(start, end, values, other, debited, reverse, events, refused, quantities, first, last)
+            if (rows := found.get(number)) is None:
+                found[number] = [row]
+            else:
+                rows.append(row)
+    return [row for number in sorted(found) for row in found[number]]
 
 
 def _folded(ordered: list[_Group], top: int) -> list[_Group]:
@@ -505,18 +517,20 @@ def _folded(ordered: list[_Group], top: int) -> list[_Group]:
     return [*ordered[:top], others]
 
 
+_MEASURED: Final[dict[str, Callable[[_Cell], int]]] = {
+    "credits": lambda cell: cell[0] - cell[1],
+    "events": itemgetter(2),
+    "refused": itemgetter(3),
+    "quantity": lambda cell: sum(cell[4].values()),
+}
+
+
 def _ordered(groups: Iterable[_Group], query: UsageQuery) -> list[_Group]:
     """By what the query orders by, over the whole range, and by name where that is equal. The others are last."""
     ordered = sorted(groups, key=lambda group: group.rank, reverse=query.order == "name" and query.descending)
-    match query.order:
-        case "credits":
-            ordered.sort(key=lambda group: group.units, reverse=query.descending)
-        case "events":
-            ordered.sort(key=lambda group: group.events, reverse=query.descending)
-        case "refused":
-            ordered.sort(key=lambda group: group.refused, reverse=query.descending)
-        case "quantity":
-            ordered.sort(key=lambda group: group.quantity, reverse=query.descending)
+    if query.order != "name":
+        measure = _MEASURED[query.order]
+        ordered.sort(key=lambda group: sum(map(measure, group.cells.values())), reverse=query.descending)
     return sorted(ordered, key=lambda group: group.other)
 
 
