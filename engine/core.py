@@ -13,11 +13,13 @@ from pathlib import Path
 
 import anyio
 
+from .errors import JournalCorrupt
 from .events import KEYED, Event
+from .frames import Pointer, Section
 from .history import sections_between
-from .index import Index, IndexDamaged
-from .journal import Journal
-from .keys import KeyBook
+from .index import ForeignIndex, Index, IndexDamaged
+from .journal import Journal, NoSection
+from .keys import OPENING, KeyBook, hash_key
 from .listeners import Listeners
 from .outcomes import Prior
 from .projector import BEHIND_KEYS_MAX, Projector
@@ -61,6 +63,7 @@ class Core:
             snapshots=snapshots,
             barrier=self._barrier,
             unprojected_head=self.projector.head,
+            began_earlier=self._began_earlier,
         )
 
     def _barrier(self) -> Awaitable[None]:
@@ -86,6 +89,9 @@ class Core:
         try:
             return await cls._open(directory, journal, last_number, seed, now_us, listeners, on_progress)
         except IndexDamaged as error:
+            if isinstance(error, ForeignIndex) and error.position and not last_number:
+                # An empty file in place of the journal is a new journal to SQLite.
+                raise _lost(0, error.position) from None
             log.warning("the index is made anew from the journal: %s", error)
             remove_database(directory / INDEX_NAME)
             return await cls._open(directory, journal, last_number, seed, now_us, listeners, on_progress)
@@ -105,7 +111,8 @@ class Core:
         snapshots: Snapshots | None = None
         try:
             if index.position > last_number:
-                raise IndexDamaged(f"it covers frame {index.position}, the journal ends with {last_number}")
+                # The index is written after the journal was flushed: what it knows of was acknowledged.
+                raise _lost(last_number, index.position)
             keys = KeyBook(seed=index.seed, seen=await index.load_seen())
             snapshots = await Snapshots.open(directory / SNAPSHOTS_NAME, journal_identity=journal.identity)
             core = cls(journal, index, snapshots, keys, last_number=last_number, now_us=now_us, listeners=listeners)
@@ -115,8 +122,8 @@ class Core:
                 await index.aclose()
                 if snapshots is not None:
                     await snapshots.aclose()
-            if isinstance(error, sqlite3.Error) and not is_passing(error):
-                raise IndexDamaged(str(error)) from error
+            if index.damage or (isinstance(error, sqlite3.Error) and not is_passing(error)):
+                raise IndexDamaged(index.damage or str(error)) from error
             raise
         return core
 
@@ -128,6 +135,7 @@ class Core:
                 tasks.start_soon(self.writer.run)
                 tasks.start_soon(self.store.run)
                 tasks.start_soon(self.projector.run, self.store)
+                tasks.start_soon(self.index.wait_for_damage)
         finally:
             self.store.forget_all()
 
@@ -168,15 +176,42 @@ class Core:
         Raises ``JournalError``.
         """
         pointers = await self.index.find_keys([key_hash for _, key_hash in keys])
-        if not pointers:
-            return {}
         wanted = {key for key, _ in keys}
-        sections = await self.journal.sections(list({pointer for found in pointers.values() for pointer in found}))
         priors: dict[str, Prior] = {}
-        for section in sections:
+        for section in await self._sections(pointers):
             if section.pool != pool:
                 continue
             for version, event in enumerate(section.events, section.first_version):
                 if isinstance(event, KEYED) and event.key in wanted:
                     priors[event.key] = (event, version)
+        if len(priors) < len(wanted):
+            # Only filters have said that these were used before. They may err; the index must not.
+            await self.index.assure_keys()
         return priors
+
+    async def _began_earlier(self, pools: Sequence[str]) -> list[str]:
+        """Those of the ``pools`` that have a beginning in the journal, as far as it was indexed."""
+        hashes = [hash_key(pool, OPENING, self.keys.seed) for pool in pools]
+        doubtful = [key_hash for key_hash in hashes if key_hash in self.keys.seen]
+        if not doubtful:
+            return []
+        began = {section.pool for section in await self._sections(await self.index.find_keys(doubtful))}
+        found = [pool for pool in pools if pool in began]
+        if len(found) < len(doubtful):
+            await self.index.assure_keys()
+        return found
+
+    async def _sections(self, pointers: dict[int, list[Pointer]]) -> Sequence[Section]:
+        try:
+            return await self.journal.sections(list({each for found in pointers.values() for each in found}))
+        except NoSection as error:
+            # The frame is what was written, so it is the index that errs.
+            self.index.condemn(str(error))
+
+
+def _lost(last_number: int, position: int) -> JournalCorrupt:
+    return JournalCorrupt(
+        f"the journal ends with frame {last_number}, but frames up to {position} were acknowledged: "
+        f"restore the journal, or accept their loss by removing {INDEX_NAME} and {SNAPSHOTS_NAME}",
+        frame=last_number + 1,
+    )

@@ -782,7 +782,7 @@ async def _sweep(services: Services, family: Family[Message]) -> None:
         try:
             pools = await core.index.due(services.now_us(), SWEEP_POOLS_MAX)
             futures = {pool: family.ask(pool, Read("due")) for pool in pools}
-        except (ActorError, sqlite3.Error) as error:
+        except (ActorError, SolventError) as error:
             # Overloaded, or the index is being replaced: what is due stays so.
             log.info("due pools are not woken this time: %s", error)
             continue

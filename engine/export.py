@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import base64
 import shutil
-import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final, Literal, TextIO
@@ -23,11 +22,11 @@ from .events import Opened
 from .frames import Frame, Head, Pointer, decode_section, digest_of, split_frame
 from .heads import PublishedHeads, publish
 from .pool_id import is_stream, parse_canonical
-from .sqlite_journal import JOURNAL_NAME, connect_for_reading, read_frames
+from .salvage import Salvage
+from .sqlite_journal import JOURNAL_NAME
 from .views import entry_of
 
 FORMAT: Final = 1
-FRAMES_PER_READ: Final = 64
 JOURNAL_FILE: Final = "journal.jsonl"
 LEDGER_FILE: Final = "ledger.jsonl"
 MANIFEST_FILE: Final = "manifest.json"
@@ -99,18 +98,18 @@ def export_journal(
         if any(folder.iterdir()) and not force:
             raise InvalidRequest("target", "an empty folder, or force", got=str(folder))
         exporter = _Exporter(customer)
-        connection = connect_for_reading(source)
+        salvage = Salvage(source)
         try:
-            exporter.run(connection, folder, on_progress)
+            exporter.run(salvage, folder, on_progress)
         finally:
-            connection.close()
+            salvage.close()
         exported = exporter.result()
         (folder / MANIFEST_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(exported)) + b"\n")
         if format == "parquet":
             _to_parquet(folder)
         else:
             shutil.copyfile(Path(__file__).with_name(VERIFIER_FILE), folder / VERIFIER_FILE)
-    except (OSError, sqlite3.Error, duckdb.Error) as error:
+    except (OSError, duckdb.Error) as error:
         raise JournalError(f"{source} cannot be exported to {folder}: {error}") from error
     return exported
 
@@ -123,13 +122,16 @@ class _Exporter:
         self._left_out: list[str] = []
         self._last = self._frames = self._sections = self._entries = 0
 
-    def run(self, connection: sqlite3.Connection, folder: Path, on_progress: Callable[[int, int], None] | None) -> None:
-        self._last = int(connection.execute("select coalesce(max(number), 0) from frame").fetchone()[0])
+    def run(self, salvage: Salvage, folder: Path, on_progress: Callable[[int, int], None] | None) -> None:
+        self._last = salvage.last
         with (
             (folder / JOURNAL_FILE).open("w", encoding="utf-8") as journal,
             (folder / LEDGER_FILE).open("w", encoding="utf-8") as ledger,
         ):
-            for frame in self._read(connection):
+            for frame in salvage.frames():
+                if isinstance(frame, JournalCorrupt):
+                    self._left_out.append(f"{JOURNAL_NAME}: {frame}")
+                    continue
                 self._frames += 1
                 try:
                     for pointer, body in split_frame(frame):
@@ -147,25 +149,6 @@ class _Exporter:
             heads=publish(self._heads, self._last),
             left_out=self._left_out,
         )
-
-    def _read(self, connection: sqlite3.Connection) -> Iterator[Frame]:
-        """All frames that can be read; what cannot is noted, frame by frame."""
-        position = 0
-        while position < self._last:
-            try:
-                frames = read_frames(connection, position, min(FRAMES_PER_READ, self._last - position))
-                yield from frames
-                position += len(frames)
-                continue
-            except JournalCorrupt:
-                # One of them cannot be read: each is tried alone.
-                end = min(position + FRAMES_PER_READ, self._last)
-            while position < end:
-                try:
-                    yield from read_frames(connection, position, 1)
-                except JournalCorrupt as error:
-                    self._left_out.append(f"{JOURNAL_NAME}: {error}")
-                position += 1
 
     def _write(self, frame: Frame, pointer: Pointer, body: bytes, journal: TextIO, ledger: TextIO) -> None:
         section = decode_section(body, frame=frame.number)

@@ -4,6 +4,11 @@ A projection: everything here can be made again from the journal, and a file tha
 another journal is thrown away and rebuilt. It is written in batches behind the journal, each with the number of the
 last frame it covers in the same transaction, so it never covers half a frame.
 
+A byte that changes on the disk must not make an answer untrue. What is read carries a checksum: the rows of heads and
+marks each their own, settings, segments and filters one over all of them. What is *not* found is believed only after
+a look at all that could have held it, once per start: see the methods called ``assure``. Whatever does not fit, the
+index is made anew.
+
 Keys are filed by hash in *segments*, a small table per batch: inserts there cost a twentieth of what they cost in one
 large index. Small segments are merged into larger ones, so that few stay. A hash that is found is
 only a hint: the caller compares the whole key in the section it points to.
@@ -13,44 +18,65 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
+from zlib import crc32
 
 import aiosqlite
+import anyio
 import anyio.to_thread
 import msgspec
 from anyio import CapacityLimiter
 
-from .errors import JournalError
+from .errors import JournalError, Unavailable
 from .frames import Head, Pointer
+from .keys import OPENING, hash_key
 from .seen import SavedFilter, SeenKeys
+from .snapshots import remove_database
 from .sqlite_errors import is_passing
 from .writer import CommittedSection
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 5
 MARK_EVERY: Final = 256
 """A pool's history is marked about once in this many versions: a page deep inside is at most so many steps away."""
 MERGE_FANOUT: Final = 8
 SEGMENT_ROWS_MAX: Final = 4_000_000
 """Segments are not merged beyond this: a merge of it takes about 3 s in the background."""
+HEADS_PER_READ: Final = 2_000
 FILTER_SAVE_EVERY: Final = 250_000
 """Keys after which the growing filter is saved: what has to be added again after a crash, about 0.2 s."""
 
 T = TypeVar("T")
 
+_CHECKSUM: Final = (
+    "coalesce(sum((hash & 1073741823) + 3 * ((hash >> 30) & 1073741823) + 5 * ((hash >> 60) & 15)"
+    " + 7 * frame + 11 * offset + 13 * length), 0)"
+)
+"""Over the rows of a segment, in any order: one bit that changes in one row changes it, and sums of segments add up."""
+_SEALED: Final = (
+    "select coalesce((select group_concat(name || '=' || quote(value), ';') from"
+    " (select name, value from setting where name <> 'seal' order by name)), '') || '|' ||"
+    " coalesce((select group_concat(number || ',' || rows || ',' || last_frame || ',' || checksum, ';') from"
+    " (select number, rows, last_frame, checksum from segment order by number)), '') || '|' ||"
+    " coalesce((select group_concat(number || ',' || capacity || ',' || count || ',' || crc || ',' || last_frame, ';')"
+    " from (select number, capacity, count, crc, last_frame from filter order by number)), ''),"
+    " (select value from setting where name = 'seal')"
+)
+"""The small tables as text, and the checksum over it that was written with them."""
 _SIGNED_64: Final = 1 << 63
 _SCHEMA: Final = """
 create table if not exists setting (name text primary key, value any) strict, without rowid;
 create table if not exists head (
     pool text primary key, version integer not null, frame integer not null, offset integer not null,
-    length integer not null, digest blob not null
+    length integer not null, digest blob not null, crc integer not null
 ) strict, without rowid;
 create table if not exists mark (
     pool text not null, version integer not null, frame integer not null, offset integer not null,
-    length integer not null, digest blob not null, primary key (pool, version)
+    length integer not null, digest blob not null, crc integer not null, primary key (pool, version)
 ) strict, without rowid;
 create table if not exists segment (
-    number integer primary key, rows integer not null, last_frame integer not null
+    number integer primary key, rows integer not null, last_frame integer not null, checksum integer not null
 ) strict;
 create table if not exists agenda (pool text primary key, due_at integer not null) strict, without rowid;
 create table if not exists notice (frame integer primary key) strict;
@@ -60,6 +86,11 @@ create table if not exists filter (
     last_frame integer not null, body blob not null
 ) strict;
 """
+_NOTICES: Final = (
+    "select count(*), coalesce(sum(frame), 0) from notice union all"
+    " select (select value from setting where name = 'notices'),"
+    " (select value from setting where name = 'notice_sum')"
+)
 _LOOKUP_PARAMETERS_MAX: Final = 500
 
 
@@ -67,13 +98,24 @@ class IndexDamaged(Exception):
     """The index cannot be used. Rebuild it from the journal."""
 
 
+class ForeignIndex(IndexDamaged):
+    """The index is of another journal, or of another version."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__("it belongs to another journal or version")
+        self.position = position
+
+
 class Projection:
     """What one batch adds to the index."""
 
-    __slots__ = ("due", "heads", "keys", "marks", "notices", "through", "woken")
+    __slots__ = ("due", "heads", "keys", "marks", "notices", "opened", "seed", "through", "woken")
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
         self.through = 0
+        self.opened = 0
+        """Pools that began."""
         self.heads: dict[str, Head] = {}
         self.marks: list[tuple[str, Head]] = []
         self.keys: list[tuple[int, int, int, int]] = []
@@ -100,10 +142,14 @@ class Projection:
             pointer = head.pointer
             frame, offset, length = pointer.frame, pointer.offset, pointer.length
             self.keys += [(key_hash - _SIGNED_64, frame, offset, length) for key_hash in section.key_hashes]
+            if section.first_version == 1:
+                self.opened += 1
+                self.keys.append((hash_key(section.pool, OPENING, self.seed) - _SIGNED_64, frame, offset, length))
 
     def absorb(self, later: Projection) -> None:
         """Add all of a batch that follows this one."""
         self.through = max(self.through, later.through)
+        self.opened += later.opened
         self.heads.update(later.heads)
         self.marks += later.marks
         self.keys += later.keys
@@ -115,15 +161,24 @@ class Projection:
 class Index:
     """The index file. One projector writes it; look-ups come from anywhere on the loop."""
 
-    def __init__(self, writer: aiosqlite.Connection, reader: sqlite3.Connection, *, seed: int, position: int) -> None:
+    def __init__(
+        self, path: Path, writer: aiosqlite.Connection, reader: sqlite3.Connection, settings: dict[str, Any]
+    ) -> None:
+        self._path = path
         self._writer = writer
         self._reader = reader
         self._reader_turn = CapacityLimiter(1)
-        self.seed = seed
-        self.position = position
+        self.seed: int = settings["seed"]
+        self.position: int = settings["position"]
         """The last frame that is covered."""
+        self._heads: int = settings["heads"]
+        """How many pools are known."""
         self._unsaved_keys = 0
         self._saved_filters = 0
+        self._keys_assured = self._heads_assured = self._notices_assured = False
+        self._damage = ""
+        """What was found wrong: the index must be made anew."""
+        self._damaged = anyio.Event()
 
     @classmethod
     async def open(cls, path: Path, *, journal_identity: str, seed: int) -> Index:
@@ -143,24 +198,48 @@ class Index:
             await writer.execute("pragma synchronous = normal")
             await writer.executescript(_SCHEMA)
             await writer.execute(
-                "insert or ignore into setting values ('schema', ?), ('journal', ?), ('seed', ?), ('position', 0)",
+                "insert or ignore into setting values ('schema', ?), ('journal', ?), ('seed', ?), ('position', 0),"
+                " ('heads', 0), ('notices', 0), ('notice_sum', 0)",
                 (SCHEMA_VERSION, journal_identity, seed),
             )
             async with writer.execute("select name, value from setting") as cursor:
                 settings: dict[str, Any] = {row[0]: row[1] for row in await cursor.fetchall()}
             if settings["schema"] != SCHEMA_VERSION or settings["journal"] != journal_identity:
-                raise IndexDamaged("it belongs to another journal or version")
+                raise ForeignIndex(settings["position"])
+            async with writer.execute(_SEALED) as cursor:
+                row = await cursor.fetchone()
+            if (settings["position"] or "seal" in settings) and not _is_sealed(row):
+                raise IndexDamaged("its settings are not what was written")
             reader = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         except BaseException as error:
             await writer.close()
             if isinstance(error, (sqlite3.Error, KeyError)) and not is_passing(error):
                 raise IndexDamaged(str(error)) from error
             raise
-        return cls(writer, reader, seed=settings["seed"], position=settings["position"])
+        return cls(path, writer, reader, settings)
 
     async def aclose(self) -> None:
+        """Give back the file. One that was found damaged is deleted: the next open makes it anew."""
         await self._writer.close()
         self._reader.close()
+        if self._damage:
+            remove_database(self._path)
+
+    @property
+    def damage(self) -> str:
+        """What was found wrong, if anything was."""
+        return self._damage
+
+    async def wait_for_damage(self) -> NoReturn:
+        """Raise ``IndexDamaged`` as soon as anything was found wrong."""
+        await self._damaged.wait()
+        raise IndexDamaged(self._damage)
+
+    def condemn(self, damage: str) -> NoReturn:
+        """Say what is wrong with the file. Whoever found it gets no answer now."""
+        self._damage = self._damage or damage
+        self._damaged.set()
+        raise Unavailable(f"the index is damaged and is made anew, ask again with the same key: {damage}")
 
     async def project(self, projection: Projection) -> None:
         """Add a batch, in one transaction.
@@ -168,12 +247,12 @@ class Index:
         Raises ``sqlite3.Error`` when it cannot be written now (a full disk): nothing was changed then.
         Raises ``IndexDamaged`` when the file is not what it should be.
         """
-        heads = [(pool, *_head_row(head)) for pool, head in projection.heads.items()]
-        marks = [(pool, *_head_row(head)) for pool, head in projection.marks]
+        heads = [_head_row(pool, head) for pool, head in projection.heads.items()]
+        marks = [_head_row(pool, head) for pool, head in projection.marks]
         try:
             await self._writer.execute("begin immediate")
-            await self._writer.executemany("insert or replace into head values (?, ?, ?, ?, ?, ?)", heads)
-            await self._writer.executemany("insert or replace into mark values (?, ?, ?, ?, ?, ?)", marks)
+            await self._writer.executemany("insert or replace into head values (?, ?, ?, ?, ?, ?, ?)", heads)
+            await self._writer.executemany("insert or replace into mark values (?, ?, ?, ?, ?, ?, ?)", marks)
             if projection.keys:
                 await self._add_segment(projection.keys, projection.through)
             # An answer that is older than what is indexed now may have missed something: the pool is asked again.
@@ -191,12 +270,17 @@ class Index:
             )
             if projection.through:
                 await self._writer.execute(
-                    "update setting set value = ? where name = 'position'", (projection.through,)
+                    "update setting set value = case name when 'position' then ? when 'heads' then value + ?"
+                    " when 'notices' then value + ? else value + ? end"
+                    " where name in ('position', 'heads', 'notices', 'notice_sum')",
+                    (projection.through, projection.opened, len(projection.notices), sum(projection.notices)),
                 )
+                await self._seal()
             await self._writer.execute("commit")
         except sqlite3.Error as error:
             await self._undo(error)
         self.position = projection.through or self.position
+        self._heads += projection.opened
         self._unsaved_keys += len(projection.keys)
 
     async def due(self, now: int, limit: int) -> list[str]:
@@ -206,7 +290,13 @@ class Index:
             statement = "select pool from agenda where due_at <= ? order by due_at limit ?"
             return [row[0] for row in self._reader.execute(statement, (now, limit))]
 
-        return await anyio.to_thread.run_sync(read, limiter=self._reader_turn)
+        return await self._read(read)
+
+    async def _seal(self) -> None:
+        async with self._writer.execute(_SEALED) as cursor:
+            row = await cursor.fetchone()
+        assert row is not None  # noqa: S101 - narrows the type: an expression has a row
+        await self._writer.execute("insert or replace into setting values ('seal', ?)", (crc32(row[0].encode()),))
 
     async def _add_segment(self, rows: Sequence[tuple[int, int, int, int]], last_frame: int) -> None:
         number = await self._create_segment()
@@ -216,7 +306,12 @@ class Index:
             f"insert into keys_{number} select value ->> 0, value ->> 1, value ->> 2, value ->> 3 from json_each(?)",
             (msgspec.json.encode(rows).decode(),),
         )
-        await self._writer.execute("insert into segment values (?, ?, ?)", (number, len(rows), last_frame))
+        await self._seal_segment(number, last_frame)
+
+    async def _seal_segment(self, number: int, last_frame: int) -> None:
+        await self._writer.execute(
+            f"insert into segment select ?, count(*), ?, {_CHECKSUM} from keys_{number}", (number, last_frame)
+        )
 
     async def _create_segment(self) -> int:
         async with self._writer.execute("select coalesce(max(number), 0) + 1 from segment") as cursor:
@@ -249,12 +344,11 @@ class Index:
             await self._writer.execute("begin immediate")
             target = await self._create_segment()
             await self._writer.execute(f"insert into keys_{target} select * from ({union}) order by 1, 2, 3")
-            await self._writer.execute(
-                "insert into segment values (?, ?, ?)", (target, rows, max(last for _, _, last in chosen))
-            )
+            await self._seal_segment(target, max(last for _, _, last in chosen))
             for number, _, _ in chosen:
                 await self._writer.execute(f"drop table keys_{number}")
                 await self._writer.execute("delete from segment where number = ?", (number,))
+            await self._seal()
             await self._writer.execute("commit")
         except sqlite3.Error as error:
             await self._undo(error)
@@ -264,7 +358,8 @@ class Index:
             await self._writer.execute("rollback")
         if is_passing(error):
             raise error
-        raise IndexDamaged(f"the index cannot be written: {error}") from error
+        self._damage = self._damage or f"it cannot be written: {error}"
+        raise IndexDamaged(self._damage) from error
 
     @staticmethod
     def hashes(projection: Projection) -> Iterable[int]:
@@ -272,7 +367,7 @@ class Index:
         return (row[0] + _SIGNED_64 for row in projection.keys)
 
     async def load_seen(self) -> SeenKeys:
-        """The filters over all indexed keys: as saved, plus what was indexed since."""
+        """The filters over all indexed keys: as saved, plus what was indexed since. Raises ``IndexDamaged``."""
         async with self._writer.execute(
             "select capacity, count, body, crc, last_frame from filter order by number"
         ) as cursor:
@@ -285,6 +380,10 @@ class Index:
         async with self._writer.execute("select number from segment where last_frame > ?", (covered,)) as cursor:
             segments = [int(row[0]) for row in await cursor.fetchall()]
         for number in segments:
+            # A key that is misread now would be taken for new later.
+            if difference := await self._read(partial(_difference, self._reader, number)):
+                self._damage = difference
+                raise IndexDamaged(difference)
             async with self._writer.execute(f"select hash from keys_{number} where frame > ?", (covered,)) as cursor:
                 async for (key_hash,) in cursor:
                     seen.add(key_hash + _SIGNED_64)
@@ -304,6 +403,7 @@ class Index:
                     "insert or replace into filter values (?, ?, ?, ?, ?, ?)",
                     (number, layer.capacity, layer.count, layer.crc, self.position, layer.body),
                 )
+            await self._seal()
             await self._writer.execute("commit")
         except sqlite3.Error as error:
             await self._undo(error)
@@ -314,12 +414,7 @@ class Index:
         """The newest indexed sections of those ``pools`` that have any."""
 
         def look_up() -> dict[str, Head]:
-            return {
-                row[0]: _head(row[1:])
-                for row in _in_chunks(
-                    self._reader, "select pool, version, frame, offset, length, digest from head where pool in", pools
-                )
-            }
+            return {row[0]: _head(row) for row in _in_chunks(self._reader, "select * from head where pool in", pools)}
 
         return await self._read(look_up)
 
@@ -328,8 +423,7 @@ class Index:
 
         def look_up() -> Head | None:
             row = self._reader.execute(
-                "select version, frame, offset, length, digest from mark"
-                " where pool = ? and version >= ? order by version limit 1",
+                "select * from mark where pool = ? and version >= ? order by version limit 1",
                 (pool, version),
             ).fetchone()
             return None if row is None else _head(row)
@@ -347,12 +441,18 @@ class Index:
             )
             return [row[0] for row in rows.fetchall()]
 
+        await self._assure_heads()
         return await self._read(look_up)
 
     async def notice_frames(self, first: int, limit: int) -> list[int]:
         """At most ``limit`` frames from ``first`` on in which pools say something by themselves, in order."""
 
         def look_up() -> list[int]:
+            if not self._notices_assured:
+                found, expected = self._reader.execute(_NOTICES).fetchall()
+                if found != expected:
+                    raise _Difference("the frames with events are not those that were written")
+                self._notices_assured = True
             statement = "select frame from notice where frame >= ? order by frame limit ?"
             return [int(row[0]) for row in self._reader.execute(statement, (first, limit))]
 
@@ -382,11 +482,62 @@ class Index:
 
         return await self._read(look_up)
 
+    async def assure_keys(self) -> None:
+        """Make sure, once, that no row of the segments has changed since it was written.
+
+        To be called when a filter knows a key and the segments do not: nearly always the filter errs, but if a row was
+        damaged on the disk, taking the key for new would be a double charge. About a second for 10 million keys, spent
+        in SQLite, a segment at a time. Raises ``Unavailable`` if one has changed.
+        """
+        assured = set[int]()
+        while not self._keys_assured:
+            numbers = {number for number in await self._read(self._segments) if number not in assured}
+            self._keys_assured = not numbers
+            for number in numbers:
+                if difference := await self._read(partial(_difference, self._reader, number)):
+                    self.condemn(difference)
+            assured |= numbers
+
+    def _segments(self) -> list[int]:
+        if not _is_sealed(self._reader.execute(_SEALED).fetchone()):
+            raise _Difference("its settings are not what was written")
+        return [int(row[0]) for row in self._reader.execute("select number from segment")]
+
+    async def _assure_heads(self) -> None:
+        """Make sure, once, that no pool is missing in the table of heads, as ``assure_keys`` does for keys."""
+        if self._heads_assured:
+            return
+        known, found, last = self._heads, 0, ""
+
+        def read() -> list[str]:
+            rows = self._reader.execute(
+                "select * from head where pool > ? order by pool limit ?", (last, HEADS_PER_READ)
+            ).fetchall()
+            for row in rows:
+                _head(row)
+            return [row[0] for row in rows]
+
+        while names := await self._read(read):
+            if names != sorted({last, *names} - {last}):
+                self.condemn("the heads are not in order")
+            found, last = found + len(names), names[-1]
+        if found < known:
+            self.condemn(f"it has the heads of {found} pools instead of {known}")
+        self._heads_assured = True
+
     async def _read(self, look_up: Callable[[], T]) -> T:
         try:
             return await anyio.to_thread.run_sync(look_up, limiter=self._reader_turn)
+        except _Difference as difference:
+            self.condemn(str(difference))
         except sqlite3.Error as error:
-            raise JournalError(f"the index cannot be read: {error}") from error
+            if is_passing(error):
+                raise JournalError(f"the index cannot be read: {error}") from error
+            self.condemn(f"it cannot be read: {error}")
+
+
+class _Difference(Exception):
+    """What was read is not what was written."""
 
 
 def _in_chunks(connection: sqlite3.Connection, statement: str, values: Sequence[object]) -> Iterable[tuple[Any, ...]]:
@@ -395,11 +546,76 @@ def _in_chunks(connection: sqlite3.Connection, statement: str, values: Sequence[
         yield from connection.execute(f"{statement} ({','.join('?' * len(chunk))})", chunk).fetchall()
 
 
-def _head_row(head: Head) -> tuple[int, int, int, int, bytes]:
+def damage_of(connection: sqlite3.Connection) -> tuple[list[str], dict[str, Head]]:
+    """What is wrong in an index that is read in one transaction, and its heads."""
+    problems: list[str] = []
+    if not _is_sealed(connection.execute(_SEALED).fetchone()):
+        problems.append("its settings are not what was written")
+    for (number,) in connection.execute("select number from segment").fetchall():
+        if difference := _difference(connection, number):
+            problems.append(difference)
+    for number, crc, body in connection.execute("select number, crc, body from filter"):
+        if crc32(body) != crc:
+            problems.append(f"filter {number} is not what was written")
+    heads: dict[str, Head] = {}
+    for table in ("head", "mark"):
+        for row in connection.execute(f"select * from {table}"):
+            try:
+                head = _head(row)
+            except _Difference as difference:
+                problems.append(str(difference))
+            else:
+                if table == "head":
+                    heads[row[0]] = head
+    (known,) = connection.execute("select value from setting where name = 'heads'").fetchone()
+    if len(heads) != known:
+        problems.append(f"it has the heads of {len(heads)} pools instead of {known}")
+    found, expected = connection.execute(_NOTICES).fetchall()
+    if found != expected:
+        problems.append("the frames with events are not those that were written")
+    return problems, heads
+
+
+def _difference(connection: sqlite3.Connection, number: int) -> str:
+    """What is wrong with a segment; nothing, if it is as written or was merged into another."""
+    # One transaction, so that a merge cannot come in between; the caller may have begun it.
+    own = not connection.in_transaction
+    if own:
+        connection.execute("begin")
+    try:
+        written = connection.execute("select rows, checksum from segment where number = ?", (number,)).fetchone()
+        if written is None:
+            return ""
+        found = connection.execute(f"select count(*), {_CHECKSUM} from keys_{number}").fetchone()
+    except sqlite3.Error as error:
+        if is_passing(error):
+            raise
+        return f"segment {number} cannot be read: {error}"
+    finally:
+        if own:
+            connection.execute("rollback")
+    return "" if found == written else f"segment {number} is not what was written"
+
+
+def _is_sealed(row: Any) -> bool:
+    """Whether a row of ``_SEALED`` says of itself that it is what was written."""
+    return row is not None and isinstance(row[0], str) and crc32(row[0].encode()) == row[1]
+
+
+def _head_row(pool: str, head: Head) -> tuple[str, int, int, int, int, bytes, int]:
     pointer = head.pointer
-    return head.version, pointer.frame, pointer.offset, pointer.length, head.digest
+    return (pool, head.version, pointer.frame, pointer.offset, pointer.length, head.digest, _crc_of(pool, head))
 
 
 def _head(row: Sequence[Any]) -> Head:
-    version, frame, offset, length, digest = row
-    return Head(version, Pointer(frame, offset, length), digest)
+    pool, version, frame, offset, length, digest, crc = row
+    head = Head(version, Pointer(frame, offset, length), digest)
+    if _crc_of(pool, head) != crc:
+        raise _Difference(f"a section of pool {pool} is not where it says")
+    return head
+
+
+def _crc_of(pool: str, head: Head) -> int:
+    pointer = head.pointer
+    place = f"{pool}\0{head.version}\0{pointer.frame}\0{pointer.offset}\0{pointer.length}"
+    return crc32(head.digest, crc32(place.encode()))

@@ -6,11 +6,11 @@ journal has one writer. It knows frames and sections, nothing of credits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from .errors import JournalCorrupt, JournalError
-from .frames import NOWHERE, Frame, Head, Pointer, Section, decode_section, digest_of
+from .frames import NOWHERE, Frame, Head, Pointer, Section, decode_section, digest_of, split_frame
 
 HISTORY_SECTIONS_MAX = 4_096
 """How many sections one ``history`` call returns at most: it bounds the memory of a walk, and a reader's stay."""
@@ -22,6 +22,14 @@ class WrongFrame(JournalError):
     def __init__(self, *, expected: int, found: int) -> None:
         super().__init__(f"the journal ends with frame {found}, the writer expected {expected}")
         self.expected, self.found = expected, found
+
+
+class NoSection(JournalCorrupt):
+    """A frame is what was written, and no section of it is where one was looked for."""
+
+    def __init__(self, pointer: Pointer) -> None:
+        super().__init__(f"no section of {pointer.length} bytes is at {pointer.offset}", frame=pointer.frame)
+        self.pointer = pointer
 
 
 class Journal(Protocol):
@@ -57,12 +65,29 @@ class Journal(Protocol):
         ...
 
     async def sections(self, pointers: Sequence[Pointer]) -> Sequence[Section]:
-        """The sections at ``pointers``, in their order. Raises ``JournalCorrupt`` where none is."""
+        """The sections at ``pointers``, in their order. Raises ``JournalCorrupt`` if the frame is missing or damaged,
+        ``NoSection`` if there is none."""
         ...
 
     async def aclose(self) -> None:
         """Give back what is held. What was appended stays."""
         ...
+
+
+def sections_at(pointers: Sequence[Pointer], read: Callable[[int], Frame]) -> list[Section]:
+    """The sections at ``pointers``, of frames that are read and checked as a whole, each once.
+
+    The links of a chain say what they expect; here nobody does, so the frame's own checksum has to.
+    """
+    found: dict[Pointer, Section] = {}
+    for number in sorted({pointer.frame for pointer in pointers}):
+        parts = dict(split_frame(read(number)))
+        for pointer in pointers:
+            if pointer.frame == number:
+                if pointer not in parts:
+                    raise NoSection(pointer)
+                found[pointer] = decode_section(parts[pointer], frame=number)
+    return [found[pointer] for pointer in pointers]
 
 
 def follow(pool: str, head: Head, section: bytes) -> tuple[Section, Head]:

@@ -23,6 +23,8 @@ Generation: TypeAlias = dict[int, tuple[str, Keyed, int]]
 
 SEPARATOR: Final = "\0"
 """Between pool and key in what is hashed: neither can hold it."""
+OPENING: Final = ""
+"""In place of a key, for the beginning of a pool: a key is never empty."""
 
 
 def hash_key(pool: str, key: str, seed: int) -> int:

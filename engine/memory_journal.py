@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from .errors import JournalCorrupt
-from .frames import Frame, Head, Pointer, Section, decode_section
-from .journal import HISTORY_SECTIONS_MAX, WrongFrame, follow
+from .frames import Frame, Head, Pointer, Section
+from .journal import HISTORY_SECTIONS_MAX, WrongFrame, follow, sections_at
 
 
 class MemoryJournal:
@@ -37,11 +37,12 @@ class MemoryJournal:
         return sections
 
     async def sections(self, pointers: Sequence[Pointer]) -> Sequence[Section]:
-        found: list[Section] = []
-        for pointer in pointers:
-            body = self._body(pointer, pool=None)
-            found.append(decode_section(body, frame=pointer.frame))
-        return found
+        return sections_at(pointers, self._frame)
+
+    def _frame(self, number: int) -> Frame:
+        if not 0 < number <= len(self._frames):
+            raise JournalCorrupt("the frame is missing", frame=number)
+        return self._frames[number - 1]
 
     def _body(self, pointer: Pointer, *, pool: str | None) -> bytes:
         if not 0 < pointer.frame <= len(self._frames):

@@ -27,6 +27,7 @@ from .errors import (
     IdempotencyConflict,
     InsufficientCredits,
     InvalidRequest,
+    JournalCorrupt,
     NotFound,
     Overloaded,
     SolventError,
@@ -454,7 +455,7 @@ class PoolActor(Actor[Message]):
                 indexed = await self._services.core.find_keys(self.pool_id, seen) if seen else {}
             except SolventError as error:
                 for mail, _, _ in doubtful:
-                    mail.fail(Unavailable(f"the key could not be looked up, retry with the same key: {error}"))
+                    mail.fail(_of_look_up("key", error))
                 return
             # A generation that was dropped meanwhile may have held one of the keys, and the look-up come too early.
             if drops == keys.drops:
@@ -495,7 +496,7 @@ class PoolActor(Actor[Message]):
         try:
             found = await self._services.core.find_entry(self.pool_id, command.debit)
         except SolventError as error:
-            mail.fail(Unavailable(f"the debit could not be looked up, retry with the same key: {error}"))
+            mail.fail(_of_look_up("debit", error))
             return
         command = completed(command, found)
         key_hash = hash_key(self.pool_id, command.key, self._services.core.keys.seed)
@@ -533,6 +534,13 @@ class PoolActor(Actor[Message]):
             case Unfit(field, expected):
                 return InvalidRequest(field, expected)
         assert_never(refusal)
+
+
+def _of_look_up(what: str, error: SolventError) -> SolventError:
+    """What the caller is told. Damage is named: asking again does not help."""
+    if isinstance(error, JournalCorrupt):
+        return error
+    return Unavailable(f"the {what} could not be looked up, retry with the same key: {error}")
 
 
 def completed(command: Reverse, found: Event | None) -> Reverse:

@@ -58,7 +58,7 @@ class Projector:
         self._snapshots = snapshots
         self._keys = keys
         self._barrier = barrier
-        self._pending = Projection()
+        self._pending = Projection(keys.seed)
         self._sealing: Projection | None = None
         self._round_turn = anyio.Lock()
         self._wake = asyncio.Event()
@@ -134,7 +134,7 @@ class Projector:
                 self._generation_sealed = True
             captured = await store.capture()
             await self._barrier()
-            projection, self._pending = self._pending, Projection()
+            projection, self._pending = self._pending, Projection(self._keys.seed)
             self._sealing = projection
             try:
                 if projection.through or projection.woken:
@@ -172,8 +172,8 @@ class Projector:
         For the start, and after a failed commit: nothing may be pending. Raises ``JournalCorrupt`` for a frame that
         is missing or damaged, ``IndexDamaged``.
         """
-        self._pending, self._sealing, self._generation_sealed = Projection(), None, False
-        projection = Projection()
+        self._pending, self._sealing, self._generation_sealed = Projection(self._keys.seed), None, False
+        projection = Projection(self._keys.seed)
         position = self._index.position
         while position < through:
             frames = await journal.read(position, min(CATCH_UP_FRAMES, through - position))
@@ -200,7 +200,7 @@ class Projector:
                 await self._index.project(projection)
                 for key_hash in self._index.hashes(projection):
                     self._keys.seen.add(key_hash)
-                projection = Projection()
+                projection = Projection(self._keys.seed)
                 await self._index.merge()
                 await self._index.save_seen(self._keys.seen)
             if on_progress is not None:

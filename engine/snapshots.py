@@ -26,8 +26,8 @@ from .rates import RateBook
 from .recurring import Recurring
 from .sqlite_errors import is_passing
 
-FORMAT: Final = 3
-"""Raised whenever the stored state changes shape: older snapshots are then ignored."""
+FORMAT: Final = 4
+"""Raised whenever what is stored changes shape: older snapshots are then ignored."""
 _LOOKUP_PARAMETERS_MAX: Final = 500
 
 _SCHEMA: Final = """
@@ -175,11 +175,12 @@ class Snapshots:
             await writer.execute("pragma journal_mode = wal")
             await writer.execute("pragma synchronous = normal")
             await writer.executescript(_SCHEMA)
-            await writer.execute("insert or ignore into setting values ('journal', ?)", (journal_identity,))
+            identity = f"{journal_identity} {FORMAT}"
+            await writer.execute("insert or ignore into setting values ('journal', ?)", (identity,))
             async with writer.execute("select value from setting where name = 'journal'") as cursor:
                 row = await cursor.fetchone()
-            if row is None or row[0] != journal_identity:
-                raise ValueError("they belong to another journal")
+            if row is None or row[0] != identity:
+                raise ValueError("they belong to another journal or version")
             reader = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         except BaseException:
             await writer.close()
@@ -188,7 +189,7 @@ class Snapshots:
 
     async def save(self, snapshots: Sequence[Snapshot]) -> None:
         """Save ``snapshots``, all of versions that are durable. A failure is logged: the journal has it all."""
-        rows = [(each.pool, each.version, crc32(each.body), each.body) for each in snapshots]
+        rows = [(each.pool, each.version, crc_of(each.pool, each.version, each.body), each.body) for each in snapshots]
         try:
             await self._writer.execute("begin immediate")
             await self._writer.executemany("insert or replace into snapshot values (?, ?, ?, ?)", rows)
@@ -208,7 +209,7 @@ class Snapshots:
         found: dict[str, Pool] = {}
         for pool, version, crc, body in rows:
             try:
-                if crc32(body) != crc:
+                if crc_of(pool, version, body) != crc:
                     raise ValueError("the checksum does not fit")
                 state = decode_pool(body)
                 if state.version != version:
@@ -232,6 +233,11 @@ class Snapshots:
     async def aclose(self) -> None:
         await self._writer.close()
         self._reader.close()
+
+
+def crc_of(pool: str, version: int, body: bytes) -> int:
+    """The checksum of a row: also over whose state it is, or a damaged name would give one pool another's credits."""
+    return crc32(body, crc32(f"{pool}\0{version}".encode()))
 
 
 def remove_database(path: Path) -> None:

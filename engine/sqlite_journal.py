@@ -18,8 +18,9 @@ import anyio.to_thread
 from anyio import CapacityLimiter
 
 from .errors import JournalCorrupt, JournalError
-from .frames import Frame, Head, Pointer, Section, decode_section
-from .journal import HISTORY_SECTIONS_MAX, WrongFrame, follow
+from .frames import Frame, Head, Pointer, Section
+from .journal import HISTORY_SECTIONS_MAX, WrongFrame, follow, sections_at
+from .wal import check_log
 
 JOURNAL_NAME: Final = "journal.db"
 """In the folder of an engine."""
@@ -28,6 +29,8 @@ CHECKPOINT_PAGES: Final = 1_000
 APPLICATION_ID: Final = 0x501C3D17
 """Marks the file as a Solvent journal (SQLite's ``application_id``)."""
 SCHEMA_VERSION: Final = 1
+
+DIFFERENCES_MAX: Final = 10
 
 _SCHEMA: Final = """
 create table if not exists frame (
@@ -58,7 +61,11 @@ class SqliteJournal:
 
     @classmethod
     async def open(cls, path: Path) -> SqliteJournal:
-        """Open or create the journal at ``path``. Raises ``JournalError`` for a file that is no journal."""
+        """Open or create the journal at ``path``.
+
+        Raises ``JournalError`` for a file that is no journal, ``JournalCorrupt`` if commits in its log were damaged.
+        """
+        await anyio.to_thread.run_sync(check_log, path)
         try:
             # Tried first without aiosqlite: its thread outlives a file that cannot be opened, for a moment.
             await anyio.to_thread.run_sync(_open_and_close, path)
@@ -108,8 +115,9 @@ class SqliteJournal:
         return await anyio.to_thread.run_sync(_read_sections, self._reader, pointers, limiter=self._reader_turn)
 
     async def aclose(self) -> None:
-        await self._writer.close()
+        # The writer is the last that can write back the WAL, and does so if nobody else has the file open.
         self._reader.close()
+        await self._writer.close()
 
 
 def connect_for_reading(path: Path) -> sqlite3.Connection:
@@ -117,6 +125,15 @@ def connect_for_reading(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
     connection.execute("pragma query_only = on")
     return connection
+
+
+def differences(connection: sqlite3.Connection) -> list[str]:
+    """What SQLite finds wrong with the structure of a file, beside what our own checksums cover."""
+    try:
+        rows = connection.execute(f"pragma integrity_check({DIFFERENCES_MAX})").fetchall()
+    except sqlite3.Error as error:
+        return [str(error)]
+    return [] if rows == [("ok",)] else [" ".join(str(row[0]).split()) for row in rows]
 
 
 def read_frames(connection: sqlite3.Connection, after: int, limit: int) -> Sequence[Frame]:
@@ -145,7 +162,14 @@ def walk_back(connection: sqlite3.Connection, pool: str, head: Head, down_to: in
 
 
 def _read_sections(connection: sqlite3.Connection, pointers: Sequence[Pointer]) -> Sequence[Section]:
-    return [decode_section(_read_body(connection, pointer, pool=None), frame=pointer.frame) for pointer in pointers]
+    return sections_at(pointers, lambda number: _read_frame(connection, number))
+
+
+def _read_frame(connection: sqlite3.Connection, number: int) -> Frame:
+    frames = read_frames(connection, number - 1, 1)
+    if not frames:
+        raise JournalCorrupt("the frame is missing", frame=number)
+    return frames[0]
 
 
 def _read_body(connection: sqlite3.Connection, pointer: Pointer, *, pool: str | None) -> bytes:
@@ -185,6 +209,8 @@ async def _prepare(path: Path, writer: aiosqlite.Connection) -> None:
         await writer.executescript(_SCHEMA)
         await writer.execute(f"pragma application_id = {APPLICATION_ID}")
         await writer.execute(f"pragma user_version = {SCHEMA_VERSION}")
+        # So that the file itself, whatever becomes of its log, says which journal it is.
+        await writer.execute("pragma wal_checkpoint(truncate)")
 
 
 async def _scalar(connection: aiosqlite.Connection, statement: str) -> object:

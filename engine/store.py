@@ -48,12 +48,14 @@ class PoolStore:
         snapshots: Snapshots,
         barrier: Callable[[], Awaitable[None]],
         unprojected_head: Callable[[str], Head | None],
+        began_earlier: Callable[[list[str]], Awaitable[list[str]]],
     ) -> None:
         self._journal = journal
         self._index = index
         self._snapshots = snapshots
         self._barrier = barrier
         self._unprojected_head = unprojected_head
+        self._began_earlier = began_earlier
         self._dirty: dict[str, Holder] = {}
         self._parked: dict[str, tuple[Pool, Head]] = {}
         self._parked_sealing: dict[str, tuple[Pool, Head]] = {}
@@ -142,7 +144,20 @@ class PoolStore:
                     loaded.set_result((pool, head))
 
     async def heads(self, pools: list[str]) -> dict[str, Head]:
-        """The newest sections of those ``pools`` that exist: at least what was durable when this was called."""
+        """The newest sections of those ``pools`` that exist: at least what was durable when this was called.
+
+        Raises ``JournalError``, ``Unavailable``.
+        """
+        heads = await self._known_heads(pools)
+        absent = [pool_id for pool_id in pools if pool_id not in heads]
+        if absent and (earlier := await self._began_earlier(absent)):
+            # They may have begun since the first look. A pool that began and has no head would be served as empty.
+            heads.update(await self._known_heads(earlier))
+            if lost := [pool_id for pool_id in earlier if pool_id not in heads]:
+                self._index.condemn(f"the head of pool {lost[0]} is lost")
+        return heads
+
+    async def _known_heads(self, pools: list[str]) -> dict[str, Head]:
         heads: dict[str, Head] = {}
         indexed: list[str] = []
         for pool_id in pools:

@@ -27,6 +27,8 @@ from .collector import tune_collector
 from .errors import InvalidRequest, JournalError, SolventError, TooLarge, Unavailable
 from .frames import decode_section, split_frame
 from .refusal_log import REFUSALS_NAME, read_refused
+from .refusals import Refused
+from .sqlite_errors import is_passing
 from .sqlite_journal import JOURNAL_NAME, connect_for_reading, read_frames
 from .usage_analysis import compare, exact, series_of, spikes
 from .usage_messages import (
@@ -312,11 +314,22 @@ def follow(journal: sqlite3.Connection, refusals: Path, store: UsageStore, *, ro
                     batch.add(rows, through_frame=each.number)
                     rows = UsageRows()
             more = len(frames) == FRAMES_PER_READ
-        refused = read_refused(refusals, batch.refusal, REFUSALS_PER_ROUND)
+        refused = _refused(refusals, batch.refusal)
         if refused:
             rows.add_refused(each for _, each in refused)
             batch.add(rows, through_refusal=refused[-1][0])
     return more or len(refused) == REFUSALS_PER_ROUND
+
+
+def _refused(path: Path, after: int) -> list[tuple[int, Refused]]:
+    try:
+        return read_refused(path, after, REFUSALS_PER_ROUND)
+    except sqlite3.Error as error:
+        if is_passing(error):
+            raise
+        # A statistic that is damaged is no reason to say nothing of the journal.
+        log.warning("what was refused is not counted, %s cannot be read: %s", path.name, error)
+        return []
 
 
 def _spikes(store: UsageStore, question: AskSpikes) -> Spikes:

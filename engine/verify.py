@@ -9,28 +9,33 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from decimal import Decimal
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from .amounts import to_decimal
 from .core import INDEX_NAME, SNAPSHOTS_NAME
 from .errors import JournalCorrupt, JournalError
-from .events import Captured, Debited, Event, MovedIn, MovedOut
+from .events import NOTICES, Captured, Debited, Event, MovedIn, MovedOut
+from .examine import IndexFound, UsageFound, examine_index, examine_snapshots, examine_usage
 from .frames import NO_HEAD, Head, Pointer, Section, decode_section, digest_of, split_frame
 from .heads import PublishedHeads
 from .plain_rules import Difference, PlainPool
 from .pool_id import parse_canonical
 from .snapshots import decode_pool
-from .sqlite_journal import JOURNAL_NAME, connect_for_reading, read_frames
+from .sqlite_journal import JOURNAL_NAME, connect_for_reading, differences, read_frames
+from .usage_worker import USAGE_NAME
+from .wal import read_log
 
 PROBLEMS_MAX: Final = 100
 """Findings after which a verification ends: more would say nothing new."""
 FRAMES_PER_READ: Final = 64
+LOG_READS: Final = 5
+LOG_READ_INTERVAL_S: Final = 0.05
 
 
 class Verification(msgspec.Struct, kw_only=True):
@@ -74,15 +79,17 @@ def verify_journal(
     if not (path / JOURNAL_NAME).is_file():
         raise JournalError(f"there is no journal in {path}")
     checker = _Checker(against)
-    # Read before the journal: so neither can be ahead of it, even while a service writes all three.
-    checker.expect_snapshots(_rows(path / SNAPSHOTS_NAME, "select pool, version, body from snapshot"))
-    checker.expect_heads(_rows(path / INDEX_NAME, "select pool, version, frame, offset, length, digest from head"))
     try:
         connection = connect_for_reading(path / JOURNAL_NAME)
     except sqlite3.Error as error:
         raise JournalError(f"{path / JOURNAL_NAME} cannot be opened: {error}") from error
     try:
+        if damage := _damage_of_log(path / JOURNAL_NAME):
+            checker.report(damage)
+        checker.examine(path, _identity(connection))
         _check_frames(connection, checker, on_progress)
+        for difference in differences(connection):
+            checker.report(f"{JOURNAL_NAME}: {difference}")
     finally:
         connection.close()
     checker.finish()
@@ -97,14 +104,14 @@ def _check_frames(
     try:
         last = int(connection.execute("select coalesce(max(number), 0) from frame").fetchone()[0])
     except sqlite3.Error as error:
-        checker.report(f"the journal cannot be read: {error}")
+        checker.report(f"{JOURNAL_NAME}: it cannot be read: {error}")
         return
     position = 0
     while position < last and len(checker.result.problems) < PROBLEMS_MAX:
         try:
             frames = read_frames(connection, position, min(FRAMES_PER_READ, last - position))
         except JournalCorrupt as error:
-            checker.report(str(error))
+            checker.report(f"{JOURNAL_NAME}, {error}", frame=error.frame)
             return
         for frame in frames:
             try:
@@ -112,7 +119,7 @@ def _check_frames(
                     checker.check(pointer, body)
                 checker.end_frame(frame.number)
             except JournalCorrupt as error:
-                checker.report(str(error))
+                checker.report(f"{JOURNAL_NAME}, {error}", frame=error.frame)
             checker.result.frames += 1
             position = frame.number
         if on_progress is not None:
@@ -132,16 +139,33 @@ class _Checker:
         self._on_the_way: dict[tuple[str, str, str, int], int] = {}
         """Credits that left a pool (above zero) or reached one (below) in this frame, by both, key and grant."""
         self._snapshots: dict[str, tuple[int, bytes]] = {}
+        self._index = IndexFound()
         self._indexed: dict[str, Head] = {}
+        """The heads of the index that have not been found yet."""
+        self._notices: set[int] = set()
+        """Frames in which pools say something by themselves, as far as the index covers them."""
+        self._usage = UsageFound()
+        self._damaged: set[int] = set()
+        """Frames that cannot be read."""
 
-    def report(self, problem: str) -> None:
+    def report(self, problem: str, *, frame: int | None = None) -> None:
         self.result.problems.append(problem)
+        if frame is not None:
+            self._damaged.add(frame)
 
-    def expect_snapshots(self, rows: Iterable[tuple[Any, ...]]) -> None:
-        self._snapshots = {pool: (version, body) for pool, version, body in rows}
-
-    def expect_heads(self, rows: Iterable[tuple[Any, ...]]) -> None:
-        self._indexed = {row[0]: Head(row[1], Pointer(*row[2:5]), row[5]) for row in rows}
+    def examine(self, directory: Path, identity: str) -> None:
+        """Look at the caches, before the journal is read: so none can be ahead of it, even while a service writes."""
+        self._snapshots, problems = examine_snapshots(directory / SNAPSHOTS_NAME, identity)
+        self._index = examine_index(directory / INDEX_NAME, identity)
+        self._indexed = dict(self._index.heads)
+        self._usage = examine_usage(directory / USAGE_NAME, identity)
+        for name, found in (
+            (SNAPSHOTS_NAME, problems),
+            (INDEX_NAME, self._index.problems),
+            (USAGE_NAME, self._usage.problems),
+        ):
+            for problem in found:
+                self.report(f"{name}: {problem}")
 
     @property
     def heads(self) -> dict[str, Head]:
@@ -168,10 +192,18 @@ class _Checker:
 
     def end_frame(self, number: int) -> None:
         """What left one pool for another in this frame must have arrived there in it."""
+        if self._usage.there and number == self._usage.position:
+            self._compare_usage()
         if self._on_the_way:
             moves = ", ".join(f"{source} to {target}, key {key!r}" for source, target, key, _ in self._on_the_way)
             self.report(f"{JOURNAL_NAME}, frame {number}: a transfer has one side only: {moves}")
             self._on_the_way.clear()
+
+    def _compare_usage(self) -> None:
+        for name, pool in self._pools.items():
+            found, spent = self._usage.spent.get(name, 0), pool.total("spent")
+            if found != spent and name not in self._broken:
+                self.report(f"{USAGE_NAME}, pool {name}: it says {found} units were spent, {JOURNAL_NAME} {spent}")
 
     def _note_transfer(self, pool: str, event: MovedOut | MovedIn) -> None:
         if isinstance(event, MovedOut):
@@ -201,6 +233,8 @@ class _Checker:
             self.result.debits += 1
         elif isinstance(event, (MovedOut, MovedIn)):
             self._note_transfer(name, event)
+        if isinstance(event, NOTICES) and frame <= self._index.position:
+            self._notices.add(frame)
         self.result.entries += 1
         saved = self._snapshots.get(name)
         if saved is not None and saved[0] == version:
@@ -258,7 +292,21 @@ class _Checker:
                     f"{JOURNAL_NAME}, pool {name}: history was rewritten: no section ends at version "
                     f"{published.version}, which was published"
                 )
+        for name, head in self._indexed.items():
+            if head.pointer.frame in self._damaged:
+                self.report(f"{JOURNAL_NAME}, frame {head.pointer.frame}, pool {name}: its newest entries are lost")
+        if self._index.there:
+            for name, head in self._heads.items():
+                if name not in self._index.heads and head.pointer.frame <= self._index.position:
+                    self.report(f"{INDEX_NAME}, pool {name}: it is missing")
+            for number in sorted(self._notices - self._index.notices):
+                self.report(f"{INDEX_NAME}, frame {number}: the events in it are not known")
         if not result.problems:
+            if self._index.position > result.frames:
+                self.report(
+                    f"{JOURNAL_NAME}: it ends with frame {result.frames}, but frames up to {self._index.position} were "
+                    f"acknowledged"
+                )
             for name, (version, _) in self._snapshots.items():
                 self.report(
                     f"{SNAPSHOTS_NAME}, pool {name}: it speaks of version {version}, which the journal does not have"
@@ -292,15 +340,22 @@ def _tells_the_same(snapshot: bytes, pool: PlainPool) -> bool:
     )
 
 
-def _rows(path: Path, statement: str) -> list[tuple[Any, ...]]:
-    """What a cache says, or nothing: a cache that is missing or unreadable is made anew at the next start."""
-    if not path.is_file():
-        return []
+def _identity(connection: sqlite3.Connection) -> str:
     try:
-        connection = connect_for_reading(path)
-        try:
-            return connection.execute(statement).fetchall()
-        finally:
-            connection.close()
-    except sqlite3.Error:
-        return []
+        (identity,) = connection.execute("select value from identity").fetchone()
+    except (sqlite3.Error, TypeError):
+        return ""
+    return str(identity)
+
+
+def _damage_of_log(path: Path) -> str:
+    """What is damaged in the journal's log. A service that writes it while it is read makes it look damaged, too, but
+    never twice in the same place."""
+    damage = read_log(path).damage
+    for _ in range(LOG_READS - 1):
+        if not damage:
+            return ""
+        time.sleep(LOG_READ_INTERVAL_S)
+        again = read_log(path).damage
+        damage = damage if again == damage else ""
+    return damage

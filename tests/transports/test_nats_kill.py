@@ -42,6 +42,9 @@ class Record:
         """Keys whose outcome was unknown at least once."""
         self.under_way: set[str] = set()
         self.errors: Counter[str] = Counter()
+        self.pause_s = 0.0
+        """Between two debits of a caller."""
+        self.amount_on_top = TOP_UP
 
     async def debit_until(self, stop: asyncio.Event, client: Client, number: int) -> None:
         """Debit pool after pool. What stays without an answer is asked again with its key until it has one."""
@@ -50,6 +53,8 @@ class Record:
         while not stop.is_set():
             key, pool = f"{number}-{call}", f"customer/{dice.randrange(POOLS)}"
             call += 1
+            if self.pause_s:
+                await asyncio.sleep(self.pause_s)
             self.asked[key] = pool
             while True:
                 self.under_way.add(key)
@@ -72,7 +77,7 @@ class Record:
         async def grant(pool: int) -> None:
             while True:
                 try:
-                    await client.grant(f"customer/{pool}", TOP_UP, key=f"top-up-{turn}")
+                    await client.grant(f"customer/{pool}", self.amount_on_top, key=f"top-up-{turn}")
                 except Unavailable:
                     continue
                 return
