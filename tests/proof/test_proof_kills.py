@@ -32,13 +32,13 @@ from tests.transports.test_nats_kill import AMOUNT, POOLS, Record, whole_ledger
 
 SCRIPT = Path(__file__).with_name("struck_service.py")
 PHASES = ("snapshot", "index", "usage", "checkpoint", "recovery")
-KILLS = 3
+KILLS = 2
 """Of each phase."""
 CALLERS = 24
-PAUSE_S = 0.002
+PAUSE_S = 0.01
 STRIKE_WITHIN_S = 15.0
 VERIFY_EVERY = 25
-TOP_UP, TOP_UP_EVERY_S = "150", 2.0
+TOP_UP, TOP_UP_EVERY_S = "60", 2.0
 """A little less than what is debited: so there are refusals too."""
 
 
