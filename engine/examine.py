@@ -57,6 +57,29 @@ def examine_index(path: Path, identity: str) -> IndexFound:
             connection.close()
 
 
+def indexed_position(path: Path, identity: str) -> int:
+    """Up to which frame the journal was acknowledged, as far as the index at ``path`` knows."""
+    try:
+        connection = connect_for_reading(path)
+        try:
+            settings = dict(connection.execute("select name, value from setting").fetchall())
+        finally:
+            connection.close()
+        # Without its first page a journal cannot say who it is.
+        return int(settings["position"]) if not identity or settings["journal"] == identity else 0
+    except (sqlite3.Error, KeyError, TypeError, ValueError):
+        return 0
+
+
+def identity_of(connection: sqlite3.Connection) -> str:
+    """What tells a journal from every other; nothing, if it cannot be read."""
+    try:
+        (identity,) = connection.execute("select value from identity").fetchone()
+    except (sqlite3.Error, TypeError):
+        return ""
+    return str(identity)
+
+
 def examine_snapshots(path: Path, identity: str) -> tuple[dict[str, tuple[int, bytes]], list[str]]:
     """The snapshots at ``path`` by pool, each a version and a state, and what is wrong with them."""
     if not path.is_file():

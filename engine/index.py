@@ -549,7 +549,9 @@ def _in_chunks(connection: sqlite3.Connection, statement: str, values: Sequence[
 def damage_of(connection: sqlite3.Connection) -> tuple[list[str], dict[str, Head]]:
     """What is wrong in an index that is read in one transaction, and its heads."""
     problems: list[str] = []
-    if not _is_sealed(connection.execute(_SEALED).fetchone()):
+    (position,) = connection.execute("select value from setting where name = 'position'").fetchone()
+    row = connection.execute(_SEALED).fetchone()
+    if (position or row[1] is not None) and not _is_sealed(row):
         problems.append("its settings are not what was written")
     for (number,) in connection.execute("select number from segment").fetchall():
         if difference := _difference(connection, number):

@@ -15,7 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from .core import INDEX_NAME
 from .errors import JournalCorrupt
+from .examine import identity_of, indexed_position
 from .frames import Frame
 from .sqlite_journal import connect_for_reading, differences, read_frames
 from .wal import read_log
@@ -50,6 +52,9 @@ class Salvage:
             sound = False
         if not sound:
             self.last = max(self.last, self._rows().last)
+        # The newest may be gone without a trace in the journal itself.
+        identity = "" if self._connection is None else identity_of(self._connection)
+        self.last = max(self.last, indexed_position(path.with_name(INDEX_NAME), identity))
 
     def close(self) -> None:
         """Give back the file."""

@@ -21,7 +21,7 @@ from .amounts import to_decimal
 from .core import INDEX_NAME, SNAPSHOTS_NAME
 from .errors import JournalCorrupt, JournalError
 from .events import NOTICES, Captured, Debited, Event, MovedIn, MovedOut
-from .examine import IndexFound, UsageFound, examine_index, examine_snapshots, examine_usage
+from .examine import IndexFound, UsageFound, examine_index, examine_snapshots, examine_usage, identity_of
 from .frames import NO_HEAD, Head, Pointer, Section, decode_section, digest_of, split_frame
 from .heads import PublishedHeads
 from .plain_rules import Difference, PlainPool
@@ -86,7 +86,7 @@ def verify_journal(
     try:
         if damage := _damage_of_log(path / JOURNAL_NAME):
             checker.report(damage)
-        checker.examine(path, _identity(connection))
+        checker.examine(path, identity_of(connection))
         _check_frames(connection, checker, on_progress)
         for difference in differences(connection):
             checker.report(f"{JOURNAL_NAME}: {difference}")
@@ -338,14 +338,6 @@ def _tells_the_same(snapshot: bytes, pool: PlainPool) -> bool:
         and {number: hold.parts for number, hold in saved.holds.items()}
         == {number: hold.parts for number, hold in pool.holds.items()}
     )
-
-
-def _identity(connection: sqlite3.Connection) -> str:
-    try:
-        (identity,) = connection.execute("select value from identity").fetchone()
-    except (sqlite3.Error, TypeError):
-        return ""
-    return str(identity)
 
 
 def _damage_of_log(path: Path) -> str:
