@@ -172,6 +172,9 @@ def verify(folder: Path) -> str:
     if heads != manifest["heads"]["pools"] or sections != manifest["sections"]:
         wrong = [name for name, head in manifest["heads"]["pools"].items() if heads.get(name) != head]
         raise Difference(f"manifest.json: other heads, or other pools, than the journal has: {wrong[:5]}")
+    lines = "".join(f"{name} {head['version']} {head['digest']}\n" for name, head in sorted(heads.items()))
+    if hashlib.blake2b(lines.encode(), digest_size=16).hexdigest() != manifest["heads"]["digest"]:
+        raise Difference("manifest.json: the digest over all heads is another")
     entries = 0
     for number, line in enumerate((folder / "ledger.jsonl").open(encoding="utf-8"), 1):
         said = json.loads(line)
