@@ -116,7 +116,9 @@ def charge(budgets: Iterable[Budget], dimensions: msgspec.Raw, at: int, amount: 
         shown = None if terms.each is None else values[terms.each]
         over: Stop | None = None
         if amount > left:
-            over = Stop(terms.name, shown, terms.amount, used, None if terms.window == "total" else end)
+            # What is more than a whole window's will not fit into the next one either.
+            waits = terms.window != "total" and amount <= terms.amount
+            over = Stop(terms.name, shown, terms.amount, used, end if waits else None)
         elif hold and terms.holds_max is not None and (count := budget.open_holds.get(value, 0)) >= terms.holds_max:
             over = Stop(terms.name, shown, terms.holds_max, count, None, "holds")
         if terms.mode == "warn":

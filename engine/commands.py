@@ -148,7 +148,7 @@ class Read(msgspec.Struct, frozen=True, gc=False):
     """Ask for the pool as it is, after everything that was acknowledged before."""
 
     what: Literal[
-        "balance", "grants", "holds", "budgets", "allowances", "recurring", "alerts", "rates", "outbox", "due"
+        "balance", "grants", "holds", "budgets", "allowances", "recurring", "alerts", "rates", "outbox", "due", "scale"
     ] = "balance"
 
 

@@ -37,7 +37,7 @@ from .answers import (
 )
 from .commands import KEEP, Keep
 from .dimensions import Dimensions
-from .errors import SolventError
+from .errors import SolventError, StateConflict
 from .pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT, PoolLike
 from .terms import PRIORITY_DEFAULT, CostBasis
 from .times import TimeLike
@@ -772,6 +772,9 @@ class PendingHold:
         with anyio.move_on_after(RELEASE_TIMEOUT_S, shield=True):
             try:
                 await self._opened.release()
+            except StateConflict:
+                # It is over already: captured by its id, by an earlier try with the same key, or expired.
+                return
             except SolventError as failure:
                 if error is None:
                     raise

@@ -434,11 +434,12 @@ class Engine(Credits):
             raise NotFound("rate card", f"{target.currency} of {target.environment} at that time")
         priced = price(version.card, metric, quantity, dimensions, scale)
         amount = to_decimal(priced.units, scale)
-        verdict = (
-            await self.check(target, amount, dimensions=dimensions, metric=metric, quantity=quantity)
-            if priced.units
-            else None
-        )
+        verdict = None
+        if priced.units:
+            verdict = await self.check(target, amount, dimensions=dimensions, metric=metric, quantity=quantity)
+        else:
+            # It is always allowed, but nowhere else than in a pool.
+            await self._ask(target, Read("balance"), Balance)
         return Estimate(amount=amount, card=version.number, rate=rate_view(priced.rate), verdict=verdict)
 
     async def set_rates(
@@ -560,7 +561,7 @@ class Engine(Credits):
         moment = parse_time(as_of, "as_of")
         if moment > self._services.now_us():
             raise InvalidRequest("as_of", "a time that has come already")
-        core, head = await self._history(pool)
+        core, head, _ = await self._history(pool)
         past = await fold_until(core.journal, core.index, pool.canonical, head, moment)
         if not past.version:
             raise NotFound("pool", f"{pool} at that time")
@@ -573,25 +574,25 @@ class Engine(Credits):
         ends = MOMENT_MAX_US if end is None else parse_time(end, "end")
         if ends < begins:
             raise InvalidRequest("end", "a time that is not before start")
-        core, head = await self._history(target)
+        core, head, scale = await self._history(target)
         sums = CostSums(begins, ends)
         await sums.read(read_history(core.journal, core.index, target.canonical, head, after=0))
         return CostReport(
             pool=str(target),
             start=None if start is None else to_datetime(begins),
             end=None if end is None else to_datetime(ends),
-            lines=sums.lines(self.scale_of(target.currency)),
+            lines=sums.lines(scale),
         )
 
-    async def _history(self, pool: PoolId) -> tuple[Core, Head]:
-        """Where the history of a pool ends, with all that was acknowledged and all that was due. Raises
-        ``NotFound``."""
-        await self._ask(pool, Read("balance"), Balance)
+    async def _history(self, pool: PoolId) -> tuple[Core, Head, int]:
+        """Where the history of a pool ends, with all that was acknowledged and all that was due, and how many decimal
+        places it keeps. Raises ``NotFound``."""
+        scale = await self._ask(pool, Read("scale"), int)
         core = await self._core()
         head = (await core.store.heads([pool.canonical])).get(pool.canonical)
         if head is None:
             raise NotFound("pool", str(pool))
-        return core, head
+        return core, head, scale
 
     async def ledger(
         self, pool: PoolLike, *, limit: int = 100, cursor: str | None = None, newest_first: bool = True
@@ -600,14 +601,14 @@ class Engine(Credits):
         target = parse_pool(pool)
         check_limit(limit, LEDGER_PAGE_MAX)
         version = parse_cursor(cursor)
-        core, head = await self._history(target)
+        core, head, scale = await self._history(target)
         return await read_page(
             core.journal,
             core.index,
             target.canonical,
             head,
             name=str(target),
-            scale=self.scale_of(target.currency),
+            scale=scale,
             limit=limit,
             cursor=version,
             newest_first=newest_first,

@@ -50,7 +50,8 @@ class Refused(SolventError):
 
 
 class InsufficientCredits(Refused):
-    """The pool holds less than was asked for. ``top_up`` is the smallest grant that would let it pass.
+    """The pool holds less than was asked for. ``top_up`` is the smallest grant that would let it pass, unless a budget
+    then stops it: budgets are looked at when there are enough credits.
 
     ``covered`` is what allowances would pay beside what is ``available``, and ``resets_at`` when one of them that is in
     the way has room again; ``None``: there is none.
@@ -69,10 +70,10 @@ class InsufficientCredits(Refused):
         resets_at: datetime | None = None,
     ) -> None:
         free = "" if covered is None else f", {covered} covered by allowances"
-        wait = "" if resets_at is None else f", or wait for an allowance until {resets_at.isoformat()}"
+        wait = "" if resets_at is None else f"; an allowance has room again at {resets_at.isoformat()}"
         super().__init__(
             f"insufficient credits: {requested} requested, {available} available{free}; "
-            f"a top-up of {top_up} would let it pass{wait}"
+            f"a top-up of {top_up} is needed{wait}"
         )
         self.requested, self.available, self.top_up = requested, available, top_up
         self.covered, self.resets_at = covered, resets_at
@@ -82,7 +83,8 @@ class BudgetExceeded(Refused):
     """The credits are there, but ``budget`` does not let them be spent: ``used`` of ``limit`` in this window.
 
     ``value`` is that of the dimension for which the budget counts on its own. ``resets_at`` is when the window ends,
-    ``None`` if waiting does not help. ``counts`` says what is counted: credits, or open holds.
+    ``None`` if waiting does not help: the budget is for all time, or the whole of it is less than what was asked for.
+    ``counts`` says what is counted: credits, or open holds.
     """
 
     code = "budget_exceeded"
@@ -99,8 +101,8 @@ class BudgetExceeded(Refused):
         counts: str = "credits",
     ) -> None:
         whose = budget if value is None else f"{budget} of {value!r}"
-        until = "" if resets_at is None else f", until {resets_at.isoformat()}"
-        super().__init__(f"budget {whose} is used up: {used} of {limit} {counts}{until}")
+        until = "" if resets_at is None else f"; it resets at {resets_at.isoformat()}"
+        super().__init__(f"budget {whose} does not let it pass: {used} of {limit} {counts} used{until}")
         self.budget, self.limit, self.used, self.resets_at = budget, limit, used, resets_at
         self.value, self.counts = value, counts
 

@@ -312,11 +312,7 @@ class PoolActor(Actor[Message]):
         """What should happen to ``pool``, this actor's or a copy; or the answer, if that is nothing."""
         services = self._services
         if pool.scale != self._scale:
-            return StateConflict(
-                "currency_scale",
-                f"this pool keeps {pool.scale} decimal places of {self._name.currency}, "
-                f"the engine was opened with {self._scale}",
-            )
+            return self.scale_conflict()
         if isinstance(command, Report):
             priced = self._price(command, now)
             if not isinstance(priced, Debit):
@@ -335,6 +331,19 @@ class PoolActor(Actor[Message]):
         if isinstance(command, (Debit, Hold)) and isinstance(outcome, (Insufficient, OverBudget)):
             services.refusals.add(self.pool_id, now, command.metric, bytes(command.dimensions))
         return self._explain(outcome)
+
+    @property
+    def keeps_scale(self) -> bool:
+        """Whether the pool counts in the units in which amounts are given."""
+        return self.pool.scale == self._scale
+
+    def scale_conflict(self) -> StateConflict:
+        """Why no amount can be given for a pool that does not."""
+        return StateConflict(
+            "currency_scale",
+            f"{self._name} keeps {self.pool.scale} decimal places of {self._name.currency}, "
+            f"the engine was opened with {self._scale}",
+        )
 
     def record(self, events: tuple[Event, ...], key_hash: int) -> Receipt | SolventError:
         """Make ``events`` happen, and give them to the writer. The receipt may be told once they are durable."""
@@ -420,7 +429,7 @@ class PoolActor(Actor[Message]):
         else:
             batch.answers.append((mail, answer))
 
-    def _read(self, read: Read | Check) -> Answer | RateBook | Due | Position | SolventError:
+    def _read(self, read: Read | Check) -> Answer | RateBook | Due | Position | int | SolventError:
         if isinstance(read, Read) and read.what == "rates":
             return self.pool.rates or RateBook()
         if isinstance(read, Read) and read.what == "due":
@@ -430,9 +439,13 @@ class PoolActor(Actor[Message]):
         if not self.pool.version:
             return NotFound("pool", str(self._name))
         if isinstance(read, Check):
+            if not self.keeps_scale:
+                return self.scale_conflict()
             return verdict_of(self.pool, str(self._name), read, max(self.pool.clock, self._services.now_us()))
         if read.what == "balance":
             return balance_of(self.pool, str(self._name))
+        if read.what == "scale":
+            return self.pool.scale
         if read.what == "budgets":
             return budgets_of(self.pool, str(self._name), max(self.pool.clock, self._services.now_us()))
         if read.what == "allowances":

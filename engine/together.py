@@ -151,6 +151,8 @@ async def transfer(
         for actor in lent.actors.values():
             actor.let_time_pass(now)
         giving, getting = lent.actors[source.canonical], lent.actors[target.canonical]
+        if not getting.keeps_scale:
+            return getting.scale_conflict()
         outcome = giving.judge(giving.pool, command, now, priors.get((source.canonical, command.key)))
         if not isinstance(outcome, tuple):
             return outcome

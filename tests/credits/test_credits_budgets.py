@@ -78,6 +78,24 @@ async def test_several_budgets_hold_at_once_and_one_that_warns_does_not_stop(cre
     assert (await credits.check("acme", "10")).allowed
 
 
+async def test_what_no_window_lets_pass_does_not_say_when_to_ask_again(credits: Credits) -> None:
+    await credits.grant("acme", "100", key="g")
+    await credits.set_budget("acme", "small", "10", window="hour")
+    await credits.debit("acme", "4", key="a")
+    for ask in (credits.debit("acme", "10.5", key="b"), credits.hold("acme", "10.5", key="c")):
+        with pytest.raises(BudgetExceeded) as stopped:
+            await ask
+        refused = stopped.value
+        assert (refused.limit, refused.used, refused.resets_at) == (10, 4, None)
+        assert "used up" not in refused.message
+    verdict = await credits.check("acme", "10.5")
+    assert verdict.stopped_by is not None
+    assert verdict.stopped_by.resets_at is None
+    verdict = await credits.check("acme", "10")
+    assert verdict.stopped_by is not None
+    assert verdict.stopped_by.resets_at is not None
+
+
 async def test_holds_count_and_what_comes_back_is_given_back(credits: Credits) -> None:
     await credits.grant("acme", "100", key="g")
     await credits.set_budget("acme", "b", "10", window="total", match={"u": "x"}, holds_max=2)

@@ -22,6 +22,8 @@ from solvent import (
     StateConflict,
 )
 
+from .conftest import Clock
+
 
 async def test_a_hold_sets_credits_aside_and_a_capture_spends_them(credits: Credits) -> None:
     await credits.grant("acme", "10", key="g")
@@ -116,6 +118,21 @@ async def test_the_block_of_a_hold_releases_what_it_did_not_capture(credits: Cre
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    balance = await credits.balance("acme")
+    assert (balance.available, balance.held, balance.spent) == (8, 0, 2)
+
+
+async def test_leaving_the_block_of_a_hold_that_is_over_raises_nothing(credits: Credits, clock: Clock) -> None:
+    await credits.grant("acme", "10", key="g")
+    async with credits.hold("acme", "5", key="a") as hold:
+        await credits.capture("acme", hold.id, "2")
+    async with credits.hold("acme", "5", key="b") as hold:
+        await credits.release("acme", hold.id)
+    async with credits.hold("acme", "5", key="c", ttl_s=60):
+        clock.advance(minutes=2)
+    # Asked again with its key by a job that was restarted: what was settled then stays so.
+    async with credits.hold("acme", "5", key="a") as hold:
+        assert hold.receipt.replayed
     balance = await credits.balance("acme")
     assert (balance.available, balance.held, balance.spent) == (8, 0, 2)
 

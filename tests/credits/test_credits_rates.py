@@ -144,6 +144,11 @@ async def test_an_estimate_says_what_it_would_cost_and_whether_it_may(credits: C
     assert (await credits.balance("acme")).spent == 0
     with pytest.raises(NotFound):
         await credits.estimate("acme", "videos", 1)
+    for metric in ("pings", "images"):
+        # Also of what costs nothing: a report of it would be refused.
+        with pytest.raises(NotFound) as missing:
+            await credits.estimate("nobody", metric, 1)
+        assert missing.value.what == "pool"
 
 
 async def test_a_batch_of_reports_is_priced_each_on_its_own(credits: Credits) -> None:

@@ -224,9 +224,17 @@ class Limit:
     number: int
     terms: BudgetTerms
 
+    @property
+    def size(self) -> int:
+        return {"minute": MINUTE, "hour": HOUR, "total": 10**20}[self.terms.window]
+
     def window(self, at: int) -> int:
-        size = {"minute": MINUTE, "hour": HOUR, "total": 10**20}[self.terms.window]
-        return at // size * size
+        return at // self.size * self.size
+
+    def opens(self, at: int, amount: int) -> int | None:
+        """When an amount that does not fit would fit if nothing else were spent."""
+        never = self.terms.window == "total" or amount > self.terms.amount
+        return None if never else self.window(at) + self.size
 
 
 @dataclass(eq=False)
@@ -421,7 +429,7 @@ class Book:
         """The first budget that does not let it pass."""
         for limit in self.charged(dims):
             if amount and (used := self.used(limit, dims)) + amount > limit.terms.amount:
-                return "over_budget", limit.terms.name, used
+                return "over_budget", limit.terms.name, used, limit.opens(self.at, amount)
         return None
 
     # Time
@@ -1254,7 +1262,7 @@ def plain_refusal(outcome: object) -> No:
         case Insufficient():
             return "insufficient", outcome.requested, outcome.available, outcome.covered, outcome.resets_at
         case OverBudget(stop=stop):
-            return "over_budget", stop.budget, stop.used
+            return "over_budget", stop.budget, stop.used, stop.resets_at
     raise AssertionError(outcome)
 
 
