@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from .workloads import DEBIT_UNITS, GRANT_UNITS, HOLD, Draws, Workload, pool_nam
 
 HOLD_UNITS = int(HOLD) * 10**6
 HOLD_TTL_MS = 3_600_000
+AT_ONCE = 16
 
 
 class EscrowMintSession(ThreadSession):
@@ -27,8 +29,8 @@ class EscrowMintSession(ThreadSession):
         self._draws = Draws(workload)
 
     def prepare(self) -> None:
-        for number in range(self._workload.pools):
-            self._client.top_up(pool_name(number), GRANT_UNITS)
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            list(threads.map(lambda n: self._client.top_up(pool_name(n), GRANT_UNITS), range(self._workload.pools)))
 
     def caller(self, number: int) -> BlockingJob:
         caller, at, client = number, self._draws.at, self._client
@@ -54,10 +56,10 @@ class EscrowMintSession(ThreadSession):
 
     def _check(self, debits: int, units: int) -> None:
         left, reserved = 0, 0
-        for number in range(self._workload.pools):
-            state = self._client.get_state(pool_name(number))
-            left += state.available
-            reserved += state.reserved
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            for state in threads.map(lambda n: self._client.get_state(pool_name(n)), range(self._workload.pools)):
+                left += state.available
+                reserved += state.reserved
         expect("units spent", GRANT_UNITS * self._workload.pools - left, units)
         expect("units reserved", reserved, 0)
 
