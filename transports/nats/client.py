@@ -24,7 +24,6 @@ from typing import Any, Final, Literal, NoReturn, TypeAlias, TypeVar, cast
 
 import anyio
 from anyio.abc import TaskStatus
-from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError
@@ -60,7 +59,7 @@ from solvent.engine.times import TimeLike
 from solvent.engine.usage_requests import AnyUsageRequest
 
 from .background import background
-from .connection import connect_nats
+from .connection import Connection, connect_nats
 from .subjects import BALANCE_EVENT, events_subject, subject_of
 from .usage_reads import ANSWERS as USAGE_ANSWERS
 from .usage_reads import usage_subject
@@ -176,7 +175,7 @@ class _Pile:
 class Client(Credits):
     """``Credits`` over NATS. Made by ``connect`` only; use it on the loop that made it."""
 
-    def __init__(self, connection: Nats, *, gather: Gather, timeout_s: float, outstanding_max: int) -> None:
+    def __init__(self, connection: Connection, *, gather: Gather, timeout_s: float, outstanding_max: int) -> None:
         self._nats = connection
         self._gather: Gather = gather
         self._timeout_s = timeout_s
@@ -190,57 +189,74 @@ class Client(Credits):
         """By what shares a message."""
         self._line: list[int] = []
         self._closed = False
-        self._wake = asyncio.Event()
+        self._turn_is_due = False
+        self._failure: asyncio.Future[None] = self._loop.create_future()
+        """Ends with a fault of ours, and then the client does."""
         self.messages_sent = 0
 
     async def _start(self) -> None:
-        await self._nats.subscribe(f"{self._inbox}.*.*", cb=self._receive)
+        await self._nats.subscribe_directly(f"{self._inbox}.*.*", self._take, otherwise=self._receive)
+
+    def _take(self, subject: str, _: str, data: bytes, headers: bytes | None) -> bool:
+        """Hear a reply as it is read. One with headers is no receipt, and has time."""
+        if headers:
+            return False
+        _, number_text, copy = subject.rsplit(".", 2)
+        number = int(number_text)
+        sent = self._under_way.get(number)
+        if sent is not None:
+            is_last = int(copy) == sent.copies
+            try:
+                if sent.on_reply(data, is_last):
+                    self._end(number, sent)
+            except Exception as unreadable:  # noqa: BLE001 - logged, and told to the callers
+                self._give_up(number, sent, is_last, unreadable)
+        return True
 
     async def _receive(self, message: Msg) -> None:
+        """Hear a refusal, or that there is nobody to ask."""
         _, number_text, copy = message.subject.rsplit(".", 2)
         number = int(number_text)
         sent = self._under_way.get(number)
-        if sent is None:
+        if sent is None or int(copy) != sent.copies:
             return
-        is_last = int(copy) == sent.copies
-        headers = message.headers
-        if headers and headers.get("Status") == "503" and not message.data:
-            if is_last:
-                # Nobody serves the subject, for now: asked again until the time is up.
-                sent.resend_at = self._loop.time() + NO_SERVICE_WAIT_S
-                sent.patience_s = RESEND_AFTER_S
+        headers = message.headers or {}
+        if headers.get("Status") == "503" and not message.data:
+            # Nobody serves the subject, for now: asked again until the time is up.
+            sent.resend_at = self._loop.time() + NO_SERVICE_WAIT_S
+            sent.patience_s = RESEND_AFTER_S
             return
         try:
-            if not headers or CODE_HEADER not in headers:
-                if sent.on_reply(message.data, is_last):
+            if CODE_HEADER not in headers:
+                if sent.on_reply(message.data, True):
                     self._end(number, sent)
                 return
             error = decode_error(message.data)
-        except Exception as unreadable:  # whatever is wrong with a reply, its callers must hear of it
-            log.exception("a reply to %s cannot be read", sent.subject)
-            error = Unavailable(f"the outcome is unknown: the reply cannot be read: {unreadable}")
+        except Exception as unreadable:  # noqa: BLE001 - logged, and told to the callers
+            self._give_up(number, sent, True, unreadable)
+            return
+        self._end(number, sent)
+        sent.on_error(error)
+
+    def _give_up(self, number: int, sent: _Message, is_last: bool, unreadable: Exception) -> None:
+        """Whatever is wrong with a reply, its callers must hear of it."""
+        log.error("a reply to %s cannot be read", sent.subject, exc_info=unreadable)
         if is_last:
             self._end(number, sent)
-            sent.on_error(error)
+            sent.on_error(Unavailable(f"the outcome is unknown: the reply cannot be read: {unreadable}"))
 
     def _end(self, number: int, sent: _Message) -> None:
         del self._under_way[number]
         self._outstanding -= sent.weight
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Send what is waiting, until cancelled. Then whatever has no answer fails, and nothing more is taken."""
+        """Look at deadlines, until cancelled. Then whatever has no answer fails, and nothing more is taken."""
         try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._sweep)
-                task_status.started()
-                while True:
-                    await self._wake.wait()
-                    self._wake.clear()
-                    if self._piles:
-                        self._pack()
-                    line, self._line = self._line, []
-                    for number in line:
-                        await self._send(number)
+            task_status.started()
+            while not self._failure.done():
+                await asyncio.wait([self._failure], timeout=SWEEP_S)
+                self._sweep()
+            self._failure.result()
         finally:
             self._closed = True
             gone = Unavailable("the client was closed: the outcome is unknown, retry with the same key")
@@ -252,7 +268,28 @@ class Client(Credits):
             self._under_way.clear()
             self._piles.clear()
 
-    async def _send(self, number: int) -> None:
+    def _wake(self) -> None:
+        """Have what is waiting sent, once all who have a turn now have had it."""
+        if not self._turn_is_due:
+            self._turn_is_due = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._turn_is_due = False
+        if self._closed:
+            return
+        try:
+            if self._piles:
+                self._pack()
+            line, self._line = self._line, []
+            for number in line:
+                self._send(number)
+            self._nats.write()
+        except Exception as fault:  # noqa: BLE001 - ``run`` raises it, and tells all who wait
+            if not self._failure.done():
+                self._failure.set_exception(fault)
+
+    def _send(self, number: int) -> None:
         sent = self._under_way.get(number)
         if sent is None:
             return
@@ -260,7 +297,7 @@ class Client(Credits):
         sent.resend_at = self._loop.time() + sent.patience_s
         sent.patience_s *= 2
         try:
-            await self._nats.publish(sent.subject, sent.payload, reply=f"{self._inbox}.{number}.{sent.copies}")
+            self._nats.send(sent.subject, sent.payload, reply=f"{self._inbox}.{number}.{sent.copies}")
             self.messages_sent += 1
         except MaxPayloadError:
             self._end(number, sent)
@@ -269,30 +306,28 @@ class Client(Credits):
             # Not connected, and the buffer is full. The sweep sends it again.
             log.debug("a request could not be sent yet: %s", error)
 
-    async def _sweep(self) -> None:
-        while True:
-            await anyio.sleep(SWEEP_S)
-            now = self._loop.time()
-            for number, sent in list(self._under_way.items()):
-                if now >= sent.deadline:
-                    self._end(number, sent)
-                    sent.on_error(
-                        Unavailable(
-                            f"no answer within {self._timeout_s:g} s: the outcome is unknown, retry with the same key"
-                        )
+    def _sweep(self) -> None:
+        now = self._loop.time()
+        for number, sent in list(self._under_way.items()):
+            if now >= sent.deadline:
+                self._end(number, sent)
+                sent.on_error(
+                    Unavailable(
+                        f"no answer within {self._timeout_s:g} s: the outcome is unknown, retry with the same key"
                     )
-                elif now >= sent.resend_at:
-                    sent.resend_at = inf
-                    self._line.append(number)
-            if self._line:
-                self._wake.set()
+                )
+            elif now >= sent.resend_at:
+                sent.resend_at = inf
+                self._line.append(number)
+        if self._line:
+            self._wake()
 
     def _resend_all(self) -> None:
         """The connection is back: what was in flight may be lost."""
         self._line = list(self._under_way)
         for sent in self._under_way.values():
             sent.resend_at, sent.patience_s = inf, RESEND_AFTER_S
-        self._wake.set()
+        self._wake()
 
     def _put_under_way(
         self,
@@ -314,7 +349,7 @@ class Client(Credits):
             on_error=on_error,
         )
         self._line.append(self._last_number)
-        self._wake.set()
+        self._wake()
 
     @property
     def _is_full(self) -> bool:
@@ -347,7 +382,7 @@ class Client(Credits):
         if pile is None:
             customer = None if self._gather == "environment" else pool.customer
             pile = self._piles[key] = _Pile(pool.environment, customer, pool, operation)
-            self._wake.set()
+            self._wake()
         pile.parts.append(part)
         pile.sinks.append(sink)
 

@@ -16,12 +16,11 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 import anyio
 import msgspec
 from anyio.abc import TaskGroup
-from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
@@ -34,6 +33,7 @@ from solvent.engine.engine import Engine, outcome_of, outcomes_of
 from solvent.engine.errors import InvalidRequest, Overloaded, SolventError, TooLarge, Unavailable
 from solvent.engine.pool_id import PoolId, pool_id
 
+from .connection import Connection
 from .discovery import QUEUE_GROUP, Discovery, EndpointStatistics
 from .subjects import PREFIX, encode_token, parse_subject
 from .usage_reads import read_usage, usage_decoders
@@ -75,10 +75,14 @@ BACKLOG_BYTES_MAX: Final = 2 << 20
 of work: who waits longer than that has asked again."""
 
 SLICE: Final = 256
-"""Commands that are taken, or answers sent, before others have a turn of the event loop: some 5 ms of work. A read
-takes several turns, and must not wait long for each."""
+"""Commands that are taken before others have a turn of the event loop: some 5 ms of work. A read takes several turns,
+and must not wait long for each."""
+WHOLE_BYTES_MAX: Final = 48 << 10
+"""A request of less is taken as a whole: some hundreds of commands at most."""
 
 _INTERNAL: Final = "an internal error: the service's log says more"
+_Begin: TypeAlias = "Callable[[_Reply, str, bytes], Awaitable[None] | None]"
+"""Takes a request: where its answer goes, its subject, its body. Gives what is left to do of a large one."""
 log = logging.getLogger(__name__)
 """Failures that are ours."""
 
@@ -95,53 +99,13 @@ class _Reply:
         endpoint.requests += 1
 
 
-class _Connection:
-    """One NATS connection with its own line of answers, so that sending needs no task per answer."""
-
-    def __init__(self, nats: Nats) -> None:
-        self.nats = nats
-        self._line: list[tuple[str, bytes, dict[str, str] | None]] = []
-        self._wake = asyncio.Event()
-        self._sent = asyncio.Event()
-        """Whether nothing is in line or being sent."""
-        self._sent.set()
-
-    def send(self, to: str, payload: bytes, headers: dict[str, str] | None = None) -> None:
-        self._line.append((to, payload, headers))
-        self._wake.set()
-        self._sent.clear()
-
-    async def run(self) -> None:
-        """Send what is in line, until cancelled."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            line, self._line = self._line, []
-            for place, (to, payload, headers) in enumerate(line, 1):
-                try:
-                    await self.nats.publish(to, payload, headers=headers)
-                except NatsError as error:
-                    # The connection is down and its buffer full: the client will ask again with its key.
-                    log.warning("an answer could not be sent: %s", error)
-                if not place % SLICE:
-                    await asyncio.sleep(0)
-            if not self._line:
-                self._sent.set()
-
-    async def finish(self) -> None:
-        """Wait until what is in line has reached the server."""
-        await self._sent.wait()
-        if self.nats.is_connected:
-            await self.nats.flush()
-
-
 class Gateway:
     """Serves ``engine`` on two NATS connections. Use ``run`` in a task group, then ``start``, at last ``stop``."""
 
-    def __init__(self, engine: Engine, commands: Nats, reads: Nats, discovery: Discovery) -> None:
+    def __init__(self, engine: Engine, commands: Connection, reads: Connection, discovery: Discovery) -> None:
         self._engine = engine
-        self._commands = _Connection(commands)
-        self._reads = _Connection(reads)
+        self._commands = commands
+        self._reads = reads
         self._discovery = discovery
         self._subscriptions: list[Subscription] = []
         self._running = 0
@@ -151,12 +115,11 @@ class Gateway:
         self._reading = 0
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Send answers and run reads until cancelled."""
+        """Run reads until cancelled."""
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
-            tasks.start_soon(self._commands.run)
-            tasks.start_soon(self._reads.run)
             task_status.started()
+            await anyio.sleep_forever()
 
     async def start(self, environments: Sequence[str]) -> None:
         """Subscribe to the requests of ``environments``; to those of all if there is none."""
@@ -167,46 +130,78 @@ class Gateway:
             await self._listen(self._commands, environment, "batch", self._batch)
             for operation, (read_decoder, read) in _READS.items():
                 await self._listen(self._reads, environment, operation, partial(self._read, read_decoder, read))
-        await self._commands.nats.flush()
-        await self._reads.nats.flush()
+        await self._commands.flush()
+        await self._reads.flush()
 
     async def _listen(
         self,
-        connection: _Connection,
+        connection: Connection,
         environment: str,
         operation: str,
-        begin: Callable[[_Reply, Msg], Awaitable[None] | None],
+        begin: _Begin,
     ) -> None:
         subject = f"{PREFIX}.{environment}.*.{operation}"
         # The name of an endpoint has no dots (ADR-32).
         endpoint = EndpointStatistics(operation.replace(".", "-"), subject)
         self._discovery.endpoints.append(endpoint)
-
         subscription: Subscription | None = None
+        in_turn = 0
+        """Requests that have begun to be taken the long way, and not ended."""
+
+        def take(subject: str, reply_to: str, data: bytes, headers: bytes | None) -> bool:
+            """At once as it is read: what is small, if this turn has time for it, and nobody is in line before it."""
+            if self._taken >= SLICE or len(data) > WHOLE_BYTES_MAX or in_turn or subscription is None:
+                return False
+            if subscription.pending_msgs:
+                return False
+            self._running += 1
+            self._taken += 1
+            self._begin(connection, _Reply(reply_to, endpoint), begin, subject, data)
+            return True
 
         async def receive(message: Msg) -> None:
-            reply = _Reply(message.reply, endpoint)
-            self._running += 1
-            if subscription is not None and _is_behind(subscription):
-                # At once, without leaving a turn to others: the line must not grow while it is worked off.
-                self._refuse(connection, reply, Overloaded(retry_after=RETRY_AFTER_S))
-                return
+            nonlocal in_turn
+            in_turn += 1
             try:
-                if len(message.data) > BODY_BYTES_MAX:
-                    raise TooLarge("body", f"at most {BODY_BYTES_MAX} bytes", got=str(len(message.data)))
-                rest = begin(reply, message)
+                reply = _Reply(message.reply, endpoint)
+                self._running += 1
+                if subscription is not None and _is_behind(subscription):
+                    # At once, without leaving a turn to others: the line must not grow while it is worked off.
+                    self._refuse(connection, reply, Overloaded(retry_after=RETRY_AFTER_S))
+                    return
+                rest = self._begin(connection, reply, begin, message.subject, message.data)
                 if rest is not None:
-                    await rest
-            except SolventError as error:
-                self._refuse(connection, reply, error)
-            except Exception:  # noqa: BLE001 - the supervisor of requests: logged, and answered
-                self._fail(connection, reply)
-            await self._leave_a_turn()
+                    await self._supervised(connection, reply, rest)
+                await self._leave_a_turn()
+            finally:
+                in_turn -= 1
 
-        subscription = await connection.nats.subscribe(
-            subject, queue=QUEUE_GROUP, cb=receive, pending_bytes_limit=PENDING_BYTES_MAX
+        subscription = await connection.subscribe_directly(
+            subject, take, queue=QUEUE_GROUP, otherwise=receive, pending_bytes_limit=PENDING_BYTES_MAX
         )
         self._subscriptions.append(subscription)
+
+    def _begin(
+        self, connection: Connection, reply: _Reply, begin: _Begin, subject: str, data: bytes
+    ) -> Awaitable[None] | None:
+        """Take a request. What is left to do of it, which is nothing if it is small, is for the caller to await."""
+        try:
+            if len(data) > BODY_BYTES_MAX:
+                raise TooLarge("body", f"at most {BODY_BYTES_MAX} bytes", got=str(len(data)))
+            return begin(reply, subject, data)
+        except SolventError as error:
+            self._refuse(connection, reply, error)
+        except Exception:  # noqa: BLE001 - the supervisor of requests: logged, and answered
+            self._fail(connection, reply)
+        return None
+
+    async def _supervised(self, connection: Connection, reply: _Reply, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except SolventError as error:
+            self._refuse(connection, reply, error)
+        except Exception:  # noqa: BLE001 - the supervisor of requests: logged, and answered
+            self._fail(connection, reply)
 
     async def _leave_a_turn(self) -> None:
         """Called for every command: waits for the next turn of the loop if this one has had its share."""
@@ -215,16 +210,18 @@ class Gateway:
             self._taken = 0
             await asyncio.sleep(0)
 
-    async def _report(self, decoder: msgspec.json.Decoder[CommandBody], reply: _Reply, message: Msg) -> None:
-        events = decode_events(message.data)
+    def _report(
+        self, decoder: msgspec.json.Decoder[CommandBody], reply: _Reply, subject: str, data: bytes
+    ) -> Awaitable[None] | None:
+        events = decode_events(data)
         if events is None:
-            self._command(decoder, reply, message)
-        else:
-            await self._submit_all(events, reply, message)
+            self._command(decoder, reply, subject, data)
+            return None
+        return self._submit_all(events, reply, subject, is_small=len(data) <= WHOLE_BYTES_MAX)
 
-    def _command(self, decoder: msgspec.json.Decoder[CommandBody], reply: _Reply, message: Msg) -> None:
-        body = decode_body(decoder, message.data)
-        environment, customer = parse_subject(message.subject)
+    def _command(self, decoder: msgspec.json.Decoder[CommandBody], reply: _Reply, subject: str, data: bytes) -> None:
+        body = decode_body(decoder, data)
+        environment, customer = parse_subject(subject)
         if customer is None:
             raise InvalidRequest("customer", "a customer in the subject")
         future = self._engine.submit(*self._checked(body, environment, customer))
@@ -241,16 +238,17 @@ class Gateway:
         else:
             self._answer(self._commands, reply, encode_answer(outcome))
 
-    async def _batch(self, reply: _Reply, message: Msg) -> None:
-        batch = decode_batch(message.data)
+    def _batch(self, reply: _Reply, subject: str, data: bytes) -> Awaitable[None] | None:
+        batch = decode_batch(data)
         if batch.atomic:
-            self._begin_task(self._commands, reply, partial(self._answer_together, batch, reply, message))
-        else:
-            await self._submit_all(batch.commands, reply, message, receipts=batch.receipts)
+            self._begin_task(self._commands, reply, partial(self._answer_together, batch, reply, subject))
+            return None
+        is_small = len(data) <= WHOLE_BYTES_MAX
+        return self._submit_all(batch.commands, reply, subject, is_small=is_small, receipts=batch.receipts)
 
-    async def _answer_together(self, batch: BatchRequest, reply: _Reply, message: Msg) -> None:
+    async def _answer_together(self, batch: BatchRequest, reply: _Reply, subject: str) -> None:
         """An atomic batch: it needs several pools at once, so it has a task of its own."""
-        environment, customer = parse_subject(message.subject)
+        environment, customer = parse_subject(subject)
         checked: list[tuple[PoolId, KeyedCommand] | SolventError] = []
         for body in batch.commands:
             try:
@@ -264,21 +262,48 @@ class Gateway:
                 checked.append(error)
         self._answer_all(reply, await self._engine.do_together(checked), batch.receipts)
 
-    async def _submit_all(
+    def _submit_all(
         self,
         commands: list[CommandBody | InvalidRequest],
         reply: _Reply,
-        message: Msg,
+        subject: str,
         *,
+        is_small: bool,
         receipts: ReceiptForm = "text",
-    ) -> None:
-        environment, customer = parse_subject(message.subject)
+    ) -> Awaitable[None] | None:
+        names = parse_subject(subject)
         if not commands:
             self._answer_all(reply, [], receipts)
-            return
-        answers = Answers(len(commands), partial(self._answered, reply, receipts))
+            return None
+        places = Answers(len(commands), partial(self._answered, reply, receipts)).places()
+        if not is_small:
+            return self._submit_in_slices(commands, places, *names)
+        self._taken += len(commands)
+        self._submit_some(commands, places, *names)
+        return None
+
+    async def _submit_in_slices(
+        self,
+        commands: list[CommandBody | InvalidRequest],
+        places: list[Place],
+        environment: str,
+        customer: str | None,
+    ) -> None:
+        for start in range(0, len(commands), SLICE):
+            end = start + SLICE
+            self._submit_some(commands[start:end], places[start:end], environment, customer)
+            if end < len(commands):
+                await asyncio.sleep(0)
+
+    def _submit_some(
+        self,
+        commands: list[CommandBody | InvalidRequest],
+        places: list[Place],
+        environment: str,
+        customer: str | None,
+    ) -> None:
         asks: list[tuple[str, Command, Place]] = []
-        for place, body in zip(answers.places(), commands, strict=True):
+        for place, body in zip(places, commands, strict=True):
             try:
                 if isinstance(body, InvalidRequest):
                     raise body
@@ -290,12 +315,6 @@ class Gateway:
                 place.set_result(SolventError(_INTERNAL))
             else:
                 asks.append((pool.canonical, command, place))
-            self._taken += 1
-            if self._taken >= SLICE:
-                self._taken = 0
-                self._engine.submit_all(asks)
-                asks = []
-                await asyncio.sleep(0)
         self._engine.submit_all(asks)
 
     def _answered(self, reply: _Reply, receipts: ReceiptForm, answers: Answers) -> None:
@@ -308,25 +327,23 @@ class Gateway:
         reply.endpoint.errors += sum([isinstance(answer, SolventError) for answer in answers])
         self._answer(self._commands, reply, encode_answers(answers, receipts), field="commands")
 
-    def _read(self, decoder: msgspec.json.Decoder[Any], read: _ReadCall, reply: _Reply, message: Msg) -> None:
-        body = decode_body(decoder, message.data)
-        environment, customer = parse_subject(message.subject)
+    def _read(
+        self, decoder: msgspec.json.Decoder[Any], read: _ReadCall, reply: _Reply, subject: str, data: bytes
+    ) -> None:
+        body = decode_body(decoder, data)
+        environment, customer = parse_subject(subject)
         self._begin_task(self._reads, reply, partial(self._answer_read, read, body, environment, customer, reply))
 
-    def _begin_task(self, connection: _Connection, reply: _Reply, work: Callable[[], Awaitable[None]]) -> None:
+    def _begin_task(self, connection: Connection, reply: _Reply, work: Callable[[], Awaitable[None]]) -> None:
         if self._reading >= READS_MAX:
             raise Overloaded(retry_after=RETRY_AFTER_S)
         assert self._tasks is not None  # noqa: S101 - narrows the type: run was started before start
         self._reading += 1
         self._tasks.start_soon(self._run_task, connection, reply, work)
 
-    async def _run_task(self, connection: _Connection, reply: _Reply, work: Callable[[], Awaitable[None]]) -> None:
+    async def _run_task(self, connection: Connection, reply: _Reply, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            await work()
-        except SolventError as error:
-            self._refuse(connection, reply, error)
-        except Exception:  # noqa: BLE001 - the supervisor of requests: logged, and answered
-            self._fail(connection, reply)
+            await self._supervised(connection, reply, work())
         finally:
             self._reading -= 1
 
@@ -338,23 +355,21 @@ class Gateway:
         field = "limit" if hasattr(body, "limit") else "top"
         self._answer(self._reads, reply, encode_answer(answer), field=field)
 
-    def _answer(self, connection: _Connection, reply: _Reply, payload: bytes, *, field: str = "body") -> None:
-        if len(payload) > connection.nats.max_payload:
+    def _answer(self, connection: Connection, reply: _Reply, payload: bytes, *, field: str = "body") -> None:
+        if len(payload) > connection.max_payload:
             # What was written stays written, and is found by its keys: ask for less at a time.
             error = TooLarge(field, "a smaller number: the answer does not fit into one message", got=str(len(payload)))
             self._refuse(connection, reply, error)
             return
-        if reply.to:
-            connection.send(reply.to, payload)
+        _send(connection, reply.to, payload)
         self._done(reply)
 
-    def _refuse(self, connection: _Connection, reply: _Reply, error: SolventError) -> None:
+    def _refuse(self, connection: Connection, reply: _Reply, error: SolventError) -> None:
         reply.endpoint.failed(error)
-        if reply.to:
-            connection.send(reply.to, encode_error(error), headers_of(error))
+        _send(connection, reply.to, encode_error(error), headers_of(error))
         self._done(reply)
 
-    def _fail(self, connection: _Connection, reply: _Reply) -> None:
+    def _fail(self, connection: Connection, reply: _Reply) -> None:
         log.exception("a request to %s failed", reply.endpoint.subject)
         self._refuse(connection, reply, SolventError(_INTERNAL))
 
@@ -378,9 +393,20 @@ class Gateway:
                 await self._idle.wait()
             for connection in (self._commands, self._reads):
                 try:
-                    await connection.finish()
+                    if connection.is_connected:
+                        await connection.flush()
                 except (NatsError, OSError) as error:
                     log.warning("the last answers may not have been sent: %s", error)
+
+
+def _send(connection: Connection, to: str, payload: bytes, headers: dict[str, str] | None = None) -> None:
+    if not to:
+        return
+    try:
+        connection.send(to, payload, headers=headers)
+    except NatsError as error:
+        # The connection is down and its buffer full: the client will ask again with its key.
+        log.warning("an answer could not be sent: %s", error)
 
 
 def _is_behind(subscription: Subscription) -> bool:
