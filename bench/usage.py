@@ -280,42 +280,63 @@ async def usage_beside(engine: Engine, *, questions: bool) -> AsyncIterator[dict
     found["question_p50_s"] = statistics.median(waits) if waits else 0.0
 
 
-async def disturb(directory: Path, seconds: float) -> dict[str, dict[str, float]]:
-    """The latencies of debits at half of peak, alone and beside what usage does."""
-    results: dict[str, dict[str, float]] = {}
+KINDS: Final[dict[str, tuple[bool, Callable[[Engine], Any]]]] = {
+    "alone": (False, nothing_beside),
+    "usage follows": (True, lambda engine: usage_beside(engine, questions=False)),
+    "usage follows, heavy questions all the time": (True, lambda engine: usage_beside(engine, questions=True)),
+}
+
+
+async def disturb(directory: Path, seconds: float, rounds: int) -> dict[str, dict[str, float]]:
+    """The latencies of debits at half of peak, alone and beside what usage does.
+
+    A machine has good and bad minutes: every round has all kinds in it, and the medians of the rounds are told.
+    """
+    found: dict[str, list[dict[str, float]]] = {}
     rate = 0.0
-    kinds: dict[str, tuple[bool, Callable[[Engine], Any]]] = {
-        "alone": (False, nothing_beside),
-        "usage follows": (True, lambda engine: usage_beside(engine, questions=False)),
-        "usage follows, heavy questions all the time": (True, lambda engine: usage_beside(engine, questions=True)),
+    for number in range(rounds):
+        if rate:
+            found["the disk alone"].append(disk_alone(directory, rate, seconds))
+        for name, (always, beside) in KINDS.items():
+            settings = Settings(usage="always" if always else "on demand", pending_max=1_000_000, mailbox_max=1_000_000)
+            async with Engine.open(directory, settings=settings) as engine:
+                await engine.grant("hot", 10_000_000, key=f"g-{name}-{number}")
+                tune_collector()
+                if not rate:
+                    rate = await peak(engine, 3.0) / 2
+                    found["the disk alone"] = [disk_alone(directory, rate, seconds)]
+                figures = await felt(engine, rate, seconds, beside, always=always)
+                alone = found["alone"][-1] if name != "alone" else figures
+                figures["p99_to_alone"] = figures["p99_ms"] / alone["p99_ms"]
+                found.setdefault(name, []).append(figures)
+    return {
+        name: {figure: statistics.median(each[figure] for each in measured) for figure in measured[0]}
+        for name, measured in found.items()
     }
-    for name, (always, beside) in kinds.items():
-        settings = Settings(usage="always" if always else "on demand", pending_max=1_000_000, mailbox_max=1_000_000)
-        async with Engine.open(directory, settings=settings) as engine:
-            await engine.grant("hot", 10_000_000, key=f"g-{name}")
-            tune_collector()
-            if not rate:
-                rate = await peak(engine, 3.0) / 2
-                results["the disk alone"] = disk_alone(directory, rate, seconds)
-            before = (await engine.balance("hot")).spent
-            load = Load(engine, rate)
-            async with beside(engine) as found:
-                await load.run(seconds)
-            cuts = statistics.quantiles(load.latencies_ms, n=1_000)
-            results[name] = {
-                "debits_per_s": load.acknowledged / seconds,
-                "refused": load.behind,
-                "p50_ms": cuts[499],
-                "p99_ms": cuts[989],
-                "p99.9_ms": cuts[998],
-                **found,
-            }
-            spent = (await engine.balance("hot")).spent - before
-            if spent != load.acknowledged * Decimal("0.25"):
-                raise SystemExit(f"{load.acknowledged} debits were acknowledged, the books say {spent}")
-            if always and (await engine.usage("hot", consistent=True, period="last 1000 days")).total.credits <= 0:
-                raise SystemExit("usage knows nothing of the debits")
-    return results
+
+
+async def felt(
+    engine: Engine, rate: float, seconds: float, beside: Callable[[Engine], Any], *, always: bool
+) -> dict[str, float]:
+    """What debits at this rate feel, and whether the books agree afterwards."""
+    before = (await engine.balance("hot")).spent
+    load = Load(engine, rate)
+    async with beside(engine) as found:
+        await load.run(seconds)
+    cuts = statistics.quantiles(load.latencies_ms, n=1_000)
+    spent = (await engine.balance("hot")).spent - before
+    if spent != load.acknowledged * Decimal("0.25"):
+        raise SystemExit(f"{load.acknowledged} debits were acknowledged, the books say {spent}")
+    if always and (await engine.usage("hot", consistent=True, period="last 1000 days")).total.credits <= 0:
+        raise SystemExit("usage knows nothing of the debits")
+    return {
+        "debits_per_s": load.acknowledged / seconds,
+        "refused": load.behind,
+        "p50_ms": cuts[499],
+        "p99_ms": cuts[989],
+        "p99.9_ms": cuts[998],
+        **found,
+    }
 
 
 def show(title: str, rows: dict[str, dict[str, float]]) -> None:
@@ -336,6 +357,7 @@ def main() -> None:
     options.add_argument("--threads", type=int, default=2, help="threads of DuckDB for the questions")
     options.add_argument("--disturb", action="store_true", help="measure what debits feel instead")
     options.add_argument("--seconds", type=float, default=20.0, help="length of each phase of --disturb")
+    options.add_argument("--rounds", type=int, default=3, help="rounds of all phases of --disturb; medians are shown")
     options.add_argument("--keep", type=Path, help="a folder for the journal, to be used again")
     options.add_argument("--json", action="store_true", help="figures for programs")
     chosen = options.parse_args()
@@ -391,7 +413,7 @@ def measure_disturbance(scratch: Path, chosen: argparse.Namespace) -> dict[str, 
     directory = scratch / "journal"
     directory.mkdir()
     asyncio.run(make_journal(directory, min(chosen.events, 1_000_000)))
-    return {"Debits at half of peak": asyncio.run(disturb(directory, chosen.seconds))}
+    return {"Debits at half of peak": asyncio.run(disturb(directory, chosen.seconds, chosen.rounds))}
 
 
 if __name__ == "__main__":
