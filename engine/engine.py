@@ -307,7 +307,14 @@ class Engine(Credits):
             dimensions=dimensions,
             backfill=backfill,
         )
-        return await self._ask(target, command, Receipt)
+        future = self.submit(target, command)
+        try:
+            answer = await future
+        except ActorError:
+            answer = outcome_of(future)
+        if type(answer) is Receipt:
+            return answer
+        raise answer
 
     async def batch(self, requests: Sequence[Request], *, atomic: bool = False) -> list[Receipt | SolventError]:
         """See ``Credits.batch``."""

@@ -10,6 +10,7 @@ fit. A filter that forgot a key would charge twice, so a doubtful one is never u
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 from typing import Final
 from zlib import crc32
@@ -22,11 +23,10 @@ CAPACITY_MAX: Final = 1 << 24
 """50 MB of filter. Beyond it filters are added at this size."""
 FALSE_POSITIVE_RATE: Final = 1e-5
 
+_DOUBLED: Final = (1 << 64) + 1
 _SIGNED_128: Final = 1 << 127
-
-
-def _as_is(value: int) -> int:
-    return value
+_as_is: Final = operator.index
+"""What the filters ask for the hash of a number that is one."""
 
 
 class SavedFilter:
@@ -64,7 +64,7 @@ class SeenKeys:
 
     def __contains__(self, key_hash: int) -> bool:
         # The filter wants 128 bits; its own mixing spreads a doubled 64-bit hash (measured: 1.4e-5 false positives).
-        wide = (key_hash << 64 | key_hash) - _SIGNED_128
+        wide = key_hash * _DOUBLED - _SIGNED_128
         for bloom in self._filters:  # noqa: SIM110 - any() over a generator costs twice as much, on every debit
             if wide in bloom:
                 return True
@@ -73,7 +73,7 @@ class SeenKeys:
     def add(self, key_hash: int) -> None:
         if self._count >= self._capacities[-1]:
             self._begin(min(self._capacities[-1] * CAPACITY_GROWTH, CAPACITY_MAX))
-        self._filters[-1].add((key_hash << 64 | key_hash) - _SIGNED_128)
+        self._filters[-1].add(key_hash * _DOUBLED - _SIGNED_128)
         self._count += 1
 
     @property
