@@ -30,8 +30,9 @@ import msgspec
 from anyio import CapacityLimiter
 
 from .errors import JournalError, Unavailable
-from .frames import Head, Pointer
+from .frames import DIGEST_BYTES, Head, Pointer
 from .keys import OPENING, hash_key
+from .pacing import in_slices, rest
 from .seen import SavedFilter, SeenKeys
 from .snapshots import remove_database
 from .sqlite_errors import is_passing
@@ -43,6 +44,8 @@ MARK_EVERY: Final = 256
 MERGE_FANOUT: Final = 8
 SEGMENT_ROWS_MAX: Final = 4_000_000
 """Segments are not merged beyond this: a merge of it takes about 3 s in the background."""
+ROWS_PER_REST: Final = 2_000
+"""Rows encoded before others get a turn: about a fifth of a millisecond."""
 HEADS_PER_READ: Final = 2_000
 FILTER_SAVE_EVERY: Final = 250_000
 """Keys after which the growing filter is saved: what has to be added again after a crash, about 0.2 s."""
@@ -86,6 +89,15 @@ create table if not exists filter (
     last_frame integer not null, body blob not null
 ) strict;
 """
+_INSERT_HEADS: Final = (
+    "insert or replace into {} select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4,"
+    f" substr(?2, key * {DIGEST_BYTES} + 1, {DIGEST_BYTES}), value ->> 5 from json_each(?1)"
+)
+"""Of an array of rows without their digests, and all digests one after the other.
+
+One statement, not one for each row: a step of SQLite gives up the interpreter and has to get it back, and thousands of
+those hold up the flushes of the journal.
+"""
 _NOTICES: Final = (
     "select count(*), coalesce(sum(frame), 0) from notice union all"
     " select (select value from setting where name = 'notices'),"
@@ -109,7 +121,7 @@ class ForeignIndex(IndexDamaged):
 class Projection:
     """What one batch adds to the index."""
 
-    __slots__ = ("due", "heads", "keys", "marks", "notices", "opened", "seed", "through", "woken")
+    __slots__ = ("due", "heads", "key_count", "keys", "marks", "notices", "opened", "seed", "through", "woken")
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -118,8 +130,9 @@ class Projection:
         """Pools that began."""
         self.heads: dict[str, Head] = {}
         self.marks: list[tuple[str, Head]] = []
-        self.keys: list[tuple[int, int, int, int]] = []
-        """Rows of a segment: signed hash, frame, offset, length."""
+        self.keys: list[tuple[int, int, int, list[int]]] = []
+        """By section: frame, offset, length, and the signed hashes of the keys in it."""
+        self.key_count = 0
         self.due: dict[str, int] = {}
         """When time will next do something to a pool."""
         self.notices: list[int] = []
@@ -141,10 +154,13 @@ class Projection:
                 self.marks.append((section.pool, head))
             pointer = head.pointer
             frame, offset, length = pointer.frame, pointer.offset, pointer.length
-            self.keys += [(key_hash - _SIGNED_64, frame, offset, length) for key_hash in section.key_hashes]
+            hashes = [key_hash - _SIGNED_64 for key_hash in section.key_hashes]
             if section.first_version == 1:
                 self.opened += 1
-                self.keys.append((hash_key(section.pool, OPENING, self.seed) - _SIGNED_64, frame, offset, length))
+                hashes.append(hash_key(section.pool, OPENING, self.seed) - _SIGNED_64)
+            if hashes:
+                self.keys.append((frame, offset, length, hashes))
+                self.key_count += len(hashes)
 
     def absorb(self, later: Projection) -> None:
         """Add all of a batch that follows this one."""
@@ -153,6 +169,7 @@ class Projection:
         self.heads.update(later.heads)
         self.marks += later.marks
         self.keys += later.keys
+        self.key_count += later.key_count
         self.due.update(later.due)
         self.notices += later.notices
         self.woken.update(later.woken)
@@ -247,12 +264,12 @@ class Index:
         Raises ``sqlite3.Error`` when it cannot be written now (a full disk): nothing was changed then.
         Raises ``IndexDamaged`` when the file is not what it should be.
         """
-        heads = [_head_row(pool, head) for pool, head in projection.heads.items()]
-        marks = [_head_row(pool, head) for pool, head in projection.marks]
+        heads = await _packed(list(projection.heads.items()))
+        marks = await _packed(projection.marks)
         try:
             await self._writer.execute("begin immediate")
-            await self._writer.executemany("insert or replace into head values (?, ?, ?, ?, ?, ?, ?)", heads)
-            await self._writer.executemany("insert or replace into mark values (?, ?, ?, ?, ?, ?, ?)", marks)
+            await self._writer.execute(_INSERT_HEADS.format("head"), heads)
+            await self._writer.execute(_INSERT_HEADS.format("mark"), marks)
             if projection.keys:
                 await self._add_segment(projection.keys, projection.through)
             # An answer that is older than what is indexed now may have missed something: the pool is asked again.
@@ -281,7 +298,7 @@ class Index:
             await self._undo(error)
         self.position = projection.through or self.position
         self._heads += projection.opened
-        self._unsaved_keys += len(projection.keys)
+        self._unsaved_keys += projection.key_count
 
     async def due(self, now: int, limit: int) -> list[str]:
         """Pools to which time may have done something by ``now``, the longest due first."""
@@ -298,13 +315,13 @@ class Index:
         assert row is not None  # noqa: S101 - narrows the type: an expression has a row
         await self._writer.execute("insert or replace into setting values ('seal', ?)", (crc32(row[0].encode()),))
 
-    async def _add_segment(self, rows: Sequence[tuple[int, int, int, int]], last_frame: int) -> None:
+    async def _add_segment(self, keys: Sequence[tuple[int, int, int, list[int]]], last_frame: int) -> None:
         number = await self._create_segment()
-        # One statement, not one for each row: a step of SQLite gives up the interpreter and has to get it back, and
-        # thousands of those hold up the flushes of the journal. Unsorted: a table this small stays in SQLite's cache.
+        # Unsorted: a table this small stays in SQLite's cache.
         await self._writer.execute(
-            f"insert into keys_{number} select value ->> 0, value ->> 1, value ->> 2, value ->> 3 from json_each(?)",
-            (msgspec.json.encode(rows).decode(),),
+            f"insert into keys_{number} select each.value, section.value ->> 0, section.value ->> 1,"
+            " section.value ->> 2 from json_each(?) as section, json_each(section.value, '$[3]') as each",
+            (await _as_json(keys),),
         )
         await self._seal_segment(number, last_frame)
 
@@ -364,7 +381,7 @@ class Index:
     @staticmethod
     def hashes(projection: Projection) -> Iterable[int]:
         """The hashes of the keys in ``projection``, as they were given."""
-        return (row[0] + _SIGNED_64 for row in projection.keys)
+        return (key_hash + _SIGNED_64 for *_, hashes in projection.keys for key_hash in hashes)
 
     async def load_seen(self) -> SeenKeys:
         """The filters over all indexed keys: as saved, plus what was indexed since. Raises ``IndexDamaged``."""
@@ -604,9 +621,22 @@ def _is_sealed(row: Any) -> bool:
     return row is not None and isinstance(row[0], str) and crc32(row[0].encode()) == row[1]
 
 
-def _head_row(pool: str, head: Head) -> tuple[str, int, int, int, int, bytes, int]:
-    pointer = head.pointer
-    return (pool, head.version, pointer.frame, pointer.offset, pointer.length, head.digest, _crc_of(pool, head))
+async def _packed(heads: Sequence[tuple[str, Head]]) -> tuple[str, bytes]:
+    """The parameters of ``_INSERT_HEADS``."""
+    rows = [
+        (pool, head.version, head.pointer.frame, head.pointer.offset, head.pointer.length, _crc_of(pool, head))
+        async for pool, head in in_slices(heads)
+    ]
+    return await _as_json(rows), b"".join([head.digest for _, head in heads])
+
+
+async def _as_json(rows: Sequence[object]) -> str:
+    """All of ``rows`` as one array."""
+    parts: list[bytes] = []
+    for start in range(0, len(rows), ROWS_PER_REST):
+        parts.append(msgspec.json.encode(rows[start : start + ROWS_PER_REST])[1:-1])
+        await rest()
+    return f"[{b','.join(parts).decode()}]"
 
 
 def _head(row: Sequence[Any]) -> Head:

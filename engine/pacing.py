@@ -9,7 +9,10 @@ slices, and the loop sleeps in between.
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from collections.abc import AsyncIterator, Sequence
+from typing import Final, TypeVar
+
+T = TypeVar("T")
 
 REST_S: Final = 0.001
 SLICE: Final = 100
@@ -26,3 +29,12 @@ def slice_of(steps: int) -> int:
 async def rest() -> None:
     """Let the other tasks and the threads go on."""
     await asyncio.sleep(REST_S)
+
+
+async def in_slices(items: Sequence[T]) -> AsyncIterator[T]:
+    """``items``, with a rest after every slice of them."""
+    steps = slice_of(len(items))
+    for number, item in enumerate(items, 1):
+        yield item
+        if number % steps == 0:
+            await rest()

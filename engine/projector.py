@@ -75,7 +75,7 @@ class Projector:
             changes.add([section.pool for section in sections])
         if not self._wake.is_set():
             self._wake.set()
-        if len(self._pending.keys) >= ROUND_KEYS:
+        if self._pending.key_count >= ROUND_KEYS:
             self._urgent.set()
 
     def woken(self, pool: str, due_at: int | None, version: int) -> None:
@@ -107,7 +107,7 @@ class Projector:
     @property
     def behind(self) -> int:
         """Keys that the index does not have yet."""
-        return len(self._pending.keys) + (len(self._sealing.keys) if self._sealing is not None else 0)
+        return self._pending.key_count + (self._sealing.key_count if self._sealing is not None else 0)
 
     async def run(self, store: PoolStore) -> None:
         """Do rounds until cancelled. Raises ``IndexDamaged`` when the index must be rebuilt, ``JournalError`` when
@@ -143,7 +143,7 @@ class Projector:
                 projection.absorb(self._pending)
                 self._pending, self._sealing = projection, None
                 raise
-            steps = slice_of(len(projection.keys))
+            steps = slice_of(projection.key_count)
             for number, key_hash in enumerate(self._index.hashes(projection), 1):
                 self._keys.seen.add(key_hash)
                 if number % steps == 0:
@@ -196,7 +196,7 @@ class Projector:
                     )
                 projection.add(frame.number, sections)
                 position = frame.number
-            if len(projection.keys) >= CATCH_UP_KEYS or position == through:
+            if projection.key_count >= CATCH_UP_KEYS or position == through:
                 await self._index.project(projection)
                 for key_hash in self._index.hashes(projection):
                     self._keys.seen.add(key_hash)

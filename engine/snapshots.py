@@ -21,6 +21,7 @@ from anyio import CapacityLimiter
 from .alerts import Alerts
 from .allowances import Allowance
 from .budgets import Budget
+from .pacing import in_slices
 from .pool import Block, BrokenInvariant, OpenHold, Pool, check_books, rebuild_orders
 from .rates import RateBook
 from .recurring import Recurring
@@ -36,6 +37,11 @@ create table if not exists snapshot (
     pool text primary key, version integer not null, crc integer not null, body blob not null
 ) strict, without rowid;
 """
+_INSERT: Final = (
+    "insert or replace into snapshot select value ->> 0, value ->> 1, value ->> 2,"
+    " substr(?2, (value ->> 3) + 1, value ->> 4) from json_each(?1)"
+)
+"""Of an array of (pool, version, checksum, offset, length), and all bodies one after the other."""
 
 log = logging.getLogger(__name__)
 
@@ -189,10 +195,17 @@ class Snapshots:
 
     async def save(self, snapshots: Sequence[Snapshot]) -> None:
         """Save ``snapshots``, all of versions that are durable. A failure is logged: the journal has it all."""
-        rows = [(each.pool, each.version, crc_of(each.pool, each.version, each.body), each.body) for each in snapshots]
+        rows: list[tuple[str, int, int, int, int]] = []
+        offset = 0
+        async for each in in_slices(snapshots):
+            length = len(each.body)
+            rows.append((each.pool, each.version, crc_of(each.pool, each.version, each.body), offset, length))
+            offset += length
+        bodies = b"".join([each.body for each in snapshots])
         try:
             await self._writer.execute("begin immediate")
-            await self._writer.executemany("insert or replace into snapshot values (?, ?, ?, ?)", rows)
+            # One statement, not one for each row: see the index.
+            await self._writer.execute(_INSERT, (msgspec.json.encode(rows).decode(), bodies))
             await self._writer.execute("commit")
         except sqlite3.Error as error:
             log.warning("%d snapshots could not be saved: %s", len(rows), error)
