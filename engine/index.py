@@ -47,6 +47,7 @@ SEGMENT_ROWS_MAX: Final = 4_000_000
 ROWS_PER_REST: Final = 2_000
 """Rows encoded before others get a turn: about a fifth of a millisecond."""
 HEADS_PER_READ: Final = 2_000
+HASHES_PER_READ: Final = 10_000
 FILTER_SAVE_EVERY: Final = 250_000
 """Keys after which the growing filter is saved: what has to be added again after a crash, about 0.2 s."""
 
@@ -161,6 +162,10 @@ class Projection:
             if hashes:
                 self.keys.append((frame, offset, length, hashes))
                 self.key_count += len(hashes)
+
+    def hashes(self) -> list[int]:
+        """The hashes of all keys, as they were given."""
+        return [key_hash + _SIGNED_64 for *_, hashes in self.keys for key_hash in hashes]
 
     def absorb(self, later: Projection) -> None:
         """Add all of a batch that follows this one."""
@@ -319,8 +324,10 @@ class Index:
         number = await self._create_segment()
         # Unsorted: a table this small stays in SQLite's cache.
         await self._writer.execute(
-            f"insert into keys_{number} select each.value, section.value ->> 0, section.value ->> 1,"
-            " section.value ->> 2 from json_each(?) as section, json_each(section.value, '$[3]') as each",
+            # Materialized, or a section would be parsed again for each of its keys.
+            "with section as materialized (select value ->> 0 as frame, value ->> 1 as offset, value ->> 2 as length,"
+            " value -> 3 as hashes from json_each(?))"
+            f" insert into keys_{number} select value, frame, offset, length from section, json_each(hashes)",
             (await _as_json(keys),),
         )
         await self._seal_segment(number, last_frame)
@@ -378,11 +385,6 @@ class Index:
         self._damage = self._damage or f"it cannot be written: {error}"
         raise IndexDamaged(self._damage) from error
 
-    @staticmethod
-    def hashes(projection: Projection) -> Iterable[int]:
-        """The hashes of the keys in ``projection``, as they were given."""
-        return (key_hash + _SIGNED_64 for *_, hashes in projection.keys for key_hash in hashes)
-
     async def load_seen(self) -> SeenKeys:
         """The filters over all indexed keys: as saved, plus what was indexed since. Raises ``IndexDamaged``."""
         async with self._writer.execute(
@@ -402,9 +404,9 @@ class Index:
                 self._damage = difference
                 raise IndexDamaged(difference)
             async with self._writer.execute(f"select hash from keys_{number} where frame > ?", (covered,)) as cursor:
-                async for (key_hash,) in cursor:
-                    seen.add(key_hash + _SIGNED_64)
-                    self._unsaved_keys += 1
+                while rows := list(await cursor.fetchmany(HASHES_PER_READ)):
+                    seen.add([key_hash + _SIGNED_64 for (key_hash,) in rows])
+                    self._unsaved_keys += len(rows)
         return seen
 
     async def save_seen(self, seen: SeenKeys, *, now: bool = False) -> None:

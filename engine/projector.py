@@ -143,11 +143,11 @@ class Projector:
                 projection.absorb(self._pending)
                 self._pending, self._sealing = projection, None
                 raise
-            steps = slice_of(projection.key_count)
-            for number, key_hash in enumerate(self._index.hashes(projection), 1):
-                self._keys.seen.add(key_hash)
-                if number % steps == 0:
-                    await rest()
+            hashes = projection.hashes()
+            steps = slice_of(len(hashes))
+            for start in range(0, len(hashes), steps):
+                self._keys.seen.add(hashes[start : start + steps])
+                await rest()
             dropped = self._keys.drop_generation()
             steps = slice_of(len(dropped))
             while dropped:
@@ -198,8 +198,7 @@ class Projector:
                 position = frame.number
             if projection.key_count >= CATCH_UP_KEYS or position == through:
                 await self._index.project(projection)
-                for key_hash in self._index.hashes(projection):
-                    self._keys.seen.add(key_hash)
+                self._keys.seen.add(projection.hashes())
                 projection = Projection(self._keys.seed)
                 await self._index.merge()
                 await self._index.save_seen(self._keys.seen)

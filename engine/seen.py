@@ -11,7 +11,7 @@ fit. A filter that forgot a key would charge twice, so a doubtful one is never u
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 from zlib import crc32
 
@@ -70,11 +70,18 @@ class SeenKeys:
                 return True
         return False
 
-    def add(self, key_hash: int) -> None:
-        if self._count >= self._capacities[-1]:
-            self._begin(min(self._capacities[-1] * CAPACITY_GROWTH, CAPACITY_MAX))
-        self._filters[-1].add(key_hash * _DOUBLED - _SIGNED_128)
-        self._count += 1
+    def add(self, key_hashes: Sequence[int]) -> None:
+        """Add all of ``key_hashes``."""
+        added = 0
+        while added < len(key_hashes):
+            room = self._capacities[-1] - self._count
+            if not room:
+                self._begin(min(self._capacities[-1] * CAPACITY_GROWTH, CAPACITY_MAX))
+                continue
+            fitting = key_hashes[added : added + room]
+            self._filters[-1].update([key_hash * _DOUBLED - _SIGNED_128 for key_hash in fitting])
+            self._count += len(fitting)
+            added += len(fitting)
 
     @property
     def filters(self) -> int:
