@@ -575,6 +575,32 @@ class PoolPage(msgspec.Struct, frozen=True, gc=False):
     next_cursor: str | None
 
 
+class CurrencyTotals(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What all pools of a customer hold of one currency. The fields add up as those of a ``Balance`` do.
+
+    What moved between them counts as ``granted`` where it arrived and as ``moved_out`` where it left.
+    """
+
+    currency: str
+    pools: int
+    available: Decimal
+    held: Decimal
+    granted: Decimal
+    spent: Decimal
+    expired: Decimal
+    voided: Decimal
+    moved_out: Decimal
+    pending: Decimal
+
+
+class CustomerTotals(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """The totals of a customer's pools, a line for each currency, by its name."""
+
+    environment: str
+    customer: str
+    totals: tuple[CurrencyTotals, ...]
+
+
 Answer: TypeAlias = (
     Receipt
     | Balance
@@ -591,6 +617,7 @@ Answer: TypeAlias = (
     | CostReport
     | LedgerPage
     | PoolPage
+    | CustomerTotals
 )
 
 

@@ -24,6 +24,7 @@ from .answers import (
     BudgetList,
     CardList,
     CostReport,
+    CustomerTotals,
     Estimate,
     EventPage,
     GrantList,
@@ -697,6 +698,14 @@ class Credits(UsageVerbs):
         cursor: str | None = None,
     ) -> PoolPage:
         """Balances of a customer's pools, or of a whole environment's, ``1 <= limit <= 1000`` a page."""
+
+    @abstractmethod
+    async def totals(self, customer: str, *, environment: str = ENVIRONMENT_DEFAULT) -> CustomerTotals:
+        """What all pools of a customer hold together, by currency; nothing, if there is none.
+
+        Each pool counts as it is when it is asked, one after another: what moves between two of them meanwhile may be
+        counted in both or in neither.
+        """
 
 
 class OpenHold:

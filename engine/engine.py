@@ -43,6 +43,7 @@ from .answers import (
     BudgetList,
     CardList,
     CostReport,
+    CustomerTotals,
     Estimate,
     EventPage,
     GrantList,
@@ -111,6 +112,7 @@ from .sqlite_journal import JOURNAL_NAME, SqliteJournal
 from .stream import EventSpan, Position, end_of, parse_position, read_events
 from .times import MOMENT_MAX_US, TimeLike, parse_time, to_datetime
 from .together import do_together, transfer
+from .totals import PoolSums
 from .usage import UsageDesk
 from .usage_messages import Extent
 from .usage_process import UsageProcess
@@ -645,6 +647,18 @@ class Engine(Credits):
         page = sorted(names)[: limit + 1]
         balances = await asyncio.gather(*(self.balance(parse_pool(name)) for name in page[:limit]))
         return PoolPage(tuple(balances), page[limit - 1] if len(page) > limit else None)
+
+    async def totals(self, customer: str, *, environment: str = ENVIRONMENT_DEFAULT) -> CustomerTotals:
+        """See ``Credits.totals``."""
+        sums = PoolSums()
+        cursor: str | None = None
+        while True:
+            page = await self.pools(check_id(customer, "customer"), environment=environment, cursor=cursor)
+            for balance in page.pools:
+                sums.add(parse_pool(balance.pool).currency, balance)
+            cursor = page.next_cursor
+            if cursor is None:
+                return CustomerTotals(environment=environment, customer=customer, totals=sums.totals())
 
     async def _ask_usage(self, request: AnyUsageRequest, kind: type[T]) -> T:
         answer = await self._desk.answer(request)

@@ -39,6 +39,9 @@ def test_a_grant_a_debit_and_what_can_be_read_of_them(cli: Cli) -> None:
     assert [entry["version"] for entry in oldest] == sorted(entry["version"] for entry in oldest)
     assert [pool["available"] for pool in cli("pools", "--json").json["pools"]] == ["100.25"]
     assert cli("pools", "nobody", "--json").json["pools"] == []
+    (total,) = cli("totals", "acme", "--json").json["totals"]
+    assert (total["currency"], total["pools"], total["available"]) == ("credits", 1, "100.25")
+    assert "100.25" in cli("totals", "acme").out
     verified = cli("verify", "--json")
     assert verified.code == 0
     assert (verified.json["debits"], verified.json["problems"]) == (1, [])

@@ -272,6 +272,31 @@ async def test_pools_are_listed_by_customer_and_by_environment(credits: Credits)
     assert len(everything) == len(set(everything)) == 7
 
 
+async def test_the_totals_of_a_customer_are_those_of_all_its_pools(credits: Credits) -> None:
+    for number in range(120):
+        await credits.grant(f"acme/seat-{number:03}", "9000000000000", key="g")
+    await credits.grant("acme", "0.000001", key="g")
+    await credits.grant("acme:tokens", "7", key="g")
+    await credits.debit("acme:tokens", "3", key="d")
+    await credits.grant("acme", "4", key="later", effective_at=datetime.now(UTC) + timedelta(days=1))
+    await credits.hold("acme/seat-000", "1", key="h")
+    await credits.transfer("acme/seat-000", "acme", "2", key="t")
+    for stranger in ("acm", "acme-2", "acme.x/y", "staging@acme"):
+        await credits.grant(stranger, "1", key="g")
+    answer = await credits.totals("acme")
+    assert (answer.environment, answer.customer) == ("default", "acme")
+    ours, tokens = answer.totals
+    assert (ours.currency, ours.pools, ours.held, ours.moved_out, ours.pending) == ("credits", 121, 1, 2, 4)
+    assert str(ours.granted) == "1080000000000002.000001"
+    assert ours.granted == ours.available + ours.held + ours.moved_out
+    assert (tokens.currency, tokens.pools, tokens.available, tokens.spent) == ("tokens", 1, 4, 3)
+    assert [each.pools for each in (await credits.totals("acme", environment="staging")).totals] == [1]
+    assert (await credits.totals("nobody")).totals == ()
+    with pytest.raises(InvalidRequest) as invalid:
+        await credits.totals("")
+    assert invalid.value.field == "customer"
+
+
 BAD_DEBITS: dict[str, tuple[dict[str, Any], str]] = {
     "a binary float": ({"amount": 1.5}, "amount"),
     "a boolean amount": ({"amount": True}, "amount"),

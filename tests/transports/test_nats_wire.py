@@ -182,6 +182,8 @@ async def test_a_bad_command_in_a_batch_is_answered_alone(wire: Wire, case: str)
         ("pools", b'{"customer": "somebody-else"}', "customer"),
         ("pools", b'{"environment": "staging"}', "environment"),
         ("pools", b'{"cursor": "%%"}', "pool"),
+        ("totals", b'{"customer": "somebody-else"}', "customer"),
+        ("totals", b'{"limit": 1}', "limit"),
         ("grant", b'{"amount": "1"}', "key"),
         ("grant", b'{"amount": 0.5, "key": "k"}', "amount"),
         ("grant", b'{"amount": "1", "key": "k", "priority": 101}', "priority"),

@@ -84,6 +84,7 @@ for _verb in (
     metering.set_rates,
     metering.rates,
     verbs.pools,
+    verbs.totals,
     verbs.ledger,
     verbs.costs,
     usage.usage,

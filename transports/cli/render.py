@@ -23,6 +23,7 @@ from solvent.engine.answers import (
     CardList,
     CostReport,
     Coverage,
+    CustomerTotals,
     Estimate,
     GrantList,
     GrantView,
@@ -360,6 +361,18 @@ def pools(answer: PoolPage) -> RenderableType:
         )
     marks = Text("  ").join(Text(f"{part.mark} {part.name.replace('_', ' ')}", part.colour) for part in PARTS)
     return Group(table, marks, *_next_page(answer.next_cursor))
+
+
+def totals(answer: CustomerTotals) -> RenderableType:
+    """What all pools of a customer hold together."""
+    table = titled_table(f"Totals of {answer.customer}")
+    table.add_column("currency")
+    for name in ("pools", "available", "held", "spent", "expired", "voided", "moved out", "granted", "pending"):
+        table.add_column(name, justify="right")
+    for each in answer.totals:
+        sums = (each.available, each.held, each.spent, each.expired, each.voided, each.moved_out, each.granted)
+        table.add_row(Text(each.currency), str(each.pools), *map(amount, (*sums, each.pending)))
+    return table
 
 
 def dimensions(values: Mapping[str, str | int | float | bool]) -> str:

@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from solvent.engine.answers import Balance, CostReport, GrantList, LedgerPage, PoolPage, Receipt, to_wire
+from solvent.engine.answers import (
+    Balance,
+    CostReport,
+    CustomerTotals,
+    GrantList,
+    LedgerPage,
+    PoolPage,
+    Receipt,
+    to_wire,
+)
 from solvent.engine.pool_id import ENVIRONMENT_DEFAULT, parse_pool
 from solvent.engine.terms import PRIORITY_DEFAULT
 
@@ -234,3 +243,23 @@ def pools(
             return await credits.pools(customer, environment=environment, limit=limit, cursor=cursor)
 
     respond(as_json, ask, plain=render.pools, wire=to_wire)
+
+
+def totals(
+    ctx: typer.Context,
+    customer: Annotated[str, typer.Argument(metavar="CUSTOMER", help="Whose pools.")],
+    environment: Annotated[str, typer.Option(help="The environment of the customer.")] = ENVIRONMENT_DEFAULT,
+    data_dir: DataDir = DATA_DIR_DEFAULT,
+    nats_url: NatsUrl = None,
+    currency: Currencies = None,
+    as_json: Json = False,
+) -> None:
+    """Show what all pools of a customer hold together, by currency."""
+    with reporting(as_json):
+        target = target_of(ctx, data_dir, nats_url, currency)
+
+    async def ask() -> CustomerTotals:
+        async with target.open() as credits:
+            return await credits.totals(customer, environment=environment)
+
+    respond(as_json, ask, plain=render.totals, wire=to_wire)

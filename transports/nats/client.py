@@ -37,6 +37,7 @@ from solvent.engine.answers import (
     BudgetList,
     CardList,
     CostReport,
+    CustomerTotals,
     Estimate,
     EventPage,
     GrantList,
@@ -77,6 +78,7 @@ from .wire import (
     RangeBody,
     RatesBody,
     SetRatesBody,
+    TotalsBody,
     TransferBody,
     amount_on_the_wire,
     decode_answers,
@@ -749,6 +751,12 @@ class Client(Credits):
         subject = subject_of(environment, None if customer is None else check_id(customer, "customer"), "pools")
         return await self._read(subject, PoolsBody(limit=limit, cursor=cursor), PoolPage)
 
+    async def totals(self, customer: str, *, environment: str = ENVIRONMENT_DEFAULT) -> CustomerTotals:
+        """See ``Credits.totals``."""
+        check_id(environment, "environment")
+        subject = subject_of(environment, check_id(customer, "customer"), "totals")
+        return await self._read(subject, TotalsBody(), CustomerTotals)
+
 
 def _closed() -> Unavailable:
     return Unavailable("nothing was done: the client is closed")
@@ -856,6 +864,7 @@ _READ_KINDS: Final = (
     BudgetList,
     CardList,
     CostReport,
+    CustomerTotals,
     Estimate,
     EventPage,
     GrantList,

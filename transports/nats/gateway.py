@@ -53,6 +53,7 @@ from .wire import (
     RatesBody,
     ReceiptForm,
     SetRatesBody,
+    TotalsBody,
     TransferBody,
     decode_batch,
     decode_body,
@@ -441,11 +442,22 @@ def _whole(environment: str, customer: str | None) -> str:
     return environment
 
 
-def _pools(credits: Credits, body: PoolsBody, environment: str, customer: str | None) -> Awaitable[Answer]:
+def _check_names(body: PoolsBody | TotalsBody, environment: str, customer: str | None) -> None:
     if body.environment not in (None, environment):
         raise InvalidRequest("environment", "the environment of the subject", got=repr(body.environment)[:60])
     if body.customer is not None and body.customer != customer:
         raise InvalidRequest("customer", "the customer of the subject", got=repr(body.customer)[:60])
+
+
+def _totals(credits: Credits, body: TotalsBody, environment: str, customer: str | None) -> Awaitable[Answer]:
+    _check_names(body, environment, customer)
+    if customer is None:
+        raise InvalidRequest("customer", "a customer in the subject")
+    return credits.totals(customer, environment=environment)
+
+
+def _pools(credits: Credits, body: PoolsBody, environment: str, customer: str | None) -> Awaitable[Answer]:
+    _check_names(body, environment, customer)
     return credits.pools(customer, environment=environment, limit=body.limit, cursor=body.cursor)
 
 
@@ -552,6 +564,7 @@ _READS: Final[dict[str, tuple[msgspec.json.Decoder[Any], _ReadCall]]] = {
         ),
     ),
     "pools": (msgspec.json.Decoder(PoolsBody), _pools),
+    "totals": (msgspec.json.Decoder(TotalsBody), _totals),
     **{operation: (decoder, read_usage) for operation, decoder in usage_decoders().items()},
 }
 """The operations that are done by a task of their own: reads, and what is rare."""

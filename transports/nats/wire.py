@@ -407,6 +407,11 @@ of ``Receipt`` in their order, with whole numbers of ``scale`` decimal places an
 much less."""
 
 
+class TotalsBody(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    environment: str | None = None
+    customer: str | None = None
+
+
 class _BatchBody(msgspec.Struct, forbid_unknown_fields=True):
     commands: list[_StrictDebitBody | _OtherBody]
     atomic: bool = False
