@@ -27,7 +27,7 @@ from solvent import (
 )
 from solvent.engine.credits import Request
 from solvent.engine.dimensions import Dimensions
-from solvent.transports.nats.client import GATHERED_MAX, GATHERED_MIN, MESSAGES_AT_ONCE, Client
+from solvent.transports.nats.client import GATHERED_MAX, Client
 from solvent.transports.nats.launcher import NatsServerUnavailable, nats_server
 
 from .conftest import DEADLINE_S, Served, raw_connection, served_in, service_process, until
@@ -47,29 +47,29 @@ async def debit_all(client: Client, pools: list[str]) -> list[Receipt]:
     return list(await asyncio.gather(*(client.debit(pool, "1", key=f"k{n}") for n, pool in enumerate(pools))))
 
 
-async def test_debits_of_one_turn_share_few_messages(url: str) -> None:
+async def test_debits_of_one_turn_travel_in_one_message(url: str) -> None:
     async with connect(url) as client:
         receipts = await debit_all(client, ["acme", "globex", "initech", "acme"] * (CALLERS // 4))
-        assert client.messages_sent == MESSAGES_AT_ONCE
+        assert client.messages_sent == 1
         assert {receipt.amount for receipt in receipts} == {Decimal(1)}
         assert (await client.balance("acme")).spent == Decimal(CALLERS // 2)
 
 
 async def test_environments_do_not_share_a_message(url: str) -> None:
     async with connect(url) as client:
-        await debit_all(client, ["acme", "staging@acme"] * GATHERED_MIN)
+        await debit_all(client, ["acme", "staging@acme"] * (CALLERS // 2))
         assert client.messages_sent == 2
-        assert (await client.balance("staging@acme")).spent == Decimal(GATHERED_MIN)
+        assert (await client.balance("staging@acme")).spent == Decimal(CALLERS // 2)
 
 
-@pytest.mark.parametrize(("gather", "messages"), [("customer", 3), ("off", 2 * GATHERED_MIN)])
+@pytest.mark.parametrize(("gather", "messages"), [("customer", 3), ("off", CALLERS)])
 async def test_gathering_can_be_narrowed_or_turned_off(
     url: str, gather: Literal["customer", "off"], messages: int
 ) -> None:
     async with connect(url, gather=gather) as client:
-        await debit_all(client, ["acme", "globex", "initech", "acme"] * (GATHERED_MIN // 2))
+        await debit_all(client, ["acme", "globex", "initech", "acme"] * (CALLERS // 4))
         assert client.messages_sent == messages
-        assert (await client.balance("acme")).spent == Decimal(GATHERED_MIN)
+        assert (await client.balance("acme")).spent == Decimal(CALLERS // 2)
 
 
 @pytest.mark.parametrize("gather", ["customer", "off"])

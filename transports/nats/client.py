@@ -97,13 +97,9 @@ NO_SERVICE_WAIT_S: Final = 0.2
 """How long to wait before asking again when nobody serves the subject."""
 SWEEP_S: Final = 0.05
 """How often deadlines are looked at: an answer can be late by this much."""
-MESSAGES_AT_ONCE: Final = 3
-"""In how many messages the commands of one turn of the loop travel, less those under way: while the answers to one
-are read here, the service works on the next. Each costs both ends, and the disk, about what ten commands cost."""
-GATHERED_MIN: Final = 16
-"""Fewer commands are not divided."""
 GATHERED_MAX: Final = 128
-"""Commands of one message: more in one cost as much each, and wait for one another."""
+"""Commands of one message. A message costs both ends and the disk what some twenty commands cost, so fewer would cost
+much; and of more, the first would wait for the last, while now the service works on one and the client on another."""
 OUTSTANDING_MAX: Final = 100_000
 """Commands without an answer yet. More are refused as ``Overloaded``; each takes about a kilobyte."""
 MESSAGE_BYTES_SPARE: Final = 4_096
@@ -412,14 +408,12 @@ class Client(Credits):
         until = self._loop.time() + self._timeout_s
         room = min(self._nats.max_payload, BODY_BYTES_MAX) - MESSAGE_BYTES_SPARE
         parts, sinks = pile.parts, pile.sinks
-        at_once = max(MESSAGES_AT_ONCE - len(self._under_way), 1)
-        commands_max = min(max(-(-len(parts) // at_once), GATHERED_MIN), GATHERED_MAX)
         start = size = 0
         for place, part in enumerate(parts):
             if len(part) > room:
                 # It goes by itself, and is refused by itself.
                 size = room
-            if place > start and (size + len(part) > room or place - start >= commands_max):
+            if place > start and (size + len(part) > room or place - start >= GATHERED_MAX):
                 self._send_group(subject, parts[start:place], sinks[start:place], until)
                 start, size = place, 0
             size += len(part) + 1
