@@ -13,15 +13,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from .errors import JournalLocked
+from .errors import JournalError, JournalLocked
 
 LOCK_NAME: Final = "lock"
 
 
 @contextmanager
 def exclusive(directory: Path) -> Iterator[None]:
-    """Hold ``directory`` for the length of a block. Raises ``JournalLocked`` if another holder has it."""
-    descriptor = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    """Hold ``directory`` for the length of a block.
+
+    Raises ``JournalLocked`` if another holder has it, ``JournalError`` if nothing can be written there.
+    """
+    path = directory / LOCK_NAME
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise JournalError(f"{path} cannot be written: {error.strerror}") from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -30,8 +37,11 @@ def exclusive(directory: Path) -> Iterator[None]:
             raise JournalLocked(
                 directory=str(directory), holder_pid=int(holder) if holder.isdecimal() else None
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+        except OSError as error:
+            raise JournalError(f"{path} cannot be written: {error.strerror}") from error
         yield
     finally:
         os.close(descriptor)

@@ -8,6 +8,7 @@ open read keeps the WAL from being reused.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -122,7 +123,11 @@ class SqliteJournal:
 
 def connect_for_reading(path: Path) -> sqlite3.Connection:
     """A connection that cannot write, for use by one thread at a time."""
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
+    # Where nothing can be written, SQLite needs to be told that nobody else writes either, or it wants a log to read.
+    log = path.with_name(f"{path.name}-wal")
+    sealed = not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size)
+    address = f"{path.absolute().as_uri()}?{'immutable=1' if sealed else 'mode=ro'}"
+    connection = sqlite3.connect(address, uri=True, check_same_thread=False)
     connection.execute("pragma query_only = on")
     return connection
 
