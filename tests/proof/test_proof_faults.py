@@ -73,7 +73,9 @@ def file_size_limit(scratch: Path) -> Iterator[SmallDisk]:
     yield SmallDisk(
         scratch,
         lambda pid: resource.prlimit(pid, resource.RLIMIT_FSIZE, (DISK_BYTES // 3, resource.RLIM_INFINITY)) and None,
-        lambda pid: resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2) and None,
+        lambda pid: (
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)) and None
+        ),
     )
 
 
@@ -280,7 +282,9 @@ async def test_a_client_that_is_killed_leaves_nothing_half_done(tmp_path: Path, 
                     receipt = await engine.transfer("acme/a", "acme/b", "1", key=key)
                 case _:
                     requests = [DebitRequest(pool=f"acme/{name}", amount="1", key=key) for name in "ab"]
-                    (receipt, _) = await engine.batch(requests, atomic=True)  # type: ignore[assignment]
+                    (answer, _) = await engine.batch(requests, atomic=True)
+                    assert isinstance(answer, Receipt)
+                    receipt = answer
             assert receipt.replayed == (key in done)
         kinds = [sum(kind == each for kind in asked.values()) for each in range(3)]
         assert (await engine.balance("acme/a")).available == Decimal(1_000_000 - sum(kinds))
