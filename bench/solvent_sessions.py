@@ -16,7 +16,7 @@ import msgspec
 
 from solvent.engine.credits import Credits, DebitRequest, GrantRequest
 from solvent.engine.engine import Engine
-from solvent.engine.errors import SolventError
+from solvent.engine.errors import Overloaded, SolventError
 from solvent.engine.sqlite_journal import JOURNAL_NAME, connect_for_reading
 from solvent.engine.verify import verify_journal
 from solvent.transports.nats.client import connect
@@ -55,6 +55,7 @@ class SolventSession(AsyncSession):
         self._directory = directory
         self._draws = Draws(workload)
         self._setup_entries = 0
+        self._turned_away = 0
         self._trace: list[TraceEvent] = list(read_traces()) if workload.kind == "replay" else []
         self._trace_next = 0
 
@@ -120,9 +121,20 @@ class SolventSession(AsyncSession):
                 )
                 for each in range(BATCH)
             ]
-            for answer in await batch(requests):
-                if isinstance(answer, SolventError):
-                    raise answer
+            while requests:
+                answers = await batch(requests)
+                # What was refused for want of room is asked again, under its key, when the refusal says so.
+                patience_s, again = 0.0, []
+                for request, answer in zip(requests, answers, strict=True):
+                    if isinstance(answer, Overloaded):
+                        patience_s = max(patience_s, answer.retry_after)
+                        again.append(request)
+                    elif isinstance(answer, SolventError):
+                        raise answer
+                self._turned_away += len(again)
+                requests = again
+                if again:
+                    await asyncio.sleep(patience_s)
             return BATCH * DEBIT_UNITS
 
         return job
@@ -161,8 +173,9 @@ class SolventSession(AsyncSession):
         return [pool_name(number) for number in range(min(self._workload.pools, BALANCES_MAX))]
 
     async def check(self, *, debits: int, units: int) -> dict[str, float]:
+        turned_away = {"turned_away": float(self._turned_away)}
         if self._workload.pools > BALANCES_MAX:
-            return {}
+            return turned_away
         spent, entries = Decimal(0), 0
         for name in self._names():
             balance = await self._credits.balance(name)
@@ -172,7 +185,7 @@ class SolventSession(AsyncSession):
         expect("credits spent", spent, Decimal(units).scaleb(-SCALE))
         per_debit = 2 if self._workload.kind == "hold" else 1
         expect("ledger entries", entries - self._setup_entries, debits * per_debit)
-        return {}
+        return turned_away
 
     def check_ended(self, *, debits: int, units: int) -> dict[str, float]:
         """The journal recomputed from its first event by the rules of ``verify``, which are not those that served."""
