@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from solvent.engine.errors import InvalidRequest
-from solvent.transports.cli.pairs import parse_currencies, parse_dimensions, parse_pairs
+from solvent.transports.cli.pairs import parse_cost_basis, parse_currencies, parse_dimensions, parse_pairs
 
 
 def test_dimensions_are_text_unless_typed() -> None:
@@ -40,3 +40,11 @@ def test_a_currency_has_0_to_9_places(word: str) -> None:
     with pytest.raises(InvalidRequest):
         parse_currencies([word])
     assert parse_currencies(["tokens=0", "credits=9"]) == {"tokens": 0, "credits": 9}
+
+
+@pytest.mark.parametrize("word", ["0.01", "USD", "USD=", "=0.01", "0.01 USD"])
+def test_a_cost_basis_in_another_form_is_told_which_form_it_has(word: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        parse_cost_basis(word, "--cost-basis")
+    assert (refused.value.field, "USD=0.0125" in refused.value.expected) == ("--cost-basis", True)
+    assert parse_cost_basis("USD=0.0125", "--cost-basis") == ("0.0125", "USD")

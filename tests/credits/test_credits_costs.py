@@ -79,3 +79,12 @@ async def test_bad_ranges_and_unknown_pools(credits: Credits) -> None:
         assert invalid.value.field == field
     with pytest.raises(NotFound):
         await credits.costs("nobody")
+
+
+async def test_a_cost_basis_is_a_pair_in_any_form(credits: Credits) -> None:
+    pair = ["0.01", "USD"]
+    for key, cost in (("a", tuple(pair)), ("b", pair), ("c", dict(zip(("per_credit", "currency"), pair, strict=True)))):
+        await credits.grant("acme", "1", key=key, cost_basis=cost)  # type: ignore[arg-type]
+    assert {str(grant.cost_basis) for grant in (await credits.grants("acme")).grants} == {
+        "{'per_credit': '0.01', 'currency': 'USD'}"
+    }

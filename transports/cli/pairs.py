@@ -26,7 +26,9 @@ def parse_cost_basis(word: str | None, option: str) -> tuple[str, str] | None:
     """The price of a credit and its money from ``USD=0.0125``. Raises ``InvalidRequest`` naming the option."""
     if word is None:
         return None
-    money, per_credit = parse_pair(word, option)
+    money, equals, per_credit = word.partition("=")
+    if not (money and equals and per_credit):
+        raise InvalidRequest(option, "CODE=PRICE, such as USD=0.0125", got=repr(word)[:60])
     return per_credit, money
 
 

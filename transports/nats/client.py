@@ -909,7 +909,7 @@ def _cost_on_the_wire(cost: object, field: str) -> dict[str, Any]:
         return {"per_credit": cost.per_credit, "currency": cost.currency}
     if isinstance(cost, Mapping):
         return dict(cost)
-    if isinstance(cost, tuple) and len(cost) == 2:
+    if isinstance(cost, (tuple, list)) and len(cost) == 2:
         return {"per_credit": cost[0], "currency": cost[1]}
     raise InvalidRequest(field, 'a price per credit and a currency, such as ("0.0125", "USD")')
 
