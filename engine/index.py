@@ -513,7 +513,8 @@ class Index:
             numbers = {number for number in await self._read(self._segments) if number not in assured}
             self._keys_assured = not numbers
             for number in numbers:
-                if difference := await self._read(partial(_difference, self._reader, number)):
+                # On a connection of its own: a large segment takes a while, and look-ups must not wait for it.
+                if difference := await self._read(partial(_difference_apart, self._path, number), apart=True):
                     self.condemn(difference)
             assured |= numbers
 
@@ -544,9 +545,9 @@ class Index:
             self.condemn(f"it has the heads of {found} pools instead of {known}")
         self._heads_assured = True
 
-    async def _read(self, look_up: Callable[[], T]) -> T:
+    async def _read(self, look_up: Callable[[], T], *, apart: bool = False) -> T:
         try:
-            return await anyio.to_thread.run_sync(look_up, limiter=self._reader_turn)
+            return await anyio.to_thread.run_sync(look_up, limiter=None if apart else self._reader_turn)
         except _Difference as difference:
             self.condemn(str(difference))
         except sqlite3.Error as error:
@@ -616,6 +617,14 @@ def _difference(connection: sqlite3.Connection, number: int) -> str:
         if own:
             connection.execute("rollback")
     return "" if found == written else f"segment {number} is not what was written"
+
+
+def _difference_apart(path: Path, number: int) -> str:
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        return _difference(connection, number)
+    finally:
+        connection.close()
 
 
 def _is_sealed(row: Any) -> bool:
