@@ -383,11 +383,9 @@ class Engine(Credits):
 
     def command_of(self, request: Request) -> tuple[PoolId, KeyedCommand]:
         """The pool and the checked command of one request of a batch. Raises ``InvalidRequest``."""
-        if not isinstance(request, REQUESTS):
-            raise InvalidRequest("requests", "a GrantRequest, DebitRequest, ...", got=type(request).__name__)
-        pool = parse_pool(request.pool)
         if isinstance(request, DebitRequest):
             # The same by a shorter way: debits come by the thousand.
+            pool = parse_pool(request.pool)
             return pool, debit_command(
                 scale=self.scale_of(pool.currency),
                 amount=request.amount,
@@ -399,6 +397,9 @@ class Engine(Credits):
                 dimensions=request.dimensions,
                 backfill=request.backfill,
             )
+        if not isinstance(request, REQUESTS):
+            raise InvalidRequest("requests", "a GrantRequest, DebitRequest, ...", got=type(request).__name__)
+        pool = parse_pool(request.pool)
         fields = {name: getattr(request, name) for name in request.__struct_fields__ if name != "pool"}
         command = COMMANDS[request.operation](scale=self.scale_of(pool.currency), **fields)
         assert not isinstance(command, SETTING_COMMANDS)  # noqa: S101 - no request is a setting

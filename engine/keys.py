@@ -64,6 +64,10 @@ class KeyBook:
         else:
             self._recent[key_hash] = (pool, event, version)
 
+    def use_new(self, pool: str, event: Keyed, version: int, key_hash: int) -> None:
+        """``use``, for a hash that was just found to be new."""
+        self._recent[key_hash] = (pool, event, version)
+
     def begin_generation(self) -> None:
         """Keys from now on belong to the next generation. The sealed one must be dropped before the next call."""
         assert not self._sealing  # noqa: S101 - the projector runs one round at a time

@@ -212,7 +212,7 @@ class PoolActor(Actor[Message]):
         self.let_time_pass(now)
         core = services.core
         keys, writer = core.keys, core.writer
-        is_new, seed = keys.is_new, keys.seed
+        is_new, use_new, seed = keys.is_new, keys.use_new, keys.seed
         doubtful: list[tuple[Mail[Message], KeyedCommand, int]] = []
         lacking: list[tuple[Mail[Message], Report]] = []
         may_debit = pool.scale == self._scale and writer.failure is None and not core.is_behind()
@@ -261,7 +261,7 @@ class PoolActor(Actor[Message]):
                         core.store.changed(self)
                     section.events.append(debited)
                     section.key_hashes.append(key_hash)
-                    keys.use(pool_id, debited, pool.version, key_hash)
+                    use_new(pool_id, debited, pool.version, key_hash)
                     open_batch.answers.append((mail, receipt_of(debited, pool.version, pool.scale, replayed=False)))
                     open_batch.events += 1
                     continue
