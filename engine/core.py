@@ -133,6 +133,7 @@ class Core:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self.writer.run)
+                tasks.start_soon(self.journal.write_back)
                 tasks.start_soon(self.store.run)
                 tasks.start_soon(self.projector.run, self.store)
                 tasks.start_soon(self.index.wait_for_damage)

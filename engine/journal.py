@@ -48,6 +48,11 @@ class Journal(Protocol):
         """
         ...
 
+    async def write_back(self) -> None:
+        """Tidy up behind the appends until cancelled, without holding them up. Nothing depends on it but the size of
+        what is kept beside the journal, and the time of the next start."""
+        ...
+
     async def last_number(self) -> int:
         """The number of the last frame, 0 for an empty journal."""
         ...

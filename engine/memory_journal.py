@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import anyio
+
 from .errors import JournalCorrupt
 from .frames import Frame, Head, Pointer, Section
 from .journal import HISTORY_SECTIONS_MAX, WrongFrame, follow, sections_at
@@ -21,6 +23,9 @@ class MemoryJournal:
         if frame.number != len(self._frames) + 1:
             raise WrongFrame(expected=frame.number - 1, found=len(self._frames))
         self._frames.append(frame)
+
+    async def write_back(self) -> None:
+        await anyio.sleep_forever()
 
     async def last_number(self) -> int:
         return len(self._frames)

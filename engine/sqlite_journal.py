@@ -1,9 +1,8 @@
 """The journal in a SQLite file: one row per frame, one statement per commit.
 
 WAL with ``synchronous=FULL``: a commit returns after its pages were flushed to the disk. Nothing but the insert
-of a frame is ever written, so the file cannot hold half of a commit. A checkpoint is bounded by the page count at which
-SQLite starts one (about 5 microseconds a page, measured). Reads use connections of their own and stay short, since an
-open read keeps the WAL from being reused.
+of a frame is ever written, so the file cannot hold half of a commit. The WAL is written back beside the commits (see
+``checkpointer``). Reads use connections of their own and stay short: an open read keeps the WAL from being reused.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import aiosqlite
 import anyio.to_thread
 from anyio import CapacityLimiter
 
+from .checkpointer import Checkpointer
 from .errors import JournalCorrupt, JournalError
 from .frames import Frame, Head, Pointer, Section
 from .journal import HISTORY_SECTIONS_MAX, WrongFrame, follow, sections_at
@@ -25,8 +25,6 @@ from .wal import check_log
 
 JOURNAL_NAME: Final = "journal.db"
 """In the folder of an engine."""
-CHECKPOINT_PAGES: Final = 1_000
-"""A checkpoint moves about this many pages of 4 KiB, some 6 ms: what a commit may have to wait for it."""
 APPLICATION_ID: Final = 0x501C3D17
 """Marks the file as a Solvent journal (SQLite's ``application_id``)."""
 SCHEMA_VERSION: Final = 1
@@ -51,12 +49,20 @@ class SqliteJournal:
     """Fulfils ``Journal``. Open it with ``SqliteJournal.open``; the caller holds the directory's lock."""
 
     def __init__(
-        self, path: Path, writer: aiosqlite.Connection, reader: sqlite3.Connection, *, identity: str, last: int
+        self,
+        path: Path,
+        writer: aiosqlite.Connection,
+        reader: sqlite3.Connection,
+        checkpointer: Checkpointer,
+        *,
+        identity: str,
+        last: int,
     ) -> None:
         self.identity: Final = identity
         self._path = path
         self._writer = writer
         self._reader = reader
+        self._checkpointer = checkpointer
         self._reader_turn = CapacityLimiter(1)
         self._last = last
 
@@ -79,6 +85,7 @@ class SqliteJournal:
             reader = connect_for_reading(path)
             last = await _number(writer, "select coalesce(max(number), 0) from frame")
             identity = str(await _scalar(writer, "select value from identity"))
+            checkpointer = await Checkpointer.open(path, writer)
         except BaseException as error:
             await writer.close()
             if reader is not None:
@@ -86,7 +93,7 @@ class SqliteJournal:
             if isinstance(error, sqlite3.Error):
                 raise JournalError(f"{path} cannot be opened: {error}") from error
             raise
-        return cls(path, writer, reader, identity=identity, last=last)
+        return cls(path, writer, reader, checkpointer, identity=identity, last=last)
 
     async def append(self, frame: Frame) -> None:
         if frame.number != self._last + 1:
@@ -98,6 +105,10 @@ class SqliteJournal:
         except (sqlite3.Error, ValueError) as error:
             raise JournalError(f"{self._path}: frame {frame.number} could not be written: {error}") from error
         self._last = frame.number
+        self._checkpointer.wrote(len(frame.body))
+
+    async def write_back(self) -> None:
+        await self._checkpointer.run()
 
     async def last_number(self) -> int:
         try:
@@ -118,6 +129,7 @@ class SqliteJournal:
     async def aclose(self) -> None:
         # The writer is the last that can write back the WAL, and does so if nobody else has the file open.
         self._reader.close()
+        self._checkpointer.close()
         await self._writer.close()
 
 
@@ -209,7 +221,6 @@ async def _prepare(path: Path, writer: aiosqlite.Connection) -> None:
     # macOS answers fsync before the disk has written; this asks for the real thing there and is free elsewhere.
     await writer.execute("pragma fullfsync = on")
     await writer.execute("pragma checkpoint_fullfsync = on")
-    await writer.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_PAGES}")
     if not version:
         await writer.executescript(_SCHEMA)
         await writer.execute(f"pragma application_id = {APPLICATION_ID}")
