@@ -119,6 +119,10 @@ class Receipt(msgspec.Struct, frozen=True, gc=False, array_like=True, eq=False):
             return NotImplemented
         return self._at_scale(SCALE_MAX) == other._at_scale(SCALE_MAX)
 
+    def __ne__(self, other: object) -> bool:
+        # Said here too: that of msgspec compares what a class without ``eq`` is, not what it says.
+        return not self == other
+
     def __hash__(self) -> int:
         return hash((self.id, self.version, self.recorded_at_us))
 

@@ -169,6 +169,7 @@ class Engine(Credits):
         self,
         services: Services,
         family: Family[Message],
+        streams: Family[Message],
         currencies: Mapping[str, int],
         usage: UsageProcess,
         refusal_log: RefusalLog,
@@ -177,6 +178,7 @@ class Engine(Credits):
     ) -> None:
         self._services = services
         self._family = family
+        self._streams = streams
         self._currencies = currencies
         self._refusal_log = refusal_log
         self._usage = usage
@@ -236,9 +238,12 @@ class Engine(Credits):
                 usage = UsageProcess(path, threads=settings.usage_threads)
                 if settings.usage == "always":
                     usage.start()
-                async with _running(path, journal, services, settings, (usage.run, refusal_log.run)) as family:
+                async with _running(path, journal, services, settings, (usage.run, refusal_log.run)) as (
+                    family,
+                    streams,
+                ):
                     timeout_s = settings.usage_timeout_s
-                    yield cls(services, family, scales, usage, refusal_log, usage_timeout_s=timeout_s)
+                    yield cls(services, family, streams, scales, usage, refusal_log, usage_timeout_s=timeout_s)
             finally:
                 with anyio.CancelScope(shield=True):
                     await journal.aclose()
@@ -265,7 +270,17 @@ class Engine(Credits):
         self._family.ask_all(asks)
 
     async def _ask(self, pool: PoolId, command: Message, kind: type[T]) -> T:
-        future = self.submit(pool, command)
+        return await self._answer_to(self.submit(pool, command), kind)
+
+    async def _ask_stream(self, stream: PoolId, command: Message, kind: type[T]) -> T:
+        try:
+            future = self._streams.ask(stream.canonical, command)
+        except ActorError as error:
+            raise _translate(error) from None
+        return await self._answer_to(future, kind)
+
+    @staticmethod
+    async def _answer_to(future: asyncio.Future[Any], kind: type[T]) -> T:
         try:
             answer = await future
         except ActorError:
@@ -276,7 +291,7 @@ class Engine(Credits):
         return answer
 
     async def _read_rates(self, stream: str) -> RateBook:
-        return await self._ask(parse_canonical(stream), Read("rates"), RateBook)
+        return await self._ask_stream(parse_canonical(stream), Read("rates"), RateBook)
 
     async def _command(self, operation: str, pool: PoolLike, fields: dict[str, Any]) -> Receipt:
         target = parse_pool(pool)
@@ -463,7 +478,7 @@ class Engine(Credits):
         """See ``Credits.set_rates``."""
         stream = rates_stream(environment, currency)
         command = set_rates_command(currency=currency, rates=rates, effective_at=effective_at)
-        return await self._ask(stream, command, Receipt)
+        return await self._ask_stream(stream, command, Receipt)
 
     async def rates(self, *, environment: str = ENVIRONMENT_DEFAULT, currency: str = CURRENCY_DEFAULT) -> CardList:
         """See ``Credits.rates``."""
@@ -550,11 +565,11 @@ class Engine(Credits):
 
     async def published(self, publisher: str) -> Position:
         """Up to where ``publisher`` has published events, as far as it has noted that."""
-        return await self._ask(outbox_stream(publisher), Read("outbox"), Position)
+        return await self._ask_stream(outbox_stream(publisher), Read("outbox"), Position)
 
     async def note_published(self, publisher: str, frame: int) -> None:
         """Note durably that ``publisher`` has published the events of all frames up to ``frame``."""
-        await self._ask(outbox_stream(publisher), MoveOutbox(frame), Receipt)
+        await self._ask_stream(outbox_stream(publisher), MoveOutbox(frame), Receipt)
 
     @contextmanager
     def following(self) -> Iterator[Changes]:
@@ -762,8 +777,8 @@ async def _running(
     services: Services,
     settings: Settings,
     beside: Sequence[Callable[[], Coroutine[Any, Any, None]]],
-) -> AsyncIterator[Family[Message]]:
-    """The tasks of an engine, those ``beside`` it, and the pool actors, for the length of a block.
+) -> AsyncIterator[tuple[Family[Message], Family[Message]]]:
+    """The tasks of an engine, those ``beside`` it, and the actors of pools and of streams, for the length of a block.
 
     An exception of the block leaves it as it is: the task group alone would wrap it in a group, and
     ``except InsufficientCredits`` around the block would not see it.
@@ -778,12 +793,14 @@ async def _running(
     )
     async with anyio.create_task_group() as tasks, ActorSystem() as system:
         family = system.register("pool", lambda pool_id: PoolActor(pool_id, services), options)
-        tasks.start_soon(_keep_running, directory, journal, services, family)
+        # Streams have places of their own: a pool waits for its rate cards, and keeps its place meanwhile.
+        streams = system.register("stream", lambda stream: PoolActor(stream, services), options)
+        tasks.start_soon(_keep_running, directory, journal, services, (family, streams))
         tasks.start_soon(_sweep, services, family)
         for each in beside:
             tasks.start_soon(each)
         try:
-            yield family
+            yield family, streams
         except Exception as error:  # noqa: BLE001 - raised again below, past the group
             of_block = error
         finally:
@@ -827,7 +844,9 @@ async def _settle(core: Core) -> None:
         log.warning("the indexes could not be brought up to date at the stop: %s", error)
 
 
-async def _keep_running(directory: Path, journal: SqliteJournal, services: Services, family: Family[Message]) -> None:
+async def _keep_running(
+    directory: Path, journal: SqliteJournal, services: Services, families: Sequence[Family[Message]]
+) -> None:
     """Run the core; when the journal or the index fails, read everything again and run the next one."""
     core = services.core
     while True:
@@ -838,7 +857,8 @@ async def _keep_running(directory: Path, journal: SqliteJournal, services: Servi
             services.ready.clear()
             services.rate_books.clear()
             # What the actors hold may never have reached the journal: none may decide anything on it.
-            family.crash_all(Unavailable("the journal is read again after a failure"), counts=False)
+            for family in families:
+                family.crash_all(Unavailable("the journal is read again after a failure"), counts=False)
             log.error("reading the journal again after a failure: %s", failures.exceptions)
         finally:
             with anyio.CancelScope(shield=True):

@@ -292,9 +292,12 @@ class PoolActor(Actor[Message]):
         schedule = self.pool.schedule
         if not schedule or schedule[0][0] > max(self.pool.clock, now) or core.writer.failure is not None:
             return
-        section = core.writer.section(self._log)
         facts = pass_time(self.pool, now)
+        if not facts:
+            # What was due no longer matters. A section with nothing in it would say so for ever.
+            return
         check_totals(self.pool)
+        section = core.writer.section(self._log)
         section.events.extend(facts)
         if schedule:
             section.due_at = schedule[0][0]

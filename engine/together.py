@@ -24,7 +24,7 @@ from .keys import hash_key
 from .outcomes import Prior, Unfit
 from .pool import Pool, check_totals, clone
 from .pool_actor import Lease, Message, PoolActor, Services, completed
-from .pool_id import PoolId
+from .pool_id import PoolId, parse_canonical
 
 T = TypeVar("T")
 
@@ -115,8 +115,10 @@ async def do_together(
                     priors[name, command.key] = (event, version)
         if any(isinstance(outcome, SolventError) for outcome in judged):
             refused = StateConflict("batch_refused", "another command of this batch was refused, so none was done")
-            return [refused if isinstance(outcome, tuple) else outcome for outcome in judged]
-        answers = _record(core, lent, [(name, command.key) for name, command in named], judged)
+            answers = [refused if isinstance(outcome, tuple) else outcome for outcome in judged]
+        else:
+            answers = _record(core, lent, [(name, command.key) for name, command in named], judged)
+    # A refusal and a receipt that is repeated wait as well: they speak of what may not be durable yet.
     await _durable(core)
     return answers
 
@@ -129,8 +131,10 @@ def _record(
 ) -> list[Receipt | SolventError]:
     """Give all events to one frame."""
     # All sections first: while one frame fills, asking for another section could begin the next.
-    for actor in lent.actors.values():
-        actor.open_section()
+    for name in dict.fromkeys(
+        name for (name, _), outcome in zip(keys, judged, strict=True) if isinstance(outcome, tuple)
+    ):
+        lent.actors[name].open_section()
     answers: list[Receipt | SolventError] = []
     for (name, key), outcome in zip(keys, judged, strict=True):
         if isinstance(outcome, tuple):
@@ -154,24 +158,32 @@ async def transfer(
         if not getting.keeps_scale:
             return getting.scale_conflict()
         outcome = giving.judge(giving.pool, command, now, priors.get((source.canonical, command.key)))
-        if not isinstance(outcome, tuple):
-            return outcome
-        moved = outcome[0]  # What there is to say of it follows.
-        assert isinstance(moved, MovedOut)  # noqa: S101 - narrows the type: what a transfer is decided to be
-        arrived = receive(
-            getting.pool, giving.pool, source.canonical, moved, now, scale=services.scale_of(target.currency)
-        )
-        if isinstance(arrived, Unfit):
-            return InvalidRequest(arrived.field, arrived.expected)
-        # Tried on copies first: of what is given to the writer, no half may fail.
-        _try_out(clone(giving.pool), outcome)
-        _try_out(clone(getting.pool), arrived)
-        giving.open_section()
-        getting.open_section()
-        getting.append(arrived)
-        receipt = giving.record(outcome, hash_key(source.canonical, command.key, core.keys.seed))
+        if isinstance(outcome, tuple):
+            answer = _move(services, giving, getting, outcome, now)
+        else:
+            answer = outcome
+    # A refusal and a receipt that is repeated wait as well: they speak of what may not be durable yet.
     await _durable(core)
-    return receipt
+    return answer
+
+
+def _move(
+    services: Services, giving: PoolActor, getting: PoolActor, outcome: tuple[Event, ...], now: int
+) -> Receipt | SolventError:
+    """Give both sides of a transfer to one frame."""
+    moved = outcome[0]  # What there is to say of it follows.
+    assert isinstance(moved, MovedOut)  # noqa: S101 - narrows the type: what a transfer is decided to be
+    scale = services.scale_of(parse_canonical(moved.target).currency)
+    arrived = receive(getting.pool, giving.pool, giving.pool_id, moved, now, scale=scale)
+    if isinstance(arrived, Unfit):
+        return InvalidRequest(arrived.field, arrived.expected)
+    # Tried on copies first: of what is given to the writer, no half may fail.
+    _try_out(clone(giving.pool), outcome)
+    _try_out(clone(getting.pool), arrived)
+    giving.open_section()
+    getting.open_section()
+    getting.append(arrived)
+    return giving.record(outcome, hash_key(giving.pool_id, moved.key, services.core.keys.seed))
 
 
 async def _complete(services: Services, pool: str, command: KeyedCommand) -> KeyedCommand:
