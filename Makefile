@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types package check bench bench-usage profile growth clean
+.PHONY: help demo test simulate lint types package check bench bench-usage profile growth clean
 
 help:
 	@echo "make demo     watch usage events become durable debits, a kill -9, and the proof (ARGS='--data FILE')"
 	@echo "make test     run the tests (ARGS='-k name' to choose)"
+	@echo "make simulate the engine under simulated time, disk and network (ARGS='--minutes 30', '--seeds 1000')"
 	@echo "make lint     ruff: format and rules"
 	@echo "make types    mypy --strict and pyright"
 	@echo "make package  build the wheel, install it in a clean environment, run it"
@@ -47,6 +48,9 @@ demo: $(VENV)/.run
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(ARGS)
+
+simulate: $(VENV)/.test
+	$(BIN)/python -m tests.simulation $(ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

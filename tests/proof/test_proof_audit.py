@@ -58,7 +58,9 @@ async def make_journal(directory: Path) -> None:
         await engine.set_rates([{"metric": "tokens", "credits": "1", "per": "1000"}])
         for turn in range(8):
             await asyncio.gather(*(player.play(engine, 12, pause_s=0.0) for player in players))
-            await engine.report("acme", "tokens", 1500, key=f"report-{turn}", dimensions={"user": "ann"})
+            # Players change the rate card: a token costs 9 credits at most.
+            await engine.grant("acme", "10", key=f"r{turn}", priority=0)
+            await engine.report("acme", "tokens", 1, key=f"report-{turn}", dimensions={"who": "ann"})
             grant = await engine.grant("globex", "2", key=f"void-{turn}")
             await engine.void_grant("globex", grant.id)
             await engine.update_grant(
@@ -185,7 +187,7 @@ def test_a_lie_is_found_and_named(honest: Path, tmp_path: Path, lie: str) -> Non
         if isinstance(event, kind) and change(event) is not None
     ]
     planted = Random(lie).sample(places, min(LIES_PER_KIND, len(places)))
-    for number, pool, place in planted:
+    for turn, (number, pool, place) in enumerate(planted):
         told = [{name: list(events) for name, events in sections.items()} for sections in frames]
         told[number][pool][place] = change(told[number][pool][place])
         forged = forge(tmp_path / f"forged-{number}-{place}-{list(frames[number]).index(pool)}", told)
@@ -193,8 +195,8 @@ def test_a_lie_is_found_and_named(honest: Path, tmp_path: Path, lie: str) -> Non
         assert problems, f"{lie} in frame {number + 1} is not found"
         assert any(f"frame {number + 1}" in problem or pool in problem for problem in problems), problems
         if is_seen_alone:
-            export_journal(forged, tmp_path / f"export-{number}-{place}")
-            assert checked_alone(tmp_path / f"export-{number}-{place}").returncode == 1, "the script does not see it"
+            export_journal(forged, tmp_path / f"export-{turn}")
+            assert checked_alone(tmp_path / f"export-{turn}").returncode == 1, "the script does not see it"
     print(f"{lie}: planted {len(planted)} times")
     assert planted, f"there is no {kind.__name__} to lie about"
 

@@ -15,6 +15,8 @@ from collections import Counter
 from pathlib import Path
 
 import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from .bugs import BUGS
 from .world import Outcome, run_seed
@@ -22,6 +24,8 @@ from .world import Outcome, run_seed
 MEMORY = Path("/dev/shm")
 SEEDS_PER_PROCESS = 50
 """What a dead process held stays in memory until the real one ends."""
+SAY_EVERY_S = 30.0
+"""How often a line says how far it is, where no bar can be drawn."""
 
 
 def main() -> int:
@@ -61,6 +65,7 @@ def _run_in_processes(chosen: argparse.Namespace) -> int:
     last = None if chosen.minutes else chosen.first + chosen.seeds
     following, running, tally = chosen.first, list[subprocess.Popen[str]](), _Tally()
     failed: list[Outcome] = []
+    progress = _Shown(chosen, began)
     while True:
         over = chosen.minutes is not None and time.monotonic() - began > chosen.minutes * 60
         while len(running) < chosen.jobs and not over and not failed and (last is None or following < last):
@@ -75,17 +80,15 @@ def _run_in_processes(chosen: argparse.Namespace) -> int:
             outcome = msgspec.json.decode(line, type=Outcome)
             tally.add(outcome)
             if outcome.failure:
-                print(f"seed {outcome.seed}: {outcome.failure}", flush=True)
-                print(
-                    f"  again: python -m tests.simulation --first {outcome.seed} --seeds 1" + _bug(chosen), flush=True
-                )
+                progress.print(f"seed {outcome.seed}: {outcome.failure}")
+                progress.print(f"  again: make simulate ARGS='--first {outcome.seed} --seeds 1{_bug(chosen)}'")
                 if not chosen.keep_going:
                     failed.append(outcome)
-            elif sys.stderr.isatty():
-                print(f"\r{tally.seeds} seeds, {tally.requests:,} requests", end="", file=sys.stderr, flush=True)
+            progress.show(tally)
         if process.wait():
-            print(f"a process ended with {process.returncode}")
+            progress.print(f"a process ended with {process.returncode}")
             return 2
+    progress.stop()
     print(tally.summary(time.monotonic() - began))
     return 1 if tally.failures else 0
 
@@ -107,13 +110,50 @@ def _start(chosen: argparse.Namespace, first: int, count: int) -> subprocess.Pop
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
+class _Shown:
+    """How far it is: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, chosen: argparse.Namespace, began: float) -> None:
+        self._seconds = None if chosen.minutes is None else chosen.minutes * 60
+        self._seeds = chosen.seeds
+        self._began = self._said_at = began
+        console = Console(stderr=True)
+        self._bar: Progress | None = None
+        if console.is_terminal:
+            columns = (BarColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[tally]}"))
+            if self._seconds is None:
+                columns = (MofNCompleteColumn(), *columns)  # type: ignore[assignment]
+            self._bar = Progress(*columns, console=console)
+            self._task = self._bar.add_task("", total=self._seconds or self._seeds, tally="")
+            self._bar.start()
+
+    def print(self, line: str) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        print(line, flush=True)
+
+    def show(self, tally: _Tally) -> None:
+        now = time.monotonic()
+        if self._bar is not None:
+            done = tally.seeds if self._seconds is None else min(self._seconds, now - self._began)
+            self._bar.update(self._task, completed=done, tally=tally.line())
+        elif now - self._said_at >= SAY_EVERY_S:
+            self._said_at = now
+            print(f"{now - self._began:,.0f} s: {tally.line()}", file=sys.stderr, flush=True)
+
+    def stop(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
 class _Tally:
     """What came of all seeds so far."""
 
     def __init__(self) -> None:
-        self.seeds = self.failures = self.requests = self.entries = self.steps = 0
+        self.seeds = self.failures = self.requests = self.entries = self.steps = self.told = 0
         self.seconds = 0.0
         self.faults: Counter[str] = Counter()
+        self.did: Counter[str] = Counter()
 
     def add(self, outcome: Outcome) -> None:
         self.seeds += 1
@@ -122,14 +162,25 @@ class _Tally:
         self.entries += outcome.entries
         self.steps += outcome.steps
         self.seconds += outcome.seconds
+        self.told += outcome.told
         self.faults.update(outcome.faults)
+        self.did.update(outcome.did)
+
+    def line(self) -> str:
+        return (
+            f"{self.seeds:,} seeds, {self.failures} failed, {self.requests:,} requests, "
+            f"{self.faults['crash']:,} crashes, {self.faults.total():,} faults"
+        )
 
     def summary(self, took_s: float) -> str:
-        faults = "\n".join(f"  {kind:<20} {count:>12,}" for kind, count in sorted(self.faults.items()))
+        faults, did = (
+            "\n".join(f"  {kind:<26} {count:>12,}" for kind, count in sorted(counted.items()))
+            for counted in (self.faults, self.did)
+        )
         return (
             f"{self.seeds:,} seeds in {took_s:,.0f} s, {self.failures} failed: {self.requests:,} requests, "
-            f"{self.entries:,} ledger entries, {self.steps:,} steps, {self.seconds / 3600:,.1f} simulated hours. "
-            f"Faults:\n{faults}"
+            f"{self.entries:,} ledger entries, {self.told:,} events published, {self.steps:,} steps, "
+            f"{self.seconds / 3600:,.1f} simulated hours.\nEntries:\n{did}\nFaults:\n{faults}"
         )
 
 

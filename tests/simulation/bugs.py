@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from solvent.engine import decide, snapshots, store, writer
+from solvent import Balance
+from solvent.engine import budgets, decide, pool_actor, snapshots, store, together, writer
+from solvent.engine.budgets import Charges
+from solvent.engine.engine import Engine
 from solvent.engine.events import Held, Released
 from solvent.engine.evolve import apply
 from solvent.engine.keys import KeyBook
 from solvent.engine.pool import Pool
 from solvent.engine.seen import SeenKeys
+from solvent.engine.stream import Position, end_of
 
 
 def acknowledge_before_the_flush() -> None:
@@ -103,6 +107,133 @@ def go_on_after_a_failed_flush() -> None:
     SimulatedJournal.append = careless  # type: ignore[method-assign]
 
 
+def tear_a_transfer_apart() -> None:
+    """What leaves a pool and what arrives in the other are written into two frames."""
+    append = pool_actor.PoolActor.append
+
+    def torn(self: pool_actor.PoolActor, events: tuple[Any, ...]) -> None:
+        append(self, events)
+        _begin_another_frame(self)
+
+    pool_actor.PoolActor.open_section = lambda self: None  # type: ignore[method-assign]
+    pool_actor.PoolActor.append = torn  # type: ignore[method-assign]
+
+
+def tear_an_atomic_batch_apart() -> None:
+    """Each command of an atomic batch has a frame of its own."""
+    record = together._record
+
+    def apart(core: Any, lent: together.Borrowed, keys: Any, judged: Any) -> list[Any]:
+        answers: list[Any] = []
+        for key, outcome in zip(keys, judged, strict=True):
+            answers += record(core, lent, [key], [outcome])
+            _begin_another_frame(lent.actors[key[0]])
+        return answers
+
+    pool_actor.PoolActor.open_section = lambda self: None  # type: ignore[method-assign]
+    together._record = apart
+
+
+def _begin_another_frame(actor: pool_actor.PoolActor) -> None:
+    """What is given to the writer from here on goes into the next frame."""
+    of = actor._services.core.writer
+    if of._open.sections:
+        of._full.append(of._open)
+        of._open = writer.Batch()
+        of._wake.set()
+
+
+def read_what_is_not_durable() -> None:
+    """A balance is answered at once, though the debits that it counts are still being written."""
+    answer = pool_actor.PoolActor._answer
+
+    def eager(self: pool_actor.PoolActor, mail: Any, told: object) -> None:
+        if isinstance(told, Balance):
+            mail.reply(told)
+        else:
+            answer(self, mail, told)
+
+    pool_actor.PoolActor._answer = eager  # type: ignore[method-assign, assignment]
+
+
+def let_a_budget_pass() -> None:
+    """A budget looks at what is used before an amount, not after it."""
+    charge = budgets.charge
+
+    def lenient(all_budgets: Any, dimensions: Any, at: int, amount: int, *, hold: bool = False) -> Charges:
+        charged = charge(all_budgets, dimensions, at, amount, hold=hold)
+        return charged if charge(all_budgets, dimensions, at, 1).stop is not None else charged._replace(stop=None)
+
+    decide.charge = lenient  # type: ignore[attr-defined, assignment]
+
+
+def forget_what_was_free() -> None:
+    """A snapshot is read back with all allowances unused."""
+    decode = snapshots.decode_pool
+
+    def unused(body: bytes) -> Pool:
+        pool = decode(body)
+        for allowance in pool.allowances.values():
+            allowance.used.clear()
+        return pool
+
+    snapshots.decode_pool = unused
+
+
+def forget_what_was_reversed() -> None:
+    """A snapshot is read back as if no debit had been reversed."""
+    decode = snapshots.decode_pool
+
+    def unreversed(body: bytes) -> Pool:
+        pool = decode(body)
+        pool.reversed.clear()
+        return pool
+
+    snapshots.decode_pool = unreversed
+
+
+def spend_what_has_expired() -> None:
+    """Time does nothing to grants and holds before the sweep comes by."""
+    pool_actor.PoolActor.let_time_pass = lambda self, now: None  # type: ignore[method-assign]
+
+
+def publish_from_now_on() -> None:
+    """A service that starts publishes what happens from then on, and does not look back."""
+
+    async def end(self: Engine, publisher: str) -> Position:
+        return end_of((await self._core()).writer.last_number)
+
+    Engine.published = end  # type: ignore[method-assign]
+
+
+def answer_another_key() -> None:
+    """Of a key in memory only the hash is compared, and of that only a part."""
+    find = KeyBook.find_recent
+
+    def confused(self: KeyBook, pool: str, key: str, key_hash: int) -> Any:
+        for generation in (self._recent, self._sealing):
+            for other, (where, event, version) in generation.items():
+                if where == pool and other % 64 == key_hash % 64:
+                    return event, version
+        return find(self, pool, key, key_hash)
+
+    KeyBook.is_new = lambda self, key_hash: False  # type: ignore[method-assign]
+    KeyBook.find_recent = confused  # type: ignore[method-assign]
+
+
+def recharge_while_a_request_is_open() -> None:
+    """A request that a snapshot had is forgotten, so a second is made beside it."""
+    decode = snapshots.decode_pool
+
+    def unasked(body: bytes) -> Pool:
+        pool = decode(body)
+        if pool.alerts is not None:
+            pool.alerts.recharge.request = 0
+        return pool
+
+    snapshots.decode_pool = unasked
+
+
 BUGS: Mapping[str, Callable[[], None]] = {
     each.__name__: each
     for each in (
@@ -113,5 +244,15 @@ BUGS: Mapping[str, Callable[[], None]] = {
         forget_a_hold_at_recovery,
         skip_an_event_at_recovery,
         go_on_after_a_failed_flush,
+        tear_a_transfer_apart,
+        tear_an_atomic_batch_apart,
+        read_what_is_not_durable,
+        let_a_budget_pass,
+        forget_what_was_free,
+        forget_what_was_reversed,
+        spend_what_has_expired,
+        publish_from_now_on,
+        answer_another_key,
+        recharge_while_a_request_is_open,
     )
 }

@@ -29,6 +29,10 @@ from .clockwork import PROCESS
 
 T = TypeVar("T")
 
+DELAY_S = 0.002
+SLOW_S = 3.0
+SLOW_FLUSH_S = 6.0
+"""Longer than callers wait."""
 CACHES = ("index.db", "snapshots.db")
 _HEAD = struct.Struct(">IIqqq")
 """Length and checksum of what follows; number, time and checksum of the frame."""
@@ -64,9 +68,9 @@ class Disk:
         """The caches as they were when they were last flushed."""
         self._open: list[sqlite3.Connection] = []
 
-    async def delay(self, longest_s: float = 0.002) -> None:
+    async def delay(self, longest_s: float = DELAY_S) -> None:
         dice = self.faults.dice
-        slow = 3.0 if self.faults.strikes("slow disk") else longest_s
+        slow = SLOW_S if self.faults.strikes("slow disk") else longest_s
         await asyncio.sleep(dice.random() * slow)
 
     def frames(self) -> list[Frame]:
@@ -152,12 +156,16 @@ class SimulatedJournal(MemoryJournal):
             faults.struck["full disk"] += 1
             raise JournalError("the disk is full")
         disk.begin(frame)
-        process = PROCESS.get()
+        process, takes_s = PROCESS.get(), faults.dice.random() * DELAY_S
+        if faults.strikes("slow flush"):
+            takes_s *= SLOW_FLUSH_S / DELAY_S
         if process is not None and faults.strikes("crash in a flush"):
-            asyncio.get_running_loop().call_later(faults.dice.random() * 0.001, process.kill)
-        await disk.delay()
+            asyncio.get_running_loop().call_later(faults.dice.random() * takes_s, process.kill)
+        await asyncio.sleep(takes_s)
         if faults.strikes("failed flush"):
             if faults.dice.random() < 0.5:
+                # It is there all the same: who says that it failed does not say that it is gone.
+                faults.struck["failed flush, but written"] += 1
                 disk.flush()
             disk.under_way = b""
             raise JournalError("the flush failed")
@@ -201,6 +209,10 @@ class _Cursor:
     async def fetchall(self) -> list[Any]:
         await self._disk.delay()
         return self._cursor.fetchall()
+
+    async def fetchmany(self, size: int) -> list[Any]:
+        await self._disk.delay()
+        return self._cursor.fetchmany(size)
 
     def __aiter__(self) -> Any:
         return self._rows()

@@ -31,8 +31,10 @@ class Command(msgspec.Struct):
     kind: str
     args: dict[str, Any]
     key: str
-    """Of captures and releases, which have none: a name for this history only."""
+    """Of commands that have none, such as captures: a name for this history only."""
     attempts: list[Attempt] = []
+    group: str | None = None
+    """The atomic batch that it is part of: it is only ever asked for with the whole of it."""
 
     @property
     def receipt(self) -> Receipt | None:

@@ -9,11 +9,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import get_args
 
 import msgspec
 import pytest
 
-from solvent import LedgerEntry, connect
+from solvent import CardList, LedgerEntry, connect
+from solvent.engine.answers import EntryKind
 from solvent.engine.verify import verify_journal
 from solvent.transports.nats.launcher import nats_server
 from tests.transports.conftest import service_process
@@ -21,13 +23,15 @@ from tests.transports.conftest import service_process
 from .bugs import BUGS
 from .checker import Illegal, check
 from .history import History
-from .players import read_ledgers
+from .players import KINDS, read_ledgers
 from .race import POOLS
 from .world import CHANCES, Outcome
 
 EFFORT = int(os.environ.get("SOLVENT_EFFORT", "1"))
 SEEDS = 200 * EFFORT
-SEEDS_TO_FIND_A_BUG = 30
+SEEDS_TO_FIND_A_BUG = 100
+UNSEEN = {"rates_set", "outbox"}
+"""Entries of streams, which no ledger shows."""
 RACERS = 4
 RACE_COMMANDS = 500
 KILLS = 3 * EFFORT
@@ -56,13 +60,17 @@ def test_whatever_goes_wrong_every_history_is_legal() -> None:
     )
     print(ran.stdout)
     assert ran.returncode == 0, ran.stdout
-    kinds = {*CHANCES, "crash", "orderly stop", "clock jump", "full disk", "cache lost", "cache fell back"}
-    kinds |= {"client killed", "torn write", "write cut off", "write kept"}
-    struck = {
-        " ".join(words): int(count.replace(",", ""))
-        for *words, count in map(str.split, ran.stdout.partition("Faults:")[2].splitlines()[1:])
-    }
+    kinds = {*CHANCES, "crash", "orderly stop", "clock jump ahead", "clock jump back", "full disk", "client killed"}
+    kinds |= {"failed flush, but written", "torn write", "write cut off", "write kept", "full disk, cache"}
+    kinds |= {"cache lost", "cache fell back", "request overtaken", "reply overtaken"}
+    struck = _counted(ran.stdout.partition("Faults:")[2])
     assert {kind for kind in kinds if not struck.get(kind)} == set(), "a kind of fault never struck"
+    did = _counted(ran.stdout.partition("Entries:")[2].partition("Faults:")[0])
+    assert {kind for kind in get_args(EntryKind) if not did.get(kind)} == UNSEEN, "a kind of entry was never made"
+
+
+def _counted(lines: str) -> dict[str, int]:
+    return {" ".join(words): int(count.replace(",", "")) for *words, count in map(str.split, lines.splitlines()[1:])}
 
 
 def test_a_seed_says_it_all() -> None:
@@ -78,7 +86,8 @@ def test_a_seed_says_it_all() -> None:
 def test_a_planted_bug_is_found(bug: str) -> None:
     _, outcomes = simulated("--seeds", str(SEEDS_TO_FIND_A_BUG), "--bug", bug)
     print(f"{bug}: found by seed {outcomes[-1].seed}: {outcomes[-1].failure}")
-    assert "Illegal" in outcomes[-1].failure, f"{SEEDS_TO_FIND_A_BUG} seeds did not find {bug}"
+    # A service that cannot be settled with, because it never answers again, is found as well.
+    assert outcomes[-1].failure.startswith(("Illegal", "Livelock")), f"{SEEDS_TO_FIND_A_BUG} seeds did not find {bug}"
 
 
 @pytest.mark.slow
@@ -103,7 +112,7 @@ async def test_processes_that_race_over_nats_see_a_legal_history(
             await service.start()
         assert [await racer.wait() for racer in racers] == [0] * RACERS
         async with connect(url) as client:
-            ledgers = await read_ledgers(client, POOLS)
+            ledgers, cards = await read_ledgers(client, POOLS), await client.rates()
     history = History()
     for file in files:
         seen = msgspec.json.decode(file.read_bytes(), type=History)
@@ -112,22 +121,28 @@ async def test_processes_that_race_over_nats_see_a_legal_history(
     record_property("requests", history.requests)
     entries = sum(map(len, ledgers.values()))
     print(f"{RACERS} processes, {history.requests} requests, {entries} ledger entries, {KILLS} kills")
-    check(history, ledgers)
+    # A racer that settles may have asked again over a connection that was made anew: copies may be under way.
+    check(history, ledgers, cards, is_quiet=False)
     assert verify_journal(journal).problems == []
     assert entries > RACERS * RACE_COMMANDS / 2
-    _lies_are_noticed(history, ledgers)
+    done = {each.kind for each in history.commands if each.receipt is not None}
+    assert done == set(KINDS), f"never done: {set(KINDS) - done}"
+    done_together = {each.group for each in history.commands if each.group and each.receipt is not None}
+    assert done_together, "no atomic batch was done"
+    record_property("atomic batches", len(done_together))
+    _lies_are_noticed(history, ledgers, cards)
 
 
-def _lies_are_noticed(history: History, ledgers: dict[str, list[LedgerEntry]]) -> None:
+def _lies_are_noticed(history: History, ledgers: dict[str, list[LedgerEntry]], cards: CardList) -> None:
     """The same history with one thing changed is not legal: so the check above could have failed."""
     pool = max(ledgers, key=lambda name: len(ledgers[name]))
     debit = next(entry for entry in ledgers[pool] if entry.kind == "debit")
     without = [entry for entry in ledgers[pool] if entry is not debit]
     with pytest.raises(Illegal):
-        check(history, {**ledgers, pool: without})
+        check(history, {**ledgers, pool: without}, cards, is_quiet=False)
     command = next(each for each in history.commands if each.receipt is not None and each.kind == "debit")
     attempt = next(each for each in command.attempts if each.receipt is not None)
     assert attempt.receipt is not None
     attempt.receipt = msgspec.structs.replace(attempt.receipt, amount_units=attempt.receipt.amount_units + 1)
     with pytest.raises(Illegal):
-        check(history, ledgers)
+        check(history, ledgers, cards, is_quiet=False)

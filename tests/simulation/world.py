@@ -10,27 +10,30 @@ import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import NamedTuple
 from unittest import mock
 
 import anyio.to_thread
 import msgspec
 from anyio._backends._asyncio import CancelScope
 
-from solvent import Settings, SolventError
+from solvent import CardList, LedgerEntry, PoolEvent, Settings, SolventError
 from solvent.engine import engine as engine_module
 from solvent.engine import index, snapshots
 from solvent.engine.engine import Engine
-from solvent.engine.sqlite_journal import SqliteJournal
+from solvent.engine.sqlite_journal import _INSERT, _SCHEMA, JOURNAL_NAME, SqliteJournal
+from solvent.engine.verify import verify_journal
 from solvent.transports.nats.client import Client
 from solvent.transports.nats.discovery import Discovery
 from solvent.transports.nats.gateway import Gateway
+from solvent.transports.nats.publisher import Publisher
+from solvent.transports.nats.wire import decode_event
 
-from .checker import Illegal, check
+from .checker import Illegal, check, check_told
 from .clockwork import Process, SimulatedLoop, numbered
 from .disk import Disk, Faults, SimulatedJournal, SimulatedSqlite, in_place_of_threads
 from .history import History
@@ -51,7 +54,8 @@ CHANCES = {
     "late request": 0.05,
     "late reply": 0.03,
     "slow disk": 0.004,
-    "failed flush": 0.01,
+    "slow flush": 0.02,
+    "failed flush": 0.02,
     "crash in a flush": 0.02,
     "failed cache write": 0.01,
 }
@@ -67,12 +71,25 @@ class Outcome(msgspec.Struct):
     failure: str = ""
     requests: int = 0
     entries: int = 0
+    told: int = 0
+    """Alerts and requests that were published."""
+    did: dict[str, int] = {}
+    """Entries, by their kind."""
     steps: int = 0
     seconds: float = 0.0
     """Of simulated time."""
     faults: dict[str, int] = {}
     trace: str = ""
     """A digest of everything that callers saw: the same for the same seed."""
+
+
+class End(NamedTuple):
+    """What can be read when all is over."""
+
+    ledgers: dict[str, list[LedgerEntry]]
+    cards: CardList
+    told: list[PoolEvent]
+    """What pools said, as it was published."""
 
 
 class World:
@@ -103,8 +120,8 @@ class World:
     def today(self) -> datetime:
         return datetime.fromtimestamp(self.now_us() // 1_000_000, UTC)
 
-    async def run(self) -> dict[str, Any]:
-        """Play, calm down, settle. Returns the ledgers."""
+    async def run(self) -> End:
+        """Play, calm down, settle."""
         service = self.loop.create_task(self._keep_serving())
         callers = self.loop.create_task(self._call())
         await asyncio.wait({service, callers}, return_when=asyncio.FIRST_COMPLETED)
@@ -114,7 +131,7 @@ class World:
         await service
         return callers.result()
 
-    async def _call(self) -> dict[str, Any]:
+    async def _call(self) -> End:
         weather = self.loop.create_task(self._change_the_weather())
         playing = [self._play(player) for player in self.players]
         await asyncio.gather(*playing)
@@ -128,7 +145,10 @@ class World:
         # All came to rest: what was late has arrived, and every key says what came of it.
         await asyncio.sleep(20)
         await asyncio.gather(*(player.settle(client) for player in self.players))
-        return await read_ledgers(client, POOLS)
+        ledgers, cards = await read_ledgers(client, POOLS), await client.rates()
+        # What the last of it has to say is published by now, too.
+        await asyncio.sleep(5)
+        return End(ledgers, cards, [decode_event(payload) for payload in self.network.told])
 
     async def _client(self) -> Client:
         client = Client(SimulatedNats(self.network), gather="environment", timeout_s=4.0, outstanding_max=1_000)  # type: ignore[arg-type]
@@ -192,6 +212,7 @@ class World:
             async with anyio.create_task_group() as tasks:
                 await tasks.start(gateway.run)
                 await gateway.start(())
+                await tasks.start(Publisher(engine, reads, ()).run)  # type: ignore[arg-type]
                 done = self.loop.create_task(self._done.wait())
                 await asyncio.wait({done, self.loop.create_task(stopped.wait())}, return_when=asyncio.FIRST_COMPLETED)
                 await gateway.stop(5.0)
@@ -202,10 +223,13 @@ class World:
             await asyncio.sleep(self.dice.random() * 4)
             choice = self.dice.random()
             if choice < 0.3:
-                self._jump_us += self.dice.choice((-60, -1, 1, 30)) * 1_000_000
-                self.faults.struck["clock jump"] += 1
-            elif choice < 0.45:
-                self.disk.is_full = not self.disk.is_full
+                jump_s = self.dice.choice((-60, -1, 1, 30, 30, 86_400))
+                self._jump_us += jump_s * 1_000_000
+                self.faults.struck["clock jump back" if jump_s < 0 else "clock jump ahead"] += 1
+            elif choice < 0.4:
+                self.disk.is_full = True
+                await asyncio.sleep(self.dice.random() * 3)
+                self.disk.is_full = False
 
 
 @contextmanager
@@ -236,25 +260,42 @@ def _instead_of_the_real(world: World) -> Iterator[None]:
         yield
 
 
+def _verify(world: World) -> None:
+    """What is left on the disk is what an auditor would find in order, caches and all."""
+    with closing(sqlite3.connect(world.disk.folder / JOURNAL_NAME, isolation_level=None)) as connection:
+        connection.executescript(_SCHEMA)
+        connection.execute("begin")
+        rows = [(frame.number, frame.at, frame.crc, frame.body) for frame in world.disk.frames()]
+        connection.executemany(_INSERT, rows)
+        connection.execute("commit")
+    problems = verify_journal(world.disk.folder).problems
+    if problems:
+        raise Illegal(f"verify finds: {problems[0]}")
+
+
 def run_seed(seed: int, *, scratch: Path | None = None) -> Outcome:
     """Simulate one run, and judge it."""
     outcome = Outcome(seed)
     folder = Path(tempfile.mkdtemp(prefix=f"simulation-{seed}-", dir=scratch))
     world = World(seed, folder)
     asyncio.set_event_loop(world.loop)
-    history = History()
+    history, end = History(), None
     try:
         with _instead_of_the_real(world):
-            ledgers = world.loop.run_until_complete(world.run())
+            end = world.loop.run_until_complete(world.run())
         for player in world.players:
             history.commands += player.history.commands
             history.reads += player.history.reads
-        outcome.entries = sum(map(len, ledgers.values()))
-        check(history, ledgers)
+        outcome.entries = sum(map(len, end.ledgers.values()))
+        check(history, end.ledgers, end.cards)
+        check_told(end.told, end.ledgers)
+        outcome.told = len(end.told)
+        _verify(world)
     except Exception as error:  # whatever it is, it belongs to this seed
         log.debug("seed %d", seed, exc_info=True)
         outcome.failure = f"{type(error).__name__}: {error}"
     outcome.requests = history.requests
+    outcome.did = dict(Counter(entry.kind for ledger in end.ledgers.values() for entry in ledger)) if end else {}
     outcome.steps = world.loop.steps
     outcome.seconds = world.loop.time()
     outcome.faults = dict(world.faults.struck)
