@@ -87,3 +87,10 @@ def test_every_section_has_an_example() -> None:
     capabilities = [title for title, _ in SECTIONS if not title.startswith("audit")]
     assert [title for title in capabilities if f"{title} 0" not in EXAMPLES] == []
     assert len(EXAMPLES) >= 8
+
+
+def test_every_guarantee_names_tests_that_are_there() -> None:
+    named = re.findall(r"`(tests/[a-z_/]+\.py)::(test_[a-z_]+)`", (DOCS / "guarantees.md").read_text())
+    assert len(named) > 20
+    for file, name in named:
+        assert f"def {name}(" in (DOCS.parent / file).read_text(), f"{file} has no {name}"
