@@ -851,6 +851,8 @@ async def _keep_running(
     core = services.core
     while True:
         services.ready.set()
+        # A flush that failed may have written its frame all the same: whoever waits for events looks again.
+        services.listeners.notices.ring()
         try:
             await core.run()
         except* (JournalError, IndexDamaged) as failures:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from os import PathLike
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -24,7 +24,7 @@ from .events import NOTICES, Captured, Debited, Event, MovedIn, MovedOut
 from .examine import IndexFound, UsageFound, examine_index, examine_snapshots, examine_usage, identity_of
 from .frames import NO_HEAD, Head, Pointer, Section, decode_section, digest_of, split_frame
 from .heads import PublishedHeads
-from .plain_rules import Difference, PlainPool
+from .plain_rules import Difference, PlainGrant, PlainPool
 from .pool_id import parse_canonical
 from .snapshots import decode_pool
 from .sqlite_journal import JOURNAL_NAME, connect_for_reading, differences, read_frames
@@ -126,6 +126,16 @@ def _check_frames(
             on_progress(position, last)
 
 
+_Move: TypeAlias = tuple[str, str, str, int]
+"""From which pool to which, by which key, of which grant."""
+_MovedTerms: TypeAlias = tuple[str, int, int, int, int | None]
+
+
+def _terms(of: PlainGrant | MovedIn) -> _MovedTerms:
+    """What a transfer must not change."""
+    return of.category, of.priority, of.created_at, of.effective_at, of.expires_at
+
+
 class _Checker:
     """Recomputes all pools by the plain rules, side by side with what is said of them."""
 
@@ -136,8 +146,8 @@ class _Checker:
         self._pools: dict[str, PlainPool] = {}
         self._heads: dict[str, Head] = {}
         self._broken: set[str] = set()
-        self._on_the_way: dict[tuple[str, str, str, int], int] = {}
-        """Credits that left a pool (above zero) or reached one (below) in this frame, by both, key and grant."""
+        self._on_the_way: dict[_Move, tuple[int, _MovedTerms]] = {}
+        """Credits that left a pool (above zero) or reached one (below) in this frame, and their terms then."""
         self._snapshots: dict[str, tuple[int, bytes]] = {}
         self._index = IndexFound()
         self._indexed: dict[str, Head] = {}
@@ -206,14 +216,22 @@ class _Checker:
                 self.report(f"{USAGE_NAME}, pool {name}: it says {found} units were spent, {JOURNAL_NAME} {spent}")
 
     def _note_transfer(self, pool: str, event: MovedOut | MovedIn) -> None:
+        """Pair both sides of a transfer, whichever is first. What is moved keeps its terms. Raises ``Difference``."""
+        moves: list[tuple[_Move, int, _MovedTerms]]
         if isinstance(event, MovedOut):
-            moves = [((pool, event.target, event.key, grant), part) for grant, part in event.parts]
+            grants = self._pools[pool].grants
+            moves = [
+                ((pool, event.target, event.key, grant), part, _terms(grants[grant])) for grant, part in event.parts
+            ]
         else:
-            moves = [((event.source, pool, event.source_key, event.source_grant), -event.amount)]
-        for move, units in moves:
-            left = self._on_the_way.pop(move, 0) + units
-            if left:
-                self._on_the_way[move] = left
+            move = (event.source, pool, event.source_key, event.source_grant)
+            moves = [(move, -event.amount, _terms(event))]
+        for move, units, terms in moves:
+            before, other = self._on_the_way.pop(move, (0, terms))
+            if before + units:
+                self._on_the_way[move] = (before + units, terms)
+            if terms != other:
+                raise Difference(f"g{move[3]} of {move[0]} arrives with other terms")
 
     def _check_chain(self, section: Section, pointer: Pointer) -> None:
         head = self._heads.get(section.pool, NO_HEAD)
@@ -226,8 +244,6 @@ class _Checker:
         pool = self._pools.get(name)
         if pool is None:
             pool = self._pools[name] = PlainPool()
-        if isinstance(event, MovedIn):
-            self._check_terms(event)
         pool.happen(event, frame)
         if isinstance(event, (Debited, Captured)):
             self.result.debits += 1
@@ -244,18 +260,6 @@ class _Checker:
                 self.report(
                     f"{SNAPSHOTS_NAME}, pool {name}: the snapshot at version {version} is not what {JOURNAL_NAME} says"
                 )
-
-    def _check_terms(self, event: MovedIn) -> None:
-        """What is moved keeps its terms."""
-        source = self._pools.get(event.source)
-        grant = None if source is None else source.grants.get(event.source_grant)
-        if grant is None:
-            # Which of the two pools comes first in a frame is not fixed, but the grant is older than the frame, or the
-            # transfer has one side only and is found at the end of the frame.
-            return
-        terms = (grant.category, grant.priority, grant.created_at, grant.effective_at, grant.expires_at)
-        if terms != (event.category, event.priority, event.created_at, event.effective_at, event.expires_at):
-            raise Difference(f"g{event.source_grant} of {event.source} arrives with other terms")
 
     def _compare(self, name: str, head: Head) -> None:
         # Several sections may end at one version: one that is empty tells nothing, and was written once upon a time.

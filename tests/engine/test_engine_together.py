@@ -77,3 +77,24 @@ async def test_pools_that_wait_for_their_rate_card_leave_room_for_it(tmp_path: P
     async with Engine.open(tmp_path, settings=settings) as engine:
         receipts = await asyncio.gather(*(engine.report(pool, "images", 1, key="k") for pool in pools))
         assert [receipt.amount for receipt in receipts if isinstance(receipt, Receipt)] == [2] * len(pools)
+
+
+async def test_what_a_failed_flush_wrote_all_the_same_is_published(tmp_path: Path) -> None:
+    append = SqliteJournal.append
+
+    async def written_but_failed(self: SqliteJournal, frame: Frame) -> None:
+        await append(self, frame)
+        raise JournalError("the flush failed")
+
+    async with Engine.open(tmp_path) as engine:
+        await engine.grant("acme", 10, key="g")
+        await engine.set_alerts("acme", low=["5"])
+        events = aiter(engine.events("acme"))
+        heard = asyncio.ensure_future(anext(events))
+        # It listens, and there is nothing yet.
+        await asyncio.sleep(0.1)
+        with mock.patch.object(SqliteJournal, "append", written_but_failed), pytest.raises(Unavailable):
+            await engine.debit("acme", 6, key="d")
+        async with asyncio.timeout(10):
+            assert (await heard).kind == "low"
+        await events.aclose()  # type: ignore[attr-defined]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from solvent.engine.budgets import BudgetTerms, Charge
@@ -26,6 +27,7 @@ from solvent.engine.events import (
     Released,
     Reversed,
     Trimmed,
+    Updated,
     Voided,
 )
 from solvent.engine.frames import NO_HEAD, FrameBuilder, Head
@@ -58,6 +60,7 @@ CHARGED = Debited(2, "d", 2, 3, ((2, 2),), 2, False, charges=(Charge(3, b"", 0),
 
 async def problems(directory: Path, *frames: dict[str, list[Event]]) -> list[str]:
     """What ``verify`` finds in a journal of these frames, which is chained as it should be."""
+    directory.mkdir(exist_ok=True)
     journal = await SqliteJournal.open(directory / JOURNAL_NAME)
     heads: dict[str, Head] = {}
     try:
@@ -145,3 +148,18 @@ async def test_a_transfer_with_both_sides_is_none(tmp_path: Path) -> None:
         WEB: [Opened(2, 6), arrived(3)],
     }
     assert await problems(tmp_path, both) == []
+
+
+@pytest.mark.parametrize("arrives_first", [False, True])
+async def test_terms_that_change_later_in_the_frame_are_not_those_of_the_transfer(
+    tmp_path: Path, arrives_first: bool
+) -> None:
+    left: list[Event] = [
+        MovedOut(2, "t", 3, 2, ((2, 3),), WEB),
+        Updated(2, "u", 2, 9, None, NO_DIMENSIONS, 2, ("priority",)),
+    ]
+    sides: list[tuple[str, list[Event]]] = [(ACME, [*START, *left]), (WEB, [Opened(2, 6), arrived(3)])]
+    assert await problems(tmp_path / "honest", dict(sides[::-1] if arrives_first else sides)) == []
+    sides[1] = (WEB, [Opened(2, 6), msgspec.structs.replace(arrived(3), priority=9)])
+    found = await problems(tmp_path / "changed", dict(sides[::-1] if arrives_first else sides))
+    assert any("other terms" in problem for problem in found)
