@@ -242,6 +242,20 @@ def test_history_that_is_written_anew_is_not_the_one_that_was_published(honest: 
         read_heads(tmp_path / "heads.json")
 
 
+UNCHECKED = {
+    "recorded_at", "occurred_at", "dimensions", "allocations", "covered", "change", "quantity", "card", "id", "about"
+}  # fmt: skip
+"""Fields of a ledger line that the script does not compare with the journal's."""
+
+
+def _changed_field(body: bytes, changed: bytes, start: int) -> str:
+    """The field in which the line at ``start`` differs."""
+    end = body.find(b"\n", start)
+    before, after = json.loads(body[start:end]), json.loads(changed[start:end])
+    (field,) = {name for name in before if after.get(name) != before[name]}
+    return str(field)
+
+
 @pytest.mark.parametrize("file", [JOURNAL_FILE, LEDGER_FILE, MANIFEST_FILE])
 def test_an_export_that_was_changed_is_found(honest: Path, tmp_path: Path, file: str) -> None:
     export_journal(honest, tmp_path / "export")
@@ -255,19 +269,12 @@ def test_an_export_that_was_changed_is_found(honest: Path, tmp_path: Path, file:
         if not chr(body[at]).isdigit():
             continue
         changed = body[:at] + (b"7" if body[at : at + 1] != b"7" else b"3") + body[at + 1 :]
-        line = changed[changed.rfind(b"\n", 0, at) + 1 : at]
-        unchecked = (
-            b'_at"',
-            b'"at"',
-            b'"dimensions"',
-            b'"allocations"',
-            b'"covered"',
-            b'"change"',
-            b'"quantity"',
-            b'"card"',
-        )
-        if file != JOURNAL_FILE and any(
-            name in line[-40:] for name in (*unchecked, b'"frames"', b'"frame"', b'"format"', b'"id"', b'"about"')
+        start = changed.rfind(b"\n", 0, at) + 1
+        line = changed[start:at]
+        if file == LEDGER_FILE and _changed_field(body, changed, start) in UNCHECKED:
+            continue
+        if file == MANIFEST_FILE and any(
+            name in line[-40:] for name in (b'_at"', b'"frames"', b'"frame"', b'"format"')
         ):
             continue
         if file == JOURNAL_FILE and b'"section"' not in line:
