@@ -215,7 +215,7 @@ class PoolActor(Actor[Message]):
         is_new, use_new, seed = keys.is_new, keys.use_new, keys.seed
         doubtful: list[tuple[Mail[Message], KeyedCommand, int]] = []
         lacking: list[tuple[Mail[Message], Report]] = []
-        may_debit = pool.scale == self._scale and writer.failure is None and not core.is_behind()
+        may_debit = self.keeps_scale and writer.failure is None and not core.is_behind()
         section: OpenSection | None = None
         open_batch: Batch | None = None
         for mail in batch:
@@ -298,12 +298,8 @@ class PoolActor(Actor[Message]):
             return
         check_totals(self.pool)
         section = core.writer.section(self._log)
-        section.events.extend(facts)
-        if schedule:
-            section.due_at = schedule[0][0]
+        self._hand_over(section, facts)
         self._note(section, facts, self.pool.version - len(facts))
-        core.writer.added(self._log, len(facts))
-        core.store.changed(self)
 
     def _execute(self, command: Command, now: int, prior: Prior | None, key_hash: int) -> Receipt | SolventError:
         outcome = self.judge(self.pool, command, now, prior)
@@ -360,11 +356,7 @@ class PoolActor(Actor[Message]):
             apply(pool, event)
         # Before it is given away: what breaks the books must never reach the journal.
         check_totals(pool)
-        if pool.schedule:
-            section.due_at = pool.schedule[0][0]
-        section.events.extend(events)
-        core.writer.added(self._log, len(events))
-        core.store.changed(self)
+        self._hand_over(section, events)
         answer, answer_version = answering(events, version)
         if len(events) == 1 and isinstance(answer, KEYED) and not isinstance(answer, RechargeClosed):
             # The usual case, with the hash at hand.
@@ -373,6 +365,15 @@ class PoolActor(Actor[Message]):
         else:
             self._note(section, events, version)
         return receipt_of(answer, answer_version, pool.scale, replayed=False)
+
+    def _hand_over(self, section: OpenSection, events: Sequence[Event]) -> None:
+        """Give the writer ``events`` that were applied to the pool, and say that it has changed."""
+        if self.pool.schedule:
+            section.due_at = self.pool.schedule[0][0]
+        section.events.extend(events)
+        core = self._services.core
+        core.writer.added(self._log, len(events))
+        core.store.changed(self)
 
     def _note(self, section: OpenSection, events: Sequence[Event], version: int) -> None:
         """Note whom ``events``, of which the first made ``version`` + 1, concern beside their pool."""
@@ -394,17 +395,12 @@ class PoolActor(Actor[Message]):
 
     def append(self, events: tuple[Event, ...]) -> None:
         """Make events happen that follow from another pool's, under no key of this one."""
-        core = self._services.core
-        section = core.writer.section(self._log)
+        section = self._services.core.writer.section(self._log)
         for event in events:
             apply(self.pool, event)
         check_totals(self.pool)
-        if self.pool.schedule:
-            section.due_at = self.pool.schedule[0][0]
-        section.events.extend(events)
+        self._hand_over(section, events)
         self._note(section, events, self.pool.version - len(events))
-        core.writer.added(self._log, len(events))
-        core.store.changed(self)
 
     def _lacks_rates(self, command: object) -> TypeGuard[Report]:
         return isinstance(command, Report) and self._rates not in self._services.rate_books
