@@ -17,7 +17,8 @@ only a hint: the caller compares the whole key in the section it points to.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
@@ -69,6 +70,8 @@ _SEALED: Final = (
 )
 """The small tables as text, and the checksum over it that was written with them."""
 _SIGNED_64: Final = 1 << 63
+PLACE: Final = 4
+"""Numbers that ``Projection.places`` has for each section."""
 _SCHEMA: Final = """
 create table if not exists setting (name text primary key, value any) strict, without rowid;
 create table if not exists head (
@@ -122,7 +125,7 @@ class ForeignIndex(IndexDamaged):
 class Projection:
     """What one batch adds to the index."""
 
-    __slots__ = ("due", "heads", "key_count", "keys", "marks", "notices", "opened", "seed", "through", "woken")
+    __slots__ = ("due", "hashes", "heads", "marks", "notices", "opened", "places", "seed", "through", "woken")
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -131,9 +134,11 @@ class Projection:
         """Pools that began."""
         self.heads: dict[str, Head] = {}
         self.marks: list[tuple[str, Head]] = []
-        self.keys: list[tuple[int, int, int, list[int]]] = []
-        """By section: frame, offset, length, and the signed hashes of the keys in it."""
-        self.key_count = 0
+        self.hashes = array("Q")
+        """Of the keys, as they were given. An array, as ``places`` is: tens of thousands of small objects would hold up
+        the loop at each collection of garbage."""
+        self.places = array("q")
+        """Frame, offset, length and number of keys, one section after the other."""
         self.due: dict[str, int] = {}
         """When time will next do something to a pool."""
         self.notices: list[int] = []
@@ -153,19 +158,19 @@ class Projection:
                 self.notices.append(number)
             if head.version // MARK_EVERY != (section.first_version - 1) // MARK_EVERY:
                 self.marks.append((section.pool, head))
-            pointer = head.pointer
-            frame, offset, length = pointer.frame, pointer.offset, pointer.length
-            hashes = [key_hash - _SIGNED_64 for key_hash in section.key_hashes]
+            hashes = section.key_hashes
             if section.first_version == 1:
                 self.opened += 1
-                hashes.append(hash_key(section.pool, OPENING, self.seed) - _SIGNED_64)
+                hashes = [*hashes, hash_key(section.pool, OPENING, self.seed)]
             if hashes:
-                self.keys.append((frame, offset, length, hashes))
-                self.key_count += len(hashes)
+                pointer = head.pointer
+                self.places.extend((pointer.frame, pointer.offset, pointer.length, len(hashes)))
+                self.hashes.extend(hashes)
 
-    def hashes(self) -> list[int]:
-        """The hashes of all keys, as they were given."""
-        return [key_hash + _SIGNED_64 for *_, hashes in self.keys for key_hash in hashes]
+    @property
+    def key_count(self) -> int:
+        """Keys in it, the openings of pools among them."""
+        return len(self.hashes)
 
     def absorb(self, later: Projection) -> None:
         """Add all of a batch that follows this one."""
@@ -173,8 +178,8 @@ class Projection:
         self.opened += later.opened
         self.heads.update(later.heads)
         self.marks += later.marks
-        self.keys += later.keys
-        self.key_count += later.key_count
+        self.hashes += later.hashes
+        self.places += later.places
         self.due.update(later.due)
         self.notices += later.notices
         self.woken.update(later.woken)
@@ -275,8 +280,8 @@ class Index:
             await self._writer.execute("begin immediate")
             await self._writer.execute(_INSERT_HEADS.format("head"), heads)
             await self._writer.execute(_INSERT_HEADS.format("mark"), marks)
-            if projection.keys:
-                await self._add_segment(projection.keys, projection.through)
+            if projection.hashes:
+                await self._add_segment(projection)
             # An answer that is older than what is indexed now may have missed something: the pool is asked again.
             await self._writer.executemany(
                 "delete from agenda where pool = ?1 and ?2 >= (select version from head where pool = ?1)",
@@ -320,7 +325,7 @@ class Index:
         assert row is not None  # noqa: S101 - narrows the type: an expression has a row
         await self._writer.execute("insert or replace into setting values ('seal', ?)", (crc32(row[0].encode()),))
 
-    async def _add_segment(self, keys: Sequence[tuple[int, int, int, list[int]]], last_frame: int) -> None:
+    async def _add_segment(self, projection: Projection) -> None:
         number = await self._create_segment()
         # Unsorted: a table this small stays in SQLite's cache.
         await self._writer.execute(
@@ -328,9 +333,9 @@ class Index:
             "with section as materialized (select value ->> 0 as frame, value ->> 1 as offset, value ->> 2 as length,"
             " value -> 3 as hashes from json_each(?))"
             f" insert into keys_{number} select value, frame, offset, length from section, json_each(hashes)",
-            (await _as_json(keys),),
+            (await _as_json(_key_slices(projection)),),
         )
-        await self._seal_segment(number, last_frame)
+        await self._seal_segment(number, projection.through)
 
     async def _seal_segment(self, number: int, last_frame: int) -> None:
         await self._writer.execute(
@@ -638,14 +643,27 @@ async def _packed(heads: Sequence[tuple[str, Head]]) -> tuple[str, bytes]:
         (pool, head.version, head.pointer.frame, head.pointer.offset, head.pointer.length, _crc_of(pool, head))
         async for pool, head in in_slices(heads)
     ]
-    return await _as_json(rows), b"".join([head.digest for _, head in heads])
+    slices = (rows[start : start + ROWS_PER_REST] for start in range(0, len(rows), ROWS_PER_REST))
+    return await _as_json(slices), b"".join([head.digest for _, head in heads])
 
 
-async def _as_json(rows: Sequence[object]) -> str:
-    """All of ``rows`` as one array."""
+def _key_slices(projection: Projection) -> Iterator[list[object]]:
+    """Rows of (frame, offset, length, signed hashes of the keys), by section."""
+    places, hashes, taken = projection.places, projection.hashes, 0
+    for start in range(0, len(places), PLACE * ROWS_PER_REST):
+        rows: list[object] = []
+        for at in range(start, min(start + PLACE * ROWS_PER_REST, len(places)), PLACE):
+            frame, offset, length, keys = places[at : at + PLACE]
+            rows.append((frame, offset, length, [key_hash - _SIGNED_64 for key_hash in hashes[taken : taken + keys]]))
+            taken += keys
+        yield rows
+
+
+async def _as_json(slices: Iterable[Sequence[object]]) -> str:
+    """The rows of all ``slices`` as one array."""
     parts: list[bytes] = []
-    for start in range(0, len(rows), ROWS_PER_REST):
-        parts.append(msgspec.json.encode(rows[start : start + ROWS_PER_REST])[1:-1])
+    for rows in slices:
+        parts.append(msgspec.json.encode(rows)[1:-1])
         await rest()
     return f"[{b','.join(parts).decode()}]"
 

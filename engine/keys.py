@@ -12,14 +12,24 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
+import msgspec
 from xxhash import xxh3_64_intdigest
 
 from .events import Keyed
 from .outcomes import Prior
 from .seen import SeenKeys
 
-Generation: TypeAlias = dict[int, tuple[str, Keyed, int]]
-"""By hash: the pool, the event that used the key, and its version."""
+
+class Use(msgspec.Struct, frozen=True, gc=False):
+    """What used a key. Not the garbage collector's concern: it holds nothing that could lead back to it."""
+
+    pool: str
+    event: Keyed
+    version: int
+
+
+Generation: TypeAlias = dict[int, Use]
+"""By the hash of the key."""
 
 SEPARATOR: Final = "\0"
 """Between pool and key in what is hashed: neither can hold it."""
@@ -53,8 +63,8 @@ class KeyBook:
         """What used ``key`` in ``pool``, if the index may not have it yet."""
         for generation in (self._recent, self._sealing):
             found = generation.get(key_hash)
-            if found is not None and found[0] == pool and found[1].key == key:
-                return found[1], found[2]
+            if found is not None and found.pool == pool and found.event.key == key:
+                return found.event, found.version
         return self._collided.get((pool, key))
 
     def use(self, pool: str, event: Keyed, version: int, key_hash: int) -> None:
@@ -62,11 +72,11 @@ class KeyBook:
         if key_hash in self._recent or key_hash in self._sealing:
             self._collided[pool, event.key] = (event, version)
         else:
-            self._recent[key_hash] = (pool, event, version)
+            self._recent[key_hash] = Use(pool, event, version)
 
     def use_new(self, pool: str, event: Keyed, version: int, key_hash: int) -> None:
         """``use``, for a hash that was just found to be new."""
-        self._recent[key_hash] = (pool, event, version)
+        self._recent[key_hash] = Use(pool, event, version)
 
     def begin_generation(self) -> None:
         """Keys from now on belong to the next generation. The sealed one must be dropped before the next call."""

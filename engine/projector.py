@@ -143,7 +143,7 @@ class Projector:
                 projection.absorb(self._pending)
                 self._pending, self._sealing = projection, None
                 raise
-            hashes = projection.hashes()
+            hashes = projection.hashes
             steps = slice_of(len(hashes))
             for start in range(0, len(hashes), steps):
                 self._keys.seen.add(hashes[start : start + steps])
@@ -198,7 +198,7 @@ class Projector:
                 position = frame.number
             if projection.key_count >= CATCH_UP_KEYS or position == through:
                 await self._index.project(projection)
-                self._keys.seen.add(projection.hashes())
+                self._keys.seen.add(projection.hashes)
                 projection = Projection(self._keys.seed)
                 await self._index.merge()
                 await self._index.save_seen(self._keys.seen)

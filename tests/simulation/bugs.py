@@ -212,9 +212,9 @@ def answer_another_key() -> None:
 
     def confused(self: KeyBook, pool: str, key: str, key_hash: int) -> Any:
         for generation in (self._recent, self._sealing):
-            for other, (where, event, version) in generation.items():
-                if where == pool and other % 64 == key_hash % 64:
-                    return event, version
+            for other, use in generation.items():
+                if use.pool == pool and other % 64 == key_hash % 64:
+                    return use.event, use.version
         return find(self, pool, key, key_hash)
 
     KeyBook.is_new = lambda self, key_hash: False  # type: ignore[method-assign]

@@ -58,6 +58,15 @@ async def test_what_a_turn_sends_arrives_in_order_with_what_is_published(connect
     assert not ear.messages
 
 
+async def test_what_was_sent_before_a_flush_has_come_back_when_it_is_over(connection: Connection) -> None:
+    ear = Ear()
+    await connection.subscribe_directly("here", ear.take, otherwise=ear.otherwise)
+    for sent in range(1, 301):
+        connection.send("here", b"x" * 10_000)
+        await connection.flush()
+        assert len(ear.heard) == sent
+
+
 async def test_headers_arrive_and_what_is_not_taken_goes_the_usual_way(connection: Connection) -> None:
     ear = Ear()
     await connection.subscribe_directly("here", ear.take, otherwise=ear.otherwise)

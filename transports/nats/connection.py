@@ -17,6 +17,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeAlias
 
+from nats.aio.client import PING_PROTO
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 from nats.aio.subscription import DEFAULT_SUB_PENDING_BYTES_LIMIT, Subscription
@@ -142,6 +143,16 @@ class Connection(Nats):
         if self._read_in_turn >= SLICE:
             self._read_in_turn = 0
             await asyncio.sleep(0)
+
+    async def _send_ping(self, future: asyncio.Future[Any] | None = None) -> None:
+        # nats-py writes it ahead of what is still to be written: ``flush`` could be over before that is sent.
+        if self._transport is None or not self.is_connected:
+            await super()._send_ping(future)
+            return
+        self._pongs.append(asyncio.get_running_loop().create_future() if future is None else future)
+        self._pending.append(PING_PROTO)
+        self._pending_data_size += len(PING_PROTO)
+        await self._flush_pending()
 
     async def _process_pong(self) -> None:
         if self._pongs and self._pongs[0].done():
