@@ -46,6 +46,9 @@ SCHEMA_VERSION: Final = 1
 MEMORY_DEFAULT: Final = "1GB"
 CHECKPOINT_AT: Final = "256MB"
 """Size of DuckDB's log at which it is folded into the file: about 5 million rows."""
+LEADER_BITS: Final = 18
+"""Groups whose keys have so many bits at most, as those of one dimension do, are ranked in an array, not by hashes:
+four times as fast with 100,000 of them, for 6 MB in each thread."""
 
 _UNAVAILABLE: Final = ("lock on file", "No space left", "Could not write", "Could not create", "Cannot open file")
 _HEADERS_BYTES: Final = 3 * 4_096
@@ -296,13 +299,21 @@ class UsageStore:
         if top is None or plan.is_small:
             return None
         if plan.query.order != "name":
-            leaders = self._run(plan.leaders(rest=self._has_rest))
+            leaders = self._leaders(plan)
             if len(leaders) <= top:
                 return None
             if leaders[top - 1][-1] != leaders[top][-1]:
                 return [leader[:-1] for leader in leaders[:top]]
         # Where groups measure the same, names decide.
         return self._run(plan.top())
+
+    def _leaders(self, plan: Plan) -> list[tuple[Any, ...]]:
+        """What ``Plan.leaders`` asks for."""
+        self._db.execute(f"set perfect_ht_threshold = {LEADER_BITS}")
+        try:
+            return self._run(plan.leaders(rest=self._has_rest))
+        finally:
+            self._db.execute("reset perfect_ht_threshold")
 
     def _cells(self, plan: Plan, top: list[tuple[Key, ...]] | None, *, of_events: bool) -> list[tuple[Any, ...]]:
         """The cells of an answer, with sums of any size as integers."""
