@@ -81,7 +81,7 @@ from .errors import (
     TooLarge,
     Unavailable,
 )
-from .events import Event
+from .events import Event, Opened
 from .frames import Head
 from .history import fold_until, read_history
 from .index import IndexDamaged
@@ -97,6 +97,7 @@ from .pool_id import (
     PoolId,
     PoolLike,
     check_id,
+    currency_of,
     customer_prefixes,
     environment_prefix,
     outbox_stream,
@@ -108,6 +109,7 @@ from .rates import RateBook, price
 from .refusal_log import RefusalLog
 from .refusals import Refusals
 from .revenue import CostSums
+from .scales import Scales
 from .sqlite_journal import JOURNAL_NAME, SqliteJournal
 from .stream import EventSpan, Position, end_of, parse_position, read_events
 from .times import MOMENT_MAX_US, TimeLike, parse_time, to_datetime
@@ -170,7 +172,6 @@ class Engine(Credits):
         services: Services,
         family: Family[Message],
         streams: Family[Message],
-        currencies: Mapping[str, int],
         usage: UsageProcess,
         refusal_log: RefusalLog,
         *,
@@ -179,13 +180,13 @@ class Engine(Credits):
         self._services = services
         self._family = family
         self._streams = streams
-        self._currencies = currencies
+        self._currencies = services.scales.given
         self._refusal_log = refusal_log
         self._usage = usage
         self._desk = UsageDesk(
             usage,
             now_us=services.now_us,
-            scale_of=self.scale_of,
+            scale_of=self._scale_kept,
             extent=self._extent,
             find_entry=self._find_entry,
             grants_of=self.grants,
@@ -206,13 +207,14 @@ class Engine(Credits):
     ) -> AsyncIterator[Engine]:
         """Open the journal in ``directory``, or begin one there.
 
-        ``currencies`` gives the decimal places of each currency, 0 to 9; one that is not named keeps 6. ``on_progress``
-        hears (frames read, frames to read) while indexes are caught up. Leaving the block answers what was asked, then
-        stops.
+        ``currencies`` gives the decimal places of each currency, 0 to 9. One that is not named keeps what its pools in
+        the journal do, and 6 if there are none; one that is named otherwise than they do takes no amounts
+        (``StateConflict``, ``currency_scale``). ``on_progress`` hears (frames read, frames to read) while indexes are
+        caught up. Leaving the block answers what was asked, then stops.
 
         Raises ``JournalLocked`` if another process has the directory open, ``JournalError``, ``InvalidRequest``.
         """
-        scales = _check_currencies(currencies)
+        told = _check_currencies(currencies)
         path = _directory(directory)
         with exclusive(path):
             journal = await SqliteJournal.open(path / JOURNAL_NAME)
@@ -227,7 +229,7 @@ class Engine(Credits):
                     raise JournalError(f"the index or the snapshots in {path} cannot be written: {error}") from error
                 services = Services(
                     now_us=now_us,
-                    scale_of=lambda currency: scales.get(currency, SCALE_DEFAULT),
+                    scales=Scales(told, core.index.scales),
                     limits=settings.limits,
                     core=core,
                     listeners=listeners,
@@ -243,14 +245,28 @@ class Engine(Credits):
                     streams,
                 ):
                     timeout_s = settings.usage_timeout_s
-                    yield cls(services, family, streams, scales, usage, refusal_log, usage_timeout_s=timeout_s)
+                    yield cls(services, family, streams, usage, refusal_log, usage_timeout_s=timeout_s)
             finally:
                 with anyio.CancelScope(shield=True):
                     await journal.aclose()
 
     def scale_of(self, currency: str) -> int:
-        """How many decimal places ``currency`` keeps."""
+        """In how many decimal places amounts of ``currency`` are given."""
         return self._currencies.get(currency, SCALE_DEFAULT)
+
+    async def _scale_kept(self, currency: str, pool: str | None) -> int:
+        """The decimal places of a pool of ``currency``, by its canonical name, or of all of them.
+
+        Raises ``StateConflict`` if all have not the same, ``JournalError``.
+        """
+        scales = self._services.scales
+        if pool is not None and len(scales.kept(currency)) > 1:
+            opened = await self._find_entry(pool, 1)
+            return opened.scale if isinstance(opened, Opened) else scales.of(currency)
+        return scales.of_all(currency)
+
+    async def _scale_of_pool(self, pool: str) -> int:
+        return await self._scale_kept(currency_of(pool), pool)
 
     def submit(self, pool: PoolId, command: Message) -> asyncio.Future[Any]:
         """Hand a checked command to its pool, without a coroutine. For transports, which have many at once.
@@ -542,7 +558,7 @@ class Engine(Credits):
         """
         while True:
             ring = self._services.listeners.notices.listen()
-            span = await read_events(await self._core(), after, wanted, self.scale_of, limit=EVENT_PAGE_MAX)
+            span = await read_events(await self._core(), after, wanted, self._scale_of_pool, limit=EVENT_PAGE_MAX)
             yield span
             after = span.position
             if not span.more:
@@ -560,7 +576,7 @@ class Engine(Credits):
         """See ``Credits.past_events``."""
         check_limit(limit, EVENT_PAGE_MAX)
         wanted = _chosen(pool, customer, environment)
-        span = await read_events(await self._core(), parse_position(after), wanted, self.scale_of, limit=limit)
+        span = await read_events(await self._core(), parse_position(after), wanted, self._scale_of_pool, limit=limit)
         return EventPage(tuple(span.events), str(span.position), span.more)
 
     async def published(self, publisher: str) -> Position:

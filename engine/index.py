@@ -34,12 +34,13 @@ from .errors import JournalError, Unavailable
 from .frames import DIGEST_BYTES, Head, Pointer
 from .keys import OPENING, hash_key
 from .pacing import in_slices, rest
+from .pool_id import currency_of, is_stream
 from .seen import SavedFilter, SeenKeys
 from .snapshots import remove_database
 from .sqlite_errors import is_passing
 from .writer import CommittedSection
 
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 MARK_EVERY: Final = 256
 """A pool's history is marked about once in this many versions: a page deep inside is at most so many steps away."""
 MERGE_FANOUT: Final = 8
@@ -125,13 +126,15 @@ class ForeignIndex(IndexDamaged):
 class Projection:
     """What one batch adds to the index."""
 
-    __slots__ = ("due", "hashes", "heads", "marks", "notices", "opened", "places", "seed", "through", "woken")
+    __slots__ = ("due", "hashes", "heads", "marks", "notices", "opened", "places", "scales", "seed", "through", "woken")
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.through = 0
         self.opened = 0
         """Pools that began."""
+        self.scales: set[tuple[str, int]] = set()
+        """Their currencies, each with the decimal places that they keep."""
         self.heads: dict[str, Head] = {}
         self.marks: list[tuple[str, Head]] = []
         self.hashes = array("Q")
@@ -161,6 +164,8 @@ class Projection:
             hashes = section.key_hashes
             if section.first_version == 1:
                 self.opened += 1
+                if section.scale is not None and not is_stream(section.pool):
+                    self.scales.add((currency_of(section.pool), section.scale))
                 hashes = [*hashes, hash_key(section.pool, OPENING, self.seed)]
             if hashes:
                 pointer = head.pointer
@@ -176,6 +181,7 @@ class Projection:
         """Add all of a batch that follows this one."""
         self.through = max(self.through, later.through)
         self.opened += later.opened
+        self.scales |= later.scales
         self.heads.update(later.heads)
         self.marks += later.marks
         self.hashes += later.hashes
@@ -200,6 +206,9 @@ class Index:
         """The last frame that is covered."""
         self._heads: int = settings["heads"]
         """How many pools are known."""
+        self.scales = frozenset((currency, scale) for currency, scale in msgspec.json.decode(settings["scales"]))
+        """The currencies of all pools, each with the decimal places that its pools keep: several times if they differ.
+        """
         self._unsaved_keys = 0
         self._saved_filters = 0
         self._keys_assured = self._heads_assured = self._notices_assured = False
@@ -226,7 +235,7 @@ class Index:
             await writer.executescript(_SCHEMA)
             await writer.execute(
                 "insert or ignore into setting values ('schema', ?), ('journal', ?), ('seed', ?), ('position', 0),"
-                " ('heads', 0), ('notices', 0), ('notice_sum', 0)",
+                " ('heads', 0), ('notices', 0), ('notice_sum', 0), ('scales', '[]')",
                 (SCHEMA_VERSION, journal_identity, seed),
             )
             async with writer.execute("select name, value from setting") as cursor:
@@ -276,6 +285,7 @@ class Index:
         """
         heads = await _packed(list(projection.heads.items()))
         marks = await _packed(projection.marks)
+        scales = self.scales | projection.scales
         try:
             await self._writer.execute("begin immediate")
             await self._writer.execute(_INSERT_HEADS.format("head"), heads)
@@ -302,10 +312,14 @@ class Index:
                     " where name in ('position', 'heads', 'notices', 'notice_sum')",
                     (projection.through, projection.opened, len(projection.notices), sum(projection.notices)),
                 )
+                if len(scales) > len(self.scales):
+                    as_text = msgspec.json.encode(sorted(scales)).decode()
+                    await self._writer.execute("update setting set value = ? where name = 'scales'", (as_text,))
                 await self._seal()
             await self._writer.execute("commit")
         except sqlite3.Error as error:
             await self._undo(error)
+        self.scales = scales
         self.position = projection.through or self.position
         self._heads += projection.opened
         self._unsaved_keys += projection.key_count

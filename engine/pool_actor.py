@@ -55,9 +55,10 @@ from .outcomes import (
 from .passing import pass_time
 from .plain_debit import debit_plainly
 from .pool import Pool, check_totals
-from .pool_id import PoolId, parse_canonical, rates_stream
+from .pool_id import PoolId, is_stream, parse_canonical, rates_stream
 from .rates import RateBook, price
 from .refusals import Refusals
+from .scales import Scales
 from .stream import Position, end_of
 from .times import to_datetime
 from .views import (
@@ -113,14 +114,14 @@ class Services:
         "read_rates",
         "ready",
         "refusals",
-        "scale_of",
+        "scales",
     )
 
     def __init__(
         self,
         *,
         now_us: Callable[[], int],
-        scale_of: Callable[[str], int],
+        scales: Scales,
         limits: Limits,
         core: Core,
         listeners: Listeners,
@@ -128,7 +129,7 @@ class Services:
         loans: Loans,
     ) -> None:
         self.now_us = now_us
-        self.scale_of = scale_of
+        self.scales = scales
         self.limits = limits
         self.core = core
         """Replaced after a failed commit, when everything has been read from the journal again."""
@@ -169,7 +170,7 @@ class PoolActor(Actor[Message]):
         self._log = PoolLog(pool_id)
         self._lease: Lease | None = None
         self._name: PoolId = parse_canonical(pool_id)
-        self._scale = services.scale_of(self._name.currency)
+        self._scale = services.scales.of(self._name.currency)
         self._rates = rates_stream(self._name.environment, self._name.currency).canonical
 
     async def on_start(self) -> None:
@@ -182,8 +183,11 @@ class PoolActor(Actor[Message]):
                 # The journal failed meanwhile. Who asks has a deadline; this waits for the next core.
                 await asyncio.sleep(0)
         self._log = PoolLog(self.pool_id, head)
-        if not self.pool.version:
-            self.pool.scale = self._scale
+        if is_stream(self.pool_id):
+            # It holds no amounts.
+            self._scale = self.pool.scale
+        elif not self.pool.version:
+            self.pool.scale = self._services.scales.of_new_pool(self._name.currency)
 
     def may_passivate(self) -> bool:
         return self._log.batch is None

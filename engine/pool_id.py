@@ -147,6 +147,11 @@ def parse_canonical(canonical: str) -> PoolId:
     return parse_pool(canonical)
 
 
+def currency_of(canonical: str) -> str:
+    """The currency of the pool whose canonical form this is, without the rest of its parts."""
+    return _decode(canonical.rpartition(":")[2])
+
+
 def customer_prefixes(environment: str, customer: str) -> tuple[str, str]:
     """The beginnings that the canonical forms of a customer's pools can have: with a resource, and without."""
     start = f"{_encode(environment)}@{_encode(customer)}"

@@ -27,7 +27,7 @@ from .pacing import rest, slice_of
 from .passing import due_after
 from .snapshots import Snapshots
 from .store import PARKED_MAX, PoolStore
-from .writer import CommittedSection
+from .writer import CommittedSection, scale_of_new
 
 ROUND_INTERVAL_S: Final = 0.5
 ROUND_KEYS: Final = 20_000
@@ -191,8 +191,9 @@ class Projector:
                     head = Head(section.last_version, pointer, digest_of(body))
                     due_at = min(filter(None, map(due_after, section.events)), default=None)
                     has_notices = any(isinstance(event, NOTICES) for event in section.events)
+                    scale = scale_of_new(section.events) if section.first_version == 1 else None
                     sections.append(
-                        CommittedSection(section.pool, section.first_version, head, hashes, due_at, has_notices)
+                        CommittedSection(section.pool, section.first_version, head, hashes, due_at, has_notices, scale)
                     )
                 projection.add(frame.number, sections)
                 position = frame.number

@@ -7,7 +7,7 @@ misses nothing, whatever restarts in between. The index says which frames have a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 from .amounts import shown
@@ -66,9 +66,11 @@ class EventSpan(NamedTuple):
 
 
 async def read_events(
-    core: Core, after: Position, wanted: Callable[[str], bool], scale_of: Callable[[str], int], *, limit: int
+    core: Core, after: Position, wanted: Callable[[str], bool], scale_of: Callable[[str], Awaitable[int]], *, limit: int
 ) -> EventSpan:
     """At most ``limit`` events behind ``after`` of the pools that are ``wanted``, of a bounded number of frames.
+
+    ``scale_of`` knows the decimal places of a pool by its canonical name.
 
     Raises ``JournalError``.
     """
@@ -84,8 +86,8 @@ async def read_events(
                 return EventSpan(events, after, True)
             after = Position(number, place)
             if wanted(pool):
-                name = parse_canonical(pool)
-                events.append(pool_event_of(event, str(name), version, str(after), scale_of(name.currency)))
+                name = str(parse_canonical(pool))
+                events.append(pool_event_of(event, name, version, str(after), await scale_of(pool)))
         after = max(after, end_of(number))
     return EventSpan(events, after, len(frames) == FRAMES_PER_READ)
 

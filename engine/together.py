@@ -24,7 +24,7 @@ from .keys import hash_key
 from .outcomes import Prior, Unfit
 from .pool import Pool, check_totals, clone
 from .pool_actor import Lease, Message, PoolActor, Services, completed
-from .pool_id import PoolId, parse_canonical
+from .pool_id import PoolId
 
 T = TypeVar("T")
 
@@ -173,8 +173,7 @@ def _move(
     """Give both sides of a transfer to one frame."""
     moved = outcome[0]  # What there is to say of it follows.
     assert isinstance(moved, MovedOut)  # noqa: S101 - narrows the type: what a transfer is decided to be
-    scale = services.scale_of(parse_canonical(moved.target).currency)
-    arrived = receive(getting.pool, giving.pool, giving.pool_id, moved, now, scale=scale)
+    arrived = receive(getting.pool, giving.pool, giving.pool_id, moved, now, scale=getting.pool.scale)
     if isinstance(arrived, Unfit):
         return InvalidRequest(arrived.field, arrived.expected)
     # Tried on copies first: of what is given to the writer, no half may fail.

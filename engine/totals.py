@@ -13,7 +13,7 @@ _TERMS: Final = ("available", "held", "granted", "spent", "expired", "voided", "
 
 
 class PoolSums:
-    """Sums of balances, by currency."""
+    """Sums of balances, by currency: of decimals, whatever places the pools keep."""
 
     def __init__(self) -> None:
         self._pools: dict[str, int] = {}
@@ -29,6 +29,10 @@ class PoolSums:
     def totals(self) -> tuple[CurrencyTotals, ...]:
         """A line for each currency, by its name."""
         return tuple(
-            CurrencyTotals(currency=currency, pools=self._pools[currency], **sums)
+            CurrencyTotals(
+                currency=currency,
+                pools=self._pools[currency],
+                **{term: Decimal(f"{_EXACT.normalize(amount):f}") for term, amount in sums.items()},
+            )
             for currency, sums in sorted(self._sums.items())
         )

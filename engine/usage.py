@@ -101,14 +101,15 @@ class UsageDesk:
         process: UsageProcess,
         *,
         now_us: Callable[[], int],
-        scale_of: Callable[[str], int],
+        scale_of: Callable[[str, str | None], Awaitable[int]],
         extent: Callable[[], Awaitable[Extent]],
         find_entry: Callable[[str, int], Awaitable[Event | None]],
         grants_of: Callable[[str], Awaitable[GrantList]],
         timeout_s: float,
     ) -> None:
-        """``extent`` tells what everything that was acknowledged is, ``find_entry`` the event of a version of a pool,
-        ``grants_of`` the grants of a pool in burn order."""
+        """``scale_of`` tells the decimal places of a currency's pool, or of all its pools; ``extent`` what everything
+        that was acknowledged is; ``find_entry`` the event of a version of a pool; ``grants_of`` the grants of a pool in
+        burn order."""
         self._process = process
         self._now_us = now_us
         self._scale_of = scale_of
@@ -167,7 +168,7 @@ class UsageDesk:
 
     async def told(self, question: UsageQuestion, query: UsageQuery, table: UsageTable) -> Usage:
         """An answer as it is told."""
-        teller = Teller(query, self._scale_of(query.scope.currency))
+        teller = Teller(query, await self._scale_in(query))
         return Usage(
             question=absolute(question, query),
             start=to_datetime(query.start),
@@ -177,6 +178,9 @@ class UsageDesk:
             position=table.position,
             as_of=table.as_of,
         )
+
+    async def _scale_in(self, query: UsageQuery) -> int:
+        return await self._scale_of(query.scope.currency, query.scope.pool)
 
     async def entries(self, request: EntriesRequest) -> UsageEntryPage:
         """See ``Credits.usage_entries``."""
@@ -191,7 +195,7 @@ class UsageDesk:
             event = await self._find_entry(each.pool, each.version)
             if event is None:
                 raise JournalCorrupt(f"version {each.version}, which usage knows, is not there", pool=each.pool)
-            scale = self._scale_of(pool.currency)
+            scale = await self._scale_of(pool.currency, each.pool)
             entry = entry_of(event, each.version, scale)
             entries.append(UsageEntry(pool=str(pool), credits=to_decimal(each.credits, scale), entry=entry))
         return UsageEntryPage(entries=tuple(entries), next_cursor=page.cursor)
@@ -227,7 +231,7 @@ class UsageDesk:
             extent=await self._extent_of(question),
             timeout_s=self._timeout_s,
         )
-        scale = self._scale_of(query.scope.currency)
+        scale = await self._scale_in(query)
         changes: list[UsageChange] = []
         for first in range(0, len(groups), LINES_PER_TURN):
             changes += [_change(each, query.group_by, scale) for each in groups[first : first + LINES_PER_TURN]]
@@ -290,7 +294,7 @@ class UsageDesk:
         )
         table = UsageTable(query.group_by, [each.row for each in found.spikes], found.position, found.as_of)
         usage = await self.told(question, query, table)
-        scale = self._scale_of(query.scope.currency)
+        scale = await self._scale_in(query)
         return UsageSpikes(
             usage=usage,
             spikes=tuple(
@@ -316,7 +320,7 @@ class UsageDesk:
             raise InvalidRequest("period", "a period of which something is over", got=shown(request.period))
         query = msgspec.structs.replace(query, end=end)
         rows = (await self.table(question, query)).rows
-        scale = self._scale_of(pool.currency)
+        scale = await self._scale_in(query)
         spent = sum(row.credits for row in rows)
         blocks = [
             (parse_amount(grant.available, scale), _moment_us(grant.expires_at))

@@ -21,7 +21,7 @@ import msgspec
 from solvent.actors import Mail, reply_all
 
 from .errors import JournalError, Unavailable
-from .events import Event
+from .events import Event, Opened
 from .frames import NO_HEAD, FrameBuilder, Head
 from .journal import Journal
 
@@ -76,6 +76,14 @@ class CommittedSection(msgspec.Struct, frozen=True, gc=False):
     key_hashes: Sequence[int]
     due_at: int | None
     has_notices: bool
+    scale: int | None
+    """The decimal places of a pool that begins here."""
+
+
+def scale_of_new(events: Sequence[Event]) -> int | None:
+    """The decimal places that a pool keeps whose first events these are."""
+    opened = events[0]
+    return opened.scale if isinstance(opened, Opened) else None
 
 
 class Writer:
@@ -175,7 +183,13 @@ class Writer:
             log.head = builder.add(log.pool, head, section.events)
             committed.append(
                 CommittedSection(
-                    log.pool, head.version + 1, log.head, section.key_hashes, section.due_at, section.has_notices
+                    log.pool,
+                    head.version + 1,
+                    log.head,
+                    section.key_hashes,
+                    section.due_at,
+                    section.has_notices,
+                    None if head.version else scale_of_new(section.events),
                 )
             )
         await self._journal.append(builder.seal(self._now_us()))

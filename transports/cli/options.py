@@ -26,7 +26,7 @@ Currencies: TypeAlias = Annotated[
     typer.Option(
         "--currency",
         metavar="NAME=PLACES",
-        help="Decimal places that a currency of this journal keeps, 0 to 9, where it is not 6. Repeatable.",
+        help="Decimal places of a currency that is new to this journal, 0 to 9, where it is not 6. Repeatable.",
     ),
 ]
 Json: TypeAlias = Annotated[
