@@ -21,6 +21,7 @@ KEYED = {2: 2, 5: 2, 6: 2, 9: 2, 10: 2, 16: 2}  # Kind of entry: place of its ke
 BALANCE = {2: 4, 3: 4, 4: 4, 5: 4, 6: 4, 7: 4, 8: 4, 9: 5, 10: 7, 11: 4, 12: 4, 13: 3, 14: 3, 15: 3, 16: 4, 17: 6}
 BALANCE.update({18: 3, 19: 3, 20: 3, 21: 3, 22: 4, 23: 2, 24: 3, 25: 3, 26: 4})
 AMOUNT = {2: 3, 3: 3, 4: 3, 5: 3, 6: 3, 7: 3, 8: 3, 9: 4, 11: 3, 12: 3, 16: 3, 17: 5, 22: 3, 25: 2, 26: 3}
+NAMES = ("pool", "first_version", "entries", "previous_digest", "digest", "section")
 
 
 class Difference(Exception):
@@ -83,11 +84,12 @@ class Pool:
         self.holds: Any = {}
         self.entries: Any = {}
         self.keys: set[str] = set()
-        self.pending: set[int] = set()
 
     def happen(self, event: Any) -> None:
         self.version += 1
         kind = event[0]
+        if type(kind) is not int or not 1 <= kind <= 27:
+            raise Difference(f"an entry of kind {kind!r} is not understood")
         if (kind == 1) != (self.version == 1):
             raise Difference("a pool is opened once, first")
         key = event[KEYED[kind]] if kind in KEYED else None
@@ -95,22 +97,16 @@ class Pool:
             raise Difference(f"the key {key!r} is used a second time")
         self.keys |= set() if key is None else {key}
         if kind == 1:
-            self.scale = event[2]
+            self.scale = range(10).index(event[2])  # Decimal places
         elif kind in (2, 17):
             amount = event[3] if kind == 2 else event[5]
             self.grants[self.version] = [0, 0, 0, 0, amount]
-            if kind == 2 and event[7] is not None and event[7] > event[1]:
-                self.pending.add(self.version)
-            else:
+            if kind == 17 or event[7] is None or event[7] <= event[1]:
                 self.move(self.version, None, 0, amount)
         elif kind == 3:
-            self.pending.remove(event[2])
             self.move(event[2], None, 0, event[3])
-        elif kind in (4, 12, 22) or (kind == 11 and not event[5]):
-            self.move(event[2], 0, 3, event[3])
-        elif kind == 11:
-            self.pending.remove(event[2])
-            self.move(event[2], None, 3, event[3])
+        elif kind in (4, 11, 12, 22):
+            self.move(event[2], None if kind == 11 and event[5] else 0, 3, event[3])
         elif kind in (5, 6, 16):
             self.all(event[5], 0, {5: 2, 6: 1, 16: 3}[kind], event[3])
             if kind == 6:
@@ -142,57 +138,61 @@ class Pool:
             grant[source] -= amount
         grant[target] += amount
         self.available += (target == 0) * amount - (source == 0) * amount
-        if amount < 0 or min(grant) < 0 or sum(grant[:4]) != grant[4]:
+        if type(amount) is not int or amount < 0 or min(grant) < 0 or sum(grant[:4]) != grant[4]:
             raise Difference(f"grant g{number} is overdrawn or does not add up: {grant}")
 
 
-def verify(folder: Path) -> str:
-    manifest = json.loads((folder / "manifest.json").read_text())
+def verify(folder: Path, place: list[str]) -> str:
+    place[:] = ["manifest.json"]  # Where a difference is, whatever is raised.
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     pools: dict[str, Pool] = {}
-    sections = 0
+    sections = entries = 0
     for number, line in enumerate((folder / "journal.jsonl").open(encoding="utf-8"), 1):
+        place[:] = [f"journal.jsonl line {number}"]
         said = json.loads(line)
+        place += [f"frame {said['frame']}, pool {said['pool']}"]
         body = base64.b64decode(said["section"])
-        where = f"journal.jsonl line {number}, frame {said['frame']}, pool {said['pool']}"
-        try:
-            (name, first, _, previous, events), end = unpack(body)
-            pool = pools.setdefault(name, Pool())
-            if name != said["pool"] or end != len(body) or first != said["first_version"]:
-                raise Difference("the bytes are not those of the line")
-            if (first, previous) != (pool.version + 1, pool.digest):
-                raise Difference(f"it does not follow version {pool.version}")
-            pool.digest = hashlib.blake2b(body, digest_size=16).digest()
-            for event in events:
-                where = f"{where.split(', version')[0]}, version {pool.version + 1}"
-                pool.happen(event)
-        except (Difference, KeyError, IndexError, ValueError, TypeError, struct.error) as error:
-            raise Difference(f"{where}: {error}") from None
+        (name, first, _, previous, events), end = unpack(body)
+        pool = pools.setdefault(name, Pool())
+        if (first, previous) != (pool.version + 1, pool.digest):
+            raise Difference(f"it does not follow version {pool.version}")
+        pool.digest = hashlib.blake2b(body, digest_size=16).digest()
+        exact = (name, first, len(events), previous.hex(), pool.digest.hex(), base64.b64encode(body).decode())
+        if end != len(body) or exact != tuple(said[each] for each in NAMES):
+            raise Difference("the bytes are not those of the line")
+        for event in events:
+            place[2:] = [f"version {pool.version + 1}"]
+            pool.happen(event)
         sections += 1
+    place[:] = ["manifest.json"]
     heads = {name: {"version": pool.version, "digest": pool.digest.hex()} for name, pool in pools.items()}
     if heads != manifest["heads"]["pools"] or sections != manifest["sections"]:
         wrong = [name for name, head in manifest["heads"]["pools"].items() if heads.get(name) != head]
-        raise Difference(f"manifest.json: other heads, or other pools, than the journal has: {wrong[:5]}")
-    lines = "".join(f"{name} {head['version']} {head['digest']}\n" for name, head in sorted(heads.items()))
+        raise Difference(f"other heads, or other pools, than the journal has: {wrong[:5]}")
+    lines = "".join(f"{name} {pool.version} {pool.digest.hex()}\n" for name, pool in sorted(pools.items()))
     if hashlib.blake2b(lines.encode(), digest_size=16).hexdigest() != manifest["heads"]["digest"]:
-        raise Difference("manifest.json: the digest over all heads is another")
-    entries = 0
+        raise Difference("the digest over all heads is another")
     for number, line in enumerate((folder / "ledger.jsonl").open(encoding="utf-8"), 1):
+        place[:] = [f"ledger.jsonl line {number}"]
         said = json.loads(line)
-        pool = pools[said["pool"]]
-        amount, balance, key = pool.entries.pop(said["version"], (None, None, None))
-        unit = Decimal(1).scaleb(-pool.scale)
-        numbers = (Decimal(said["amount"]), Decimal(said["balance"]))
-        if amount is None or numbers != (amount * unit, balance * unit) or (key is not None and said["key"] != key):
-            raise Difference(f"ledger.jsonl line {number}, pool {said['pool']}: version {said['version']} is another")
+        place += [f"pool {said['pool']}"]
+        amount, balance, key = pools[said["pool"]].entries.pop(said["version"])
+        unit = Decimal(1).scaleb(-pools[said["pool"]].scale)
+        if (Decimal(said["amount"]), Decimal(said["balance"]), said["key"]) != (amount * unit, balance * unit, key):
+            raise Difference(f"version {said['version']} is another")
         entries += 1
-    missing = [name for name, pool in pools.items() if pool.entries and not name.startswith("%")]  # "%": no pool
-    if missing:
-        raise Difference(f"ledger.jsonl: entries of {missing[:5]} are missing")
+    place[:] = ["ledger.jsonl"]
+    for name, pool in pools.items():
+        if pool.entries and not name.startswith("%"):  # "%": no pool
+            raise Difference(f"entries of pool {name} are missing")
     return f"{len(pools)} pools, {sections} sections, {entries} entries"
 
 
 if __name__ == "__main__":
+    place: list[str] = []
     try:
-        print("verified:", verify(Path(sys.argv[1])))  # noqa: T201 - a script
-    except (Difference, OSError, KeyError, ValueError) as found:
-        sys.exit(f"DIFFERENCE: {found}")
+        print("verified:", verify(Path(sys.argv[1]), place))  # noqa: T201 - a script
+    except Exception as found:  # noqa: BLE001 - hostile bytes may end in any: each is a difference
+        why = str(found) if isinstance(found, Difference) else f"{type(found).__name__}: {found}"
+        # One line of what can be printed, whatever the bytes say.
+        sys.exit(f"DIFFERENCE: {', '.join(place)}: {why}".encode("unicode_escape").decode()[:1000])
