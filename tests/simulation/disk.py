@@ -33,6 +33,8 @@ DELAY_S = 0.002
 SLOW_S = 3.0
 SLOW_FLUSH_S = 6.0
 """Longer than callers wait."""
+CRASH_BEHIND_S = 2 * DELAY_S
+"""How soon after a flush: most of what follows from it takes longer."""
 CACHES = ("index.db", "snapshots.db")
 _HEAD = struct.Struct(">IIqqq")
 """Length and checksum of what follows; number, time and checksum of the frame."""
@@ -171,6 +173,9 @@ class SimulatedJournal(MemoryJournal):
             raise JournalError("the flush failed")
         disk.flush()
         self._frames.append(frame)
+        if process is not None and faults.strikes("crash behind a flush"):
+            # What is durable may not have been answered, published, indexed yet.
+            asyncio.get_running_loop().call_later(faults.dice.random() * CRASH_BEHIND_S, process.kill)
 
     async def last_number(self) -> int:
         await self._disk.delay()

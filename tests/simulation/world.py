@@ -57,6 +57,7 @@ CHANCES = {
     "slow flush": 0.02,
     "failed flush": 0.02,
     "crash in a flush": 0.02,
+    "crash behind a flush": 0.03,
     "failed cache write": 0.01,
 }
 """At the worst. How bad it is differs from seed to seed."""
