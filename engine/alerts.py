@@ -4,8 +4,10 @@ An alert is part of the journal, in the same frame as what caused it: it is as d
 something once; adding credits to the pool arms it again, as far as the balance then is above it. Credits that merely
 come back from a hold do not, or an alert would sound for every hold on the edge.
 
-A recharge rule asks for credits when the balance is below a threshold: one request at a time, which is granted, refused
-or timed out.
+A recharge rule asks for credits whenever the balance is below a threshold and nothing stands against it: an open
+request (there is one at a time, which is granted, refused or timed out), the pause after a refusal, or what a month may
+have. So it asks again when that is over, also if nothing else happens to the pool then, and for the rest if a grant was
+less than what was asked for.
 """
 
 from __future__ import annotations
@@ -39,12 +41,12 @@ class RechargeTerms(msgspec.Struct, frozen=True, array_like=True, gc=False):
     target: int
     """Up to which the balance is to be brought."""
     monthly_max: int | None = None
-    """Units that may be asked for in a calendar month; what was refused or timed out does not count."""
+    """Units for a calendar month: what was granted counts, and what an open request asks for."""
     zone: str = "UTC"
     grants: bool = False
     """Whether the pool grants it by itself, at once."""
     timeout_us: int = 86_400_000_000
-    """How long a request stays open, and how long no other is made after a refusal."""
+    """How long a request stays open, and how long no other is made after a refusal. Positive, or it asked for ever."""
     category: Category = "paid"
     cost_basis: CostBasis | None = None
 
@@ -64,16 +66,18 @@ NO_ALERTS: Final = AlertTerms()
 
 
 class Recharge(msgspec.Struct, array_like=True, gc=False):
-    """The open request of a pool, and what was asked for this month."""
+    """The open request of a pool, and what there was of them this month."""
 
     request: int = 0
     """The version of the pool that made it, written ``q<number>`` outside; 0: none is open."""
     amount: int = 0
     until: int = 0
     not_before: int = 0
-    """After a refusal, when to ask again at the earliest."""
+    """After a request that came to nothing, when to ask again at the earliest."""
     month_start: int = 0
     month_used: int = 0
+    """Of the month of the last request, which is over at ``month_end`` whatever time zone the rule has by then."""
+    month_end: int = 0
 
 
 class Alerts(msgspec.Struct, array_like=True, gc=False):

@@ -550,7 +550,8 @@ class Credits(UsageVerbs):
 
         ``recharge`` asks for credits: ``{"below": "20", "target": "100"}``, and perhaps ``monthly_max``,
         ``time_zone``, ``timeout_s`` (a day), ``category``, ``cost_basis``, and ``grants``: then the pool grants them
-        by itself. One request is open at a time, until ``grant_recharge``, ``refuse_recharge`` or its end.
+        by itself. One request is open at a time, until ``grant_recharge``, ``refuse_recharge`` or its end; the next is
+        made as soon as it may be while the balance is below, whether or not anything is spent.
         """
         return await self._command(
             "alerts.set",
@@ -581,6 +582,7 @@ class Credits(UsageVerbs):
     ) -> Receipt:
         """Grant what a recharge request, such as "q7", asks for, or ``amount``. Granted again, it answers as it did.
 
+        If that leaves the balance below the threshold, the rest is asked for at once.
         Raises ``StateConflict`` (``recharge_refused``, ``recharge_timed_out``), ``NotFound``.
         """
         return await self._command(

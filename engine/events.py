@@ -386,6 +386,8 @@ class RechargeRequested(msgspec.Struct, frozen=True, array_like=True, gc=False, 
     month_start: int
     granted: bool = False
     """Whether the rule grants it by itself: the grant follows at once."""
+    month_end: int = 0
+    """When the month is over for which it counts. 0 in old journals."""
 
 
 class RechargeClosed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=26):

@@ -51,11 +51,16 @@ from .pool import (
     clone,
     forget_due,
     leave_burn,
+    put_look_on_schedule,
     put_on_schedule,
     put_warning_on_schedule,
 )
 from .rates import RateBook
 from .recurring import Recurring
+from .times import DAY_US
+
+_MONTH_MAX_US: Final = 32 * DAY_US
+"""Longer than any month, also of one in which clocks are set back."""
 
 
 def apply(pool: Pool, event: Event) -> None:
@@ -143,7 +148,10 @@ def _apply_granted(pool: Pool, event: Granted) -> None:
     if event.recurring:
         _recur(pool, event, block.number)
     if event.recharge and pool.alerts is not None and pool.alerts.recharge.request == event.recharge:
-        pool.alerts.recharge.request = 0
+        recharge = pool.alerts.recharge
+        recharge.request = 0
+        recharge.month_used += event.amount - recharge.amount
+        put_look_on_schedule(pool)
         forget_due(pool)
 
 
@@ -411,6 +419,7 @@ def _apply_alerts_set(pool: Pool, event: AlertsSet) -> None:
         budget.reached.clear()
     for block in pool.burn:
         put_warning_on_schedule(pool, block)
+    put_look_on_schedule(pool)
     forget_due(pool)
 
 
@@ -436,11 +445,14 @@ def _apply_recharge_requested(pool: Pool, event: RechargeRequested) -> None:
     if pool.alerts is None:
         return
     recharge = pool.alerts.recharge
-    if event.month_start > recharge.month_start:
+    if event.month_start != recharge.month_start:
         recharge.month_start, recharge.month_used = event.month_start, 0
+    # An old journal does not say when the month ends, and folding it needs no calendar: rather too late than too early.
+    recharge.month_end = event.month_end or event.month_start + _MONTH_MAX_US
     recharge.month_used += event.amount
     recharge.request, recharge.amount, recharge.until = pool.version, event.amount, event.until
     heapq.heappush(pool.schedule, (event.until, pool.version))
+    forget_due(pool)
 
 
 def _apply_recharge_closed(pool: Pool, event: RechargeClosed) -> None:
@@ -450,8 +462,10 @@ def _apply_recharge_closed(pool: Pool, event: RechargeClosed) -> None:
     recharge = alerts.recharge
     recharge.request = 0
     recharge.month_used = max(0, recharge.month_used - event.amount)
-    if event.due_at is None and alerts.terms.recharge is not None:
-        recharge.not_before = event.at + alerts.terms.recharge.timeout_us
+    if alerts.terms.recharge is not None:
+        # One that timed out is repeated at once. Where an old journal has not done so, a look makes up for it.
+        recharge.not_before = event.at + (alerts.terms.recharge.timeout_us if event.due_at is None else 0)
+        put_look_on_schedule(pool)
     forget_due(pool)
 
 

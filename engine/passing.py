@@ -28,9 +28,9 @@ from .events import (
     Updated,
 )
 from .evolve import apply
-from .pool import LIVE, PENDING, Pool, clone, warning_at
+from .pool import LIVE, LOOK, PENDING, Pool, clone, look_at, warning_at
 from .recurring import Recurring, grant_at
-from .watch import expiring_soon, with_alerts
+from .watch import expiring_soon, recharge_of, with_alerts
 
 
 def due(pool: Pool, now: int) -> tuple[Event, ...]:
@@ -61,6 +61,8 @@ def pass_time(pool: Pool, now: int) -> list[Event]:
 
 def _fall_due(pool: Pool, moment: int, number: int, at: int) -> tuple[Event, ...]:
     """What happens at a moment of the schedule; nothing, if it no longer matters."""
+    if number == LOOK:
+        return recharge_of(pool, at) if moment == look_at(pool) else ()
     hold = pool.holds.get(number)
     if hold is not None:
         balance = pool.available + hold.amount
@@ -146,18 +148,18 @@ def due_after(event: Event) -> int | None:
     match event:
         case Held(expires_at=ends):
             return ends
-        case Granted(expires_at=None, effective_at=None, next_at=None) | Updated(expires_at=None):
+        case Granted(expires_at=None, effective_at=None, next_at=None, recharge=0) | Updated(expires_at=None):
             return None
         case MovedIn(expires_at=None):
             return None
         case Granted() | Updated() | MovedIn() | Activated() | Captured() | Released() | Reversed():
-            # Whether there is something to say before a grant expires is known to the pool only.
+            # Whether there is something to say before a grant expires, or more to ask for, is known to the pool only.
             return event.at
         case RecurringSet(next_at=next_at):
             return next_at
         case RechargeRequested(until=until):
             return until
-        case AlertsSet():
+        case AlertsSet() | RechargeClosed():
             return event.at
     return None
 

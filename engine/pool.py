@@ -30,6 +30,8 @@ PENDING, LIVE, EXPIRED, VOIDED = range(4)
 """The states a grant is put into by events. A live grant with nothing left is called depleted."""
 
 
+LOOK: Final = 0
+"""On the schedule, in place of a number: the pool looks whether to ask for credits."""
 _NEVER: Final = MOMENT_MAX_US
 
 
@@ -119,8 +121,8 @@ class Pool(msgspec.Struct, gc=False):
     burn: list[Block] = msgspec.field(default_factory=list)
     """The live grants with credits left, in burn order. Made from ``blocks``, as is ``schedule``."""
     schedule: list[tuple[int, int]] = msgspec.field(default_factory=list)
-    """A heap of (time, number) at which something happens to a grant, a hold, a recurring grant or a recharge request;
-    some no longer matter."""
+    """A heap of (time, number) at which something happens to a grant, a hold, a recurring grant or a recharge request,
+    or there may be one to make (``LOOK``); some no longer matter."""
 
 
 class BrokenInvariant(Exception):
@@ -157,6 +159,29 @@ def put_warning_on_schedule(pool: Pool, block: Block) -> None:
         heapq.heappush(pool.schedule, (moment, block.number))
 
 
+def look_at(pool: Pool) -> int | None:
+    """When to look whether to ask for credits, as nothing need happen to the pool then; ``None``: never.
+
+    What stands against it before then is the pause after a request, and what the month has had. Whatever happens to a
+    pool looks as well: a moment before the last entry is over.
+    """
+    if pool.alerts is None:
+        return None
+    rule, state = pool.alerts.terms.recharge, pool.alerts.recharge
+    if rule is None or state.request:
+        return None
+    moment = state.not_before
+    if rule.monthly_max is not None and state.month_used >= rule.monthly_max:
+        moment = max(moment, state.month_end)
+    return moment if moment and moment >= pool.clock else None
+
+
+def put_look_on_schedule(pool: Pool) -> None:
+    moment = look_at(pool)
+    if moment is not None:
+        heapq.heappush(pool.schedule, (moment, LOOK))
+
+
 def forget_due(pool: Pool) -> None:
     """Drop from the top of the schedule what has happened, and expiries of grants with nothing left.
 
@@ -175,7 +200,10 @@ def forget_due(pool: Pool) -> None:
         recurring = pool.recurring.get(number)
         if recurring is not None and recurring.next_at == moment:
             return
-        if pool.alerts is not None and pool.alerts.recharge.request == number:
+        if number == LOOK:
+            if moment == look_at(pool):
+                return
+        elif pool.alerts is not None and pool.alerts.recharge.request == number:
             return
         heapq.heappop(pool.schedule)
 
@@ -205,6 +233,7 @@ def rebuild_orders(pool: Pool) -> None:
     if pool.alerts is not None and (recharge := pool.alerts.recharge).request:
         pool.schedule.append((recharge.until, recharge.request))
     heapq.heapify(pool.schedule)
+    put_look_on_schedule(pool)
     for block in pool.blocks.values():
         put_on_schedule(pool, block)
 

@@ -27,7 +27,7 @@ from .rates import RateBook
 from .recurring import Recurring
 from .sqlite_errors import is_passing
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 """Raised whenever what is stored changes shape: older snapshots are then ignored."""
 _LOOKUP_PARAMETERS_MAX: Final = 500
 

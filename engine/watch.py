@@ -32,8 +32,11 @@ from .pool import Block, Pool, clone
 from .terms import PRIORITY_DEFAULT
 from .windows import window_of
 
-_LESSEN = (AlertsSet, Debited, Held, Captured, MovedOut, Expired, Voided, Lapsed, Trimmed)
-"""What can bring a balance below a threshold."""
+_MOVE = (
+    AlertsSet, Debited, Held, Captured, MovedOut, Expired, Voided, Lapsed, Trimmed, Granted, Activated, MovedIn,
+    Reversed,
+)  # fmt: skip
+"""What can bring a balance below a threshold, or the threshold above the balance."""
 
 
 def with_alerts(pool: Pool, events: tuple[Event, ...]) -> tuple[Event, ...]:
@@ -54,6 +57,7 @@ def with_alerts(pool: Pool, events: tuple[Event, ...]) -> tuple[Event, ...]:
         for alert in _alerts_of(after, event):
             apply(after, alert)
             told.append(alert)
+    told += recharge_of(after, events[-1].at)
     return tuple(told)
 
 
@@ -64,8 +68,7 @@ def _changes_little(pool: Pool, alerts: Alerts, event: Event) -> bool:
     balance = event.balance
     if (not balance and not alerts.depleted) or len(alerts.passed(balance)) > len(alerts.fired):
         return False
-    rule, state = alerts.terms.recharge, alerts.recharge
-    if rule is not None and balance < rule.below and not state.request and event.at >= state.not_before:
+    if _wanted(pool, alerts, balance, event.at):
         return False
     if alerts.terms.budget_percents:
         for number, value, start in event.charges:
@@ -100,15 +103,13 @@ def _alerts_of(pool: Pool, event: Event) -> Iterable[Event]:
         yield Alerted(at, "hold_expired", balance, about=event.hold, amount=event.amount)
     if isinstance(event, (Debited, Held, Captured)):
         yield from _budgets_reached(pool, alerts, event)
-    if isinstance(event, (*_LESSEN, Granted, Activated, MovedIn, Reversed)):
+    if isinstance(event, _MOVE):
         for place in alerts.passed(balance):
             if place not in alerts.fired:
                 low = alerts.terms.low[place]
                 yield Alerted(at, "low", balance, place=place, limit=low.limit(alerts.full), percent=low.percent)
         if not balance and not alerts.depleted and pool.granted:
             yield Alerted(at, "depleted", balance)
-    if isinstance(event, _LESSEN):
-        yield from _recharge(pool, alerts, at)
 
 
 def _budgets_reached(pool: Pool, alerts: Alerts, event: Debited | Held | Captured) -> Iterable[Alerted]:
@@ -131,31 +132,44 @@ def _budgets_reached(pool: Pool, alerts: Alerts, event: Debited | Held | Capture
             )
 
 
-def _recharge(pool: Pool, alerts: Alerts, at: int) -> Iterable[Event]:
+def recharge_of(pool: Pool, at: int) -> tuple[Event, ...]:
+    """The request for credits to be made at ``at``, if there is one, and its grant if the pool grants it by itself."""
+    alerts = pool.alerts
+    if alerts is None or alerts.terms.recharge is None:
+        return ()
+    amount = _wanted(pool, alerts, pool.available, at)
+    if not amount:
+        return ()
     rule, state = alerts.terms.recharge, alerts.recharge
-    if rule is None or pool.available >= rule.below or state.request or at < state.not_before:
-        return
-    amount = min(rule.target - pool.available, UNITS_MAX - pool.granted - pool.pending)
-    month_start, _ = window_of(at, "month", rule.zone)
-    if rule.monthly_max is not None:
-        used = state.month_used if state.month_start == month_start else 0
-        amount = min(amount, rule.monthly_max - used)
-    if amount <= 0:
-        return
-    request = RechargeRequested(at, amount, pool.available, at + rule.timeout_us, month_start, rule.grants)
+    # A month that was begun goes on to its end: another time zone does not make a new one of it.
+    begun = at < state.month_end
+    start, end = (state.month_start, state.month_end) if begun else window_of(at, "month", rule.zone)
+    request = RechargeRequested(at, amount, pool.available, at + rule.timeout_us, start, rule.grants, end)
+    if not rule.grants:
+        return (request,)
     number = pool.version + 1
-    yield request
-    if rule.grants:
-        yield Granted(
-            at,
-            recharge_key(number),
-            amount,
-            pool.available + amount,
-            rule.category,
-            PRIORITY_DEFAULT,
-            None,
-            None,
-            rule.cost_basis,
-            "recharge",
-            recharge=number,
-        )
+    granted = Granted(
+        at,
+        recharge_key(number),
+        amount,
+        pool.available + amount,
+        rule.category,
+        PRIORITY_DEFAULT,
+        None,
+        None,
+        rule.cost_basis,
+        "recharge",
+        recharge=number,
+    )
+    return request, granted
+
+
+def _wanted(pool: Pool, alerts: Alerts, balance: int, at: int) -> int:
+    """How much to ask for if ``balance`` is what is available at ``at``; 0 if nothing is to be asked for."""
+    rule, state = alerts.terms.recharge, alerts.recharge
+    if rule is None or balance >= rule.below or state.request or at < state.not_before:
+        return 0
+    amount = min(rule.target - balance, UNITS_MAX - pool.granted - pool.pending)
+    if rule.monthly_max is not None:
+        amount = min(amount, rule.monthly_max - (state.month_used if at < state.month_end else 0))
+    return max(0, amount)

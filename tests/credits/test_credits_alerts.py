@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -208,7 +208,9 @@ async def test_a_refused_or_forgotten_request_is_not_repeated_at_once(credits: C
     clock.advance(hours=1, seconds=1)
     await credits.balance("acme")
     told = await said(credits)
-    assert [event.kind for event in told[2:]] == ["recharge_requested", "recharge_timed_out"]
+    # What timed out is asked for again, and now a request is open once more.
+    assert [event.kind for event in told[2:]] == ["recharge_requested", "recharge_timed_out", "recharge_requested"]
+    assert [event.amount for event in told[2:]] == [61, 61, 62]
     assert told[2].recharge is not None
     with pytest.raises(StateConflict) as settled:
         await credits.grant_recharge("acme", told[2].recharge)
@@ -231,6 +233,145 @@ async def test_a_month_has_only_so_much_and_a_pool_may_grant_it_itself(credits: 
     assert all(event.granted for event in told if event.kind == "recharge_requested")
     assert (await credits.balance("acme")).available == 0
     assert {grant.category for grant in (await credits.grants("acme")).grants} == {"paid", "promotional"}
+
+
+async def heard_by_itself(credits: Credits, kinds_: list[str], pool: str = "acme") -> None:
+    """Wait until a pool has said all of ``kinds_`` about recharges, without asking it anything."""
+    told: list[str] = []
+    for _ in range(int(WAIT_S / 0.05)):
+        told = [event.kind for event in (await credits.past_events()).events if is_of_recharge(event, pool)]
+        if len(told) >= len(kinds_):
+            break
+        await asyncio.sleep(0.05)
+    assert told == kinds_
+
+
+def is_of_recharge(event: PoolEvent, pool: str = "acme") -> bool:
+    return event.pool == pool and event.kind.startswith("recharge_")
+
+
+async def asked_for(credits: Credits) -> list[Decimal | None]:
+    return [event.amount for event in await said(credits) if event.kind == "recharge_requested"]
+
+
+async def test_a_pool_with_nothing_left_asks_again_when_nobody_answered_or_the_answer_was_no(
+    credits: Credits, clock: Clock
+) -> None:
+    await credits.grant("acme", "10", key="g")
+    await credits.set_alerts("acme", recharge={"below": "5", "target": "10", "timeout_s": 3600})
+    await credits.debit("acme", "10", key="a")
+    said_ = ["recharge_requested"]
+    await heard_by_itself(credits, said_)
+    for _ in range(2):
+        clock.advance(hours=1, seconds=1)
+        said_ += ["recharge_timed_out", "recharge_requested"]
+        await heard_by_itself(credits, said_)
+        open_ = (await credits.alerts("acme")).open_recharge
+        assert open_ is not None
+        await credits.refuse_recharge("acme", open_.id)
+        said_ += ["recharge_refused"]
+        clock.advance(minutes=59)
+        assert (await credits.alerts("acme")).open_recharge is None
+        clock.advance(minutes=1, seconds=1)
+        said_ += ["recharge_requested"]
+        await heard_by_itself(credits, said_)
+
+
+async def test_a_pause_that_ends_while_there_is_enough_is_not_the_end_of_asking(credits: Credits, clock: Clock) -> None:
+    await credits.grant("acme", "4", key="g")
+    await credits.set_alerts("acme", recharge={"below": "5", "target": "10", "timeout_s": 3600})
+    open_ = (await credits.alerts("acme")).open_recharge
+    assert open_ is not None
+    await credits.refuse_recharge("acme", open_.id)
+    await credits.grant("acme", "6", key="g2")
+    clock.advance(hours=2)
+    await credits.balance("acme")
+    assert await kinds(credits) == ["recharge_requested", "recharge_refused"]
+    await credits.debit("acme", "6", key="a")
+    assert [event.amount for event in await said(credits)] == [6, 6, 6]
+
+
+async def test_what_a_grant_leaves_open_is_asked_for_again_and_the_month_has_what_was_granted(
+    credits: Credits, clock: Clock
+) -> None:
+    clock.advance_to(next_month(clock))
+    await credits.grant("acme", "10", key="g")
+    await credits.set_alerts("acme", recharge={"below": "5", "target": "10", "monthly_max": "15"})
+    await credits.debit("acme", "10", key="a")
+    for amount in ("1", "2", "1.5"):
+        open_ = (await credits.alerts("acme")).open_recharge
+        assert open_ is not None
+        granted = await credits.grant_recharge("acme", open_.id, amount=amount)
+        again = await credits.grant_recharge("acme", open_.id, amount=amount)
+        assert (granted.amount, again.id, again.replayed) == (Decimal(amount), granted.id, True)
+    assert await asked_for(credits) == [10, 9, 7, Decimal("5.5")]
+    open_ = (await credits.alerts("acme")).open_recharge
+    assert open_ is not None
+    # From the threshold on nothing is asked for, though the target is not reached.
+    await credits.grant_recharge("acme", open_.id, amount="0.5")
+    assert ((await credits.balance("acme")).available, (await credits.alerts("acme")).open_recharge) == (5, None)
+    # 5 of 15 were granted: 10 are left.
+    await credits.debit("acme", "4", key="b")
+    await credits.debit("acme", "1", key="c")
+    open_ = (await credits.alerts("acme")).open_recharge
+    assert open_ is not None
+    assert open_.amount == 9
+    # More than was asked for counts as well.
+    await credits.grant_recharge("acme", open_.id, amount="11")
+    await credits.debit("acme", "11", key="d")
+    assert (await credits.alerts("acme")).open_recharge is None
+    clock.advance_to(next_month(clock))
+    assert (await credits.alerts("acme")).open_recharge is not None
+
+
+def next_month(clock: Clock) -> datetime:
+    now = clock.now()
+    first = datetime(now.year + now.month // 12, now.month % 12 + 1, 1, tzinfo=UTC)
+    return first + timedelta(seconds=1)
+
+
+async def test_a_new_month_is_asked_for_though_nothing_happens_in_it(credits: Credits, clock: Clock) -> None:
+    clock.advance_to(next_month(clock))
+    rule = {"below": "10", "target": "10", "monthly_max": "15", "grants": True}
+    await credits.grant("acme", "10", key="g")
+    await credits.set_alerts("acme", recharge=rule)
+    await credits.debit("acme", "10", key="a")
+    await credits.debit("acme", "10", key="b")
+    await credits.debit("acme", "5", key="c")
+    assert await asked_for(credits) == [10, 5]
+    # The month that was begun goes on when the rule changes, in whatever time zone.
+    for zone in ("Pacific/Kiritimati", "Pacific/Honolulu", "UTC"):
+        await credits.set_alerts("acme", recharge={**rule, "time_zone": zone})
+    await credits.set_alerts("acme")
+    await credits.set_alerts("acme", recharge=rule)
+    assert (await credits.balance("acme")).available == 0
+    clock.advance_to(next_month(clock) - timedelta(minutes=1))
+    assert (await credits.balance("acme")).available == 0
+    clock.advance(minutes=1)
+    await heard_by_itself(credits, ["recharge_requested"] * 3)
+    assert await asked_for(credits) == [10, 5, 10]
+    assert (await credits.balance("acme")).available == 10
+
+
+async def test_a_rule_that_is_set_when_credits_are_low_asks_at_once_but_not_in_a_pause(
+    credits: Credits, clock: Clock
+) -> None:
+    await credits.open_pool("acme")
+    rule = {"below": "5", "target": "10", "timeout_s": 3600}
+    await credits.set_alerts("acme", recharge=rule)
+    open_ = (await credits.alerts("acme")).open_recharge
+    assert open_ is not None
+    assert open_.amount == 10
+    await credits.set_alerts("acme")
+    await credits.set_alerts("acme", recharge={**rule, "target": "20"})
+    # The request that was made before is open still.
+    assert (await credits.alerts("acme")).open_recharge == open_
+    await credits.refuse_recharge("acme", open_.id)
+    await credits.set_alerts("acme", recharge={**rule, "target": "30"})
+    assert (await credits.alerts("acme")).open_recharge is None
+    clock.advance(hours=1, seconds=1)
+    await heard_by_itself(credits, ["recharge_requested", "recharge_refused", "recharge_requested"])
+    assert await asked_for(credits) == [10, 30]
 
 
 async def test_resource_pools_recharge_by_themselves(credits: Credits) -> None:

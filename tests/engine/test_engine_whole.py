@@ -98,7 +98,7 @@ from solvent.engine.outcomes import (
     UnknownEntry,
     UnknownPool,
 )
-from solvent.engine.passing import due, pass_time
+from solvent.engine.passing import due, due_after, pass_time
 from solvent.engine.plain_rules import PlainPool
 from solvent.engine.pool import Pool, check_books
 from solvent.engine.pool_actor import completed
@@ -284,6 +284,12 @@ class Request:
     amount: int
     until: int
     state: str = "open"
+    granted: int = 0
+
+    @property
+    def counts(self) -> int:
+        """What it takes of its month."""
+        return {"open": self.amount, "granted": self.granted}.get(self.state, 0)
 
 
 ADDS = ("granted", "activated", "moved_in", "reversed")
@@ -291,7 +297,7 @@ ADDS = ("granted", "activated", "moved_in", "reversed")
 TAKES = (
     "alerts_set", "debited", "held", "captured", "moved_out", "expired", "voided", "lapsed", "trimmed",
 )  # fmt: skip
-"""Lines after which a pool may ask for credits."""
+"""Lines after which a balance may be low."""
 
 
 def after_adding(line: Line) -> int | None:
@@ -443,6 +449,8 @@ class Book:
         for request in self.requests:
             if request.state == "open":
                 yield request.until, request.number, "request ends"
+        if (moment := self.asks_next()) is not None:
+            yield moment, 0, "asks again"
         for number, credit in self.credits.items():
             if credit.pending:
                 yield credit.starts, number, "grant starts"
@@ -470,6 +478,10 @@ class Book:
                 request.state = "timed_out"
                 self.keys[f"recharge {number}"] = self.next, None, "timed_out"
                 self.write("recharge_closed", number, request.amount, moment)
+            case "asks again":
+                # What it asks for is said with all the rest.
+                paused = self.clock < self.asks_again_at
+                SEEN["a pause was over" if paused else "a new month began for recharges"] += 1
             case "grant starts":
                 credit = self.credits[number]
                 credit.pending = False
@@ -534,6 +546,7 @@ class Book:
         unsaid, self.unsaid = self.unsaid, []
         for each in unsaid:
             self.say_of(*each)
+        self.ask_for_more()
 
     def say_of(self, kind: str, dims: Dims | None, hold: tuple[int, int] | None) -> None:
         if self.alerts is None:
@@ -560,8 +573,6 @@ class Book:
             there_was = any(not credit.pending for credit in self.credits.values())
             if not self.available and there_was and not self.said_depleted():
                 self.alert("depleted")
-        if kind in TAKES:
-            self.ask_for_more()
 
     def full(self) -> int:
         """What was there after credits were added, or when the alerts were set."""
@@ -600,30 +611,43 @@ class Book:
                     return int(about["percent"])
         return 0
 
-    def ask_for_more(self) -> None:
+    def to_ask_for(self, at: int) -> int:
+        """How much the recharge rule asks for at a time, if nothing else happens before."""
         rule = None if self.alerts is None else self.alerts.recharge
-        if rule is None or self.available >= rule.below or self.request is not None or self.at < self.asks_again_at:
-            return
+        if rule is None or self.available >= rule.below or self.request is not None or at < self.asks_again_at:
+            return 0
         amount = rule.target - self.available
         if rule.monthly_max is not None:
-            asked = sum(
-                each.amount
-                for each in self.requests
-                if month(each.at) == month(self.at) and each.state in ("open", "granted")
-            )
-            amount = min(amount, rule.monthly_max - asked)
-        if amount <= 0:
-            SEEN["the month had no recharge left"] += 1
+            had = sum(each.counts for each in self.requests if month(each.at) == month(at))
+            amount = min(amount, rule.monthly_max - had)
+        return max(0, amount)
+
+    def asks_next(self) -> int | None:
+        """When a pool that asks for nothing now will, by itself."""
+        moments = (self.clock, self.asks_again_at, next_month(self.clock), next_month(self.asks_again_at))
+        return min([each for each in moments if each >= self.clock and self.to_ask_for(each)], default=None)
+
+    def ask_for_more(self) -> None:
+        amount = self.to_ask_for(self.at)
+        rule = None if self.alerts is None else self.alerts.recharge
+        if rule is None or not amount:
             return
+        last = self.requests[-1] if self.requests else None
+        if last is not None and last.state != "granted":
+            SEEN[f"what was {last.state.replace('_', ' ')} was asked for again"] += 1
+        elif last is not None and self.log[-1][0] == "granted" and self.log[-1][-1] == last.number:
+            SEEN["what was granted in part was asked for again"] += 1
+        SEEN["the month had too little left"] += amount < rule.target - self.available
         request = Request(self.next, self.at, amount, self.at + rule.timeout_us)
         self.requests.append(request)
-        self.write("recharge_requested", amount, request.until, month(self.at), rule.grants)
+        bounds = month(self.at), next_month(self.at)
+        self.write("recharge_requested", amount, request.until, *bounds, rule.grants)
         if rule.grants:
             SEEN["a recharge was granted by itself"] += 1
             self.grant_request(request, amount, rule.category, None)
 
     def grant_request(self, request: Request, amount: int, category: str, ends: int | None) -> None:
-        request.state = "granted"
+        request.state, request.granted = "granted", amount
         self.keys[f"recharge {request.number}"] = self.next, None, "granted"
         self.put_in(amount, category, 50, None, ends, name="recharge", request=request.number, quiet=True)
 
@@ -1125,6 +1149,10 @@ def month(at: int) -> int:
     return timegm((day.year, day.month, 1, 0, 0, 0)) * SECOND
 
 
+def next_month(at: int) -> int:
+    return month(month(at) + 32 * DAY)
+
+
 def describe(quota: Quota) -> str:
     terms = quota.terms
     window = "rolling" if terms.window is None else terms.window
@@ -1237,7 +1265,7 @@ def _plain(e: Event) -> tuple[str, Line]:
             about = {**{name: getattr(e, name) for name in ALERTED}, "value": value}
             return "alerted", (e.kind, *about.values())
         case RechargeRequested():
-            return "recharge_requested", (e.amount, e.until, e.month_start, e.granted)
+            return "recharge_requested", (e.amount, e.until, e.month_start, e.month_end, e.granted)
         case RechargeClosed():
             return "recharge_closed", (e.recharge, e.amount, e.due_at)
     raise AssertionError(e)
@@ -1292,6 +1320,8 @@ class Side:
         self.pool, self.book, self.plain = Pool(), Book(), PlainPool()
         self.events: list[Event] = []
         self.keys: dict[str, tuple[Keyed, int]] = {}
+        self.agenda: int | None = None
+        """When whoever reads the journal without folding it would have the pool looked at again."""
 
     def happened(self, events: Sequence[Event]) -> None:
         for version, event in enumerate(events, len(self.events) + 1):
@@ -1300,6 +1330,9 @@ class Side:
                 self.keys[event.key] = event, version
             # What the verifier judges by agrees that this can happen.
             self.plain.happen(event, frame=1)
+            moment = due_after(event)
+            if moment is not None:
+                self.agenda = moment if self.agenda is None else min(moment, self.agenda)
         self.events += events
 
     def pass_time(self, now: int) -> None:
@@ -1308,11 +1341,14 @@ class Side:
         if first is not None:
             assert self.pool.schedule, f"nothing would wake the pool for {first}"
             assert self.pool.schedule[0][0] <= first[0], f"too late for {first}"
+            assert self.agenda is not None, f"after the index was lost, nothing would wake the pool for {first}"
+            assert self.agenda <= max(first[0], book.clock), f"after the index was lost, too late for {first}"
         foreseen = due(self.pool, now)
         facts = pass_time(self.pool, now)
         assert list(foreseen) == facts, "what is due is not what happens"
         assert due(self.pool, now) == ()
         self.happened(facts)
+        self.agenda = self.pool.schedule[0][0] if self.pool.schedule else None
         book.pass_time(now)
         for line in book.log[before:]:
             SEEN[f"{line[0]} {line[3]}" if line[0] == "alerted" else line[0]] += 1
@@ -1448,11 +1484,11 @@ class Run:
             self.now = max(BEGIN, self.now + step.wait)
             self.done.append(step)
             self.do(step)
-        end = self.now + 5 * DAY
         for side in self.sides:
             assert encode_pool(fold(Pool(), side.events)) == encode_pool(side.pool), "the journal says another pool"
-            side.pass_time(end)
-            side.check(end)
+            for later in (5 * DAY, 40 * DAY):
+                side.pass_time(self.now + later)
+                side.check(self.now + later)
 
     def do(self, step: Step) -> None:
         side = self.sides[step.pool]
@@ -1616,16 +1652,19 @@ def other(command: PoolCommand | SettingCommand, kind: int) -> PoolCommand | Set
 WEIGHTS = {
     "open": 0.5, "grant": 10, "debit": 28, "hold": 16, "capture": 3, "release": 1, "reverse": 7, "update": 3, "void": 2,
     "transfer": 5, "allowance": 7, "remove allowance": 1, "budget": 5, "remove budget": 0.7, "recurring": 4,
-    "new recurring terms": 2, "cancel": 2, "alerts": 6, "grant a recharge": 1, "refuse a recharge": 0.5, "again": 8,
+    "new recurring terms": 2, "cancel": 2, "alerts": 6, "grant a recharge": 3, "refuse a recharge": 2, "again": 8,
     "conflict": 5, "restart by snapshot": 3, "restart by fold": 2,
+}  # fmt: skip
+LEAN = {
+    "grant": 0.2, "recurring": 0, "allowance": 0, "alerts": 2, "debit": 2, "grant a recharge": 3, "refuse a recharge": 3
 }  # fmt: skip
 SEQUELS = {
     "hold": ("capture", "capture", "capture", "release", "again", "hold"),
-    "alerts": ("grant a recharge", "refuse a recharge", "debit", "transfer", "cancel", "recurring"),
+    "alerts": ("grant a recharge", "refuse a recharge", "debit", "transfer", "cancel", "recurring", "alerts"),
     "recurring": ("cancel", "new recurring terms", "alerts"),
     "capture": ("conflict", "again", "reverse", "reverse", "restart by snapshot"),
-    "grant a recharge": ("conflict", "again"),
-    "refuse a recharge": ("conflict", "again"),
+    "grant a recharge": ("conflict", "again", "grant a recharge", "debit"),
+    "refuse a recharge": ("conflict", "again", "alerts", "restart by snapshot", "restart by fold"),
     "void": ("again", "reverse"),
 }
 """What often follows soon."""
@@ -1648,6 +1687,9 @@ def steps_of(seed: int) -> list[Step]:
     dice = Random(seed)
     # Every script has its own favourites and its own pace, so that what is rare happens often in some.
     weights = [weight * dice.choice([0.2, 1, 1, 5]) for weight in WEIGHTS.values()]
+    if dice.random() < 0.2:
+        # A pool that lives from hand to mouth.
+        weights = [weight * LEAN.get(kind, 1) for weight, kind in zip(weights, WEIGHTS, strict=True)]
     pace = dice.choice([SECOND, MINUTE, MINUTE, 10 * MINUTE, HOUR])
     leaps = dice.choice([0, 0.03, 0.1])
     pools = dice.choice([[0], [0, 0, 0, 0, 1, 2]])
@@ -1770,7 +1812,7 @@ def alert_terms(dice: Random) -> dict[str, Any]:
     rule: dict[str, Any] = {
         "below": below,
         "target": below + dice.randint(0, 12),
-        "monthly_max": dice.choice([None, dice.randint(5, 60)]),
+        "monthly_max": dice.choice([None, dice.randint(5, 60), dice.randint(3, 12)]),
         "grants": dice.random() < 0.4,
         "timeout_us": dice.choice([10 * MINUTE, 6 * HOUR, 2 * DAY]),
         "category": dice.choice(["paid", "promotional"]),
@@ -1838,7 +1880,7 @@ OFTEN = {
     "debited": 900, "held": 450, "captured": 130, "released": 250, "reversed": 180, "updated": 80, "voided": 90,
     "activated": 100, "expired": 600, "lapsed": 80, "moved_out": 130, "trimmed": 400, "allowance_set": 300,
     "allowance_removed": 40, "budget_set": 200, "budget_removed": 5, "recurring_set": 250, "recurring_ended": 120,
-    "alerts_set": 250, "recharge_requested": 150, "recharge_closed": 80, "alerted low": 300, "alerted depleted": 120,
+    "alerts_set": 250, "recharge_requested": 280, "recharge_closed": 150, "alerted low": 300, "alerted depleted": 120,
     "alerted expiring_soon": 150, "alerted hold_expired": 120, "alerted budget_reached": 30,
     "a debit": 400, "a debit was covered": 350, "a debit was covered in part": 40, "a part of what was asked": 60,
     "a hold was covered": 150, "a hold was covered in part": 25, "a capture of less": 30, "a capture of more": 40,
@@ -1848,8 +1890,10 @@ OFTEN = {
     "covered by rolling, all, credits": 300, "covered by rolling, each, credits": 200,
     "covered by rolling, each, tokens": 130, "a period was missed": 600, "a recurring grant has new terms": 60,
     "a recurring grant begins anew": 60, "a recurring grant was cancelled at once": 30, "an expiry was moved": 80,
-    "low was said again": 200, "a recharge was granted by itself": 70, "the month had no recharge left": 30,
-    "request ends": 60, "refused: repeat": 300, "refused: key_taken": 90, "refused: unchanged": 300,
+    "low was said again": 200, "a recharge was granted by itself": 70, "the month had too little left": 70,
+    "what was refused was asked for again": 12, "what was timed out was asked for again": 110,
+    "what was granted in part was asked for again": 4, "a pause was over": 6, "a new month began for recharges": 6,
+    "request ends": 130, "refused: repeat": 300, "refused: key_taken": 90, "refused: unchanged": 300,
     "refused: insufficient": 700, "refused: over_budget": 100, "refused: unfit": 100, "refused: unknown": 500,
     "refused: unknown_pool": 30, "refused: conflict already_reversed": 80, "refused: conflict grant_expired": 80,
     "refused: conflict grant_voided": 15, "refused: conflict hold_captured": 5,
