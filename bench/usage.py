@@ -23,6 +23,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
+import anyio
 from rich.console import Console
 from rich.table import Table
 
@@ -35,6 +36,11 @@ from solvent.engine.events import Debited, Granted, Opened
 from solvent.engine.frames import NO_HEAD, FrameBuilder, Head
 from solvent.engine.pool_id import parse_pool
 from solvent.engine.sqlite_journal import JOURNAL_NAME, SqliteJournal, connect_for_reading
+from solvent.engine.times import to_datetime
+from solvent.engine.usage import UsageDesk
+from solvent.engine.usage_answers import UsageQuestion
+from solvent.engine.usage_messages import Extent
+from solvent.engine.usage_process import UsageProcess
 from solvent.engine.usage_query import environment_scope, usage_query
 from solvent.engine.usage_store import UsageStore
 from solvent.engine.usage_worker import ROWS_PER_REBUILD, USAGE_NAME, YOUNG_MAX, follow
@@ -108,49 +114,100 @@ def ingest(directory: Path, *, threads: int) -> tuple[UsageStore, float, float]:
     return store, time.perf_counter() - began, longest
 
 
-def ask(store: UsageStore, runs: int, spent: int) -> dict[str, float]:
-    """The median milliseconds of each question, rows of the answer made."""
-    scope = environment_scope("default", "credits")
-    whole = store.query(usage_query(scope, start=0, end=END + 1))
-    if whole.rows[0].credits != spent:
-        raise SystemExit(f"{spent} units were spent, usage says {whole.rows[0].credits}")
+def questions() -> dict[str, dict[str, Any]]:
+    """What is asked: each dimension per day of Europe/Paris over 30 days with a filter, and some more."""
     month: dict[str, Any] = {"start": END - 30 * DAY_US, "end": END, "window": "day", "zone": "Europe/Paris"}
-    questions: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for name, count in DIMENSIONS.items():
         by = "model" if name == "region" else "region"
-        filters = [{"field": by, "value": f"{by}-0"}]
+        asked = {**month, "group_by": [name], "filters": [{"field": by, "value": f"{by}-0"}]}
         if count <= 1_000:
-            questions[f"by {name} ({count:,}) per day, one {by}"] = {**month, "group_by": [name], "filters": filters}
-        questions[f"top 20 of {name} ({count:,}) per day and others, one {by}"] = {
-            **month,
-            "group_by": [name],
-            "filters": filters,
-            "top": 20,
-        }
-    questions["top 100 of user (100,000) in 30 days, one region"] = {
+            found[f"all of {name} ({count:,}) per day, one {by}"] = asked
+        found[f"top 20 of {name} ({count:,}) per day and others, one {by}"] = {**asked, "top": 20}
+    region = {"field": "region", "value": "region-0"}
+    found["top 100 of user (100,000) in 30 days, one region"] = {
         **month,
         "window": None,
         "group_by": ["user"],
-        "filters": [{"field": "region", "value": "region-0"}],
+        "filters": [region],
         "top": 100,
     }
-    questions["one user's models per day"] = {
+    found["one user's models per day"] = {
         **month,
         "group_by": ["model"],
         "filters": [{"field": "user", "value": "user-7"}],
     }
-    medians: dict[str, float] = {}
-    for name, parts in questions.items():
+    return found
+
+
+def ask_store(store: UsageStore, runs: int, spent: int) -> dict[str, dict[str, float]]:
+    """The median milliseconds of each question in the store, whose answer is by columns."""
+    scope = environment_scope("default", "credits")
+    whole = store.query(usage_query(scope, start=0, end=END + 1))
+    if whole.rows[0].credits != spent:
+        raise SystemExit(f"{spent} units were spent, usage says {whole.rows[0].credits}")
+    medians: dict[str, dict[str, float]] = {}
+    for name, parts in questions().items():
         query = usage_query(scope, **parts)
         times: list[float] = []
-        rows: list[Any] = []
+        lines = 0
         for _ in range(runs + 1):
             began = time.perf_counter()
-            rows = store.query(query).rows
+            lines = len(store.query(query).cells.bucket)
             times.append((time.perf_counter() - began) * 1e3)
-        if not rows:
-            raise SystemExit(f"{name}: no rows")
-        medians[name] = statistics.median(times[1:])
+        if not lines:
+            raise SystemExit(f"{name}: no lines")
+        medians[name] = {"lines": lines, "store_ms": statistics.median(times[1:])}
+    return medians
+
+
+async def ask_engine(directory: Path, runs: int, *, threads: int) -> dict[str, dict[str, float]]:
+    """The median milliseconds of each question through what answers ``engine.usage``: the usage process, its pipe, and
+    the typed answer. Then those of its columns, and those of all of its lines, where they are wanted."""
+
+    async def nothing(*_: object) -> Any:
+        return Extent()
+
+    async def scale_of(*_: object) -> int:
+        return SCALE
+
+    process = UsageProcess(directory, threads=threads)
+    desk = UsageDesk(
+        process,
+        now_us=lambda: END,
+        scale_of=scale_of,
+        extent=nothing,
+        find_entry=nothing,
+        grants_of=nothing,
+        timeout_s=60,
+    )
+    medians: dict[str, dict[str, float]] = {}
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(process.run)
+        for name, parts in questions().items():
+            question = UsageQuestion(
+                start=to_datetime(parts["start"]).isoformat(),
+                end=to_datetime(parts["end"]).isoformat(),
+                window=parts["window"],
+                time_zone=parts["zone"],
+                group_by=tuple(parts["group_by"]),
+                filters=tuple(parts["filters"]),
+                top=parts.get("top"),
+            )
+            times: dict[str, list[float]] = {"engine_usage_ms": [], "columns_ms": [], "all_lines_ms": []}
+            for _ in range(runs + 1):
+                began = time.perf_counter()
+                answer = await desk.usage(question)
+                answered = time.perf_counter()
+                answer.columns()
+                told = time.perf_counter()
+                for line in answer.lines:
+                    assert line.events  # noqa: S101 - looked at
+                ended = time.perf_counter()
+                for figure, seconds in zip(times, (answered - began, told - answered, ended - told), strict=True):
+                    times[figure].append(seconds * 1e3)
+            medians[name] = {figure: statistics.median(each[1:]) for figure, each in times.items()}
+        tasks.cancel_scope.cancel()
     return medians
 
 
@@ -393,8 +450,10 @@ def measure_usage(scratch: Path, chosen: argparse.Namespace) -> dict[str, dict[s
     began = time.perf_counter()
     store = UsageStore(directory / USAGE_NAME, journal_identity=identity, threads=chosen.threads)
     opened = time.perf_counter() - began
-    rows = {name: {"median_ms": ms} for name, ms in ask(store, chosen.runs, spent).items()}
+    rows = ask_store(store, chosen.runs, spent)
     store.close()
+    for name, figures in asyncio.run(ask_engine(directory, chosen.runs, threads=chosen.threads)).items():
+        rows[name] |= figures
     events = chosen.events
     return {
         f"Taking in {events:,} events": {

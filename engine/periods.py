@@ -53,6 +53,7 @@ def parse_span(text: object, zone: str, now: int) -> Span:
 
     - ``today``, ``yesterday``, and ``this`` or ``previous hour|day|week|month|quarter|year``: the whole calendar
       period, even the part of it that is still to come. ``last month`` is the same as ``previous month``.
+    - ``day|week|month|quarter|year to date``: the present one so far, up to ``now``.
     - ``last N minutes|hours``: exactly so much time, up to ``now``.
     - ``last N days|weeks|months|quarters|years``: the present one so far, and the N-1 whole ones before it, so that a
       chart ends today. ``last 1 day`` is thus today so far, while ``last day`` is yesterday.
@@ -136,6 +137,8 @@ def _named(text: str, zone: str, now: int) -> tuple[int, int]:
         case ["previous" | "last", kind]:
             checked = check_period(kind, "period", _KINDS)
             return _window_before(window_of(now, checked, zone)[0], checked, zone)
+        case [kind, "to", "date"]:
+            return window_of(now, check_period(kind, "period", _KINDS[1:]), zone)[0], now
         case ["last", count, kind]:
             return _last(count, kind, zone, now), now
     window = _calendar(text, zone)

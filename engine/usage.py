@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
@@ -27,22 +26,19 @@ from .usage_answers import (
     UsageComparison,
     UsageEntry,
     UsageEntryPage,
-    UsageLine,
+    UsageLines,
     UsageQuestion,
     UsageSpike,
     UsageSpikes,
     UsageStatus,
 )
-from .usage_messages import Extent, Status
+from .usage_messages import Extent, Status, table_from
 from .usage_process import UsageProcess
 from .usage_query import (
     TOP_MAX,
     UsageCell,
     UsageQuery,
-    UsageRow,
     UsageScope,
-    UsageTable,
-    Value,
     check_count,
     check_entries_limit,
     customer_scope,
@@ -61,10 +57,10 @@ from .usage_requests import (
     StatusRequest,
     TableRequest,
 )
+from .usage_table import UsageGroup, UsageTable
 from .views import entry_of
 from .windows import Period, check_zone, window_of
 
-QUANTITY_PLACES: Final = 9
 RELATIVE_PLACES: Final = 4
 SPIKES_LIMIT_MAX: Final = 1_000
 HORIZON_US: Final = 3_653 * DAY_US
@@ -89,8 +85,7 @@ FORECAST_ASSUMPTION: Final = (
     "added, and what is held stays so."
 )
 LINES_PER_TURN: Final = 100
-"""Lines made of rows before others get their turn: half a millisecond."""
-_ZERO: Final = Decimal(0)
+"""Changes made of groups before others get their turn: half a millisecond."""
 
 
 class UsageDesk:
@@ -168,13 +163,19 @@ class UsageDesk:
 
     async def told(self, question: UsageQuestion, query: UsageQuery, table: UsageTable) -> Usage:
         """An answer as it is told."""
-        teller = Teller(query, await self._scale_in(query))
+        scale = await self._scale_in(query)
+        whole = msgspec.structs.replace(
+            table,
+            buckets=((query.start, query.end),),
+            groups=(UsageGroup((None,) * len(query.group_by)),),
+            cells=table.total,
+        )
         return Usage(
             question=absolute(question, query),
             start=to_datetime(query.start),
             end=to_datetime(query.end),
-            lines=tuple(await teller.lines(table.rows)),
-            total=teller.line(_total(query, table.rows)),
+            lines=UsageLines(table, scale),
+            total=UsageLines(whole, scale)[0],
             position=table.position,
             as_of=table.as_of,
         )
@@ -292,18 +293,14 @@ class UsageDesk:
             extent=await self._extent_of(question),
             timeout_s=self._timeout_s,
         )
-        table = UsageTable(query.group_by, [each.row for each in found.spikes], found.position, found.as_of)
-        usage = await self.told(question, query, table)
+        usage = await self.told(question, query, table_from(query, [found.part], found.end))
         scale = await self._scale_in(query)
         return UsageSpikes(
+            start=to_datetime(since),
             usage=usage,
             spikes=tuple(
-                UsageSpike(
-                    line=line,
-                    expected=to_decimal(round(Fraction(each.expected_twice, 2)), scale),
-                    score=round(each.score, 2),
-                )
-                for line, each in zip(usage.lines, found.spikes, strict=True)
+                UsageSpike(line=line, expected=to_decimal(round(Fraction(twice, 2)), scale), score=round(score, 2))
+                for line, twice, score in zip(usage.lines, found.expected_twice, found.scores, strict=True)
             ),
             method=SPIKES_METHOD,
         )
@@ -319,9 +316,9 @@ class UsageDesk:
         if end <= query.start:
             raise InvalidRequest("period", "a period of which something is over", got=shown(request.period))
         query = msgspec.structs.replace(query, end=end)
-        rows = (await self.table(question, query)).rows
+        used = (await self.table(question, query)).total
         scale = await self._scale_in(query)
-        spent = sum(row.credits for row in rows)
+        spent = sum(used.debited) - sum(used.reversed)
         blocks = [
             (parse_amount(grant.available, scale), _moment_us(grant.expires_at))
             for grant in held.grants
@@ -347,48 +344,6 @@ class UsageDesk:
     async def rebuild(self) -> UsageStatus:
         """See ``Credits.rebuild_usage``."""
         return _status(await self._process.rebuild(self._timeout_s))
-
-
-class Teller:
-    """Says rows of a query as lines."""
-
-    def __init__(self, query: UsageQuery, scale: int) -> None:
-        self._fields = query.group_by
-        self._scale = scale
-        self._moments: dict[int, datetime] = {}
-        """Starts and ends of buckets, which many lines share."""
-
-    async def lines(self, rows: Sequence[UsageRow]) -> list[UsageLine]:
-        """A line for each of ``rows``."""
-        lines: list[UsageLine] = []
-        buckets = {(row.start, row.end) for row in rows}
-        self._moments = {moment: to_datetime(moment) for bucket in buckets for moment in bucket}
-        for first in range(0, len(rows), LINES_PER_TURN):
-            lines += map(self.line, rows[first : first + LINES_PER_TURN])
-            await asyncio.sleep(0)
-        return lines
-
-    def line(self, row: UsageRow) -> UsageLine:
-        """The line of a row."""
-        start, end = self._moments.get(row.start), self._moments.get(row.end)
-        debited = self._amount(row.debited)
-        return UsageLine(
-            start=to_datetime(row.start) if start is None else start,
-            end=to_datetime(row.end) if end is None else end,
-            group=dict(zip(self._fields, row.values, strict=True)),
-            other=row.other,
-            credits=self._amount(row.credits) if row.reversed else debited,
-            debited=debited,
-            reversed=self._amount(row.reversed) if row.reversed else _ZERO,
-            events=row.events,
-            refused=row.refused,
-            quantities={metric: to_decimal(units, QUANTITY_PLACES) for metric, units in row.quantities.items()},
-            first_at=None if row.first_at is None else to_datetime(row.first_at),
-            last_at=None if row.last_at is None else to_datetime(row.last_at),
-        )
-
-    def _amount(self, units: int) -> Decimal:
-        return to_decimal(units, self._scale)
 
 
 def absolute(question: UsageQuestion, query: UsageQuery) -> UsageQuestion:
@@ -448,27 +403,6 @@ def _change(group: Compared, fields: Sequence[str], scale: int) -> UsageChange:
 
 def _moment_us(moment: datetime | None) -> int | None:
     return None if moment is None else (moment - EPOCH) // MICROSECOND
-
-
-def _total(query: UsageQuery, rows: Sequence[UsageRow]) -> UsageRow:
-    quantities: dict[str, int] = {}
-    for row in rows:
-        for metric, units in row.quantities.items():
-            quantities[metric] = quantities.get(metric, 0) + units
-    nothing: tuple[Value, ...] = (None,) * len(query.group_by)
-    return UsageRow(
-        query.start,
-        query.end,
-        nothing,
-        False,
-        sum(row.debited for row in rows),
-        sum(row.reversed for row in rows),
-        sum(row.events for row in rows),
-        sum(row.refused for row in rows),
-        quantities,
-        min((row.first_at for row in rows if row.first_at is not None), default=None),
-        max((row.last_at for row in rows if row.last_at is not None), default=None),
-    )
 
 
 def _status(status: Status) -> UsageStatus:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import Final, TypeAlias
 
 import msgspec
 
 from .usage_analysis import Compared, CompareOrder
-from .usage_query import UsageCell, UsageEntries, UsageQuery, UsageRow
+from .usage_query import UsageCell, UsageEntries, UsageQuery
+from .usage_table import Packed, UsageGroup, UsageTable, unpacked
 
 LENGTH_BYTES: Final = 4
-ROWS_PER_PART: Final = 500
-"""Rows of an answer sent, and decoded, at once: about half a millisecond of the engine's loop."""
+ROWS_PER_PART: Final = 5_000
+"""Rows of an answer sent at once: half a megabyte, read in some hundred microseconds of the engine's loop."""
+GROUPS_PER_PART: Final = 500
+"""Groups sent at once: about as long to decode."""
 
 
 class Extent(msgspec.Struct, frozen=True, array_like=True):
@@ -86,17 +91,20 @@ Lookup: TypeAlias = AskTable | AskEntries | AskComparison | AskSpikes
 Question: TypeAlias = Lookup | AskStatus | Rebuild | Stop
 
 
-class Rows(msgspec.Struct, frozen=True, tag="rows"):
-    """A part of a table."""
+class TablePart(msgspec.Struct, frozen=True, tag="part"):
+    """The next groups of a table, and its next rows, which may be of groups that are still to come."""
 
     id: int
-    rows: list[UsageRow]
+    groups: list[UsageGroup]
+    cells: list[Packed]
 
 
 class TableEnd(msgspec.Struct, frozen=True, tag="end"):
     """The last part of a table was sent."""
 
     id: int
+    metrics: list[str]
+    total: list[Packed]
     position: int
     as_of: int
 
@@ -111,19 +119,14 @@ class Comparison(msgspec.Struct, frozen=True, tag="comparison"):
     groups: list[Compared]
 
 
-class SpikeFound(msgspec.Struct, frozen=True, array_like=True):
-    """A row that stands out; half of ``expected_twice`` units were expected."""
-
-    row: UsageRow
-    expected_twice: int
-    score: float
-
-
 class Spikes(msgspec.Struct, frozen=True, tag="spikes"):
+    """Rows that stand out, as a table of a part: a group for each. Half of ``expected_twice`` units were expected."""
+
     id: int
-    spikes: list[SpikeFound]
-    position: int
-    as_of: int
+    part: TablePart
+    end: TableEnd
+    expected_twice: list[int]
+    scores: list[float]
 
 
 class Status(msgspec.Struct, frozen=True, tag="status"):
@@ -146,7 +149,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     got: str | None = None
 
 
-Reply: TypeAlias = Rows | TableEnd | Entries | Comparison | Spikes | Status | Failed
+Reply: TypeAlias = TablePart | TableEnd | Entries | Comparison | Spikes | Status | Failed
 
 _encoder: Final = msgspec.msgpack.Encoder()
 questions: Final = msgspec.msgpack.Decoder(Question)
@@ -157,6 +160,34 @@ def framed(message: Question | Reply) -> bytes:
     """The message behind its length."""
     payload = _encoder.encode(message)
     return len(payload).to_bytes(LENGTH_BYTES, "big") + payload
+
+
+def parts_of(id: int, table: UsageTable) -> Iterator[TablePart | TableEnd]:
+    """A table as messages."""
+    offsets = table.cells.offsets()
+    rows = range(0, max(1, len(table.cells.bucket)), ROWS_PER_PART)
+    groups = range(0, len(table.groups), GROUPS_PER_PART)
+    for row, group in zip_longest(rows, groups):
+        yield TablePart(
+            id,
+            [] if group is None else list(table.groups[group : group + GROUPS_PER_PART]),
+            [] if row is None else table.cells.part(row, row + ROWS_PER_PART, offsets).packed(),
+        )
+    yield TableEnd(id, list(table.metrics), table.total.packed(), table.position, table.as_of)
+
+
+def table_from(query: UsageQuery, parts: Sequence[TablePart], end: TableEnd) -> UsageTable:
+    """The answer to ``query`` that came as messages."""
+    return UsageTable(
+        query.group_by,
+        query.buckets(),
+        [group for part in parts for group in part.groups],
+        end.metrics,
+        unpacked([part.cells for part in parts if part.cells]),
+        unpacked([end.total]),
+        end.position,
+        end.as_of,
+    )
 
 
 def length_of(header: bytes) -> int:

@@ -32,16 +32,18 @@ from .usage_messages import (
     Lookup,
     Rebuild,
     Reply,
-    Rows,
     Spikes,
     Status,
     Stop,
     TableEnd,
+    TablePart,
     framed,
     length_of,
     replies,
+    table_from,
 )
-from .usage_query import UsageCell, UsageEntries, UsageQuery, UsageRow, UsageTable
+from .usage_query import UsageCell, UsageEntries, UsageQuery
+from .usage_table import UsageTable
 
 STOP_TIMEOUT_S: Final = 5.0
 RESTART_INTERVAL_S: Final = 0.5
@@ -56,13 +58,13 @@ _Question: TypeAlias = Lookup | AskStatus | Rebuild
 
 
 class _Asked:
-    """A question that waits for its answer, and the rows that have come of it."""
+    """A question that waits for its answer, and the parts that have come of it."""
 
-    __slots__ = ("future", "question", "rows", "sent")
+    __slots__ = ("future", "parts", "question", "sent")
 
-    def __init__(self, question: _Question, rows: list[UsageRow]) -> None:
+    def __init__(self, question: _Question, parts: list[TablePart]) -> None:
         self.question = question
-        self.rows = rows
+        self.parts = parts
         self.sent = 0
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
@@ -88,10 +90,10 @@ class UsageProcess:
 
         Raises ``TooLarge``; ``Unavailable`` if there is no answer in time.
         """
-        rows: list[UsageRow] = []
+        parts: list[TablePart] = []
         question = AskTable(next(self._ids), query, extent, timeout_s)
-        end = await self._ask(question, TableEnd, timeout_s, rows)
-        return UsageTable(query.group_by, rows, end.position, end.as_of)
+        end = await self._ask(question, TableEnd, timeout_s, parts)
+        return table_from(query, parts, end)
 
     async def entries(
         self,
@@ -146,10 +148,10 @@ class UsageProcess:
         return await self._ask(Rebuild(next(self._ids)), Status, timeout_s)
 
     async def _ask(
-        self, question: _Question, kind: Callable[..., T], timeout_s: float, rows: list[UsageRow] | None = None
+        self, question: _Question, kind: Callable[..., T], timeout_s: float, parts: list[TablePart] | None = None
     ) -> T:
         self._wanted.set()
-        asked = self._asked[question.id] = _Asked(question, [] if rows is None else rows)
+        asked = self._asked[question.id] = _Asked(question, [] if parts is None else parts)
         self._outbox.put_nowait(asked)
         try:
             with anyio.fail_after(timeout_s + GRACE_S):
@@ -204,8 +206,8 @@ class UsageProcess:
         asked = self._asked.get(reply.id)
         if asked is None or asked.future.done():
             return
-        if isinstance(reply, Rows):
-            asked.rows += reply.rows
+        if isinstance(reply, TablePart):
+            asked.parts.append(reply)
         elif isinstance(reply, Failed):
             asked.future.set_exception(_error_of(reply))
         else:
@@ -216,7 +218,7 @@ class UsageProcess:
         while not self._outbox.empty():
             self._outbox.get_nowait()
         for asked in self._asked.values():
-            asked.rows.clear()
+            asked.parts.clear()
             if asked.future.done():
                 continue
             if asked.sent < SENDS_MAX:

@@ -143,18 +143,6 @@ class UsageRow(msgspec.Struct, frozen=True, array_like=True):
         return self.debited - self.reversed
 
 
-class UsageTable(msgspec.Struct, frozen=True):
-    """An answer: rows by bucket, and inside a bucket by the rank of the group. The others come last."""
-
-    columns: tuple[str, ...]
-    """The fields grouped by."""
-    rows: list[UsageRow]
-    position: int
-    """The last frame of the journal that is in it."""
-    as_of: int
-    """What was there when it was asked: entries behind its cells are looked up as of then."""
-
-
 class UsageEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An entry of a pool's ledger that counts in a cell."""
 

@@ -15,7 +15,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
-from operator import itemgetter
+from operator import add, sub
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -36,11 +36,10 @@ from .usage_query import (
     UsageEntries,
     UsageEntry,
     UsageQuery,
-    UsageRow,
-    UsageTable,
     Value,
 )
 from .usage_rows import NO_EVENT
+from .usage_table import NO_MOMENT, Cells, UsageGroup, UsageTable
 
 SCHEMA_VERSION: Final = 1
 MEMORY_DEFAULT: Final = "1GB"
@@ -290,8 +289,10 @@ class UsageStore:
                 cells += self._cells(plan, top, of_events=False)
         if len(cells) > ROWS_MAX:
             raise _too_many_rows()
-        rows = _answer(plan, cells)
-        return UsageTable(query.group_by, rows, self.position, self._next_seq)
+        groups, metrics, rows = _answer(plan, cells)
+        return UsageTable(
+            query.group_by, plan.buckets, groups, metrics, rows, rows.sum(), self.position, self._next_seq
+        )
 
     def _top(self, plan: Plan) -> list[tuple[Key, ...]] | None:
         """The keys of the groups that make the top; ``None`` if all groups are to be looked at."""
@@ -413,136 +414,174 @@ def _too_many_rows() -> TooLarge:
     return TooLarge("top", f"an answer of at most {ROWS_MAX} rows: ask for the top groups only, or for a wider window")
 
 
-_Cell: TypeAlias = tuple[int, int, int, int, dict[str, int], int | None, int | None]
-"""What one group used in one bucket: debited, reversed, events, refused, quantities, first and last moment."""
-_EMPTY_CELL: Final[_Cell] = (0, 0, 0, 0, {}, None, None)
-
-
-def _together(one: _Cell, other: _Cell) -> _Cell:
-    """What two cells come to: of two metrics, of events and of what else there is, or of two groups."""
-    firsts = [first for first in (one[5], other[5]) if first is not None]
-    lasts = [last for last in (one[6], other[6]) if last is not None]
-    return (
-        one[0] + other[0],
-        one[1] + other[1],
-        one[2] + other[2],
-        one[3] + other[3],
-        one[4] | {metric: one[4].get(metric, 0) + quantity for metric, quantity in other[4].items()},
-        min(firsts, default=None),
-        max(lasts, default=None),
-    )
-
-
 class _Group:
-    """A group of an answer, with its cells by the numbers of their buckets."""
+    """A group of an answer."""
 
-    __slots__ = ("cells", "other", "rank", "values")
+    __slots__ = ("other", "rank", "values")
 
     def __init__(self, values: tuple[Value, ...], rank: tuple[Rank, ...], *, other: bool = False) -> None:
         self.values = values
         self.rank = rank
         self.other = other
-        self.cells: dict[int, _Cell] = {}
-
-    def row(self, bucket: tuple[int, int], cell: _Cell) -> UsageRow:
-        start, end = bucket
-        return UsageRow(start, end, self.values, self.other, *cell)
 
 
-def _answer(plan: Plan, cells: Iterable[tuple[Any, ...]]) -> list[UsageRow]:
-    """The rows of the answer, from (bucket, *keys, *keys of the metric, sums, first and last moment) in any order."""
-    query, buckets = plan.query, plan.buckets
+def _answer(plan: Plan, cells: Sequence[tuple[Any, ...]]) -> tuple[list[UsageGroup], list[str], Cells]:
+    """The groups of an answer in their order, its metrics, and its rows.
+
+    ``cells`` are (bucket, *keys, *keys of the metric, sums, first and last moment) in any order. There are tens of
+    thousands of them: whatever is done for each is done by column, in loops that hold next to nothing.
+    """
+    query = plan.query
     keys_end = 1 + sum(len(field.keys) for field in plan.fields)
     sums_from = keys_end + len(plan.metric.keys)
-    metric_names: dict[Any, str] = {}
-    groups: dict[Any, _Group] = {}
-    # This loop makes tens of thousands of cells: nearly always, group and metric have one key, which needs no slice.
-    key_at = 1 if keys_end == 2 else slice(1, keys_end)
-    metric_at = keys_end if sums_from == keys_end + 1 else slice(keys_end, sums_from)
-    for row in cells:
-        key = row[key_at]
-        group = groups.get(key)
-        if group is None:
-            if keys_end > 1 and row[1] is None:
-                group = _Group((None,) * len(query.group_by), (), other=True)
-            else:
-                group = _Group(*plan.group(row[1:keys_end]))
-            groups[key] = group
-        debited, reverse, events, refused, whole, nano, first, last = row[sums_from:]
-        quantities: dict[str, int] = {}
-        if whole or nano:
-            metric = row[metric_at]
-            name = metric_names.get(metric)
-            if name is None:
-                found = plan.metric.value(row[keys_end:sums_from])[0]
-                name = metric_names[metric] = str(found or NO_METRIC)
-            quantities[name] = whole * QUANTITY_UNITS + nano
-        bucket = row[0]
-        cell = debited, reverse, events, refused, quantities, first, last
-        kept = group.cells.setdefault(bucket, cell)
-        if kept is not cell:
-            group.cells[bucket] = _together(kept, cell)
+    columns = list(zip(*cells, strict=True)) or [()] * (sums_from + MEASURES_COUNT + 2)
+    keys = _keys(columns[1:keys_end], len(cells))
+    groups = {key: _group_of(plan, key) for key in dict.fromkeys(keys)}
     if not query.group_by:
-        whole_range = groups.setdefault((), _Group((), ()))
-        if query.window is None:
-            whole_range.cells.setdefault(0, _EMPTY_CELL)
-    ordered = _ordered(groups.values(), query)
-    if query.top is not None:
-        ordered = _folded(ordered, query.top)
+        groups.setdefault((), _Group((), ()))
+    ordered = _ordered(groups, query, keys, columns[sums_from:])
+    places = {key: place for place, key in enumerate(ordered)}
+    told = [UsageGroup(groups[key].values, groups[key].other) for key in ordered]
+    if query.top is not None and len(told) > query.top and not told[query.top].other:
+        # All groups were looked at: those beyond the top become one.
+        places = {key: min(place, query.top) for key, place in places.items()}
+        told = [*told[: query.top], UsageGroup((None,) * len(query.group_by), True)]
+
+    # The number of a row says its bucket and its group, and sorts as the answer does.
+    width = len(told)
+    numbers = [bucket * width + places[key] for bucket, key in zip(columns[0], keys, strict=True)]
     if query.fill_empty:
-        if len(buckets) * len(ordered) > ROWS_MAX:
-            raise _too_many_rows()
-        return [
-            group.row(bucket, group.cells.get(number, _EMPTY_CELL))
-            for number, bucket in enumerate(buckets)
-            for group in ordered
-        ]
-    return _by_bucket(ordered, buckets)
+        found: Sequence[int] = range(len(plan.buckets) * width)
+    elif query.group_by or query.window is not None:
+        found = sorted(set(numbers))
+    else:
+        found = (0,)
+    count = len(found)
+    if count > ROWS_MAX:
+        raise _too_many_rows()
+    rows: Sequence[int] | None = None
+    if count == len(numbers) and not query.fill_empty:
+        # A cell for each row, as where there is one metric: nothing is to be added up, only to be put in order.
+        cell_of = dict(zip(numbers, cells, strict=True))
+        columns = list(zip(*map(cell_of.__getitem__, found), strict=True)) or columns
+    else:
+        row_of = dict(zip(found, range(count), strict=True))
+        rows = list(map(row_of.__getitem__, numbers))
+    debited, reverse, events, refused, whole, nano, firsts, lasts = columns[sums_from:]
+    metric_keys = _keys(columns[keys_end:sums_from], len(cells))
+    metrics, metered, metric, quantity = _metered(plan, metric_keys, _billionths(whole, nano), rows, count)
+    return (
+        told,
+        metrics,
+        Cells(
+            [number // width for number in found],
+            [number % width for number in found],
+            _summed(debited, rows, count),
+            _summed(reverse, rows, count),
+            _summed(events, rows, count),
+            _summed(refused, rows, count),
+            _moments(firsts, rows, count, min),
+            _moments(lasts, rows, count, max),
+            metered,
+            metric,
+            quantity,
+        ),
+    )
 
 
-def _by_bucket(ordered: Iterable[_Group], buckets: Sequence[tuple[int, int]]) -> list[UsageRow]:
-    """The cells that there are as rows."""
-    found: dict[int, list[UsageRow]] = {}
-    for group in ordered:
-        values, other = group.values, group.other
-        for number, (debited, reverse, events, refused, quantities, first, last) in group.cells.items():
-            start, end = buckets[number]
-            row = UsageRow(start, end, values, other, debited, reverse, events, refused, quantities, first, last)
-            if (rows := found.get(number)) is None:
-                found[number] = [row]
-            else:
-                rows.append(row)
-    return [row for number in sorted(found) for row in found[number]]
+def _keys(columns: Sequence[Sequence[Any]], count: int) -> Sequence[Any]:
+    """The key of each cell: nearly always one, which needs no tuple."""
+    if len(columns) == 1:
+        return columns[0]
+    return list(zip(*columns, strict=True)) if columns else [()] * count
 
 
-def _folded(ordered: list[_Group], top: int) -> list[_Group]:
-    """The first ``top`` groups, and all others as one."""
-    rest = ordered[top:]
-    if not rest or rest[0].other:
-        return ordered
-    others = _Group((None,) * len(rest[0].values), (), other=True)
-    for group in rest:
-        for bucket, cell in group.cells.items():
-            known = others.cells.get(bucket)
-            others.cells[bucket] = cell if known is None else _together(known, cell)
-    return [*ordered[:top], others]
+def _group_of(plan: Plan, key: Any) -> _Group:
+    keys = key if isinstance(key, tuple) else (key,)
+    if keys and keys[0] is None:
+        return _Group((None,) * len(plan.fields), (), other=True)
+    return _Group(*plan.group(keys))
 
 
-_MEASURED: Final[dict[str, Callable[[_Cell], int]]] = {
-    "credits": lambda cell: cell[0] - cell[1],
-    "events": itemgetter(2),
-    "refused": itemgetter(3),
-    "quantity": lambda cell: sum(cell[4].values()),
-}
+def _ordered(
+    groups: dict[Any, _Group], query: UsageQuery, keys: Sequence[Any], sums: Sequence[Sequence[int]]
+) -> list[Any]:
+    """The keys of the groups by what the query orders by, over the whole range, and by name where that is equal.
 
-
-def _ordered(groups: Iterable[_Group], query: UsageQuery) -> list[_Group]:
-    """By what the query orders by, over the whole range, and by name where that is equal. The others are last."""
-    ordered = sorted(groups, key=lambda group: group.rank, reverse=query.order == "name" and query.descending)
+    The others are last.
+    """
+    ordered = sorted(groups, key=lambda key: groups[key].rank, reverse=query.order == "name" and query.descending)
     if query.order != "name":
-        measure = _MEASURED[query.order]
-        ordered.sort(key=lambda group: sum(map(measure, group.cells.values())), reverse=query.descending)
-    return sorted(ordered, key=lambda group: group.other)
+        debited, reverse, events, refused, whole, nano, *_ = sums
+        match query.order:
+            case "credits":
+                measure: Iterable[int] = map(sub, debited, reverse)
+            case "events":
+                measure = events
+            case "refused":
+                measure = refused
+            case "quantity":
+                measure = _billionths(whole, nano)
+        totals = dict.fromkeys(groups, 0)
+        for key, units in zip(keys, measure, strict=True):
+            totals[key] += units
+        ordered.sort(key=totals.__getitem__, reverse=query.descending)
+    return sorted(ordered, key=lambda key: groups[key].other)
+
+
+def _billionths(whole: Sequence[int], nano: Sequence[int]) -> list[int]:
+    found = [each * QUANTITY_UNITS for each in whole]
+    return list(map(add, found, nano)) if any(nano) else found
+
+
+def _summed(column: Sequence[int], rows: Sequence[int] | None, count: int) -> Sequence[int]:
+    """The sums of a column by the rows that its cells belong to; without ``rows``, each is one."""
+    if rows is None:
+        return column
+    sums = [0] * count
+    if any(column):
+        for row, units in zip(rows, column, strict=True):
+            sums[row] += units
+    return sums
+
+
+def _moments(
+    column: Sequence[int | None], rows: Sequence[int] | None, count: int, choose: Callable[[int, int], int]
+) -> Sequence[int]:
+    """The first or the last of the moments of each row, ``NO_MOMENT`` where there is none."""
+    told = [NO_MOMENT if at is None else at for at in column]
+    if rows is None:
+        return told
+    found = [NO_MOMENT] * count
+    for row, at in zip(rows, told, strict=True):
+        if at != NO_MOMENT:
+            known = found[row]
+            found[row] = at if known == NO_MOMENT else choose(known, at)
+    return found
+
+
+def _metered(
+    plan: Plan, keys: Sequence[Any], quantities: Sequence[int], rows: Sequence[int] | None, count: int
+) -> tuple[list[str], Sequence[int], Sequence[int], Sequence[int]]:
+    """The metrics; then how many each row has, which, and how much of each."""
+    names: dict[str, int] = {}
+    numbers: dict[Any, int] = {}
+    for key in dict.fromkeys(keys):
+        value, _ = plan.metric.value(key if isinstance(key, tuple) else (key,))
+        numbers[key] = names.setdefault(str(value or NO_METRIC), len(names))
+    if len(names) == 1 and all(sums := _summed(quantities, rows, count)):
+        return list(names), [1] * count, [0] * count, sums
+    width = len(names)
+    found: dict[int, int] = {}
+    for row, key, quantity in zip(range(count) if rows is None else rows, keys, quantities, strict=True):
+        if quantity:
+            place = row * width + numbers[key]
+            found[place] = found.get(place, 0) + quantity
+    metered = [0] * count
+    for place in found:
+        metered[place // width] += 1
+    ordered = sorted(found)
+    return list(names), metered, [place % width for place in ordered], [found[place] for place in ordered]
 
 
 _Position: TypeAlias = tuple[int, int, int]

@@ -74,8 +74,9 @@ class UsageVerbs(ABC):
 
         Of one pool; or with ``customer``, or with neither in all of ``environment``, of all pools in ``currency``.
 
-        - ``period`` says a range in words ("today", "last 7 days", "this month", "2026-Q3", "2026-07-01..2026-07-14"),
-          ``start`` and ``end`` say one to the microsecond, half-open. Without either, the last 30 days.
+        - ``period`` says a range in words ("today", "last 7 days", "this month", "year to date", "2026-Q3",
+          "2026-07-01..2026-07-14"), ``start`` and ``end`` say one to the microsecond, half-open. Without either, the
+          last 30 days.
         - ``window`` cuts it into buckets of the calendar of ``time_zone``: minute, hour, day, week, month, quarter or
           year. With ``fill_empty`` those in which nothing happened are lines too.
         - ``group_by`` names up to 8 fields: dimensions of the events, and ``$metric``, ``$customer``, ``$resource``,

@@ -30,10 +30,9 @@ from .refusal_log import REFUSALS_NAME, read_refused
 from .refusals import Refused
 from .sqlite_errors import is_passing
 from .sqlite_journal import JOURNAL_NAME, connect_for_reading, read_frames
-from .usage_analysis import compare, exact, series_of, spikes
+from .usage_analysis import Spike, compare, exact, series_of, spikes
 from .usage_messages import (
     LENGTH_BYTES,
-    ROWS_PER_PART,
     AskComparison,
     AskEntries,
     AskSpikes,
@@ -46,19 +45,20 @@ from .usage_messages import (
     Question,
     Rebuild,
     Reply,
-    Rows,
-    SpikeFound,
     Spikes,
     Status,
     Stop,
     TableEnd,
+    TablePart,
     framed,
     length_of,
+    parts_of,
     questions,
 )
-from .usage_query import UsageTable
+from .usage_query import UsageRow
 from .usage_rows import UsageRows
 from .usage_store import UsageDamaged, UsageStore, UsageUnavailable
+from .usage_table import UsageTable, table_of
 
 USAGE_NAME: Final = "usage.db"
 REBUILT_NAME: Final = "usage-rebuilt.db"
@@ -288,9 +288,8 @@ class UsageWorker:
             self._fail(question.id, SolventError("an internal error: the log of the usage process says more"))
 
     def _send_table(self, id: int, table: UsageTable) -> None:
-        for first in range(0, len(table.rows), ROWS_PER_PART):
-            self._reply(Rows(id, table.rows[first : first + ROWS_PER_PART]))
-        self._reply(TableEnd(id, table.position, table.as_of))
+        for message in parts_of(id, table):
+            self._reply(message)
 
     def _fail(self, id: int, error: SolventError) -> None:
         if isinstance(error, InvalidRequest):
@@ -336,20 +335,28 @@ def _spikes(store: UsageStore, question: AskSpikes) -> Spikes:
     query = question.query
     table = store.query(query)
     buckets = query.buckets()
-    groups = len({(row.other, exact(row.values)) for row in table.rows})
-    if groups * len(buckets) > SPIKE_CELLS_MAX:
+    if len(table.groups) * len(buckets) > SPIKE_CELLS_MAX:
         limit = f"at most {SPIKE_CELLS_MAX} buckets of all groups together: ask for the top groups, or a wider window"
         raise TooLarge("window", limit)
-    rows = {(row.start, row.other, exact(row.values)): row for row in table.rows}
-    found: list[SpikeFound] = []
-    series = series_of(table.rows, [start for start, _ in buckets])
+    every = table.rows
+    rows = {(row.start, row.other, exact(row.values)): row for row in every}
+    found: list[tuple[UsageRow, Spike]] = []
+    series = series_of(every, [start for start, _ in buckets])
     for spike in spikes(series, sensitivity=question.sensitivity, history_min=question.history_min):
         start, end = buckets[spike.bucket]
         # A bucket in which nothing happened stands out where there were only reversals before. Nothing is behind it.
         row = rows.get((start, spike.other, exact(spike.values)))
         if row is not None and end > question.since and len(found) < question.limit:
-            found.append(SpikeFound(row, int(2 * spike.expected), spike.score))
-    return Spikes(question.id, found, table.position, table.as_of)
+            found.append((row, spike))
+    told = table_of(table.columns, buckets, [row for row, _ in found], position=table.position, as_of=table.as_of)
+    offsets = told.cells.offsets()
+    return Spikes(
+        question.id,
+        TablePart(question.id, list(told.groups), told.cells.part(0, len(found), offsets).packed()),
+        TableEnd(question.id, list(told.metrics), told.total.packed(), told.position, told.as_of),
+        [int(2 * spike.expected) for _, spike in found],
+        [spike.score for _, spike in found],
+    )
 
 
 def remove_usage(path: Path) -> None:

@@ -536,7 +536,9 @@ def spikes_of(value: str | int | None, name: str = "user", **question: Any) -> U
     # The range begins inside the first bucket.
     start = FIRST + timedelta(minutes=30)
     usage = Usage(question=asked, start=start, end=NOW, lines=(line,), total=line, position=1, as_of=1)
-    return UsageSpikes(usage=usage, spikes=(UsageSpike(line=line, expected=Decimal(1), score=9.5),), method="")
+    return UsageSpikes(
+        start=start, usage=usage, spikes=(UsageSpike(line=line, expected=Decimal(1), score=9.5),), method=""
+    )
 
 
 def test_the_command_behind_a_spike_asks_for_no_more_and_no_less() -> None:

@@ -279,6 +279,8 @@ async def test_a_script_that_ran_wild_at_night_is_found_with_its_entries(credits
     assert spike.line.group == {"user": "script"}
     assert (spike.line.start, spike.line.credits, spike.expected) == (night.replace(minute=0), 1_200, 0)
     assert spike.score >= 3.5
+    assert (found.start, found.usage.end) == (usage.start, usage.end)
+    assert found.usage.start < found.start
     page = await credits.usage_entries(found.usage, spike.line)
     assert len(page.entries) == 30
     assert sum(entry.credits for entry in page.entries) == 1_200
@@ -341,6 +343,34 @@ async def test_a_wrong_question_is_told_what_is_wrong(credits: Credits, field: s
     with pytest.raises(InvalidRequest) as refusal:
         await credits.usage("acme", **{"period": "today", **wrong})
     assert refusal.value.field == field
+
+
+async def test_quantities_of_any_size_are_told(credits: Credits) -> None:
+    await credits.grant("acme", 10, key="g")
+    for number in range(2):
+        await credits.debit("acme", 1, key=f"a{number}", metric="tokens", quantity="99999999999.000000001")
+    await credits.debit("acme", 1, key="b", metric="images", quantity="3")
+    usage = await today(credits, "$metric")
+    assert {line.group["$metric"]: line.quantities for line in usage.lines} == {
+        "tokens": {"tokens": Decimal("199999999998.000000002")},
+        "images": {"images": 3},
+    }
+    assert usage.total.quantities == {"tokens": Decimal("199999999998.000000002"), "images": 3}
+
+
+async def test_answers_turn_into_columns(credits: Credits) -> None:
+    await credits.grant("acme", 10, key="g")
+    await credits.debit("acme", 1, key="a", dimensions={"user": "ann", "start": "here"})
+    await credits.debit("acme", 2, key="b", metric="tokens", quantity=5, dimensions={"user": "bob"})
+    usage = await today(credits, "user", "start")
+    assert usage.lines == tuple(usage.lines)
+    assert len(usage.lines[:1]) == 1
+    columns = usage.columns()
+    assert (columns["user"], columns["dimension.start"], columns["credits"]) == (["bob", "ann"], [None, "here"], [2, 1])
+    assert (columns["quantities"], columns["first_at"][1]) == ([{"tokens": 5}, {}], usage.lines[1].first_at)
+    assert [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)] == usage.records()
+    nothing = await today(credits, "user", filters={"user": "nobody"})
+    assert (list(nothing.lines), nothing.columns()["credits"], nothing.records()) == ([], [], [])
 
 
 async def test_records_are_flat(credits: Credits) -> None:

@@ -126,6 +126,11 @@ NOW = at("2026-07-14T15:30:20")
         ("previous month", "2026-06-01", "2026-07-01"),
         ("previous quarter", "2026-04-01", "2026-07-01"),
         ("previous year", "2025-01-01", "2026-01-01"),
+        ("day to date", "2026-07-14", "2026-07-14T15:30:20"),
+        ("week to date", "2026-07-13", "2026-07-14T15:30:20"),
+        ("month to date", "2026-07-01", "2026-07-14T15:30:20"),
+        ("quarter to date", "2026-07-01", "2026-07-14T15:30:20"),
+        ("Year to date", "2026-01-01", "2026-07-14T15:30:20"),
         ("last hour", "2026-07-14T14", "2026-07-14T15"),
         ("last day", "2026-07-13", "2026-07-14"),
         ("last month", "2026-06-01", "2026-07-01"),
@@ -216,6 +221,15 @@ def test_the_calendar_begins_in_1970_and_ends_in_9998() -> None:
         ),
         *("previous 7 days", "last", "last minute", "last 0 days", "last 1001 days", "last -1 days", "last 7 day"),
         *("last 1.5 days", "last ٣ days", "last ² days", "last 7 dayss", "last 7 s", "last 7", "last 7  days"),
+        *(
+            "hour to date",
+            "to date",
+            "years to date",
+            "year to",
+            "year to  date",
+            "this year to date",
+            "decade to date",
+        ),
         *("26", "20260", "2026-", "2026-7", "2026-00", "2026-13", "2026-Q0", "2026-Q5", "2026-W00", "2025-W53"),
         *("2026-02-29", "2026-06-31", "2026-07-1", "2026-07-14-1", "1969", "9999", "1969-12-31", "٢٠٢٦"),
         *("2026-07-14T10:00:00Z", "2026-07-01-2026-07-14"),
@@ -363,6 +377,8 @@ def test_calendar_periods_are_those_of_the_dates(now: int, kind: Period, zone: s
     first = first_of(local_day(now, zone), kind)
     start, end = midnight(first, zone), midnight(first_after(first, kind), zone)
     this = parse_span(f"this {kind}", zone, now)
+    if start < now:
+        assert parse_span(f"{kind} to date", zone, now) == Span(start, now)
     assert this == Span(start, end) == parse_span(name_of(first, kind), zone, now)
     assert this.start <= now < this.end
     before = parse_span(f"previous {kind}", zone, now)

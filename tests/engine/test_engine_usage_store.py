@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Context, Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -12,13 +13,15 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
-from solvent.engine import usage_catalog, usage_plan
+from solvent.engine import usage_catalog, usage_messages, usage_plan
 from solvent.engine.dimensions import encode_dimensions
 from solvent.engine.events import Captured, Debited, Event, Expired, Granted, Held, MovedIn, Opened, Reversed
 from solvent.engine.frames import NO_HEAD, FrameBuilder, Head, Section, decode_section, split_frame
 from solvent.engine.pool_id import PoolId, pool_id
 from solvent.engine.refusals import Refused
 from solvent.engine.terms import CostBasis
+from solvent.engine.usage_answers import Usage, UsageLines, UsageQuestion, plain_lines
+from solvent.engine.usage_messages import TableEnd, TablePart, framed, length_of, parts_of, replies, table_from
 from solvent.engine.usage_query import (
     UsageQuery,
     UsageRow,
@@ -31,6 +34,7 @@ from solvent.engine.usage_query import (
 )
 from solvent.engine.usage_rows import UsageRows
 from solvent.engine.usage_store import UsageStore
+from solvent.engine.usage_table import UsageGroup, UsageTable
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
@@ -356,9 +360,10 @@ def ranked(journal: Journal, query: UsageQuery) -> list[tuple[tuple[Any, ...], l
 
 def check(journal: Journal, store: UsageStore, query: UsageQuery) -> list[UsageRow]:
     """Ask the store, and the oracle. Returns the store's rows."""
-    table = store.query(query)
+    table = sent(store.query(query), query)
     assert table.columns == query.group_by
     assert table.position == store.position
+    check_lines(table, query)
     expected = ranked(journal, query)
     # Every row is where it belongs, the buckets are windows, and no cell of the oracle is missing.
     cells: Cells = {}
@@ -399,9 +404,66 @@ def check(journal: Journal, store: UsageStore, query: UsageQuery) -> list[UsageR
         assert len(seen) == len(starts) * len({place for _, place in seen})
     # The ledger's total, to the last unit.
     total = sums(matching(journal, query))
+    told = UsageLines(whole_of(table, query), 6)[0]
+    assert [units(told.debited, 6), units(told.reversed, 6), told.events, told.refused] == list(total[:4])
+    assert {name: units(quantity, 9) for name, quantity in told.quantities.items()} == total.quantities
+    assert (told.first_at, told.last_at) == tuple(map(moment, total[5:]))
     assert sum(row.credits for row in table.rows) == total.debited - total.reversed
     assert sum(row.events for row in table.rows) == total.events
     return table.rows
+
+
+def sent(table: UsageTable, query: UsageQuery) -> UsageTable:
+    """The table as the engine has it from the usage process."""
+    messages: list[Any] = []
+    for each in parts_of(7, table):
+        frame = framed(each)
+        assert length_of(frame[:4]) == len(frame) - 4
+        messages.append(replies.decode(frame[4:]))
+    *parts, end = messages
+    assert all(isinstance(part, TablePart) for part in parts)
+    assert isinstance(end, TableEnd)
+    found = table_from(query, parts, end)
+    assert found.rows == table.rows
+    return found
+
+
+def whole_of(table: UsageTable, query: UsageQuery) -> UsageTable:
+    bucket, group = (query.start, query.end), UsageGroup((None,) * len(query.group_by))
+    return msgspec.structs.replace(table, buckets=[bucket], groups=[group], cells=table.total)
+
+
+def units(amount: Decimal, places: int) -> int:
+    return int(amount.scaleb(places, Context(prec=60)))
+
+
+def moment(at: int | None) -> datetime | None:
+    return None if at is None else datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at)
+
+
+def check_lines(table: UsageTable, query: UsageQuery) -> None:
+    """Lines are what the rows say, whether they are made one by one, by columns, or on the wire."""
+    rows, lines = table.rows, UsageLines(table, 6)
+    assert len(lines) == len(rows)
+    for row, line in zip(rows, lines, strict=True):
+        assert (line.start, line.end) == (moment(row.start), moment(row.end))
+        assert (line.other, line.events, line.refused) == (row.other, row.events, row.refused)
+        assert [repr(line.group[name]) for name in query.group_by] == list(map(repr, row.values))
+        assert (units(line.debited, 6), units(line.reversed, 6)) == (row.debited, row.reversed)
+        assert units(line.credits, 6) == row.credits
+        assert {name: units(quantity, 9) for name, quantity in line.quantities.items()} == row.quantities
+        assert (line.first_at, line.last_at) == (moment(row.first_at), moment(row.last_at))
+    if 0 < len(rows) <= 200:
+        question, nothing = UsageQuestion(group_by=query.group_by), lines[0].start
+        lazy = Usage(question=question, start=nothing, end=nothing, lines=lines, total=lines[0], position=1, as_of=1)
+        wire = msgspec.json.decode(msgspec.json.encode(lazy, enc_hook=plain_lines), type=Usage)
+        assert isinstance(wire.lines, tuple)
+        made = msgspec.structs.replace(lazy, lines=tuple(lines))
+        assert list(map(repr, made.columns().items())) == list(map(repr, lazy.columns().items()))
+        assert wire.lines[-1].credits == lazy.lines[-1].credits
+        assert lines == list(lines)
+        assert lines != list(lines)[1:]
+        assert lines[1:3] == tuple(lines)[1:3]
 
 
 def random_query(journal: Journal) -> UsageQuery:
@@ -491,6 +553,8 @@ def test_answers_are_those_of_the_oracle(seed: int, tmp_path: Path, monkeypatch:
         monkeypatch.setattr(usage_catalog, "VALUES_PER_DIMENSION_MAX", journal.random.choice([0, 2, 5]))
     if seed % 5 == 0:
         monkeypatch.setattr(usage_catalog, "VALUES_MAX", 20)
+    monkeypatch.setattr(usage_messages, "ROWS_PER_PART", (1, 3, 5_000)[seed % 3])
+    monkeypatch.setattr(usage_messages, "GROUPS_PER_PART", (1, 4, 500)[seed % 3])
     if seed % 2 == 0:  # The top is looked for first, as where there are many groups.
         monkeypatch.setattr(usage_plan, "SMALL_CELLS_MAX", 0)
     store = UsageStore(tmp_path / "usage", journal_identity="j")

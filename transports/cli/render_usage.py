@@ -422,7 +422,7 @@ def spikes(answer: UsageSpikes) -> RenderableType:
     """What stands out, and how to see what is behind the first of it."""
     question = answer.usage.question
     fields, zone, window = question.group_by, question.time_zone, question.window or ""
-    title = f"Spikes of {_whose(question)}, {_range(answer.usage.start, answer.usage.end, zone)}"
+    title = f"Spikes of {_whose(question)}, {_range(answer.start, answer.usage.end, zone)}"
     if not answer.spikes:
         return Group(Text(title, "bold"), Text("nothing stands out"))
     table = _table()

@@ -30,6 +30,7 @@ from solvent.engine.usage_answers import (
     UsageEntryPage,
     UsageSpikes,
     UsageStatus,
+    plain_lines,
 )
 from solvent.engine.usage_requests import (
     ENTRIES_LIMIT_DEFAULT,
@@ -102,8 +103,8 @@ def usage(
     period: Annotated[
         str | None,
         typer.Option(
-            help='"today", "yesterday", "this month", "previous week", "last 7 days", "last 24 hours", "2026-Q3", '
-            f'"2026-07", "2026-W29", "2026-07-01..2026-07-14". Default: {PERIOD_DEFAULT}; '
+            help='"today", "yesterday", "this month", "previous week", "last 7 days", "last 24 hours", "year to date", '
+            f'"2026-Q3", "2026-07", "2026-W29", "2026-07-01..2026-07-14". Default: {PERIOD_DEFAULT}; '
             f"with --forecast {FORECAST_PERIOD_DEFAULT}."
         ),
     ] = None,
@@ -316,7 +317,7 @@ def rebuild(
 
 
 def _to_wire(answer: Any) -> dict[str, Any]:
-    plain: dict[str, Any] = msgspec.to_builtins(answer)
+    plain: dict[str, Any] = msgspec.to_builtins(answer, enc_hook=plain_lines)
     return plain
 
 

@@ -87,7 +87,7 @@ def json_text(text: str) -> str:
 
 def columns(usage: Usage) -> list[Column]:
     """The lines of ``usage`` by columns: the bucket, the group, and what was used. Names are unique."""
-    lines = usage.lines
+    lines = tuple(usage.lines)
     plain = [
         Column(name, _TYPES[name], [getattr(line, name) for line in lines])
         for name in UsageLine.__struct_fields__

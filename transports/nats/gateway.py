@@ -32,11 +32,12 @@ from solvent.engine.credits import Credits
 from solvent.engine.engine import Engine, outcome_of, outcomes_of
 from solvent.engine.errors import InvalidRequest, Overloaded, SolventError, TooLarge, Unavailable
 from solvent.engine.pool_id import PoolId, pool_id
+from solvent.engine.usage_answers import Usage
 
 from .connection import Connection
 from .discovery import QUEUE_GROUP, Discovery, EndpointStatistics
 from .subjects import PREFIX, encode_token, parse_subject
-from .usage_reads import read_usage, usage_decoders
+from .usage_reads import read_usage, usage_decoders, with_lines
 from .wire import (
     BODY_BYTES_MAX,
     COMMAND_BODIES,
@@ -352,9 +353,10 @@ class Gateway:
         self, read: _ReadCall, body: Any, environment: str, customer: str | None, reply: _Reply
     ) -> None:
         answer = await read(self._engine, body, environment, customer)
+        told: Any = await with_lines(answer, self._reads.max_payload) if isinstance(answer, Usage) else answer
         # Entries have a limit; of usage, the top groups are fewer than all.
         field = "limit" if hasattr(body, "limit") else "top"
-        self._answer(self._reads, reply, encode_answer(answer), field=field)
+        self._answer(self._reads, reply, encode_answer(told), field=field)
 
     def _answer(self, connection: Connection, reply: _Reply, payload: bytes, *, field: str = "body") -> None:
         if len(payload) > connection.max_payload:

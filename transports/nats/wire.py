@@ -26,6 +26,7 @@ from solvent.engine.errors import InvalidRequest, SolventError, TooLarge, error_
 from solvent.engine.pool_id import CURRENCY_DEFAULT, PoolId, check_id, pool_id
 from solvent.engine.terms import PRIORITY_DEFAULT
 from solvent.engine.times import EPOCH, MICROSECOND, to_datetime
+from solvent.engine.usage_answers import plain_lines
 
 CODE_HEADER: Final = "Nats-Service-Error-Code"
 TEXT_HEADER: Final = "Nats-Service-Error"
@@ -437,7 +438,7 @@ _batches: Final = msgspec.json.Decoder(_BatchBody)
 _events: Final = msgspec.json.Decoder(EventsBody)
 _reports: Final = msgspec.json.Decoder(ReportBody)
 _loose_batches: Final = msgspec.json.Decoder(_LooseBatchBody)
-_encoder: Final = msgspec.json.Encoder()
+_encoder: Final = msgspec.json.Encoder(enc_hook=plain_lines)
 
 _UNDECODABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What a decoder raises: the last for brackets nested a thousand deep."""
