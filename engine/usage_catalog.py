@@ -25,7 +25,9 @@ from .pool_id import parse_canonical
 from .usage_query import Value
 
 DIMENSION_COLUMNS_MAX: Final = 32
-"""Dimensions with a column of their own in the table; the values of later ones are found beside it."""
+"""Dimensions with a column of their own in the table; the values of later ones are found beside it, more slowly.
+
+They are the first that were met, and in a file that is made again those that most rows have."""
 VALUES_PER_DIMENSION_MAX: Final = 250_000
 VALUES_MAX: Final = 1_000_000
 """Values numbered in total, about 200 MB in memory."""

@@ -25,7 +25,7 @@ import nanoarrow
 
 from .errors import InvalidRequest, TooLarge
 from .usage_batch import UsageBatch
-from .usage_catalog import COLUMNS_END, Catalog, PoolNumbers
+from .usage_catalog import COLUMNS_END, DIMENSIONS_FROM, MISSING, Catalog, PoolNumbers
 from .usage_plan import MEASURES_COUNT, QUANTITY_UNITS, Key, Plan, Rank, Statement
 from .usage_query import (
     CURSOR_CHARS_MAX,
@@ -184,6 +184,32 @@ class UsageStore:
                 yield batch
                 if batch.frame > self.position or batch.refusal > self.refusals:
                     self._commit(batch)
+            except BaseException:
+                self._undo()
+                raise
+
+    def dimensions_by_use(self) -> list[str]:
+        """The names of the dimensions, those that most rows have first. Raises as ``batch`` does."""
+        columns = [number for number in self._catalog.columns if number >= DIMENSIONS_FROM]
+        counted = ", ".join(f"count(*) filter (c{number} > {MISSING})" for number in columns)
+        with _failures():
+            counts = dict(self._rows("select dimension, count(*) from extra group by dimension"))
+            if columns:
+                (found,) = self._rows(f"select {counted} from usage")
+                for number, count in zip(columns, found, strict=True):
+                    counts[number] = counts.get(number, 0) + count
+        numbers = self._catalog.dimensions
+        return sorted(numbers, key=lambda name: -counts.get(numbers[name], 0))
+
+    def reserve(self, names: Iterable[str]) -> None:
+        """Number dimensions before a row has them: the columns are for the first. Raises as ``batch`` does."""
+        with _failures():
+            try:
+                for name in names:
+                    self._catalog.dimension(name)
+                self._db.execute("begin")
+                self._add_names(self._catalog)
+                self._db.execute("commit")
             except BaseException:
                 self._undo()
                 raise

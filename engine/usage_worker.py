@@ -31,6 +31,7 @@ from .refusals import Refused
 from .sqlite_errors import is_passing
 from .sqlite_journal import JOURNAL_NAME, connect_for_reading, read_frames
 from .usage_analysis import Spike, compare, exact, series_of, spikes
+from .usage_catalog import DIMENSION_COLUMNS_MAX
 from .usage_messages import (
     LENGTH_BYTES,
     AskComparison,
@@ -212,7 +213,14 @@ class UsageWorker:
 
     def _begin_rebuilding(self) -> None:
         remove_usage(self._directory / REBUILT_NAME)
+        busiest: list[str] = []
+        if self._store is not None:
+            try:
+                busiest = self._store.dimensions_by_use()[:DIMENSION_COLUMNS_MAX]
+            except (UsageDamaged, UsageUnavailable) as error:
+                log.warning("which dimensions are used most cannot be read from the old usage file: %s", error)
         self._rebuilt = self._open(REBUILT_NAME)
+        self._rebuilt.reserve(busiest)
         self._rebuild_failure = None
 
     def _rebuild_on(self) -> None:

@@ -11,7 +11,9 @@ from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from random import Random
+from typing import Any
 
+import duckdb
 import psutil
 import pytest
 
@@ -176,6 +178,43 @@ async def test_it_is_made_again_while_debits_and_questions_go_on(tmp_path: Path)
         await asyncio.sleep(0.1)
         await check(engine, refused=20)
     assert turns > 0, "it was made before anything else could be done"
+
+
+def names_with_columns(directory: Path) -> set[str]:
+    with duckdb.connect(str(directory / USAGE_NAME), read_only=True) as db:
+        columns = {name for (name,) in db.execute("select column_name from duckdb_columns()").fetchall()}
+        dimensions = db.execute("select number, name from dimension").fetchall()
+    return {name for number, name in dimensions if f"c{number}" in columns}
+
+
+async def test_made_again_it_has_columns_for_the_dimensions_that_are_used_most(tmp_path: Path) -> None:
+    """Those of a trial that came first give way, and every answer stays what it was."""
+
+    async def answers(engine: Engine) -> list[Any]:
+        questions = [["late"], ["trial-7", "late"], ["trial-31"]]
+        return [
+            (await engine.usage("acme", period="2020..2090", group_by=by, consistent=True)).records()
+            for by in questions
+        ]
+
+    async with Engine.open(tmp_path) as engine:
+        await engine.grant("acme", 1_000, key="g")
+        await engine.debit("acme", 1, key="trial", dimensions={f"trial-{number}": "x" for number in range(32)})
+        await answers(engine)
+        for number in range(20):
+            await engine.debit("acme", 1, key=f"{number}", dimensions={"late": f"u{number % 3}", "trial-7": "y"})
+        before = await answers(engine)
+    assert [line["late"] for line in before[0]] == ["u0", "u1", "u2", None]
+    assert names_with_columns(tmp_path) == {f"trial-{number}" for number in range(32)}
+    async with Engine.open(tmp_path) as engine:
+        await engine.rebuild_usage()
+        async with asyncio.timeout(DEADLINE_S):
+            while (await engine.usage_status()).rebuilt is not None:
+                await asyncio.sleep(0.05)
+        assert await answers(engine) == before
+    found = names_with_columns(tmp_path)
+    assert len(found) == 32
+    assert found > {"late", "trial-7"}
 
 
 async def test_an_old_journal_is_read_from_its_beginning(tmp_path: Path) -> None:

@@ -558,6 +558,8 @@ def test_answers_are_those_of_the_oracle(seed: int, tmp_path: Path, monkeypatch:
     if seed % 2 == 0:  # The top is looked for first, as where there are many groups.
         monkeypatch.setattr(usage_plan, "SMALL_CELLS_MAX", 0)
     store = UsageStore(tmp_path / "usage", journal_identity="j")
+    if seed % 4 == 1:  # As in a file that is made again: known before a row has them, and some that none ever has.
+        store.reserve([*journal.names[-3:], "nobody has this either"])
     for _ in range(3):
         feed(journal, store, journal.random.randrange(1, 12))
         for _ in range(6):
@@ -568,6 +570,14 @@ def test_answers_are_those_of_the_oracle(seed: int, tmp_path: Path, monkeypatch:
         if journal.random.random() < 0.5:
             store.close()
             store = UsageStore(tmp_path / "usage", journal_identity="j")
+    used: dict[str, int] = {}
+    for fact in journal.facts:
+        for name in fact.dimensions:
+            used[name] = used.get(name, 0) + 1
+    ranked_names = store.dimensions_by_use()
+    assert set(ranked_names) >= set(used)
+    counts = [used.get(name, 0) for name in ranked_names]
+    assert counts == sorted(counts, reverse=True)
     store.close()
 
 
