@@ -46,8 +46,9 @@ $(VENV)/.lint: pyproject.toml | $(VENV)/.base
 demo: $(VENV)/.run
 	$(BIN)/solvent demo $(ARGS)
 
+# More than four at once disturb each other's clocks.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 simulate: $(VENV)/.test
 	$(BIN)/python -m tests.simulation $(ARGS)

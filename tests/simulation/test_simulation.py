@@ -82,6 +82,7 @@ def test_a_seed_says_it_all() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_planted_bug_is_found(bug: str) -> None:
     _, outcomes = simulated("--seeds", str(SEEDS_TO_FIND_A_BUG), "--bug", bug)
