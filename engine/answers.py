@@ -436,7 +436,7 @@ class PoolEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaul
     recorded_at: datetime
     available: Decimal
     position: str
-    """Where it stands among all events of the journal: ``events(after=...)`` goes on behind it."""
+    """Where it stands among all events of the journal: ``events(after=...)`` and ``past_events`` go on behind it."""
     limit: Decimal | None = None
     """The threshold, or the budget's amount."""
     percent: int | None = None

@@ -611,10 +611,16 @@ class Credits(UsageVerbs):
         *,
         customer: str | None = None,
         environment: str = ENVIRONMENT_DEFAULT,
+        after: str | None = None,
     ) -> AsyncIterator[PoolEvent]:
-        """What pools say from now on: alerts and recharge requests, in order, each at least once.
+        """What pools say, as it happens: alerts and recharge requests, in the journal's order, each once.
 
-        Of one pool, of a customer's, or of an environment's. ``past_events`` has those before.
+        Of one pool, of a customer's, or of an environment's. From now on; or with ``after``, the position of the last
+        event that was dealt with ("0.0": none), everything behind that first. Nothing is missed or repeated between
+        the two, nor while a service restarts. Events are read when they are asked for: who is slow holds up nobody.
+
+        Raises ``InvalidRequest`` for a position that is none of this journal's. Over NATS, what is wrong shows at the
+        first event that is waited for: ``Unavailable`` if no service answers, or the client may not ask it.
         """
 
     @abstractmethod
@@ -627,7 +633,11 @@ class Credits(UsageVerbs):
         after: str = "0.0",
         limit: int = 100,
     ) -> EventPage:
-        """A page of what pools have said, behind the position ``after``, ``1 <= limit <= 1000``."""
+        """A page of what pools have said, behind the position ``after``, ``1 <= limit <= 1000``.
+
+        "end" as a position stands for that of the newest: the page is empty, and says where the next event goes.
+        Raises ``InvalidRequest``.
+        """
 
     @abstractmethod
     async def budgets(self, pool: PoolLike) -> BudgetList:

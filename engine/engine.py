@@ -111,7 +111,7 @@ from .refusals import Refusals
 from .revenue import CostSums
 from .scales import Scales
 from .sqlite_journal import JOURNAL_NAME, SqliteJournal
-from .stream import EventSpan, Position, end_of, parse_position, read_events
+from .stream import END, EventSpan, Position, end_of, parse_position, read_events
 from .times import MOMENT_MAX_US, TimeLike, parse_time, to_datetime
 from .together import do_together, transfer
 from .totals import PoolSums
@@ -542,8 +542,8 @@ class Engine(Credits):
         environment: str = ENVIRONMENT_DEFAULT,
         after: str | None = None,
     ) -> AsyncIterator[PoolEvent]:
-        """See ``Credits.events``; ``after`` the position of an event that was dealt with, to go on behind it."""
-        begin = end_of(self._services.core.writer.last_number) if after is None else parse_position(after)
+        """See ``Credits.events``."""
+        begin = _begin(END if after is None else after, self._services.core)
         return self._events(begin, _chosen(pool, customer, environment))
 
     async def _events(self, after: Position, wanted: Callable[[str], bool]) -> AsyncIterator[PoolEvent]:
@@ -576,7 +576,8 @@ class Engine(Credits):
         """See ``Credits.past_events``."""
         check_limit(limit, EVENT_PAGE_MAX)
         wanted = _chosen(pool, customer, environment)
-        span = await read_events(await self._core(), parse_position(after), wanted, self._scale_of_pool, limit=limit)
+        core = await self._core()
+        span = await read_events(core, _begin(after, core), wanted, self._scale_of_pool, limit=limit)
         return EventPage(tuple(span.events), str(span.position), span.more)
 
     async def published(self, publisher: str) -> Position:
@@ -737,6 +738,18 @@ def _chosen(pool: PoolLike | None, customer: str | None, environment: str) -> Ca
         return lambda name: name.startswith(environment_prefix(environment))
     prefixes = customer_prefixes(environment, check_id(customer, "customer"))
     return lambda name: name.startswith(prefixes)
+
+
+def _begin(after: str, core: Core) -> Position:
+    """The position that ``after`` says. Raises ``InvalidRequest`` for one behind the journal's end."""
+    last = core.writer.last_number
+    if after == END:
+        return end_of(last)
+    position = parse_position(after)
+    if position.frame > last:
+        # Waiting there, a reader would miss all that comes before it.
+        raise InvalidRequest("after", f"a position of this journal, which ends with frame {last}", got=after)
+    return position
 
 
 def outcome_of(future: asyncio.Future[Any]) -> Any:

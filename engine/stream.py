@@ -41,10 +41,15 @@ class Position(NamedTuple):
 
 
 BEGINNING: Final = Position(0, 0)
+END: Final = "end"
+"""Stands for the position behind all that is journalled."""
 
 
 def parse_position(position: object, field: str = "after") -> Position:
-    """The position that an event carries as text, such as "12.3"; "0.0" is the beginning. Raises ``InvalidRequest``."""
+    """The position that an event carries as text, such as "12.3"; "0.0" is the beginning. Raises ``InvalidRequest``.
+
+    ``END`` is known only to who has the journal, and not taken here.
+    """
     match = _POSITION.fullmatch(position) if isinstance(position, str) else None
     if match is None:
         raise InvalidRequest(field, 'the position of an event, such as "12.3"', got=shown(position))

@@ -1,12 +1,7 @@
-"""The verbs of what a pool says by itself: its alerts, its requests for credits, and the events that they make.
-
-``events --follow`` hears of events as ``Credits.events`` tells them, and reads them by position: over NATS an event
-that was published while the connection was down is read a little later, and one that was published twice is said once.
-"""
+"""The verbs of what a pool says by itself: its alerts, its requests for credits, and the events that they make."""
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import sys
 from collections.abc import Callable
@@ -20,9 +15,10 @@ from anyio.abc import TaskStatus
 from rich.text import Text
 
 from solvent.engine.answers import AlertsView, EventPage, PoolEvent, Receipt, to_wire
-from solvent.engine.credits import EVENT_PAGE_MAX, Credits
+from solvent.engine.credits import Credits
 from solvent.engine.errors import InvalidRequest
 from solvent.engine.pool_id import ENVIRONMENT_DEFAULT
+from solvent.engine.stream import END
 from solvent.transports.nats.background import background
 
 from . import render_plans
@@ -32,8 +28,6 @@ from .pairs import parse_cost_basis
 from .plans import CostBasisOption
 from .running import err, reporting, respond, run_async
 
-LOOK_EVERY_S: Final = 5.0
-"""How often to look for events of which nobody told: over NATS, while the connection was down."""
 BEGINNING: Final = "0.0"
 
 RechargeArgument: TypeAlias = Annotated[
@@ -206,7 +200,7 @@ def events(
         str | None, typer.Option(help=f"The environment of the pools. Default: {ENVIRONMENT_DEFAULT}.")
     ] = None,
     after: Annotated[
-        str | None, typer.Option(metavar="POSITION", help='Behind the position of an event, such as "12.3".')
+        str | None, typer.Option(metavar="POSITION", help='Behind the position of an event, such as "12.3", or "end".')
     ] = None,
     limit: Annotated[int, typer.Option(help="Events of one page, 1 to 1000.")] = 50,
     follow: Annotated[
@@ -248,7 +242,7 @@ def events(
         async with target.open() as credits:
             with anyio.CancelScope() as following:
                 async with background(partial(_cancel_on_signal, following)):
-                    await _follow(credits, scope, after, say, on_ready=say_ready)
+                    await _follow(credits, scope, after or END, say, on_ready=say_ready)
 
     with reporting(as_json):
         run_async(run)
@@ -290,41 +284,18 @@ async def _page(credits: Credits, scope: _Scope, after: str, limit: int) -> Even
 async def _follow(
     credits: Credits,
     scope: _Scope,
-    after: str | None,
+    after: str,
     say: Callable[[PoolEvent], None],
     *,
     on_ready: Callable[[], None],
 ) -> None:
-    """Say each event behind ``after``, or from now on, until cancelled. Raises ``InvalidRequest``, ``Unavailable``."""
-    live = credits.events(scope.pool, customer=scope.customer, environment=scope.environment)
-    first: PoolEvent | None = None
-    heard = asyncio.Event()
-
-    async def listen(*, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        nonlocal first
-        task_status.started()
-        async for event in live:
-            first = first or event
-            heard.set()
-
-    async with background(listen):
-        # One question whose answer does not matter: what is wrong shows at once, and behind it the subscription stands.
-        await _past(credits, scope, after or BEGINNING, 1)
-        on_ready()
-        while True:
-            heard.clear()
-            if after is None and first is not None:
-                say(first)
-                after = first.position
-            while after is not None:
-                page = await _past(credits, scope, after, EVENT_PAGE_MAX)
-                for event in page.events:
-                    say(event)
-                after = page.position
-                if not page.more:
-                    break
-            with anyio.move_on_after(LOOK_EVERY_S):
-                await heard.wait()
+    """Say each event behind ``after`` until cancelled. Raises ``InvalidRequest``, ``Unavailable``."""
+    # What is wrong shows at once, and the end is where it is now, not where it is at the first wait.
+    page = await _past(credits, scope, after, 1)
+    on_ready()
+    begin = page.position if after == END else after
+    async for event in credits.events(scope.pool, customer=scope.customer, environment=scope.environment, after=begin):
+        say(event)
 
 
 async def _cancel_on_signal(

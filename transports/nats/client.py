@@ -55,12 +55,14 @@ from solvent.engine.dimensions import Dimensions, encode_dimensions
 from solvent.engine.errors import InvalidRequest, Overloaded, SolventError, StateConflict, TooLarge, Unavailable
 from solvent.engine.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT, PoolId, PoolLike, check_id, parse_pool
 from solvent.engine.quantities import check_quantity
+from solvent.engine.stream import END, parse_position
 from solvent.engine.terms import CostBasis
 from solvent.engine.times import TimeLike
 from solvent.engine.usage_requests import AnyUsageRequest
 
 from .background import background
 from .connection import Connection, connect_nats
+from .following import ReadPage, follow
 from .subjects import BALANCE_EVENT, events_subject, subject_of
 from .usage_reads import ANSWERS as USAGE_ANSWERS
 from .usage_reads import usage_subject
@@ -83,7 +85,6 @@ from .wire import (
     amount_on_the_wire,
     decode_answers,
     decode_error,
-    decode_event,
     decode_receipt,
     decode_unit_answers,
     decoder_of,
@@ -186,6 +187,8 @@ class Client(Credits):
         self._piles: dict[object, _Pile] = {}
         """By what shares a message."""
         self._line: list[int] = []
+        self._followers: set[asyncio.Event] = set()
+        """To be told when there may be more events, or no more answers."""
         self._closed = False
         self._turn_is_due = False
         self._failure: asyncio.Future[None] = self._loop.create_future()
@@ -265,6 +268,11 @@ class Client(Credits):
                     _fail(sink, gone)
             self._under_way.clear()
             self._piles.clear()
+            self._tell_followers()
+
+    def _tell_followers(self) -> None:
+        for told in self._followers:
+            told.set()
 
     def _wake(self) -> None:
         """Have what is waiting sent, once all who have a turn now have had it."""
@@ -326,6 +334,7 @@ class Client(Credits):
         for sent in self._under_way.values():
             sent.resend_at, sent.patience_s = inf, RESEND_AFTER_S
         self._wake()
+        self._tell_followers()
 
     def _put_under_way(
         self,
@@ -656,26 +665,50 @@ class Client(Credits):
         *,
         customer: str | None = None,
         environment: str = ENVIRONMENT_DEFAULT,
+        after: str | None = None,
     ) -> AsyncIterator[PoolEvent]:
-        """See ``Credits.events``. What is published while the connection is down is missed: see ``past_events``."""
+        """See ``Credits.events``.
+
+        Needs the permission to ask for ``events``, as ``past_events`` does. Without the one to subscribe to what is
+        published, events are found some seconds late.
+        """
+        if after is not None and after != END:
+            parse_position(after)
         target = None if pool is None else parse_pool(pool)
         if target is not None:
             environment, customer = target.environment, target.customer
-        subject = events_subject(environment, customer)
-        return self._listen(subject, None if target is None else str(target))
+        check_id(environment, "environment")
+        subject = events_subject(environment, None if customer is None else check_id(customer, "customer"))
+        read = partial(self.past_events, target, customer=customer, environment=environment)
+        return self._follow(subject, read, END if after is None else after)
 
-    async def _listen(self, subject: str, pool: str | None) -> AsyncIterator[PoolEvent]:
-        subscription = await self._nats.subscribe(subject)
+    async def _follow(self, subject: str, read: ReadPage, after: str) -> AsyncIterator[PoolEvent]:
+        self._check_open()
+        told = asyncio.Event()
+
+        def take(subject: str, _: str, data: bytes, headers: bytes | None) -> bool:
+            if not subject.endswith(BALANCE_EVENT):
+                told.set()
+            return True
+
+        async def otherwise(message: Msg) -> None:
+            told.set()
+
+        self._followers.add(told)
         try:
-            async for message in subscription.messages:
-                if message.subject.endswith(BALANCE_EVENT):
-                    continue
-                event = decode_event(message.data)
-                if pool is None or event.pool == pool:
+            subscription = await self._nats.subscribe_directly(subject, take, otherwise=otherwise)
+            try:
+                async for event in follow(read, after, told, self._check_open):
                     yield event
+            finally:
+                with suppress(NatsError):
+                    await subscription.unsubscribe()
         finally:
-            with suppress(NatsError):
-                await subscription.unsubscribe()
+            self._followers.discard(told)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise _closed()
 
     async def past_events(
         self,
