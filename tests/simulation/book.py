@@ -240,6 +240,12 @@ class Book:
                     if attempt.receipt is not None and attempt.receipt.id:
                         self._set_by[attempt.receipt.version] = command
         self._alerts = [command.args for command in commands if command.kind == "set_alerts"]
+        self._rules: list[dict[str, Any] | None] = [None]
+        """The recharge rule that is set, or those that may be; ``None``: perhaps there is none."""
+        self._pause_until = 0
+        """Until when, after a refusal, nothing may be asked for."""
+        self._asks_from = 0
+        """From when on, after a refusal, it must be."""
         self._done: set[tuple[str, str]] = set()
         self._books = books
         self._cards = cards
@@ -279,6 +285,9 @@ class Book:
         at = micros(entry.recorded_at)
         if at < self.clock:
             raise Illegal(f"{self.pool}: entry {version} is dated before the one before it")
+        if at > self.clock:
+            # All that was done in one step has one date.
+            self.check_that_it_asks(self.clock)
         self.clock = at
         apply = getattr(self, f"_{entry.kind}", None)
         if apply is None:
@@ -783,6 +792,8 @@ class Book:
     def _alerts_set(self, entry: LedgerEntry, at: int) -> None:
         if not self._alerts:
             raise Illegal(f"{self.pool}: nobody asked for the alerts at {entry.version}")
+        told = self._set_by.get(entry.version)
+        self._rules = [args["recharge"] for args in (self._alerts if told is None else [told.args])]
 
     def _alert(self, entry: LedgerEntry, at: int) -> None:
         if not any(each.kind == "alerts_set" for each in self.entries.values()):
@@ -791,8 +802,10 @@ class Book:
     def _recharge_requested(self, entry: LedgerEntry, at: int) -> None:
         if any(request.state == "open" for request in self.requests.values()):
             raise Illegal(f"{self.pool}: a second recharge is asked for at {entry.version}")
+        if at < self._pause_until:
+            raise Illegal(f"{self.pool}: a recharge is asked for at {entry.version}, too soon after one was refused")
         amount, available = units(entry.amount), self.totals[-1].available
-        rules = [args["recharge"] for args in self._alerts if args["recharge"]]
+        rules = [rule for rule in self._rules if rule]
         if not any(available < units(rule["below"]) and amount == units(rule["target"]) - available for rule in rules):
             raise Illegal(f"{self.pool}: {amount} units are asked for at {entry.version}, with {available} there")
         self.requests[entry.version] = Request(amount, at)
@@ -808,6 +821,10 @@ class Book:
     def _recharge_refused(self, entry: LedgerEntry, at: int) -> None:
         self._close(entry, int(str(entry.about)[1:]), "refused")
         self._commands_of_recharge(entry)
+        # Without a rule there is no pause.
+        pauses = [rule["timeout_s"] * UNITS if rule else 0 for rule in self._rules]
+        self._pause_until = max(self._pause_until, at + min(pauses))
+        self._asks_from = max(self._asks_from, at + max(pauses))
 
     def _commands_of_recharge(self, entry: LedgerEntry) -> None:
         if ("refuse_recharge", str(entry.about)) not in self._commands:
@@ -824,6 +841,13 @@ class Book:
             raise Illegal(f"{self.pool}: q{number} is {state} at {entry.version}, but it is not open")
         request.state = state
         return request
+
+    def check_that_it_asks(self, now: int) -> None:
+        """Raise ``Illegal`` if credits were to be asked for at ``now``, and nobody has."""
+        available = self.totals[-1].available
+        is_low = all(rule and available < units(rule["below"]) for rule in self._rules)
+        if is_low and now >= self._asks_from and not any(each.state == "open" for each in self.requests.values()):
+            raise Illegal(f"{self.pool}: {available} units are there at {now}, and no recharge was asked for")
 
     # What the rules have in common
 

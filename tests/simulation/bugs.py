@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import takewhile
 from typing import Any
 
 from solvent import Balance
-from solvent.engine import budgets, decide, pool_actor, snapshots, store, together, writer
+from solvent.engine import budgets, decide, passing, pool_actor, snapshots, store, together, watch, writer
 from solvent.engine.budgets import Charges
 from solvent.engine.engine import Engine
-from solvent.engine.events import Held, Released
+from solvent.engine.events import Event, Granted, Held, RechargeClosed, RechargeRequested, Released
 from solvent.engine.evolve import apply
 from solvent.engine.keys import KeyBook
 from solvent.engine.pool import Pool
@@ -234,6 +235,20 @@ def recharge_while_a_request_is_open() -> None:
     snapshots.decode_pool = unasked
 
 
+def ask_only_when_something_is_spent() -> None:
+    """What a request left open, by its grant or by its end, is asked for when something lessens the balance."""
+    with_alerts = watch.with_alerts
+
+    def edge_triggered(pool: Pool, events: tuple[Event, ...]) -> tuple[Event, ...]:
+        told = with_alerts(pool, events)
+        if not isinstance(events[0], (Granted, RechargeClosed)):
+            return told
+        return events + tuple(takewhile(lambda event: not isinstance(event, RechargeRequested), told[len(events) :]))
+
+    decide.with_alerts = passing.with_alerts = edge_triggered  # type: ignore[attr-defined]
+    passing.recharge_of = lambda pool, at: ()  # type: ignore[attr-defined]
+
+
 BUGS: Mapping[str, Callable[[], None]] = {
     each.__name__: each
     for each in (
@@ -254,5 +269,6 @@ BUGS: Mapping[str, Callable[[], None]] = {
         publish_from_now_on,
         answer_another_key,
         recharge_while_a_request_is_open,
+        ask_only_when_something_is_spent,
     )
 }

@@ -9,6 +9,7 @@ Legal means, per pool:
   within every budget;
 * a refusal was right at some moment between request and reply, a balance true;
 * an atomic batch is done as a whole or not at all;
+* a pool that needs credits by its recharge rule has asked for them, unless it may not yet;
 * idempotent answers are equal.
 
 The rules by which entries are judged are in ``book``.
@@ -43,12 +44,16 @@ def check(
     cards: CardList = NO_CARDS,
     *,
     is_quiet: bool = True,
+    now_us: int = 0,
 ) -> None:
     """Raise ``Illegal`` unless ``history`` could be, given the whole ledgers of all pools as they are at its end.
 
-    ``is_quiet``: the last attempt of every command was made when no other copy of it was under way.
+    ``is_quiet``: the last attempt of every command was made when no other copy of it was under way. ``now_us`` is a
+    time by the service's clock before the ledgers were read.
     """
     books = _recompute(history, ledgers, cards)
+    for book in books.values():
+        book.check_that_it_asks(max(book.clock, now_us))
     for pool in {command.pool for command in history.commands if command.kind != "set_rates"} - set(ledgers):
         if any(command.receipt for command in history.commands if command.pool == pool):
             raise Illegal(f"{pool}: it was acknowledged, but there is no ledger")

@@ -91,6 +91,8 @@ class End(NamedTuple):
     cards: CardList
     told: list[PoolEvent]
     """What pools said, as it was published."""
+    read_at_us: int
+    """The service's clock when the ledgers were read, or before."""
 
 
 class World:
@@ -146,10 +148,11 @@ class World:
         # All came to rest: what was late has arrived, and every key says what came of it.
         await asyncio.sleep(20)
         await asyncio.gather(*(player.settle(client) for player in self.players))
+        read_at_us = self.now_us()
         ledgers, cards = await read_ledgers(client, POOLS), await client.rates()
         # What the last of it has to say is published by now, too.
         await asyncio.sleep(5)
-        return End(ledgers, cards, [decode_event(payload) for payload in self.network.told])
+        return End(ledgers, cards, [decode_event(payload) for payload in self.network.told], read_at_us)
 
     async def _client(self) -> Client:
         client = Client(SimulatedNats(self.network), gather="environment", timeout_s=4.0, outstanding_max=1_000)  # type: ignore[arg-type]
@@ -288,7 +291,7 @@ def run_seed(seed: int, *, scratch: Path | None = None) -> Outcome:
             history.commands += player.history.commands
             history.reads += player.history.reads
         outcome.entries = sum(map(len, end.ledgers.values()))
-        check(history, end.ledgers, end.cards)
+        check(history, end.ledgers, end.cards, now_us=end.read_at_us)
         check_told(end.told, end.ledgers)
         outcome.told = len(end.told)
         _verify(world)
