@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
+from operator import sub
 from typing import Any, Final, TypeAlias, overload
 
 import msgspec
@@ -91,11 +92,11 @@ class UsageLines(Sequence[UsageLine]):
     @overload
     def __getitem__(self, place: slice) -> tuple[UsageLine, ...]: ...
     def __getitem__(self, place: int | slice) -> UsageLine | tuple[UsageLine, ...]:
-        found = range(len(self))[place]
+        found = self._table.cells.order[place]
         return self._line(found) if isinstance(found, int) else tuple(map(self._line, found))
 
     def __iter__(self) -> Iterator[UsageLine]:
-        return map(self._line, range(len(self)))
+        return map(self._line, self._table.cells.order)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, (list, tuple, UsageLines)):
@@ -141,10 +142,14 @@ class UsageLines(Sequence[UsageLine]):
         """See ``Usage.columns``: made without a line on the way, several times as fast."""
         table, cells = self._table, self._table.cells
         amount, moment = _Known(lambda units: to_decimal(units, self._scale)), _Known(_moment_of)
-        debited = list(map(amount.__getitem__, cells.debited))
-        net = [units - back for units, back in zip(cells.debited, cells.reversed, strict=True)]
-        buckets = [table.buckets[number] for number in cells.bucket]
-        groups = [table.groups[number] for number in cells.group]
+
+        def ordered(column: Sequence[int]) -> Iterator[int]:
+            return map(column.__getitem__, cells.order)
+
+        debited = list(map(amount.__getitem__, ordered(cells.debited)))
+        net = map(sub, ordered(cells.debited), ordered(cells.reversed))
+        buckets = [table.buckets[number] for number in ordered(cells.bucket)]
+        groups = [table.groups[number] for number in ordered(cells.group)]
         return {
             "start": [moment[start] for start, _ in buckets],
             "end": [moment[end] for _, end in buckets],
@@ -152,12 +157,12 @@ class UsageLines(Sequence[UsageLine]):
             "other": [group.other for group in groups],
             "credits": list(map(amount.__getitem__, net)) if any(cells.reversed) else list(debited),
             "debited": debited,
-            "reversed": list(map(amount.__getitem__, cells.reversed)),
-            "events": list(cells.events),
-            "refused": list(cells.refused),
-            "quantities": list(map(self._quantities, range(len(self)))),
-            "first_at": list(map(moment.__getitem__, cells.first_at)),
-            "last_at": list(map(moment.__getitem__, cells.last_at)),
+            "reversed": list(map(amount.__getitem__, ordered(cells.reversed))),
+            "events": list(ordered(cells.events)),
+            "refused": list(ordered(cells.refused)),
+            "quantities": list(map(self._quantities, cells.order)),
+            "first_at": list(map(moment.__getitem__, ordered(cells.first_at))),
+            "last_at": list(map(moment.__getitem__, ordered(cells.last_at))),
         }
 
 

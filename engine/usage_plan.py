@@ -262,6 +262,11 @@ class Plan:
         self.metric = field_of("$metric", catalog, query)
 
     @property
+    def width(self) -> int:
+        """How many columns a table has."""
+        return 1 + len(self._keys) + len(self.metric.keys) + MEASURES_COUNT + 2
+
+    @property
     def is_small(self) -> bool:
         """Whether there can only be so few groups that all of them are looked at as fast as some."""
         cells = len(self.buckets)
@@ -293,14 +298,14 @@ class Plan:
             statement.joins[f"left join top t on {matching}"] = None
             keys = [f"t.{name}" for name in names]
         statement.joins.update(dict.fromkeys(self.metric.joins))
-        outputs = ["0" if query.window is None else _bucket_expression(self.buckets), *keys, *self.metric.keys]
+        outputs = ["0::integer" if query.window is None else _bucket_expression(self.buckets), *keys, *self.metric.keys]
         positions = ", ".join(str(number + 1) for number in range(len(outputs)))
         told = (*_OF_EVENTS, *(("quantity_nano",) if nanos else ())) if of_events else _OF_THE_REST
         number_type = "varchar" if wide else "bigint"
         outputs += [
-            f"coalesce(sum(u.{measure}), 0)::{number_type}" if measure in told else "0" for measure in _MEASURES
+            f"coalesce(sum(u.{measure}), 0)::{number_type}" if measure in told else "0::bigint" for measure in _MEASURES
         ]
-        outputs += ["min(u.moment)", "max(u.moment)"] if of_events else ["null", "null"]
+        outputs += ["min(u.moment)", "max(u.moment)"] if of_events else ["null::bigint", "null::bigint"]
         statement.text = (
             f"{with_top} select {', '.join(outputs)} from usage u {' '.join(statement.joins)}"
             f" where {conditions} group by {positions} limit {rows_max + 1}"

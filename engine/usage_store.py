@@ -22,6 +22,7 @@ from typing import Any, Final, TypeAlias
 import duckdb
 import msgspec
 import nanoarrow
+from nanoarrow.iterator import iter_py
 
 from .errors import InvalidRequest, TooLarge
 from .usage_batch import UsageBatch
@@ -67,6 +68,7 @@ create table usage (
 );
 """
 
+_ARRAY_CODES: Final = {"int32": "i", "int64": "q"}
 _ARROW_INTS: Final = {"b": nanoarrow.int8(), "i": nanoarrow.int32(), "q": nanoarrow.int64()}
 
 
@@ -310,12 +312,13 @@ class UsageStore:
         plan = Plan(query, self._catalog)
         with _failures():
             top = self._top(plan)
-            cells = self._cells(plan, top, of_events=True)
+            columns = self._cells(plan, top, of_events=True)
             if self._has_rest:
-                cells += self._cells(plan, top, of_events=False)
-        if len(cells) > ROWS_MAX:
+                rest = self._cells(plan, top, of_events=False)
+                columns = [[*some, *others] for some, others in zip(columns, rest, strict=True)]
+        if len(columns[0]) > ROWS_MAX:
             raise _too_many_rows()
-        groups, metrics, rows = _answer(plan, cells)
+        groups, metrics, rows = _answer(plan, columns)
         return UsageTable(
             query.group_by, plan.buckets, groups, metrics, rows, rows.sum(), self.position, self._next_seq
         )
@@ -342,20 +345,21 @@ class UsageStore:
         finally:
             self._db.execute("reset perfect_ht_threshold")
 
-    def _cells(self, plan: Plan, top: list[tuple[Key, ...]] | None, *, of_events: bool) -> list[tuple[Any, ...]]:
-        """The cells of an answer, with sums of any size as integers."""
-        if top == []:
-            return []
+    def _cells(self, plan: Plan, top: list[tuple[Key, ...]] | None, *, of_events: bool) -> list[Sequence[Any]]:
+        """The cells of an answer by columns, with sums of any size as integers."""
 
         def statement(*, wide: bool) -> Statement:
             return plan.table(ROWS_MAX, of_events=of_events, nanos=self._has_nanos, wide=wide, top=top)
 
+        if top == []:
+            return [()] * plan.width
         try:
-            return self._run(statement(wide=False))
+            return self._columns(statement(wide=False))
         except duckdb.ConversionException:
             # A sum beyond 64 bits. Text is the fastest way out of DuckDB for those, and twice as slow for all others.
-            sums = MEASURES_COUNT + 2
-            return [(*cell[:-sums], *map(int, cell[-sums:-2]), *cell[-2:]) for cell in self._run(statement(wide=True))]
+            columns = self._columns(statement(wide=True))
+            first = plan.width - MEASURES_COUNT - 2
+            return [*columns[:first], *(list(map(int, sums)) for sums in columns[first:-2]), *columns[-2:]]
 
     def entries(
         self,
@@ -395,6 +399,12 @@ class UsageStore:
 
     def _run(self, statement: Statement) -> list[tuple[Any, ...]]:
         return self._db.execute(statement.text, statement.parameters).fetchall()
+
+    def _columns(self, statement: Statement) -> list[Sequence[Any]]:
+        """An answer by columns, by way of Arrow: numbers stay what they are, and no row becomes an object."""
+        relation = self._db.sql(statement.text, params=statement.parameters)
+        chunks = list(nanoarrow.c_array_stream(relation))
+        return [_column(chunks, place) for place in range(len(relation.columns))]
 
 
 @contextmanager
@@ -436,6 +446,20 @@ def _arrow(columns: dict[str, Any]) -> nanoarrow.ArrayStream:
     return nanoarrow.ArrayStream(rows)
 
 
+def _column(chunks: Sequence[Any], place: int) -> Sequence[Any]:
+    """A column of Arrow's: an array if it is of whole numbers without a null, else a list."""
+    children = [chunk.child(place) for chunk in chunks]
+    views = [child.view() for child in children]
+    code = _ARRAY_CODES.get(views[0].storage_type) if views else None
+    if code is None or any(view.null_count for view in views):
+        return [value for child in children for value in iter_py(child)]
+    column = array(code)
+    for view in views:
+        values = memoryview(view.buffer(1))
+        column.frombytes(values[view.offset : view.offset + view.length].tobytes())
+    return column
+
+
 def _too_many_rows() -> TooLarge:
     return TooLarge("top", f"an answer of at most {ROWS_MAX} rows: ask for the top groups only, or for a wider window")
 
@@ -451,17 +475,17 @@ class _Group:
         self.other = other
 
 
-def _answer(plan: Plan, cells: Sequence[tuple[Any, ...]]) -> tuple[list[UsageGroup], list[str], Cells]:
+def _answer(plan: Plan, columns: Sequence[Sequence[Any]]) -> tuple[list[UsageGroup], list[str], Cells]:
     """The groups of an answer in their order, its metrics, and its rows.
 
-    ``cells`` are (bucket, *keys, *keys of the metric, sums, first and last moment) in any order. There are tens of
-    thousands of them: whatever is done for each is done by column, in loops that hold next to nothing.
+    ``columns`` are those of cells in any order: (bucket, *keys, *keys of the metric, sums, first and last moment).
+    There are tens of thousands of them: what is done for each is done in loops that hold next to nothing.
     """
-    query = plan.query
+    query, buckets = plan.query, columns[0]
     keys_end = 1 + sum(len(field.keys) for field in plan.fields)
     sums_from = keys_end + len(plan.metric.keys)
-    columns = list(zip(*cells, strict=True)) or [()] * (sums_from + MEASURES_COUNT + 2)
-    keys = _keys(columns[1:keys_end], len(cells))
+    debited, reverse, events, refused, whole, nano, firsts, lasts = columns[sums_from:]
+    keys = _keys(columns[1:keys_end], len(buckets))
     groups = {key: _group_of(plan, key) for key in dict.fromkeys(keys)}
     if not query.group_by:
         groups.setdefault((), _Group((), ()))
@@ -475,44 +499,42 @@ def _answer(plan: Plan, cells: Sequence[tuple[Any, ...]]) -> tuple[list[UsageGro
 
     # The number of a row says its bucket and its group, and sorts as the answer does.
     width = len(told)
-    numbers = [bucket * width + places[key] for bucket, key in zip(columns[0], keys, strict=True)]
-    if query.fill_empty:
-        found: Sequence[int] = range(len(plan.buckets) * width)
-    elif query.group_by or query.window is not None:
-        found = sorted(set(numbers))
-    else:
-        found = (0,)
-    count = len(found)
-    if count > ROWS_MAX:
-        raise _too_many_rows()
+    groups_of = list(map(places.__getitem__, keys))
+    numbers = [bucket * width + group for bucket, group in zip(buckets, groups_of, strict=True)]
     rows: Sequence[int] | None = None
-    if count == len(numbers) and not query.fill_empty:
-        # A cell for each row, as where there is one metric: nothing is to be added up, only to be put in order.
-        cell_of = dict(zip(numbers, cells, strict=True))
-        columns = list(zip(*map(cell_of.__getitem__, found), strict=True)) or columns
+    if not query.fill_empty and 0 < len(numbers) == len(set(numbers)):
+        # A cell for each row, as where there is one metric: nothing is to be added up, and all stay where they are.
+        count = len(numbers)
+        order: Sequence[int] = sorted(range(count), key=numbers.__getitem__)
     else:
-        row_of = dict(zip(found, range(count), strict=True))
-        rows = list(map(row_of.__getitem__, numbers))
-    debited, reverse, events, refused, whole, nano, firsts, lasts = columns[sums_from:]
-    metric_keys = _keys(columns[keys_end:sums_from], len(cells))
+        if query.fill_empty:
+            found: Sequence[int] = range(len(plan.buckets) * width)
+        elif query.group_by or query.window is not None:
+            found = sorted(set(numbers))
+        else:
+            found = (0,)
+        order, count = range(len(found)), len(found)
+        if count > ROWS_MAX:
+            raise _too_many_rows()
+        rows = list(map(dict(zip(found, order, strict=True)).__getitem__, numbers))
+        buckets, groups_of = [number // width for number in found], [number % width for number in found]
+    metric_keys = _keys(columns[keys_end:sums_from], len(numbers))
     metrics, metered, metric, quantity = _metered(plan, metric_keys, _billionths(whole, nano), rows, count)
-    return (
-        told,
-        metrics,
-        Cells(
-            [number // width for number in found],
-            [number % width for number in found],
-            _summed(debited, rows, count),
-            _summed(reverse, rows, count),
-            _summed(events, rows, count),
-            _summed(refused, rows, count),
-            _moments(firsts, rows, count, min),
-            _moments(lasts, rows, count, max),
-            metered,
-            metric,
-            quantity,
-        ),
+    cells = Cells(
+        order,
+        buckets,
+        groups_of,
+        _summed(debited, rows, count),
+        _summed(reverse, rows, count),
+        _summed(events, rows, count),
+        _summed(refused, rows, count),
+        _moments(firsts, rows, count, min),
+        _moments(lasts, rows, count, max),
+        metered,
+        metric,
+        quantity,
     )
+    return told, metrics, cells
 
 
 def _keys(columns: Sequence[Sequence[Any]], count: int) -> Sequence[Any]:
@@ -575,12 +597,11 @@ def _moments(
     column: Sequence[int | None], rows: Sequence[int] | None, count: int, choose: Callable[[int, int], int]
 ) -> Sequence[int]:
     """The first or the last of the moments of each row, ``NO_MOMENT`` where there is none."""
-    told = [NO_MOMENT if at is None else at for at in column]
     if rows is None:
-        return told
+        return column if isinstance(column, array) else [NO_MOMENT if at is None else at for at in column]
     found = [NO_MOMENT] * count
-    for row, at in zip(rows, told, strict=True):
-        if at != NO_MOMENT:
+    for row, at in zip(rows, column, strict=True):
+        if at is not None:
             known = found[row]
             found[row] = at if known == NO_MOMENT else choose(known, at)
     return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import Final, TypeAlias
 
 import msgspec
@@ -35,8 +35,10 @@ class UsageGroup(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Cells(msgspec.Struct, frozen=True):
-    """Rows by columns, all of one length but the last two. ``UsageRow`` says what the numbers mean."""
+    """Rows by columns, all of one length but the last two, in any order. ``UsageRow`` says what the numbers mean."""
 
+    order: Numbers
+    """The places of the rows, in the order of the answer."""
     bucket: Numbers
     """Numbers of the buckets of the query."""
     group: Numbers
@@ -60,6 +62,7 @@ class Cells(msgspec.Struct, frozen=True):
         until = min(after, len(self.bucket))
         low, high = offsets[min(first, until)], offsets[until]
         return Cells(
+            self.order[first:after],
             self.bucket[first:after],
             self.group[first:after],
             self.debited[first:after],
@@ -89,6 +92,7 @@ class Cells(msgspec.Struct, frozen=True):
         return Cells(
             (0,),
             (0,),
+            (0,),
             (sum(self.debited),),
             (sum(self.reversed),),
             (sum(self.events),),
@@ -112,7 +116,7 @@ def unpacked(parts: Sequence[Sequence[Packed]]) -> Cells:
 
 def _packed(numbers: Numbers) -> Packed:
     try:
-        return array("q", numbers).tobytes()
+        return (numbers if isinstance(numbers, array) and numbers.typecode == "q" else array("q", numbers)).tobytes()
     except OverflowError:
         return list(map(str, numbers))
 
@@ -151,30 +155,21 @@ class UsageTable(msgspec.Struct, frozen=True):
         return list(self._iterate())
 
     def _iterate(self) -> Iterator[UsageRow]:
-        cells, groups, buckets = self.cells, self.groups, self.buckets
-        for bucket, group, (low, high), debited, back, events, refused, first, last in zip(
-            cells.bucket,
-            cells.group,
-            pairwise(cells.offsets()),
-            cells.debited,
-            cells.reversed,
-            cells.events,
-            cells.refused,
-            cells.first_at,
-            cells.last_at,
-            strict=True,
-        ):
-            start, end = buckets[bucket]
+        cells, offsets = self.cells, self.cells.offsets()
+        for place in cells.order:
+            start, end = self.buckets[cells.bucket[place]]
+            group = self.groups[cells.group[place]]
+            first, last = cells.first_at[place], cells.last_at[place]
             yield UsageRow(
                 start,
                 end,
-                groups[group].values,
-                groups[group].other,
-                debited,
-                back,
-                events,
-                refused,
-                self._quantities(low, high),
+                group.values,
+                group.other,
+                cells.debited[place],
+                cells.reversed[place],
+                cells.events[place],
+                cells.refused[place],
+                self._quantities(offsets[place], offsets[place + 1]),
                 None if first == NO_MOMENT else first,
                 None if last == NO_MOMENT else last,
             )
@@ -193,6 +188,7 @@ def table_of(
     names: dict[str, int] = {}
     metrics = [names.setdefault(metric, len(names)) for row in found for metric in row.quantities]
     cells = Cells(
+        range(len(found)),
         [numbers[row.start] for row in found],
         range(len(found)),
         [row.debited for row in found],
