@@ -19,7 +19,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from .dimensions import decode_dimensions
+from .dimensions import DimensionValue, decode_dimensions
 from .matching import Match, encode_value, matches, typed
 from .windows import Period, window_of
 
@@ -121,6 +121,16 @@ class Cover(NamedTuple):
 Covers: TypeAlias = tuple[Cover, ...]
 
 
+class Reset(NamedTuple):
+    """When an allowance has room again."""
+
+    allowance: str
+    dimension: str | None
+    """Of which each value has a quota of its own."""
+    value: DimensionValue | None
+    at: int
+
+
 class Covered(NamedTuple):
     """What allowances say of an amount."""
 
@@ -129,8 +139,8 @@ class Covered(NamedTuple):
     """Units that are left for grants to pay."""
     room: int
     """Units that they would cover beyond it."""
-    resets_at: int | None
-    """When the first that could not cover all of it has room again; ``None`` if none was in the way."""
+    reset: Reset | None
+    """The first to have room again of those that could not cover all of it; ``None`` if none was in the way."""
 
 
 NOTHING_COVERED: Final = Covered((), 0, 0, None)
@@ -154,7 +164,7 @@ def cover(
     nanos = 0 if quantity is None else int(Decimal(quantity).scaleb(_QUANTITY_PLACES))
     covers: list[Cover] = []
     rest, room = amount, 0
-    resets_at: int | None = None
+    reset: Reset | None = None
     for allowance in allowances:
         terms = allowance.terms
         by_quantity = terms.metric is not None
@@ -173,9 +183,10 @@ def cover(
         rest -= units
         if units:
             covers.append(Cover(allowance.number, value, terms.place_of(at)[0], units, used, terms.name))
-        if rest and (resets_at is None or opens_at < resets_at):
-            resets_at = opens_at
-    return Covered(tuple(covers), rest, room, resets_at if rest else None)
+        if rest and (reset is None or opens_at < reset.at):
+            shown = None if terms.each is None else values[terms.each]
+            reset = Reset(terms.name, terms.each, shown, opens_at)
+    return Covered(tuple(covers), rest, room, reset if rest else None)
 
 
 def _cover_quantity(rest: int, amount: int, nanos: int, left: int) -> tuple[int, int]:

@@ -298,6 +298,16 @@ class StopView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     counts: Literal["credits", "holds"]
 
 
+class ResetView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """The allowance that has room again first, of those that cannot cover all that is asked for."""
+
+    allowance: str
+    dimension: str | None
+    """Of which each value has a quota of its own, and which ``value`` is meant."""
+    value: str | int | float | bool | None
+    resets_at: datetime
+
+
 class BudgetCount(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What one value of a budget's dimension has used in the present window. ``value`` is ``None`` without ``each``."""
 
@@ -513,8 +523,12 @@ class Verdict(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What allowances would pay of it, before any grant."""
     resets_at: datetime | None = None
     """When an allowance that cannot cover all of it has room again; ``None``: none is in the way."""
+    reset: ResetView | None = None
+    """Which allowance that is."""
     stopped_by: StopView | None = None
     """The budget that does not let it pass, and when it would."""
+    warnings: tuple[str, ...] = ()
+    """Budgets that only warn, and would be exceeded."""
 
 
 class CostLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):

@@ -171,7 +171,7 @@ def hold_command(
     scale: int,
     amount: AmountLike,
     key: str,
-    ttl_s: float = 3_600,
+    ttl_s: float | Decimal = 3_600,
     metric: str | None = None,
     dimensions: Dimensions | None = None,
 ) -> Hold:
@@ -179,7 +179,7 @@ def hold_command(
     return Hold(
         check_id(key, "key", chars_max=KEY_CHARS_MAX),
         parse_amount(amount, scale),
-        _check_ttl(ttl_s),
+        check_ttl(ttl_s),
         None if metric is None else check_id(metric, "metric"),
         NO_DIMENSIONS if dimensions is None else encode_dimensions(dimensions, "dimensions"),
     )
@@ -576,7 +576,7 @@ def _check_recharge(rule: object, scale: int) -> RechargeTerms:
     )
 
 
-def _check_ttl(value: object) -> int:
+def check_ttl(value: object) -> int:
     """Seconds, to the microsecond, as microseconds. A time span is no amount: a float will do."""
     seconds: Decimal | None = None
     if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):

@@ -10,6 +10,7 @@ import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from contextlib import suppress
+from decimal import Decimal
 from types import TracebackType
 from typing import Any, ClassVar, Final
 
@@ -111,7 +112,7 @@ class HoldRequest(msgspec.Struct, kw_only=True):
     pool: PoolLike
     amount: AmountLike
     key: str
-    ttl_s: float = HOLD_TTL_DEFAULT_S
+    ttl_s: float | Decimal = HOLD_TTL_DEFAULT_S
     metric: str | None = None
     dimensions: Dimensions | None = None
 
@@ -341,11 +342,11 @@ class Credits(UsageVerbs):
         amount: AmountLike,
         *,
         key: str,
-        ttl_s: float = HOLD_TTL_DEFAULT_S,
+        ttl_s: float | Decimal = HOLD_TTL_DEFAULT_S,
         metric: str | None = None,
         dimensions: Dimensions | None = None,
     ) -> PendingHold:
-        """Set credits aside before the real cost is known, for ``ttl_s`` seconds, 1 to 86,400.
+        """Set credits aside before the real cost is known, for ``ttl_s`` seconds, 1 to 86,400, to the microsecond.
 
         Await it for the hold, or enter it: ``async with credits.hold(...) as hold`` releases what the block did not
         capture. What is held is nobody else's, even when its grant expires meanwhile.

@@ -200,7 +200,7 @@ def _decide_debit(pool: Pool, command: Debit, at: int, limits: Limits) -> Outcom
         amount = covered.rest
     if amount > pool.available:
         if not (command.partial and (pool.available or covered.covers)):
-            return Insufficient(command.amount, pool.available, command.amount - amount, covered.resets_at)
+            return Insufficient(command.amount, pool.available, command.amount - amount, covered.reset)
         amount = pool.available
     charges: tuple[Charge, ...] = ()
     warned: tuple[str, ...] = ()
@@ -242,7 +242,7 @@ def _decide_hold(pool: Pool, command: Hold, at: int) -> Outcome:
         covered = cover(pool.allowances.values(), command.dimensions, at, amount, counted="credits")
         amount = covered.rest
     if amount > pool.available:
-        return Insufficient(command.amount, pool.available, command.amount - amount, covered.resets_at)
+        return Insufficient(command.amount, pool.available, command.amount - amount, covered.reset)
     charged = NO_CHARGES
     if pool.budgets:
         charged = charge(pool.budgets.values(), command.dimensions, at, amount, hold=True)

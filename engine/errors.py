@@ -53,12 +53,13 @@ class InsufficientCredits(Refused):
     """The pool holds less than was asked for. ``top_up`` is the smallest grant that would let it pass, unless a budget
     then stops it: budgets are looked at when there are enough credits.
 
-    ``covered`` is what allowances would pay beside what is ``available``, and ``resets_at`` when one of them that is in
-    the way has room again; ``None``: there is none.
+    ``covered`` is what allowances would pay beside what is ``available``. Of those in the way, ``allowance`` is the one
+    that has room again first, at ``resets_at``; ``None``: there is none. ``dimension`` and its ``value`` say whose
+    quota it is, if each value has one of its own.
     """
 
     code = "insufficient_credits"
-    fields = ("requested", "available", "top_up", "covered", "resets_at")
+    fields = ("requested", "available", "top_up", "covered", "resets_at", "allowance", "dimension", "value")
 
     def __init__(
         self,
@@ -68,15 +69,20 @@ class InsufficientCredits(Refused):
         top_up: Decimal,
         covered: Decimal | None = None,
         resets_at: datetime | None = None,
+        allowance: str | None = None,
+        dimension: str | None = None,
+        value: str | int | float | bool | None = None,
     ) -> None:
         free = "" if covered is None else f", {covered} covered by allowances"
-        wait = "" if resets_at is None else f"; an allowance has room again at {resets_at.isoformat()}"
+        whose = f"allowance {allowance}" if dimension is None else f"allowance {allowance} of {dimension} {value!r}"
+        wait = "" if resets_at is None else f"; {whose} has room again at {resets_at.isoformat()}"
         super().__init__(
             f"insufficient credits: {requested} requested, {available} available{free}; "
             f"a top-up of {top_up} is needed{wait}"
         )
         self.requested, self.available, self.top_up = requested, available, top_up
         self.covered, self.resets_at = covered, resets_at
+        self.allowance, self.dimension, self.value = allowance, dimension, value
 
 
 class BudgetExceeded(Refused):
@@ -234,6 +240,9 @@ _REBUILD: dict[str, Callable[[Mapping[str, Any]], SolventError]] = {
         top_up=_decimal(details, "top_up"),
         covered=_decimal(details, "covered") if "covered" in details else None,
         resets_at=datetime.fromisoformat(details["resets_at"]) if "resets_at" in details else None,
+        allowance=details.get("allowance"),
+        dimension=details.get("dimension"),
+        value=details.get("value"),
     ),
     BudgetExceeded.code: lambda details: BudgetExceeded(
         budget=_text(details, "budget"),

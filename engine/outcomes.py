@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from .allowances import Reset
 from .budgets import Stop
 from .events import Event, Keyed
 
@@ -16,8 +17,8 @@ class Insufficient(msgspec.Struct, frozen=True, gc=False):
     requested: int
     available: int
     covered: int = 0
-    resets_at: int | None = None
-    """When an allowance that is in the way has room again."""
+    reset: Reset | None = None
+    """The allowance in the way that has room again first."""
 
 
 class OverBudget(msgspec.Struct, frozen=True, gc=False):

@@ -521,13 +521,16 @@ class PoolActor(Actor[Message]):
     def _explain(self, refusal: Refusal) -> SolventError:
         scale = self.pool.scale
         match refusal:
-            case Insufficient(requested, available, covered, resets_at):
+            case Insufficient(requested, available, covered, reset):
                 return InsufficientCredits(
                     requested=to_decimal(requested, scale),
                     available=to_decimal(available, scale),
                     top_up=to_decimal(requested - covered - available, scale),
                     covered=to_decimal(covered, scale) if covered else None,
-                    resets_at=None if resets_at is None else to_datetime(resets_at),
+                    resets_at=None if reset is None else to_datetime(reset.at),
+                    allowance=None if reset is None else reset.allowance,
+                    dimension=None if reset is None else reset.dimension,
+                    value=None if reset is None else reset.value,
                 )
             case OverBudget(stop):
                 counted = scale if stop.counts == "credits" else 0

@@ -37,6 +37,7 @@ from .answers import (
     RechargeRule,
     RecurringList,
     RecurringView,
+    ResetView,
     StopView,
     Verdict,
 )
@@ -187,7 +188,7 @@ def verdict_of(pool: Pool, name: str, check: Check, at: int) -> Verdict:
     charged = charge(pool.budgets.values(), check.dimensions, at, rest)
     payable = pool.available if charged.room is None else min(pool.available, charged.room)
     allowed = rest <= payable
-    stop = charged.stop
+    stop, reset = charged.stop, covered.reset
     counted = scale if stop is None or stop.counts == "credits" else 0
     return Verdict(
         pool=name,
@@ -198,7 +199,12 @@ def verdict_of(pool: Pool, name: str, check: Check, at: int) -> Verdict:
         allocations=_allocations(payers(pool, min(rest, payable)), scale),
         top_up=to_decimal(max(0, rest - pool.available), scale),
         covered=_coverages(covered.covers, scale),
-        resets_at=None if covered.resets_at is None else to_datetime(covered.resets_at),
+        resets_at=None if reset is None else to_datetime(reset.at),
+        reset=None
+        if reset is None
+        else ResetView(
+            allowance=reset.allowance, dimension=reset.dimension, value=reset.value, resets_at=to_datetime(reset.at)
+        ),
         stopped_by=None
         if stop is None
         else StopView(
@@ -209,6 +215,7 @@ def verdict_of(pool: Pool, name: str, check: Check, at: int) -> Verdict:
             resets_at=None if stop.resets_at is None else to_datetime(stop.resets_at),
             counts=stop.counts,
         ),
+        warnings=charged.warned,
     )
 
 

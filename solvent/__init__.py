@@ -40,6 +40,7 @@ from solvent.engine.answers import (
     RechargeRule,
     RecurringList,
     RecurringView,
+    ResetView,
     StopView,
     Verdict,
 )
@@ -148,6 +149,7 @@ __all__ = [
     "Refused",
     "ReleaseRequest",
     "ReportRequest",
+    "ResetView",
     "ReverseRequest",
     "Settings",
     "SolventError",

@@ -36,6 +36,7 @@ def test_an_allowance_covers_before_grants_do_and_receipts_say_so(cli: Cli) -> N
     shown = cli("check", "acme", "20").out
     assert "by free" in shown
     assert "allowance resets" in shown
+    assert "free, " in shown
     assert "15:00:00 UTC" in shown, "midnight of Tokyo"
 
     paid = cli("debit", "acme", "8", "--key", "a", "--json").json

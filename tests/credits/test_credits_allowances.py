@@ -197,6 +197,38 @@ async def test_a_reversal_gives_back_what_was_taken_last_first(credits: Credits)
     assert await left(credits, "free") == {}
 
 
+async def test_a_no_names_the_allowance_that_has_room_again_first(credits: Credits) -> None:
+    await credits.set_allowance("acme", "month", "5", window="month")
+    await credits.set_allowance("acme", "seat", "2", window="hour", each="user", time_zone="Asia/Kolkata")
+    await credits.set_allowance("acme", "unused", "9", window="hour", match={"plan": "team"})
+    for user in ("ann", 7, True):
+        verdict = await credits.check("acme", "10", dimensions={"user": user})
+        assert verdict.reset is not None
+        assert (verdict.reset.allowance, verdict.reset.dimension) == ("seat", "user")
+        assert (type(verdict.reset.value), verdict.reset.value) == (type(user), user)
+        assert verdict.reset.resets_at == verdict.resets_at
+        for ask in (credits.debit, credits.hold):
+            with pytest.raises(InsufficientCredits) as refused:
+                await ask("acme", "10", key="k", dimensions={"user": user})
+            no = refused.value
+            assert (no.allowance, no.dimension, no.value, no.resets_at) == ("seat", "user", user, verdict.resets_at)
+            assert type(no.value) is type(user)
+            assert f"allowance seat of user {user!r} has room again at" in no.message
+    plain = await credits.check("acme", "6")
+    assert plain.reset is not None
+    assert (plain.reset.allowance, plain.reset.dimension, plain.reset.value) == ("month", None, None)
+    with pytest.raises(InsufficientCredits) as refused:
+        await credits.debit("acme", "6", key="k")
+    assert (refused.value.allowance, refused.value.dimension, refused.value.value) == ("month", None, None)
+    assert "allowance month has room again at" in refused.value.message
+    # Nothing is in the way of what is covered.
+    assert (await credits.check("acme", "5")).reset is None
+    await credits.remove_allowance("acme", "month")
+    with pytest.raises(InsufficientCredits) as refused:
+        await credits.debit("acme", "6", key="k")
+    assert (refused.value.allowance, refused.value.resets_at) == (None, None)
+
+
 async def test_check_says_how_much_would_come_from_where(credits: Credits) -> None:
     await credits.grant("acme", "4", key="g")
     await credits.set_allowance("acme", "free", "5", window="day")

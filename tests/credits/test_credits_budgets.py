@@ -55,6 +55,11 @@ async def test_several_budgets_hold_at_once_and_one_that_warns_does_not_stop(cre
     await credits.set_budget("acme", "company", "20", window="total")
     await credits.set_budget("acme", "team", "10", window="week", match={"team": "red"})
     await credits.set_budget("acme", "nudge", "1", window="hour", each="user", mode="warn")
+    for amount, warned in (("1", ()), ("1.000001", ("nudge",)), ("30", ("nudge",))):
+        verdict = await credits.check("acme", amount, dimensions={"team": "red", "user": "u"})
+        assert verdict.warnings == warned
+        assert verdict.allowed == (amount != "30")
+    assert (await credits.check("acme", "9", dimensions={"team": "red"})).warnings == ()
     receipt = await credits.debit("acme", "9", key="a", dimensions={"team": "red", "user": "u"})
     assert receipt.warnings == ("nudge",)
     again = await credits.debit("acme", "9", key="a", dimensions={"team": "red", "user": "u"})

@@ -151,6 +151,16 @@ async def test_a_hold_expires_by_itself(credits: Credits) -> None:
     assert conflict.value.reason == "hold_expired"
 
 
+@pytest.mark.parametrize("ttl_s", [1, 59.25, Decimal("59.25"), Decimal("12345.678901"), Decimal("59.9999999"), 86_400])
+async def test_a_time_to_live_is_a_number_of_any_kind(credits: Credits, ttl_s: float | Decimal) -> None:
+    await credits.grant("acme", "10", key="g")
+    hold = await credits.hold("acme", "1", key="a", ttl_s=ttl_s)
+    (held,) = (await credits.holds("acme")).holds
+    assert held.expires_at - held.created_at == timedelta(microseconds=int(Decimal(str(ttl_s)) * 1_000_000))
+    again = await credits.batch([HoldRequest(pool="acme", amount=1, key="a", ttl_s=ttl_s)])
+    assert [getattr(answer, "id", answer) for answer in again] == [hold.id]
+
+
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
@@ -159,6 +169,10 @@ async def test_a_hold_expires_by_itself(credits: Credits) -> None:
         ({"ttl_s": float("nan")}, "ttl_s"),
         ({"ttl_s": "60"}, "ttl_s"),
         ({"ttl_s": True}, "ttl_s"),
+        ({"ttl_s": Decimal("0.9999999")}, "ttl_s"),
+        ({"ttl_s": Decimal("86400.000001")}, "ttl_s"),
+        ({"ttl_s": Decimal("1e400")}, "ttl_s"),
+        ({"ttl_s": Decimal("NaN")}, "ttl_s"),
         ({"amount": 0.5}, "amount"),
         ({"amount": 0}, "amount"),
         ({"metric": ""}, "metric"),

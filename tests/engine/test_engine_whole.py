@@ -1287,8 +1287,9 @@ def plain_refusal(outcome: object) -> No:
             return "conflict", reason
         case Unfit(field=name):
             return "unfit", name
-        case Insufficient():
-            return "insufficient", outcome.requested, outcome.available, outcome.covered, outcome.resets_at
+        case Insufficient(reset=reset):
+            resets_at = None if reset is None else reset.at
+            return "insufficient", outcome.requested, outcome.available, outcome.covered, resets_at
         case OverBudget(stop=stop):
             return "over_budget", stop.budget, stop.used, stop.resets_at
     raise AssertionError(outcome)

@@ -219,8 +219,11 @@ def verdict(answer: Verdict) -> RenderableType:
         lines.add_row("missing", amount(answer.top_up))
     if (stop := answer.stopped_by) is not None:
         lines.add_row("stopped by", Text(_stop(stop)))
-    if answer.resets_at is not None:
-        lines.add_row("allowance resets", f"{moment(answer.resets_at)} UTC")
+    if (reset := answer.reset) is not None:
+        whose = reset.allowance if reset.dimension is None else f"{reset.allowance} of {reset.dimension} {reset.value}"
+        lines.add_row("allowance resets", Text(f"{whose}, {moment(reset.resets_at)} UTC"))
+    for budget in answer.warnings:
+        lines.add_row("warning", Text(f"budget {budget} would be exceeded"))
     _add_covered(lines, answer.covered)
     for part in answer.allocations:
         lines.add_row(f"from {part.grant}", amount(part.amount))

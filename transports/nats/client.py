@@ -18,6 +18,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
+from decimal import Decimal
 from functools import partial
 from math import inf, isfinite
 from typing import Any, Final, Literal, NoReturn, TypeAlias, TypeVar, cast
@@ -49,7 +50,7 @@ from solvent.engine.answers import (
     RecurringList,
     Verdict,
 )
-from solvent.engine.checking import check_transfer, set_rates_command
+from solvent.engine.checking import check_transfer, check_ttl, set_rates_command
 from solvent.engine.credits import BATCH_COMMANDS_MAX, REQUESTS, Credits, DebitRequest, Request
 from solvent.engine.dimensions import Dimensions, encode_dimensions
 from solvent.engine.errors import InvalidRequest, Overloaded, SolventError, StateConflict, TooLarge, Unavailable
@@ -57,7 +58,7 @@ from solvent.engine.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT, PoolId
 from solvent.engine.quantities import check_quantity
 from solvent.engine.stream import END, parse_position
 from solvent.engine.terms import CostBasis
-from solvent.engine.times import TimeLike
+from solvent.engine.times import SECOND_US, TimeLike
 from solvent.engine.usage_requests import AnyUsageRequest
 
 from .background import background
@@ -932,6 +933,9 @@ def _quantity_on_the_wire(value: object, field: str) -> str:
 
 
 def _ttl_on_the_wire(value: object, field: str) -> Any:
+    if isinstance(value, Decimal):
+        # Microseconds as seconds: so few digits are the same in binary.
+        return check_ttl(value) / SECOND_US
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return value if isfinite(value) else str(value)
     raise InvalidRequest(field, "a number of seconds", got=type(value).__name__)
