@@ -214,11 +214,12 @@ class UsageWorker:
     def _begin_rebuilding(self) -> None:
         remove_usage(self._directory / REBUILT_NAME)
         busiest: list[str] = []
-        if self._store is not None:
-            try:
-                busiest = self._store.dimensions_by_use()[:DIMENSION_COLUMNS_MAX]
-            except (UsageDamaged, UsageUnavailable) as error:
-                log.warning("which dimensions are used most cannot be read from the old usage file: %s", error)
+        try:
+            if self._store is None:  # Whoever starts an engine to have it made again asks at once.
+                self._store = self._open(USAGE_NAME)
+            busiest = self._store.dimensions_by_use()[:DIMENSION_COLUMNS_MAX]
+        except (UsageDamaged, UsageUnavailable) as error:
+            log.warning("which dimensions are used most cannot be read from the old usage file: %s", error)
         self._rebuilt = self._open(REBUILT_NAME)
         self._rebuilt.reserve(busiest)
         self._rebuild_failure = None
