@@ -21,8 +21,16 @@ NO_MOMENT: Final = -1
 
 Bucket: TypeAlias = tuple[int, int]
 Numbers: TypeAlias = Sequence[int]
-Packed: TypeAlias = bytes | list[str]
-"""A column on its way: numbers of 64 bits as this machine has them, or as text where one does not fit."""
+_CODES: Final = ("b", "h", "i", "q")
+"""Of arrays, the narrowest numbers first: what is sent is half as long for it."""
+
+
+class Packed(msgspec.Struct, frozen=True, array_like=True):
+    """A column on its way: an array as this machine has it, or decimal text where a number needs more than 64 bits."""
+
+    code: str
+    """That of the array; empty for text."""
+    data: bytes
 
 
 class UsageGroup(msgspec.Struct, frozen=True, array_like=True):
@@ -56,6 +64,10 @@ class Cells(msgspec.Struct, frozen=True):
     """Row by row, the numbers of these metrics."""
     quantity: Numbers
     """Row by row, how much of each."""
+
+    def narrow(self) -> Cells:
+        """The same in the narrowest arrays that hold it."""
+        return Cells(*(_narrow(getattr(self, name)) for name in self.__struct_fields__))
 
     def part(self, first: int, after: int, offsets: Numbers) -> Cells:
         """Some of the rows. ``offsets`` are those of all."""
@@ -114,22 +126,28 @@ def unpacked(parts: Sequence[Sequence[Packed]]) -> Cells:
     return Cells(*map(_joined, zip(*parts, strict=True)))
 
 
+def _narrow(numbers: Numbers) -> Numbers:
+    for code in _CODES:
+        try:
+            return array(code, numbers)
+        except OverflowError:
+            continue
+    return numbers
+
+
 def _packed(numbers: Numbers) -> Packed:
-    try:
-        return (numbers if isinstance(numbers, array) and numbers.typecode == "q" else array("q", numbers)).tobytes()
-    except OverflowError:
-        return list(map(str, numbers))
+    if isinstance(numbers, array):
+        return Packed(numbers.typecode, numbers.tobytes())
+    return Packed("", ",".join(map(str, numbers)).encode())
 
 
 def _joined(parts: Sequence[Packed]) -> Numbers:
-    whole = array("q")
-    if all(isinstance(part, bytes) for part in parts):
-        whole.frombytes(b"".join(part for part in parts if isinstance(part, bytes)))
-        return whole
-    numbers: list[int] = []
-    for part in parts:
-        numbers += array("q", part) if isinstance(part, bytes) else map(int, part)
-    return numbers
+    code = parts[0].code
+    if not code:
+        return [int(number) for part in parts for number in part.data.split(b",") if number]
+    whole = array(code)
+    whole.frombytes(b"".join(part.data for part in parts))
+    return whole
 
 
 class UsageTable(msgspec.Struct, frozen=True):

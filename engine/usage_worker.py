@@ -11,6 +11,7 @@ damaged is made again, and one that is wanted anew is made beside the old, which
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import queue
@@ -20,6 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -82,6 +84,8 @@ SPIKE_CELLS_MAX: Final = 2_000_000
 """Buckets of all groups that are looked at for spikes: a second or so."""
 RETRY_S: Final = 0.5
 NICENESS: Final = 10
+PIPE_BYTES: Final = 1 << 20
+"""What an answer may fill before the engine reads it. Linux gives anyone so much, and 64 KiB unless asked."""
 YOUNG_MAX: Final = 500_000
 """Batches and answers are tens of thousands of small objects without cycles, which come and go together."""
 
@@ -358,11 +362,10 @@ def _spikes(store: UsageStore, question: AskSpikes) -> Spikes:
         if row is not None and end > question.since and len(found) < question.limit:
             found.append((row, spike))
     told = table_of(table.columns, buckets, [row for row, _ in found], position=table.position, as_of=table.as_of)
-    offsets = told.cells.offsets()
     return Spikes(
         question.id,
-        TablePart(question.id, list(told.groups), told.cells.part(0, len(found), offsets).packed()),
-        TableEnd(question.id, list(told.metrics), told.total.packed(), told.position, told.as_of),
+        TablePart(question.id, list(told.groups), told.cells.narrow().packed()),
+        TableEnd(question.id, list(told.metrics), told.total.narrow().packed(), told.position, told.as_of),
         [int(2 * spike.expected) for _, spike in found],
         [spike.score for _, spike in found],
     )
@@ -396,6 +399,10 @@ def main() -> None:
     os.nice(NICENESS)
     tune_collector(YOUNG_MAX)
     source, sink = sys.stdin.buffer, sys.stdout.buffer
+    if sys.platform == "linux":
+        # Else an answer of a megabyte is handed over in twenty turns of both processes.
+        with suppress(OSError):  # Above what the system lets a user have.
+            fcntl.fcntl(sink, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
     def reply(message: Reply) -> None:
         sink.write(framed(message))
