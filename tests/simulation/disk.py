@@ -159,12 +159,14 @@ class SimulatedJournal(MemoryJournal):
             raise JournalError("the disk is full")
         disk.begin(frame)
         process, takes_s = PROCESS.get(), faults.dice.random() * DELAY_S
-        if faults.strikes("slow flush"):
+        fails, crashes = faults.strikes("failed flush"), process is not None and faults.strikes("crash in a flush")
+        # What fails often hangs first: long enough for others to hear of what is never written.
+        if faults.strikes("slow flush") or ((fails or crashes) and faults.dice.random() < 0.5):
             takes_s *= SLOW_FLUSH_S / DELAY_S
-        if process is not None and faults.strikes("crash in a flush"):
+        if process is not None and crashes:
             asyncio.get_running_loop().call_later(faults.dice.random() * takes_s, process.kill)
         await asyncio.sleep(takes_s)
-        if faults.strikes("failed flush"):
+        if fails:
             if faults.dice.random() < 0.5:
                 # It is there all the same: who says that it failed does not say that it is gone.
                 faults.struck["failed flush, but written"] += 1

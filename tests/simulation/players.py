@@ -159,13 +159,17 @@ class Player:
         try:
             if self._dice.random() < 0.4:
                 request = (await credits.alerts(pool)).open_recharge
-                if request is not None:
-                    self._recharges.append((pool, request.id))
+            else:
+                balance = await credits.balance(pool)
+                self.history.reads.append(Read(pool, began, self._clock(), balance))
                 return
-            balance = await credits.balance(pool)
         except (NotFound, *UNDECIDED):
             return
-        self.history.reads.append(Read(pool, began, self._clock(), balance))
+        if request is not None:
+            self._recharges.append((pool, request.id))
+            if self._dice.random() < 0.5:
+                # While it is open: one that is drawn later mostly finds it closed by somebody else.
+                await self._insist(credits, self._next(("grant_recharge", "refuse_recharge"), (pool,)))
 
     async def _attempt(self, credits: Credits, command: Command) -> bool:
         """Ask for ``command`` once. Whether nobody knows what came of it."""
