@@ -58,7 +58,7 @@ def read_heads(path: Path) -> PublishedHeads:
     """Heads that were published, from a file. Raises ``InvalidRequest``."""
     try:
         heads = msgspec.json.decode(path.read_bytes(), type=PublishedHeads)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest("against", f"a file of published heads ({error})", got=str(path)) from None
     if heads.format != FORMAT or heads.digest != digest_of_heads(heads.pools):
         raise InvalidRequest("against", "a file of published heads that was not changed", got=str(path))

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Verify an export of Solvent without Solvent: ``python verify_export.py FOLDER``. Needs Python 3.9, nothing else.
+"""Verify an export of Solvent without Solvent: ``verify_export.py FOLDER [HEADS]``. Needs Python 3.9, nothing else.
 
 From the exact bytes of every section it recomputes: the chain of digests of each pool, versions without gaps, each
 key once, what every grant and pool has left after every entry, that nothing is overdrawn, and the heads in the
-manifest. Then it compares each line of the ledger with its entry. The first difference is printed, and ends it with 1.
+manifest; with HEADS, a file of heads that were published earlier, that history was not rewritten since. Then it
+compares each line of the ledger with its entry. The first difference is printed, and ends it with 1.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def unpack(data: bytes, at: int = 0) -> Any:
     if head <= 0x9F:
         return unpack_list(data, at, head & 15)
     if head <= 0xBF:
-        return unpack_bytes(data, at, head & 31, text=True)
+        return data[at : at + (head & 31)].decode(), at + (head & 31)
     if head in (0xC0, 0xC2, 0xC3):
         return {0xC0: None, 0xC2: False, 0xC3: True}[head], at
     numbers = {0xCA: ">f", 0xCB: ">d", 0xCC: ">B", 0xCD: ">H", 0xCE: ">I", 0xCF: ">Q"}
@@ -55,13 +56,9 @@ def unpack(data: bytes, at: int = 0) -> Any:
     length = int.from_bytes(data[at : at + lengths[head]], "big")
     at += lengths[head]
     if head <= 0xC6 or 0xD9 <= head <= 0xDB:
-        return unpack_bytes(data, at, length, text=head >= 0xD9)
+        found = data[at : at + length]
+        return (found.decode() if head >= 0xD9 else found), at + length
     return (unpack_list if head <= 0xDD else unpack_map)(data, at, length)
-
-
-def unpack_bytes(data: bytes, at: int, length: int, text: bool) -> Any:
-    found = data[at : at + length]
-    return (found.decode() if text else found), at + length
 
 
 def unpack_list(data: bytes, at: int, length: int) -> Any:
@@ -142,13 +139,14 @@ class Pool:
             raise Difference(f"grant g{number} is overdrawn or does not add up: {grant}")
 
 
-def verify(folder: Path, place: list[str]) -> str:
+def verify(folder: Path, published: dict[str, Any], place: list[str]) -> str:
     place[:] = ["manifest.json"]  # Where a difference is, whatever is raised.
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     pools: dict[str, Pool] = {}
+    ends: set[Any] = set()
     sections = entries = 0
-    for number, line in enumerate((folder / "journal.jsonl").open(encoding="utf-8"), 1):
-        place[:] = [f"journal.jsonl line {number}"]
+    for sections, line in enumerate((folder / "journal.jsonl").open(encoding="utf-8"), 1):
+        place[:] = [f"journal.jsonl line {sections}"]
         said = json.loads(line)
         place += [f"frame {said['frame']}, pool {said['pool']}"]
         body = base64.b64decode(said["section"])
@@ -163,7 +161,7 @@ def verify(folder: Path, place: list[str]) -> str:
         for event in events:
             place[2:] = [f"version {pool.version + 1}"]
             pool.happen(event)
-        sections += 1
+        ends.add((name, pool.version, pool.digest.hex()))
     place[:] = ["manifest.json"]
     heads = {name: {"version": pool.version, "digest": pool.digest.hex()} for name, pool in pools.items()}
     if heads != manifest["heads"]["pools"] or sections != manifest["sections"]:
@@ -172,15 +170,17 @@ def verify(folder: Path, place: list[str]) -> str:
     lines = "".join(f"{name} {pool.version} {pool.digest.hex()}\n" for name, pool in sorted(pools.items()))
     if hashlib.blake2b(lines.encode(), digest_size=16).hexdigest() != manifest["heads"]["digest"]:
         raise Difference("the digest over all heads is another")
-    for number, line in enumerate((folder / "ledger.jsonl").open(encoding="utf-8"), 1):
-        place[:] = [f"ledger.jsonl line {number}"]
+    for name, head in published.items():
+        if (name, head["version"], head["digest"]) not in ends:
+            raise Difference(f"of pool {name}, version {head['version']} is not the one that was published")
+    for entries, line in enumerate((folder / "ledger.jsonl").open(encoding="utf-8"), 1):
+        place[:] = [f"ledger.jsonl line {entries}"]
         said = json.loads(line)
         place += [f"pool {said['pool']}"]
         amount, balance, key = pools[said["pool"]].entries.pop(said["version"])
         unit = Decimal(1).scaleb(-pools[said["pool"]].scale)
         if (Decimal(said["amount"]), Decimal(said["balance"]), said["key"]) != (amount * unit, balance * unit, key):
             raise Difference(f"version {said['version']} is another")
-        entries += 1
     place[:] = ["ledger.jsonl"]
     for name, pool in pools.items():
         if pool.entries and not name.startswith("%"):  # "%": no pool
@@ -189,9 +189,10 @@ def verify(folder: Path, place: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    place: list[str] = []
+    place = ["the heads"]
     try:
-        print("verified:", verify(Path(sys.argv[1]), place))  # noqa: T201 - a script
+        published = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))["pools"] if sys.argv[2:] else {}
+        print("verified:", verify(Path(sys.argv[1]), published, place))  # noqa: T201 - a script
     except Exception as found:  # noqa: BLE001 - hostile bytes may end in any: each is a difference
         why = str(found) if isinstance(found, Difference) else f"{type(found).__name__}: {found}"
         # One line of what can be printed, whatever the bytes say.

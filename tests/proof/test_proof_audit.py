@@ -110,10 +110,10 @@ def forge(directory: Path, frames: Sequence[dict[str, list[Event]]]) -> Path:
     return directory
 
 
-def checked_alone(folder: Path) -> subprocess.CompletedProcess[str]:
+def checked_alone(folder: Path, *heads: Path) -> subprocess.CompletedProcess[str]:
     """What the script says, in a Python that has nothing but its standard library."""
     return subprocess.run(
-        (sys.executable, "-I", "-S", str(folder / VERIFIER_FILE), str(folder)),
+        (sys.executable, "-I", "-S", str(folder / VERIFIER_FILE), str(folder), *map(str, heads)),
         capture_output=True,
         text=True,
         check=False,
@@ -293,6 +293,30 @@ def test_of_a_damaged_journal_the_healthy_part_is_exported(honest: Path, tmp_pat
     alone = checked_alone(tmp_path / "export")
     assert alone.returncode == 1
     assert "does not follow" in alone.stderr
+
+
+def test_a_customer_who_kept_the_heads_needs_only_an_export(honest: Path, tmp_path: Path) -> None:
+    found, heads = verify_journal(honest), tmp_path / "heads.json"
+    heads.write_bytes(msgspec.json.encode(publish(found.heads, found.frames, customer="globex")))
+    export_journal(honest, tmp_path / "honest", customer="globex")
+    assert checked_alone(tmp_path / "honest", heads).returncode == 0
+    frames = sections_of(honest)
+    pool = "default@globex:credits"
+    number, place, event = next(
+        (number, place, event)
+        for number, sections in enumerate(frames)
+        for place, event in enumerate(sections.get(pool, []))
+        if isinstance(event, Debited)
+    )
+    frames[number][pool][place] = replace(event, key="nobody's")
+    export_journal(forge(tmp_path / "forged", frames), tmp_path / "rewritten", customer="globex")
+    # Consistent in itself, and not what was published.
+    assert checked_alone(tmp_path / "rewritten").returncode == 0
+    alone = checked_alone(tmp_path / "rewritten", heads)
+    assert alone.returncode == 1
+    assert f"of pool {pool}, version" in alone.stderr
+    (tmp_path / "none.json").write_text("[]")
+    assert checked_alone(tmp_path / "honest", tmp_path / "none.json").stderr.startswith("DIFFERENCE: the heads: ")
 
 
 def test_an_export_asks_before_it_overwrites(honest: Path, tmp_path: Path) -> None:

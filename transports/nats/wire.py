@@ -635,7 +635,13 @@ CLIENT_SCALE: Final = 9
 """Decimal places in which a client keeps what it is told: those of the finest currency."""
 
 
+_AMOUNT: Final = re.compile(rf"-?[0-9]+(?:\.[0-9]{{1,{CLIENT_SCALE}}})?", re.ASCII)
+
+
 def _units(text: str) -> int:
+    # More places would be read as another amount.
+    if _AMOUNT.fullmatch(text) is None:
+        raise ValueError(f"{text[:60]!r} is no amount")
     whole, _, places = text.partition(".")
     return int(whole + places.ljust(CLIENT_SCALE, "0"))
 
