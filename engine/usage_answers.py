@@ -127,10 +127,10 @@ class UsageLines(Sequence[UsageLine]):
             last_at=None if last == NO_MOMENT else to_datetime(last),
         )
 
-    def _quantities(self, number: int) -> dict[str, Decimal]:
-        cells, metrics = self._table.cells, self._table.metrics
+    def _quantities(self, number: int, told: Callable[[int], Decimal] | None = None) -> dict[str, Decimal]:
+        cells, metrics, quantity_of = self._table.cells, self._table.metrics, told or _quantity_of
         places = range(self._offsets[number], self._offsets[number + 1])
-        return {metrics[cells.metric[place]]: to_decimal(cells.quantity[place], QUANTITY_PLACES) for place in places}
+        return {metrics[cells.metric[place]]: quantity_of(cells.quantity[place]) for place in places}
 
     def _moment(self, at: int) -> datetime:
         moment = self._moments.get(at)
@@ -142,6 +142,7 @@ class UsageLines(Sequence[UsageLine]):
         """See ``Usage.columns``: made without a line on the way, several times as fast."""
         table, cells = self._table, self._table.cells
         amount, moment = _Known(lambda units: to_decimal(units, self._scale)), _Known(_moment_of)
+        quantity = _Known(_quantity_of)
 
         def ordered(column: Sequence[int]) -> Iterator[int]:
             return map(column.__getitem__, cells.order)
@@ -160,9 +161,9 @@ class UsageLines(Sequence[UsageLine]):
             "reversed": list(map(amount.__getitem__, ordered(cells.reversed))),
             "events": list(ordered(cells.events)),
             "refused": list(ordered(cells.refused)),
-            "quantities": list(map(self._quantities, cells.order)),
-            "first_at": list(map(moment.__getitem__, ordered(cells.first_at))),
-            "last_at": list(map(moment.__getitem__, ordered(cells.last_at))),
+            "quantities": [self._quantities(place, quantity.__getitem__) for place in cells.order],
+            "first_at": list(map(_moment_of, ordered(cells.first_at))),
+            "last_at": list(map(_moment_of, ordered(cells.last_at))),
         }
 
 
@@ -178,6 +179,10 @@ class _Known(dict[int, Any]):
     def __missing__(self, number: int) -> Any:
         told = self[number] = self._make(number)
         return told
+
+
+def _quantity_of(billionths: int) -> Decimal:
+    return to_decimal(billionths, QUANTITY_PLACES)
 
 
 def _moment_of(at: int) -> datetime | None:

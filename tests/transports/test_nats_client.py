@@ -375,3 +375,8 @@ async def test_a_usage_answer_that_is_too_large_for_a_message_says_what_to_do(se
         usage = await client.usage("acme", period="today", group_by=["user"], top=5, consistent=True)
         assert len(usage.lines) == 6
         assert usage.total.credits == 4_000
+        # Lines of which the shortest would not fit are not even made.
+        minutes: dict[str, Any] = {"period": "today", "window": "minute", "group_by": ["user"], "fill_empty": True}
+        with pytest.raises(TooLarge, match="8,640 lines do not fit") as refusal:
+            await client.usage("acme", **minutes, top=5, consistent=True)
+        assert refusal.value.field == "top"
