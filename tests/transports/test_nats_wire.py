@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -345,7 +346,8 @@ async def test_a_debit_is_checked_alike_alone_and_in_a_batch(dimensions: dict[st
                 raise body
             outcomes.append(body.command(6))
         except InvalidRequest as invalid:
-            outcomes.append((invalid.field, invalid.message))
+            # An infinity is no JSON, and stands elsewhere in a batch.
+            outcomes.append((invalid.field, re.sub(r" \(byte \d+\)", "", invalid.message)))
     assert outcomes[0] == outcomes[1]
 
 
