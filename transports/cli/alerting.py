@@ -23,7 +23,7 @@ from solvent.transports.nats.background import background
 
 from . import render_plans
 from .changes import command
-from .options import DATA_DIR_DEFAULT, Currencies, DataDir, Json, NatsUrl, PoolArgument, target_of
+from .options import PoolArgument, Shared, with_shared_options
 from .pairs import parse_cost_basis
 from .plans import CostBasisOption
 from .running import err, reporting, respond, run_async
@@ -35,8 +35,9 @@ RechargeArgument: TypeAlias = Annotated[
 ]
 
 
+@with_shared_options
 def set_alerts(
-    ctx: typer.Context,
+    shared: Shared,
     pool: PoolArgument,
     low: Annotated[
         list[str] | None,
@@ -75,16 +76,12 @@ def set_alerts(
     recharge_grants: Annotated[
         bool, typer.Option("--recharge-grants", help="Let the pool grant by itself what it asks for.")
     ] = False,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
 ) -> None:
     """Let a pool say when credits run low, out, or are about to expire, and ask for more.
 
     These are all of its alerts, each time: without options, it has none.
     """
-    with reporting(as_json):
+    with reporting(shared.as_json):
         rule = _recharge_rule(
             {
                 "below": recharge_below,
@@ -107,9 +104,7 @@ def set_alerts(
             recharge=rule,
         )
 
-    command(
-        ctx, "alerts", pool, work, key=None, data_dir=data_dir, nats_url=nats_url, currency=currency, as_json=as_json
-    )
+    command(shared, "alerts", pool, work, key=None)
 
 
 def _recharge_rule(fields: dict[str, Any]) -> dict[str, Any] | None:
@@ -123,27 +118,22 @@ def _recharge_rule(fields: dict[str, Any]) -> dict[str, Any] | None:
     return given
 
 
-def alerts(
-    ctx: typer.Context,
-    pool: PoolArgument,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
-) -> None:
+@with_shared_options
+def alerts(shared: Shared, pool: PoolArgument) -> None:
     """Show the alerts of a pool, and the request for credits that is open."""
-    with reporting(as_json):
-        target = target_of(ctx, data_dir, nats_url, currency)
+    with reporting(shared.as_json):
+        target = shared.target()
 
     async def ask() -> AlertsView:
         async with target.open() as credits:
             return await credits.alerts(pool)
 
-    respond(as_json, ask, plain=render_plans.alerts, wire=to_wire)
+    respond(shared.as_json, ask, plain=render_plans.alerts, wire=to_wire)
 
 
+@with_shared_options
 def grant_recharge(
-    ctx: typer.Context,
+    shared: Shared,
     pool: PoolArgument,
     recharge: RechargeArgument,
     amount: Annotated[
@@ -152,13 +142,9 @@ def grant_recharge(
     cost_basis: CostBasisOption = None,
     expires_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: never.")] = None,
     comment: Annotated[str | None, typer.Option(help="A comment, for people.")] = None,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
 ) -> None:
     """Grant what a pool asks for, or another amount. Granted again, it answers as it did."""
-    with reporting(as_json):
+    with reporting(shared.as_json):
         cost = parse_cost_basis(cost_basis, "--cost-basis")
 
     async def work(credits: Credits) -> Receipt:
@@ -166,32 +152,22 @@ def grant_recharge(
             pool, recharge, amount=amount, cost_basis=cost, expires_at=expires_at, comment=comment
         )
 
-    command(
-        ctx, "grant", pool, work, key=None, data_dir=data_dir, nats_url=nats_url, currency=currency, as_json=as_json
-    )
+    command(shared, "grant", pool, work, key=None)
 
 
-def refuse_recharge(
-    ctx: typer.Context,
-    pool: PoolArgument,
-    recharge: RechargeArgument,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
-) -> None:
+@with_shared_options
+def refuse_recharge(shared: Shared, pool: PoolArgument, recharge: RechargeArgument) -> None:
     """Let a pool's request for credits come to nothing. It makes no other before the time of this one is over."""
 
     async def work(credits: Credits) -> Receipt:
         return await credits.refuse_recharge(pool, recharge)
 
-    command(
-        ctx, "refusal", pool, work, key=None, data_dir=data_dir, nats_url=nats_url, currency=currency, as_json=as_json
-    )
+    command(shared, "refusal", pool, work, key=None)
 
 
+@with_shared_options
 def events(
-    ctx: typer.Context,
+    shared: Shared,
     pool: Annotated[
         str | None, typer.Argument(metavar="[POOL]", help="Only this pool's. Default: all of the environment.")
     ] = None,
@@ -206,18 +182,14 @@ def events(
     follow: Annotated[
         bool, typer.Option("--follow", help="Print each event as it happens, until Ctrl-C; with --after, older first.")
     ] = False,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
 ) -> None:
     """Show a page of what pools have said, oldest first, or --follow what they say.
 
     With --follow, each event is a line, with --json a JSON document of its own; Ctrl-C and SIGTERM are its ordinary
     end. A journal that is followed directly has no other writer, and says what falls due.
     """
-    with reporting(as_json):
-        target = target_of(ctx, data_dir, nats_url, currency)
+    with reporting(shared.as_json):
+        target = shared.target()
         scope = _scope(pool, customer, environment)
 
     if not follow:
@@ -226,11 +198,11 @@ def events(
             async with target.open() as credits:
                 return await _page(credits, scope, after or BEGINNING, limit)
 
-        respond(as_json, ask, plain=render_plans.events, wire=to_wire)
+        respond(shared.as_json, ask, plain=render_plans.events, wire=to_wire)
         return
 
     def say(event: PoolEvent) -> None:
-        line = msgspec.json.encode(event).decode() if as_json else render_plans.event_line(event)
+        line = msgspec.json.encode(event).decode() if shared.as_json else render_plans.event_line(event)
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
 
@@ -244,7 +216,7 @@ def events(
                 async with background(partial(_cancel_on_signal, following)):
                     await _follow(credits, scope, after or END, say, on_ready=say_ready)
 
-    with reporting(as_json):
+    with reporting(shared.as_json):
         run_async(run)
 
 

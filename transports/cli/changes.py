@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,19 +14,7 @@ from solvent.engine.errors import InvalidRequest
 from solvent.engine.pool_id import parse_pool
 
 from . import render
-from .options import (
-    DATA_DIR_DEFAULT,
-    AmountArgument,
-    Currencies,
-    DataDir,
-    Dims,
-    Json,
-    Key,
-    NatsUrl,
-    PoolArgument,
-    random_key,
-    target_of,
-)
+from .options import AmountArgument, Dims, Key, PoolArgument, Shared, random_key, with_shared_options
 from .pairs import parse_dimensions
 from .running import reporting, respond
 
@@ -36,24 +23,20 @@ GrantArgument = Annotated[str, typer.Argument(metavar="GRANT", help='The id of a
 
 
 def command(
-    ctx: typer.Context,
+    shared: Shared,
     kind: str,
     pool: str,
     work: Callable[[Credits], Awaitable[Receipt]],
     *,
     key: str | None,
-    data_dir: Path,
-    nats_url: str | None,
-    currency: list[str] | None,
-    as_json: bool,
     create: bool = False,
 ) -> None:
     """Do one command and print its receipt. ``key`` is the one it was given, if it takes one.
 
     ``create`` is for what opens a pool: it makes the journal if there is none.
     """
-    with reporting(as_json):
-        target = target_of(ctx, data_dir, nats_url, currency)
+    with reporting(shared.as_json):
+        target = shared.target()
         written = str(parse_pool(pool))
 
     async def ask() -> Receipt:
@@ -63,107 +46,79 @@ def command(
     def wire(answer: Receipt) -> dict[str, Any]:
         return to_wire(answer) | ({} if key is None else {"key": key})
 
-    respond(as_json, ask, plain=lambda answer: render.receipt(kind, written, answer, key), wire=wire, key=key)
+    respond(shared.as_json, ask, plain=lambda answer: render.receipt(kind, written, answer, key), wire=wire, key=key)
 
 
+@with_shared_options
 def hold(
-    ctx: typer.Context,
+    shared: Shared,
     pool: PoolArgument,
     amount: AmountArgument,
     key: Key = None,
     ttl: Annotated[float, typer.Option(help="Seconds until it expires, 1 to 86400.")] = HOLD_TTL_DEFAULT_S,
     metric: Annotated[str | None, typer.Option(help="What will be metered.")] = None,
     dim: Dims = None,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
 ) -> None:
     """Set credits aside before the real cost is known. Capture or release them, or they come back by themselves."""
     used_key = key or random_key()
-    with reporting(as_json):
+    with reporting(shared.as_json):
         dimensions = parse_dimensions(dim) if dim else None
 
     async def work(credits: Credits) -> Receipt:
         opened = await credits.hold(pool, amount, key=used_key, ttl_s=ttl, metric=metric, dimensions=dimensions)
         return opened.receipt
 
-    command(
-        ctx, "hold", pool, work, key=used_key, data_dir=data_dir, nats_url=nats_url, currency=currency, as_json=as_json
-    )
+    command(shared, "hold", pool, work, key=used_key)
 
 
+@with_shared_options
 def capture(
-    ctx: typer.Context,
+    shared: Shared,
     pool: PoolArgument,
     hold: HoldArgument,
     amount: AmountArgument,
     occurred_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: now.")] = None,
     metric: Annotated[str | None, typer.Option(help="What was metered, if not what the hold says.")] = None,
     quantity: Annotated[str | None, typer.Option(help="How much of the metric, as decimal text.")] = None,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
 ) -> None:
     """Spend a hold: less than it, all of it, or more if that fits. What is not spent goes back."""
 
     async def work(credits: Credits) -> Receipt:
         return await credits.capture(pool, hold, amount, occurred_at=occurred_at, metric=metric, quantity=quantity)
 
-    command(
-        ctx, "capture", pool, work, key=None, data_dir=data_dir, nats_url=nats_url, currency=currency, as_json=as_json
-    )
+    command(shared, "capture", pool, work, key=None)
 
 
-def release(
-    ctx: typer.Context,
-    pool: PoolArgument,
-    hold: HoldArgument,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
-) -> None:
+@with_shared_options
+def release(shared: Shared, pool: PoolArgument, hold: HoldArgument) -> None:
     """Give back all of a hold."""
 
     async def work(credits: Credits) -> Receipt:
         return await credits.release(pool, hold)
 
-    command(
-        ctx, "release", pool, work, key=None, data_dir=data_dir, nats_url=nats_url, currency=currency, as_json=as_json
-    )
+    command(shared, "release", pool, work, key=None)
 
 
-def holds(
-    ctx: typer.Context,
-    pool: PoolArgument,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
-) -> None:
+@with_shared_options
+def holds(shared: Shared, pool: PoolArgument) -> None:
     """List the holds of a pool that are not settled, oldest first."""
-    with reporting(as_json):
-        target = target_of(ctx, data_dir, nats_url, currency)
+    with reporting(shared.as_json):
+        target = shared.target()
 
     async def ask() -> HoldList:
         async with target.open() as credits:
             return await credits.holds(pool)
 
-    respond(as_json, ask, plain=render.holds, wire=to_wire)
+    respond(shared.as_json, ask, plain=render.holds, wire=to_wire)
 
 
+@with_shared_options
 def reverse(
-    ctx: typer.Context,
+    shared: Shared,
     pool: PoolArgument,
     debit: Annotated[str, typer.Argument(metavar="DEBIT", help='The id of a debit or capture, such as "d9".')],
     amount: Annotated[str | None, typer.Argument(help="Credits to give back. Default: all that is left.")] = None,
     key: Key = None,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
 ) -> None:
     """Undo a debit, or a part of it: the credits go back to the grants that had paid."""
     used_key = key or random_key()
@@ -172,20 +127,17 @@ def reverse(
         return await credits.reverse(pool, debit, key=used_key, amount=amount)
 
     command(
-        ctx,
+        shared,
         "reversal",
         pool,
         work,
         key=used_key,
-        data_dir=data_dir,
-        nats_url=nats_url,
-        currency=currency,
-        as_json=as_json,
     )
 
 
+@with_shared_options
 def update_grant(
-    ctx: typer.Context,
+    shared: Shared,
     pool: PoolArgument,
     grant: GrantArgument,
     key: Key = None,
@@ -194,14 +146,10 @@ def update_grant(
     meta: Annotated[
         list[str] | None, typer.Option("--meta", metavar="NAME=VALUE", help="All of its new metadata. Repeatable.")
     ] = None,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
 ) -> None:
     """Change the terms of a grant: only those that are given."""
     used_key = key or random_key()
-    with reporting(as_json):
+    with reporting(shared.as_json):
         metadata = parse_dimensions(meta, "--meta") if meta else KEEP
         if priority is None and expires_at is None and meta is None:
             raise InvalidRequest("--priority", "something to change: --priority, --expires-at or --meta")
@@ -218,72 +166,55 @@ def update_grant(
         )
 
     command(
-        ctx,
+        shared,
         "update",
         pool,
         work,
         key=used_key,
-        data_dir=data_dir,
-        nats_url=nats_url,
-        currency=currency,
-        as_json=as_json,
     )
 
 
-def void_grant(
-    ctx: typer.Context,
-    pool: PoolArgument,
-    grant: GrantArgument,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
-) -> None:
+@with_shared_options
+def void_grant(shared: Shared, pool: PoolArgument, grant: GrantArgument) -> None:
     """Take away what is left of a grant: not what is held or spent."""
 
     async def work(credits: Credits) -> Receipt:
         return await credits.void_grant(pool, grant)
 
-    command(ctx, "void", pool, work, key=None, data_dir=data_dir, nats_url=nats_url, currency=currency, as_json=as_json)
+    command(shared, "void", pool, work, key=None)
 
 
+@with_shared_options
 def check(
-    ctx: typer.Context,
+    shared: Shared,
     pool: PoolArgument,
     amount: AmountArgument,
     metric: Annotated[str | None, typer.Option(help="What would be metered: some allowances count only that.")] = None,
     quantity: Annotated[str | None, typer.Option(help="How much of the metric, as decimal text.")] = None,
     dim: Dims = None,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
 ) -> None:
     """Ask whether credits could be spent now, how much at most, and out of which allowances and grants.
 
     Writes nothing.
     """
-    with reporting(as_json):
-        target = target_of(ctx, data_dir, nats_url, currency)
+    with reporting(shared.as_json):
+        target = shared.target()
         dimensions = parse_dimensions(dim) if dim else None
 
     async def ask() -> Verdict:
         async with target.open() as credits:
             return await credits.check(pool, amount, dimensions=dimensions, metric=metric, quantity=quantity)
 
-    respond(as_json, ask, plain=render.verdict, wire=to_wire)
+    respond(shared.as_json, ask, plain=render.verdict, wire=to_wire)
 
 
+@with_shared_options
 def transfer(
-    ctx: typer.Context,
+    shared: Shared,
     pool: PoolArgument,
     target: Annotated[str, typer.Argument(metavar="TARGET", help="Another pool of the same customer and currency.")],
     amount: AmountArgument,
     key: Key = None,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
 ) -> None:
     """Move unspent credits to another pool of the customer: each block keeps its terms."""
     used_key = key or random_key()
@@ -292,13 +223,9 @@ def transfer(
         return await credits.transfer(pool, target, amount, key=used_key)
 
     command(
-        ctx,
+        shared,
         "transfer",
         pool,
         work,
         key=used_key,
-        data_dir=data_dir,
-        nats_url=nats_url,
-        currency=currency,
-        as_json=as_json,
     )

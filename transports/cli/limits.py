@@ -11,24 +11,16 @@ from solvent.engine.credits import Credits
 
 from . import render
 from .changes import command
-from .options import (
-    DATA_DIR_DEFAULT,
-    AmountArgument,
-    Currencies,
-    DataDir,
-    Json,
-    NatsUrl,
-    PoolArgument,
-    target_of,
-)
+from .options import AmountArgument, PoolArgument, Shared, with_shared_options
 from .pairs import parse_dimensions
 from .running import reporting, respond
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The budget's name in its pool.")]
 
 
+@with_shared_options
 def set_budget(
-    ctx: typer.Context,
+    shared: Shared,
     pool: PoolArgument,
     name: NameArgument,
     amount: AmountArgument,
@@ -43,13 +35,9 @@ def set_budget(
     ] = None,
     warn: Annotated[bool, typer.Option("--warn", help="Do not refuse: receipts name it.")] = False,
     holds_max: Annotated[int | None, typer.Option(help="How many holds may be open at once.")] = None,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
 ) -> None:
     """Limit what may be spent per window. Set again, a budget takes new terms and goes on counting."""
-    with reporting(as_json):
+    with reporting(shared.as_json):
         wanted = parse_dimensions(match, "--match") if match else None
 
     async def work(credits: Credits) -> Receipt:
@@ -65,44 +53,27 @@ def set_budget(
             holds_max=holds_max,
         )
 
-    command(
-        ctx, "budget", pool, work, key=None, data_dir=data_dir, nats_url=nats_url, currency=currency, as_json=as_json
-    )
+    command(shared, "budget", pool, work, key=None)
 
 
-def remove_budget(
-    ctx: typer.Context,
-    pool: PoolArgument,
-    name: NameArgument,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
-) -> None:
+@with_shared_options
+def remove_budget(shared: Shared, pool: PoolArgument, name: NameArgument) -> None:
     """Let there be no budget of this name."""
 
     async def work(credits: Credits) -> Receipt:
         return await credits.remove_budget(pool, name)
 
-    command(
-        ctx, "removal", pool, work, key=None, data_dir=data_dir, nats_url=nats_url, currency=currency, as_json=as_json
-    )
+    command(shared, "removal", pool, work, key=None)
 
 
-def budgets(
-    ctx: typer.Context,
-    pool: PoolArgument,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
-) -> None:
+@with_shared_options
+def budgets(shared: Shared, pool: PoolArgument) -> None:
     """List the budgets of a pool, with what is used of them in their present windows."""
-    with reporting(as_json):
-        target = target_of(ctx, data_dir, nats_url, currency)
+    with reporting(shared.as_json):
+        target = shared.target()
 
     async def ask() -> BudgetList:
         async with target.open() as credits:
             return await credits.budgets(pool)
 
-    respond(as_json, ask, plain=render.budgets, wire=to_wire)
+    respond(shared.as_json, ask, plain=render.budgets, wire=to_wire)

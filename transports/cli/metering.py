@@ -15,18 +15,7 @@ from solvent.engine.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT
 
 from . import render
 from .changes import command
-from .options import (
-    DATA_DIR_DEFAULT,
-    Currencies,
-    DataDir,
-    Dims,
-    Json,
-    Key,
-    NatsUrl,
-    PoolArgument,
-    random_key,
-    target_of,
-)
+from .options import Dims, Key, PoolArgument, Shared, random_key, with_shared_options
 from .pairs import parse_dimensions
 from .running import reporting, respond
 
@@ -36,24 +25,21 @@ Environment = Annotated[str, typer.Option(help="The environment whose card it is
 CurrencyName = Annotated[str, typer.Option("--for-currency", metavar="NAME", help="The currency that it prices in.")]
 
 
+@with_shared_options
 def set_rates(
-    ctx: typer.Context,
+    shared: Shared,
     file: Annotated[Path, typer.Argument(help="JSON: a list of rates, each metric, credits, per, match.", exists=True)],
     effective_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: now.")] = None,
     environment: Environment = ENVIRONMENT_DEFAULT,
     for_currency: CurrencyName = CURRENCY_DEFAULT,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
 ) -> None:
     """Set the rate card of a currency: what a quantity of each metric costs, by dimensions.
 
     A rate is {"metric": "input_tokens", "match": {"model": "gpt-4"}, "credits": "30", "per": 1000000}. The one that
     matches with the most dimensions wins. The card replaces the one before it, from its date on.
     """
-    with reporting(as_json):
-        target = target_of(ctx, data_dir, nats_url, currency)
+    with reporting(shared.as_json):
+        target = shared.target()
         rates = _read_card(file)
 
     async def ask() -> Receipt:
@@ -62,7 +48,7 @@ def set_rates(
                 rates, environment=environment, currency=for_currency, effective_at=effective_at
             )
 
-    respond(as_json, ask, plain=lambda answer: render.receipt("rates", for_currency, answer, None), wire=to_wire)
+    respond(shared.as_json, ask, plain=lambda answer: render.receipt("rates", for_currency, answer, None), wire=to_wire)
 
 
 def _read_card(file: Path) -> list[dict[str, Any]]:
@@ -72,28 +58,24 @@ def _read_card(file: Path) -> list[dict[str, Any]]:
         raise InvalidRequest("FILE", "a JSON list of rates", got=str(error)[:100]) from None
 
 
+@with_shared_options
 def rates(
-    ctx: typer.Context,
-    environment: Environment = ENVIRONMENT_DEFAULT,
-    for_currency: CurrencyName = CURRENCY_DEFAULT,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
+    shared: Shared, environment: Environment = ENVIRONMENT_DEFAULT, for_currency: CurrencyName = CURRENCY_DEFAULT
 ) -> None:
     """Show all versions of a currency's rate card."""
-    with reporting(as_json):
-        target = target_of(ctx, data_dir, nats_url, currency)
+    with reporting(shared.as_json):
+        target = shared.target()
 
     async def ask() -> CardList:
         async with target.open() as credits:
             return await credits.rates(environment=environment, currency=for_currency)
 
-    respond(as_json, ask, plain=render.cards, wire=to_wire)
+    respond(shared.as_json, ask, plain=render.cards, wire=to_wire)
 
 
+@with_shared_options
 def report(
-    ctx: typer.Context,
+    shared: Shared,
     pool: PoolArgument,
     metric: MetricArgument,
     quantity: QuantityArgument,
@@ -101,14 +83,10 @@ def report(
     partial: Annotated[bool, typer.Option("--partial", help="Take what is there, if it is less.")] = False,
     occurred_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: now.")] = None,
     dim: Dims = None,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
 ) -> None:
     """Debit what a metered quantity costs by the rate card that was in effect when it occurred."""
     used_key = key or random_key()
-    with reporting(as_json):
+    with reporting(shared.as_json):
         dimensions = parse_dimensions(dim) if dim else None
 
     async def work(credits: Credits) -> Receipt:
@@ -116,30 +94,25 @@ def report(
             pool, metric, quantity, key=used_key, partial=partial, occurred_at=occurred_at, dimensions=dimensions
         )
 
-    command(
-        ctx, "debit", pool, work, key=used_key, data_dir=data_dir, nats_url=nats_url, currency=currency, as_json=as_json
-    )
+    command(shared, "debit", pool, work, key=used_key)
 
 
+@with_shared_options
 def estimate(
-    ctx: typer.Context,
+    shared: Shared,
     pool: PoolArgument,
     metric: MetricArgument,
     quantity: QuantityArgument,
     occurred_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: now.")] = None,
     dim: Dims = None,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
 ) -> None:
     """Say what a metered quantity would cost, and whether the pool would allow it. Writes nothing."""
-    with reporting(as_json):
-        target = target_of(ctx, data_dir, nats_url, currency)
+    with reporting(shared.as_json):
+        target = shared.target()
         dimensions = parse_dimensions(dim) if dim else None
 
     async def ask() -> Estimate:
         async with target.open() as credits:
             return await credits.estimate(pool, metric, quantity, occurred_at=occurred_at, dimensions=dimensions)
 
-    respond(as_json, ask, plain=render.estimate, wire=to_wire)
+    respond(shared.as_json, ask, plain=render.estimate, wire=to_wire)

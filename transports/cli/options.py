@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias, get_type_hints
 
 import typer
 
@@ -52,15 +56,50 @@ Dims: TypeAlias = Annotated[
 Cursor: TypeAlias = Annotated[str | None, typer.Option(help="Continue after a page: its next_cursor.")]
 
 
-def target_of(ctx: typer.Context, data_dir: Path, nats_url: str | None, currencies: list[str] | None) -> Target:
-    """The target that the options name. Raises ``InvalidRequest``."""
-    return Target.choose(
-        data_dir=data_dir,
-        data_dir_typed=_typed(ctx, "data_dir"),
-        nats_url=nats_url or None,
-        nats_url_typed=_typed(ctx, "nats_url"),
-        currencies=parse_currencies(currencies or ()),
-    )
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the options say that nearly all verbs share: where to work, and how to answer."""
+
+    ctx: typer.Context
+    data_dir: DataDir = DATA_DIR_DEFAULT
+    nats_url: NatsUrl = None
+    currency: Currencies = None
+    as_json: Json = False
+
+    def target(self) -> Target:
+        """The target that the options name. Raises ``InvalidRequest``."""
+        return Target.choose(
+            data_dir=self.data_dir,
+            data_dir_typed=_typed(self.ctx, "data_dir"),
+            nats_url=self.nats_url or None,
+            nats_url_typed=_typed(self.ctx, "nats_url"),
+            currencies=parse_currencies(self.currency or ()),
+        )
+
+
+def with_shared_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """``verb`` for typer, which reads signatures: with the options of ``Shared`` at the end, in place of the first."""
+    of_all = _parameters(Shared)
+    _, *own = _parameters(verb)
+
+    @wraps(verb)
+    def run(**given: Any) -> None:
+        shared = Shared(**{parameter.name: given.pop(parameter.name) for parameter in of_all})
+        verb(shared, **given)
+
+    parameters = [*own, *of_all]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def _parameters(of: Callable[..., object]) -> list[inspect.Parameter]:
+    """By keyword, so that one without a default may follow one that has it; with their annotations as types."""
+    hints = get_type_hints(of, include_extras=True)
+    return [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[name])
+        for name, parameter in inspect.signature(of).parameters.items()
+    ]
 
 
 def random_key() -> str:

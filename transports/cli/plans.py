@@ -12,16 +12,7 @@ from solvent.engine.terms import PRIORITY_DEFAULT
 
 from . import render_plans
 from .changes import command
-from .options import (
-    DATA_DIR_DEFAULT,
-    AmountArgument,
-    Currencies,
-    DataDir,
-    Json,
-    NatsUrl,
-    PoolArgument,
-    target_of,
-)
+from .options import AmountArgument, PoolArgument, Shared, with_shared_options
 from .pairs import parse_cost_basis, parse_dimensions
 from .running import reporting, respond
 
@@ -36,35 +27,26 @@ CostBasisOption: TypeAlias = Annotated[
 ]
 
 
-def open_pool(
-    ctx: typer.Context,
-    pool: PoolArgument,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
-) -> None:
+@with_shared_options
+def open_pool(shared: Shared, pool: PoolArgument) -> None:
     """Let there be this pool, with nothing in it, and the journal if there is none. A first grant opens it as well."""
 
     async def work(credits: Credits) -> Receipt:
         return await credits.open_pool(pool)
 
     command(
-        ctx,
+        shared,
         "opening",
         pool,
         work,
         key=None,
-        data_dir=data_dir,
-        nats_url=nats_url,
-        currency=currency,
-        as_json=as_json,
         create=True,
     )
 
 
+@with_shared_options
 def set_allowance(
-    ctx: typer.Context,
+    shared: Shared,
     pool: PoolArgument,
     name: AllowanceArgument,
     amount: Annotated[
@@ -83,13 +65,9 @@ def set_allowance(
         str | None, typer.Option(metavar="NAME", help="Every value of this dimension has a quota of its own.")
     ] = None,
     metric: Annotated[str | None, typer.Option(help="Count the quantity of this metric, not credits.")] = None,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
 ) -> None:
     """Let usage be free up to an amount per window, before any grant pays. Opens the pool if it is new."""
-    with reporting(as_json):
+    with reporting(shared.as_json):
         wanted = parse_dimensions(match, "--match") if match else None
 
     async def work(credits: Credits) -> Receipt:
@@ -106,59 +84,41 @@ def set_allowance(
         )
 
     command(
-        ctx,
+        shared,
         "allowance",
         pool,
         work,
         key=None,
-        data_dir=data_dir,
-        nats_url=nats_url,
-        currency=currency,
-        as_json=as_json,
         create=True,
     )
 
 
-def remove_allowance(
-    ctx: typer.Context,
-    pool: PoolArgument,
-    name: AllowanceArgument,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
-) -> None:
+@with_shared_options
+def remove_allowance(shared: Shared, pool: PoolArgument, name: AllowanceArgument) -> None:
     """Let there be no allowance of this name."""
 
     async def work(credits: Credits) -> Receipt:
         return await credits.remove_allowance(pool, name)
 
-    command(
-        ctx, "removal", pool, work, key=None, data_dir=data_dir, nats_url=nats_url, currency=currency, as_json=as_json
-    )
+    command(shared, "removal", pool, work, key=None)
 
 
-def allowances(
-    ctx: typer.Context,
-    pool: PoolArgument,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
-) -> None:
+@with_shared_options
+def allowances(shared: Shared, pool: PoolArgument) -> None:
     """List the allowances of a pool in the order in which they cover, with what is used of them now."""
-    with reporting(as_json):
-        target = target_of(ctx, data_dir, nats_url, currency)
+    with reporting(shared.as_json):
+        target = shared.target()
 
     async def ask() -> AllowanceList:
         async with target.open() as credits:
             return await credits.allowances(pool)
 
-    respond(as_json, ask, plain=render_plans.allowances, wire=to_wire)
+    respond(shared.as_json, ask, plain=render_plans.allowances, wire=to_wire)
 
 
+@with_shared_options
 def set_recurring(
-    ctx: typer.Context,
+    shared: Shared,
     pool: PoolArgument,
     name: RecurringArgument,
     amount: AmountArgument,
@@ -180,16 +140,12 @@ def set_recurring(
     prorate: Annotated[
         bool, typer.Option("--prorate", help="Grant a first period that is not whole in part only.")
     ] = False,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
 ) -> None:
     """Grant credits at the start and at the beginning of every period after it. Opens the pool if it is new.
 
     Set again, the terms count from the next grant on; another rhythm begins anew.
     """
-    with reporting(as_json):
+    with reporting(shared.as_json):
         cost = parse_cost_basis(cost_basis, "--cost-basis")
 
     async def work(credits: Credits) -> Receipt:
@@ -211,30 +167,23 @@ def set_recurring(
         )
 
     command(
-        ctx,
+        shared,
         "recurring grant",
         pool,
         work,
         key=None,
-        data_dir=data_dir,
-        nats_url=nats_url,
-        currency=currency,
-        as_json=as_json,
         create=True,
     )
 
 
+@with_shared_options
 def cancel_recurring(
-    ctx: typer.Context,
+    shared: Shared,
     pool: PoolArgument,
     name: RecurringArgument,
     at_once: Annotated[
         bool, typer.Option("--at-once", help="Void what is left of the present period as well.")
     ] = False,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
 ) -> None:
     """Grant nothing more under this name. What was granted stays to its end, unless it is to go --at-once."""
 
@@ -242,32 +191,22 @@ def cancel_recurring(
         return await credits.cancel_recurring(pool, name, at_once=at_once)
 
     command(
-        ctx,
+        shared,
         "cancellation",
         pool,
         work,
         key=None,
-        data_dir=data_dir,
-        nats_url=nats_url,
-        currency=currency,
-        as_json=as_json,
     )
 
 
-def recurring(
-    ctx: typer.Context,
-    pool: PoolArgument,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
-) -> None:
+@with_shared_options
+def recurring(shared: Shared, pool: PoolArgument) -> None:
     """List the recurring grants of a pool that are not over, and when each grants next."""
-    with reporting(as_json):
-        target = target_of(ctx, data_dir, nats_url, currency)
+    with reporting(shared.as_json):
+        target = shared.target()
 
     async def ask() -> RecurringList:
         async with target.open() as credits:
             return await credits.recurring(pool)
 
-    respond(as_json, ask, plain=render_plans.recurring, wire=to_wire)
+    respond(shared.as_json, ask, plain=render_plans.recurring, wire=to_wire)

@@ -18,7 +18,7 @@ from solvent.engine.errors import InvalidRequest
 from solvent.engine.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT, parse_pool
 
 from .mapping import Column, EventMapping
-from .options import DATA_DIR_DEFAULT, Currencies, DataDir, Json, NatsUrl, target_of
+from .options import Shared, with_shared_options
 from .pairs import parse_dimensions, parse_pairs
 from .presets import PRESETS, find_preset
 from .pricing import parse_price
@@ -30,8 +30,9 @@ _MAPPING = "What the columns mean"
 _PRICES = "What it costs"
 
 
+@with_shared_options
 def replay(
-    ctx: typer.Context,
+    shared: Shared,
     file: Annotated[Path, typer.Argument(help="CSV with a header row, or JSON lines (.jsonl, .ndjson).")],
     preset: Annotated[
         str | None, typer.Option(help=f"Mapping of a well-known file: {', '.join(PRESETS)}.", rich_help_panel=_FILE)
@@ -132,10 +133,6 @@ def replay(
             rich_help_panel=_PRICES,
         ),
     ] = None,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
 ) -> None:
     """Debit the usage events of a file. Run it again to resume: what is there already is not debited twice.
 
@@ -148,8 +145,8 @@ def replay(
 
     The exit code is 0 if every event was booked, free or refused for lack of credits; else that of the worst answer.
     """
-    with reporting(as_json):
-        target = target_of(ctx, data_dir, nats_url, currency)
+    with reporting(shared.as_json):
+        target = shared.target()
         given = find_preset(preset) if preset is not None else None
         fixed = parse_dimensions(dim or ())
         prices = {**(given.prices if given else {}), **parse_pairs(price or (), "--price")}
@@ -181,9 +178,11 @@ def replay(
             dimensions_rest=dims_rest,
             backfill=backfill or (given is not None and given.backfill),
         )
-        run = ReplayRun(file, mapping, delimiter=_delimiter(delimiter), strict=strict, errors=errors, quiet=as_json)
+        run = ReplayRun(
+            file, mapping, delimiter=_delimiter(delimiter), strict=strict, errors=errors, quiet=shared.as_json
+        )
         finished = run_async(lambda: run.on(target))
-    if as_json:
+    if shared.as_json:
         print_json(finished.to_wire())
     else:
         out().print(finished.table())

@@ -41,7 +41,7 @@ from solvent.engine.usage_requests import (
 )
 
 from . import render_usage
-from .options import DATA_DIR_DEFAULT, Currencies, Cursor, DataDir, Json, NatsUrl, target_of
+from .options import Cursor, Shared, with_shared_options
 from .pairs import parse_dimensions, parse_pair
 from .running import err, out, print_json, reporting, respond, run_async
 from .target import Target
@@ -87,8 +87,9 @@ _NOT_WITH: Final[Mapping[str, frozenset[str]]] = {
 """What has no meaning there, by mode."""
 
 
+@with_shared_options
 def usage(
-    ctx: typer.Context,
+    shared: Shared,
     pool: Annotated[
         str | None, typer.Argument(metavar="[POOL]", help="Only this pool. Default: all of the environment.")
     ] = None,
@@ -193,10 +194,6 @@ def usage(
     parquet: Annotated[
         Path | None, typer.Option("--parquet", metavar="FILE", help="Write the lines as a Parquet file.")
     ] = None,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
 ) -> None:
     """Show where the credits went, broken down by anything that events carry, over any range of time.
 
@@ -208,11 +205,11 @@ def usage(
     is not 5. In Parquet, amounts are DECIMAL(38, 9) and times have the time zone UTC. With --json, --output and
     --parquet tell what was written.
     """
-    with reporting(as_json):
-        target = target_of(ctx, data_dir, nats_url, currency)
-        typed = _typed(ctx)
+    with reporting(shared.as_json):
+        target = shared.target()
+        typed = _typed(shared.ctx)
         mode = _mode(typed)
-        _check_options(mode, typed, pool, as_json=as_json)
+        _check_options(mode, typed, pool, as_json=shared.as_json)
         filters = _filters(where or (), where_not or (), missing or (), prefix or ())
     asking = _Asking(
         target,
@@ -268,35 +265,32 @@ def usage(
 
     match mode:
         case "--compare":
-            asking.respond(as_json, ask_changes, render_usage.comparison)
+            asking.respond(shared.as_json, ask_changes, render_usage.comparison)
         case "--spikes":
-            asking.respond(as_json, ask_spikes, render_usage.spikes)
+            asking.respond(shared.as_json, ask_spikes, render_usage.spikes)
         case "--forecast":
-            asking.respond(as_json, ask_forecast, lambda answer: render_usage.forecast(answer, time_zone))
+            asking.respond(shared.as_json, ask_forecast, lambda answer: render_usage.forecast(answer, time_zone))
         case "--entries":
-            asking.respond(as_json, ask_entries, lambda answer: render_usage.entries(*answer), _entries_to_wire)
+            asking.respond(shared.as_json, ask_entries, lambda answer: render_usage.entries(*answer), _entries_to_wire)
         case _ if as_csv or parquet is not None:
-            _write(asking, ask_lines, output if as_csv else parquet, as_csv=as_csv, as_json=as_json)
+            _write(asking, ask_lines, output if as_csv else parquet, as_csv=as_csv, as_json=shared.as_json)
         case _:
-            asking.respond(as_json, ask_lines, render_usage.usage)
+            asking.respond(shared.as_json, ask_lines, render_usage.usage)
 
 
+@with_shared_options
 def rebuild(
-    ctx: typer.Context,
+    shared: Shared,
     environment: Annotated[
         str, typer.Option(help="Which service is asked, where several run. The file holds all environments.")
     ] = ENVIRONMENT_DEFAULT,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
 ) -> None:
     """Make the usage file again from the journal, and wait until that is done. The old one answers until then.
 
     A service goes on with it if this command is interrupted.
     """
-    with reporting(as_json):
-        target = target_of(ctx, data_dir, nats_url, currency)
+    with reporting(shared.as_json):
+        target = shared.target()
 
     async def ask() -> UsageStatus:
         async with target.open() as credits:
@@ -313,7 +307,7 @@ def rebuild(
                 raise Unavailable(f"the usage file has stood still for {STILL_MAX_S:g} s at frame {status.position}")
             return status
 
-    respond(as_json, ask, plain=render_usage.status, wire=_to_wire)
+    respond(shared.as_json, ask, plain=render_usage.status, wire=_to_wire)
 
 
 def _to_wire(answer: Any) -> dict[str, Any]:

@@ -20,27 +20,14 @@ from solvent.engine.pool_id import ENVIRONMENT_DEFAULT, parse_pool
 from solvent.engine.terms import PRIORITY_DEFAULT
 
 from . import render
-from .options import (
-    DATA_DIR_DEFAULT,
-    AmountArgument,
-    AsOf,
-    Currencies,
-    Cursor,
-    DataDir,
-    Dims,
-    Json,
-    Key,
-    NatsUrl,
-    PoolArgument,
-    random_key,
-    target_of,
-)
+from .options import AmountArgument, AsOf, Cursor, Dims, Key, PoolArgument, Shared, random_key, with_shared_options
 from .pairs import parse_cost_basis, parse_dimensions
 from .running import reporting, respond
 
 
+@with_shared_options
 def grant(
-    ctx: typer.Context,
+    shared: Shared,
     pool: PoolArgument,
     amount: AmountArgument,
     key: Key = None,
@@ -56,15 +43,11 @@ def grant(
     meta: Annotated[
         list[str] | None, typer.Option("--meta", metavar="NAME=VALUE", help="Metadata, as --dim of a debit.")
     ] = None,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
 ) -> None:
     """Put a block of credits into a pool. The first grant creates the pool, and the journal if there is none."""
     used_key = key or random_key()
-    with reporting(as_json):
-        target = target_of(ctx, data_dir, nats_url, currency)
+    with reporting(shared.as_json):
+        target = shared.target()
         written = str(parse_pool(pool))
         cost = parse_cost_basis(cost_basis, "--cost-basis")
         metadata = parse_dimensions(meta, "--meta") if meta else None
@@ -86,7 +69,7 @@ def grant(
             )
 
     respond(
-        as_json,
+        shared.as_json,
         ask,
         plain=lambda answer: render.receipt("grant", written, answer, used_key),
         wire=lambda answer: {**to_wire(answer), "key": used_key},
@@ -94,8 +77,9 @@ def grant(
     )
 
 
+@with_shared_options
 def debit(
-    ctx: typer.Context,
+    shared: Shared,
     pool: PoolArgument,
     amount: AmountArgument,
     key: Key = None,
@@ -105,15 +89,11 @@ def debit(
     quantity: Annotated[str | None, typer.Option(help="How much of the metric, as decimal text.")] = None,
     dim: Dims = None,
     backfill: Annotated[bool, typer.Option("--backfill", help="Lift the 400-day limit on --occurred-at.")] = False,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
 ) -> None:
     """Consume credits of a pool: all or nothing, or with --partial what is there. Refused, nothing is written."""
     used_key = key or random_key()
-    with reporting(as_json):
-        target = target_of(ctx, data_dir, nats_url, currency)
+    with reporting(shared.as_json):
+        target = shared.target()
         written = str(parse_pool(pool))
         dimensions = parse_dimensions(dim) if dim else None
 
@@ -132,7 +112,7 @@ def debit(
             )
 
     respond(
-        as_json,
+        shared.as_json,
         ask,
         plain=lambda answer: render.receipt("debit", written, answer, used_key),
         wire=lambda answer: {**to_wire(answer), "key": used_key},
@@ -140,126 +120,100 @@ def debit(
     )
 
 
-def balance(
-    ctx: typer.Context,
-    pool: PoolArgument,
-    as_of: AsOf = None,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
-) -> None:
+@with_shared_options
+def balance(shared: Shared, pool: PoolArgument, as_of: AsOf = None) -> None:
     """Show a pool: what is available, and where the rest of its granted credits went."""
-    with reporting(as_json):
-        target = target_of(ctx, data_dir, nats_url, currency)
+    with reporting(shared.as_json):
+        target = shared.target()
 
     async def ask() -> Balance:
         async with target.open() as credits:
             return await credits.balance(pool, as_of=as_of)
 
-    respond(as_json, ask, plain=render.balance, wire=to_wire)
+    respond(shared.as_json, ask, plain=render.balance, wire=to_wire)
 
 
-def grants(
-    ctx: typer.Context,
-    pool: PoolArgument,
-    as_of: AsOf = None,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
-) -> None:
+@with_shared_options
+def grants(shared: Shared, pool: PoolArgument, as_of: AsOf = None) -> None:
     """List the grants of a pool, those that can be burned first, in burn order."""
-    with reporting(as_json):
-        target = target_of(ctx, data_dir, nats_url, currency)
+    with reporting(shared.as_json):
+        target = shared.target()
 
     async def ask() -> GrantList:
         async with target.open() as credits:
             return await credits.grants(pool, as_of=as_of)
 
-    respond(as_json, ask, plain=render.grants, wire=to_wire)
+    respond(shared.as_json, ask, plain=render.grants, wire=to_wire)
 
 
+@with_shared_options
 def costs(
-    ctx: typer.Context,
+    shared: Shared,
     pool: PoolArgument,
     start: Annotated[str | None, typer.Option(help="From this moment on, ISO 8601 with its zone.")] = None,
     end: Annotated[str | None, typer.Option(help="Before this moment.")] = None,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
 ) -> None:
     """Show what became of a pool's credits by what they had cost: burned, expired, voided, and their value."""
-    with reporting(as_json):
-        target = target_of(ctx, data_dir, nats_url, currency)
+    with reporting(shared.as_json):
+        target = shared.target()
 
     async def ask() -> CostReport:
         async with target.open() as credits:
             return await credits.costs(pool, start=start, end=end)
 
-    respond(as_json, ask, plain=render.costs, wire=to_wire)
+    respond(shared.as_json, ask, plain=render.costs, wire=to_wire)
 
 
+@with_shared_options
 def ledger(
-    ctx: typer.Context,
+    shared: Shared,
     pool: PoolArgument,
     limit: Annotated[int, typer.Option(help="Entries of one page, 1 to 1000.")] = 50,
     cursor: Cursor = None,
     oldest_first: Annotated[bool, typer.Option("--oldest-first", help="From the beginning of the pool.")] = False,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
 ) -> None:
     """Show a page of a pool's history, newest first."""
-    with reporting(as_json):
-        target = target_of(ctx, data_dir, nats_url, currency)
+    with reporting(shared.as_json):
+        target = shared.target()
 
     async def ask() -> LedgerPage:
         async with target.open() as credits:
             return await credits.ledger(pool, limit=limit, cursor=cursor, newest_first=not oldest_first)
 
-    respond(as_json, ask, plain=render.ledger, wire=to_wire)
+    respond(shared.as_json, ask, plain=render.ledger, wire=to_wire)
 
 
+@with_shared_options
 def pools(
-    ctx: typer.Context,
+    shared: Shared,
     customer: Annotated[str | None, typer.Argument(help="Only this customer's pools.")] = None,
     environment: Annotated[str, typer.Option(help="The environment to list.")] = ENVIRONMENT_DEFAULT,
     limit: Annotated[int, typer.Option(help="Pools of one page, 1 to 1000.")] = 100,
     cursor: Cursor = None,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
 ) -> None:
     """List pools with their balances."""
-    with reporting(as_json):
-        target = target_of(ctx, data_dir, nats_url, currency)
+    with reporting(shared.as_json):
+        target = shared.target()
 
     async def ask() -> PoolPage:
         async with target.open() as credits:
             return await credits.pools(customer, environment=environment, limit=limit, cursor=cursor)
 
-    respond(as_json, ask, plain=render.pools, wire=to_wire)
+    respond(shared.as_json, ask, plain=render.pools, wire=to_wire)
 
 
+@with_shared_options
 def totals(
-    ctx: typer.Context,
+    shared: Shared,
     customer: Annotated[str, typer.Argument(metavar="CUSTOMER", help="Whose pools.")],
     environment: Annotated[str, typer.Option(help="The environment of the customer.")] = ENVIRONMENT_DEFAULT,
-    data_dir: DataDir = DATA_DIR_DEFAULT,
-    nats_url: NatsUrl = None,
-    currency: Currencies = None,
-    as_json: Json = False,
 ) -> None:
     """Show what all pools of a customer hold together, by currency."""
-    with reporting(as_json):
-        target = target_of(ctx, data_dir, nats_url, currency)
+    with reporting(shared.as_json):
+        target = shared.target()
 
     async def ask() -> CustomerTotals:
         async with target.open() as credits:
             return await credits.totals(customer, environment=environment)
 
-    respond(as_json, ask, plain=render.totals, wire=to_wire)
+    respond(shared.as_json, ask, plain=render.totals, wire=to_wire)
