@@ -167,9 +167,10 @@ class Player:
             return
         if request is not None:
             self._recharges.append((pool, request.id))
-            if self._dice.random() < 0.5:
+            if self._dice.random() < 0.7:
                 # While it is open: one that is drawn later mostly finds it closed by somebody else.
-                await self._insist(credits, self._next(("grant_recharge", "refuse_recharge"), (pool,)))
+                kind = ("refuse_recharge", "grant_recharge")[len(self._recharges) % 2]
+                await self._insist(credits, self._next((kind,), (pool,)))
 
     async def _attempt(self, credits: Credits, command: Command) -> bool:
         """Ask for ``command`` once. Whether nobody knows what came of it."""
