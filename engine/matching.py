@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -11,6 +11,8 @@ from .dimensions import DimensionValue
 
 Match: TypeAlias = tuple[tuple[str, DimensionValue], ...]
 """(dimension, value), by name: all of them must be there."""
+
+_value: Final[msgspec.msgpack.Decoder[DimensionValue]] = msgspec.msgpack.Decoder(DimensionValue)
 
 
 def matches(match: Match, each: str | None, values: Mapping[str, DimensionValue]) -> bool:
@@ -36,4 +38,4 @@ def encode_value(value: DimensionValue) -> bytes:
 
 def decode_value(encoded: bytes) -> DimensionValue:
     """The value that ``encode_value`` wrote."""
-    return msgspec.msgpack.decode(encoded, type=str | int | float | bool)
+    return _value.decode(encoded)
