@@ -27,6 +27,7 @@ CALLERS = 40
 AMOUNT = "0.5"
 TOP_UP = "10"
 """Too little for what is debited between two top-ups, on a slow machine too: so there are refusals."""
+PLENTY = "150"
 SEED = 20_261_123
 
 
@@ -89,8 +90,10 @@ async def kill_and_start(record: Record, service: ServiceProcess, client: Client
     """How many requests were under way at each kill."""
     struck: list[int] = []
     for kill in range(1, KILLS + 1):
+        # Every other time there is enough for debits until the kill: on a fast machine the rest finds only refusals.
+        record.amount_on_top = PLENTY if kill % 2 else TOP_UP
         topping_up = asyncio.create_task(record.top_up(client, kill))
-        await asyncio.sleep(dice.uniform(0.0, 0.5))
+        await asyncio.sleep(dice.uniform(0.0, 0.2 if kill % 2 else 0.5))
         service.running.kill()
         struck.append(len(record.under_way))
         await service.kill()
