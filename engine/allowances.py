@@ -21,6 +21,7 @@ import msgspec
 
 from .dimensions import DimensionValue, decode_dimensions
 from .matching import Match, encode_value, matches, typed
+from .quantities import QUANTITY_PLACES
 from .windows import Period, window_of
 
 ALLOWANCE_PERIODS: Final[tuple[Period, ...]] = ("hour", "day", "week", "month")
@@ -32,7 +33,6 @@ ROLLING_STEPS: Final = 60
 ROLLING_MIN_S: Final = 60
 ROLLING_MAX_S: Final = 31 * 86_400
 
-_QUANTITY_PLACES: Final = 9
 Counted: TypeAlias = Literal["credits", "quantity"]
 
 
@@ -161,7 +161,7 @@ def cover(
     ``quantity`` of ``metric`` is what the amount is the price of.
     """
     values = decode_dimensions(dimensions)
-    nanos = 0 if quantity is None else int(Decimal(quantity).scaleb(_QUANTITY_PLACES))
+    nanos = 0 if quantity is None else int(Decimal(quantity).scaleb(QUANTITY_PLACES))
     covers: list[Cover] = []
     rest, room = amount, 0
     reset: Reset | None = None
@@ -196,7 +196,7 @@ def _cover_quantity(rest: int, amount: int, nanos: int, left: int) -> tuple[int,
     """
     if not rest or not left:
         return 0, 0
-    per_quota = 10 ** (_QUANTITY_PLACES - QUOTA_PLACES)
+    per_quota = 10 ** (QUANTITY_PLACES - QUOTA_PLACES)
     wanted = Fraction(nanos * rest, amount * per_quota)
     if wanted <= left:
         return rest, -(-wanted.numerator // wanted.denominator)

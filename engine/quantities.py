@@ -9,8 +9,11 @@ from typing import Final
 from .amounts import shown
 from .errors import InvalidRequest
 
+QUANTITY_PLACES: Final = 9
+"""The places that ``check_quantity`` lets through, for quantities and for what a rate is ``per`` alike."""
+
 _QUANTITY_END: Final = 10**18
-_QUANTITY: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{1,9})?", re.ASCII)
+_QUANTITY: Final = re.compile(rf"[0-9]{{1,18}}(\.[0-9]{{1,{QUANTITY_PLACES}}})?", re.ASCII)
 
 
 def check_quantity(quantity: object, field: str = "quantity") -> str:

@@ -33,14 +33,12 @@ from .dimensions import (
 )
 from .errors import InvalidRequest, NotFound
 from .pool_id import CURRENCY_DEFAULT, check_id
-from .quantities import check_quantity
+from .quantities import QUANTITY_PLACES, check_quantity
 from .times import format_time
 
 RATES_MAX: Final = 1_000
 """Rates of one card. A card is journaled whole, and whoever sets a price has to be able to read it."""
 CREDITS_PLACES_MAX: Final = 12
-QUANTITY_PLACES: Final = 9
-"""The places that ``check_quantity`` lets through, for quantities and for ``per`` alike."""
 
 _CREDITS: Final = re.compile(rf"[0-9]{{1,18}}(\.[0-9]{{1,{CREDITS_PLACES_MAX}}})?", re.ASCII)
 _FIELDS: Final = ("metric", "match", "credits", "per")

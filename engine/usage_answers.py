@@ -14,11 +14,11 @@ from .amounts import to_decimal
 from .answers import LedgerEntry
 from .dimensions import DimensionValue
 from .pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT
+from .quantities import QUANTITY_PLACES
 from .times import to_datetime
 from .usage_table import NO_MOMENT, UsageTable
 
 GroupValue: TypeAlias = DimensionValue | None
-QUANTITY_PLACES: Final = 9
 
 
 class UsageQuestion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):

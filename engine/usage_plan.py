@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from .quantities import QUANTITY_PLACES
 from .usage_catalog import MISSING, SPILLED, Catalog, Column, tagged, untagged
 from .usage_query import UsageCell, UsageFilter, UsageQuery, Value, dimension_of
 from .usage_rows import NO_ENTRY
@@ -30,7 +31,7 @@ MEASURES_COUNT: Final = len(_MEASURES)
 _OF_EVENTS: Final = ("debited", "events", "quantity")
 _OF_THE_REST: Final = ("reversed", "refused")
 SMALL_CELLS_MAX: Final = 10_000
-QUANTITY_UNITS: Final = 10**9
+QUANTITY_UNITS: Final = 10**QUANTITY_PLACES
 _MEASURE_OF: Final = {
     "credits": "sum(u.debited) - sum(u.reversed)",
     "events": "coalesce(sum(u.events), 0)",
