@@ -73,20 +73,9 @@ class Cells(msgspec.Struct, frozen=True):
         """Some of the rows. ``offsets`` are those of all."""
         until = min(after, len(self.bucket))
         low, high = offsets[min(first, until)], offsets[until]
-        return Cells(
-            self.order[first:after],
-            self.bucket[first:after],
-            self.group[first:after],
-            self.debited[first:after],
-            self.reversed[first:after],
-            self.events[first:after],
-            self.refused[first:after],
-            self.first_at[first:after],
-            self.last_at[first:after],
-            self.metered[first:after],
-            self.metric[low:high],
-            self.quantity[low:high],
-        )
+        columns: list[Numbers] = [getattr(self, name)[first:after] for name in self.__struct_fields__[:-2]]
+        columns += [self.metric[low:high], self.quantity[low:high]]
+        return Cells(*columns)
 
     def offsets(self) -> list[int]:
         """Where the metrics of each row begin, and where those of the last one end."""

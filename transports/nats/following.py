@@ -16,6 +16,8 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Final, Protocol
 
+import anyio
+
 from solvent.engine.answers import EventPage, PoolEvent
 from solvent.engine.errors import Overloaded, SolventError, TooLarge
 
@@ -48,11 +50,8 @@ async def follow(
         for event in page.events:
             yield event
         if not page.more:
-            try:
-                async with asyncio.timeout(LOOK_EVERY_S):
-                    await told.wait()
-            except TimeoutError:
-                pass
+            with anyio.move_on_after(LOOK_EVERY_S):
+                await told.wait()
         while True:
             check_open()
             # Cleared first: what is told of from here on may be missing in the answer.
