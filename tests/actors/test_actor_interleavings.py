@@ -215,7 +215,7 @@ def judge(world: World) -> None:
             assert number in everything
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 @given(script=st.lists(steps, max_size=60), drain_s=st.sampled_from([0.0, 0.5, 30.0]))
 def test_the_promises_hold_for_every_interleaving(
     virtual_loop: Callable[[], asyncio.AbstractEventLoop],

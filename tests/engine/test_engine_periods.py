@@ -369,7 +369,7 @@ def test_where_midnight_is_skipped_a_day_is_a_day(zone: str) -> None:
     assert year_before(parse_span(f"{int(text[:4]) + 1}{text[4:]}", zone, NOW), zone) == day
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(moments, day_kinds, st.sampled_from(MIDNIGHT_ZONES))
 @example(us(datetime(2026, 12, 31, 12, tzinfo=UTC)), "week", "UTC")
 @example(us(datetime(2024, 2, 29, 12, tzinfo=UTC)), "month", PARIS)
@@ -385,7 +385,7 @@ def test_calendar_periods_are_those_of_the_dates(now: int, kind: Period, zone: s
     assert before == Span(midnight(steps_back(first, kind, 1), zone), start) == parse_span(f"last {kind}", zone, now)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(moments, day_kinds, counts, st.sampled_from(MIDNIGHT_ZONES))
 def test_the_last_n_are_the_present_one_so_far_and_whole_ones(now: int, kind: Period, number: int, zone: str) -> None:
     number = min(number, 5) if kind in ("quarter", "year") else number
@@ -400,14 +400,14 @@ def test_the_last_n_are_the_present_one_so_far_and_whole_ones(now: int, kind: Pe
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(moments, st.sampled_from(["minute", "hour"]), st.integers(1, COUNT_MAX), zones)
 def test_the_last_minutes_and_hours_are_elapsed_time(now: int, kind: str, number: int, zone: str) -> None:
     length = number * (HOUR_US if kind == "hour" else HOUR_US // 60)
     assert parse_span(f"last {number} {kind}s", zone, now) == Span(now - length, now)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(dates, day_kinds, zones)
 def test_named_periods_tile_time(day: date, kind: Period, zone: str) -> None:
     first = first_of(day, kind)
@@ -419,7 +419,7 @@ def test_named_periods_tile_time(day: date, kind: Period, zone: str) -> None:
     assert both == Span(before.start, this.end)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(moments, st.sampled_from(KINDS), zones)
 def test_going_back_by_calendar_periods_leaves_no_gap(now: int, kind: Period, zone: str) -> None:
     this = parse_span(f"this {kind}", zone, now)
@@ -430,7 +430,7 @@ def test_going_back_by_calendar_periods_leaves_no_gap(now: int, kind: Period, zo
         this = before
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(dates, st.integers(1, 400), st.sampled_from(MIDNIGHT_ZONES))
 def test_whole_days_are_preceded_by_as_many(day: date, number: int, zone: str) -> None:
     following = day + timedelta(days=number)
@@ -440,7 +440,7 @@ def test_whole_days_are_preceded_by_as_many(day: date, number: int, zone: str) -
     assert before == Span(midnight(day - timedelta(days=number), zone), midnight(day, zone))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(moments, moments, zones)
 def test_comparisons_are_never_empty_and_the_one_before_is_adjacent(one: int, other: int, zone: str) -> None:
     start, end = sorted((one, other + (one == other)))
@@ -455,7 +455,7 @@ def test_comparisons_are_never_empty_and_the_one_before_is_adjacent(one: int, ot
     assert abs((start - year.start) - 365 * 24 * HOUR_US) <= 50 * HOUR_US
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(dates, st.sampled_from(["day", "month", "quarter", "year"]), zones)
 def test_calendar_periods_have_their_namesake_last_year(day: date, kind: Period, zone: str) -> None:
     if (day.month, day.day) in ((2, 28), (2, 29)) and kind == "day":
@@ -465,7 +465,7 @@ def test_calendar_periods_have_their_namesake_last_year(day: date, kind: Period,
     assert year_before(parse_span(name_of(first, kind), zone, NOW), zone) == earlier
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(dates, zones)
 def test_a_week_is_compared_with_that_of_52_weeks_earlier(day: date, zone: str) -> None:
     first = first_of(day, "week")
@@ -482,7 +482,7 @@ words = st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.text(max_size=120) | st.lists(words, max_size=6).map("".join) | st.lists(words, max_size=4).map(" ".join),
     zones,
@@ -499,7 +499,7 @@ def test_any_text_is_a_span_or_refused(text: str, zone: str, now: int) -> None:
         assert previous_span(period, zone).end == period.start
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.builds(
         lambda which, kind: f"{which} {kind}", st.sampled_from(["this", "previous", "last"]), st.sampled_from(KINDS)

@@ -47,7 +47,7 @@ def test_a_plain_debit_is_what_the_rules_make_of_it() -> None:
     ways: Counter[str] = Counter()
 
     @given(scripts)
-    @settings(max_examples=1_000, deadline=None)
+    @settings(max_examples=1_000)
     def run(script: list[tuple[int, Step]]) -> None:
         _compare(script, ways)
 

@@ -394,7 +394,7 @@ steps = st.tuples(
 
 
 @given(st.lists(steps, max_size=15), st.integers(0, 40))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_short_scripts_that_can_be_shrunk_do_what_the_model_does(commands: list[tuple[int, Command]], cut: int) -> None:
     run, now = Run(), 0
     for step, command in commands:
@@ -404,7 +404,7 @@ def test_short_scripts_that_can_be_shrunk_do_what_the_model_does(commands: list[
 
 
 @given(st.integers(0, 2**32), st.lists(st.integers(0, 800), min_size=1, max_size=6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_time_in_one_leap_does_what_it_does_in_steps(seed: int, pauses: list[int]) -> None:
     run = Run()
     for now, command in script(Random(seed), 12):

@@ -137,7 +137,7 @@ def test_thirty_credits_per_million_tokens() -> None:
 
 
 @given(cards)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_event_finds_the_rate_that_a_linear_scan_finds(plain: list[Plain]) -> None:
     card = parse_card(plain)
     for event in EVENTS:
@@ -148,7 +148,7 @@ def test_every_event_finds_the_rate_that_a_linear_scan_finds(plain: list[Plain])
 
 
 @given(cards)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_on_an_accepted_card_the_most_specific_rate_is_always_one(plain: list[Plain]) -> None:
     parse_card(plain)
     for event, metric in product(EVENTS, ("input_tokens", "output_tokens")):
@@ -158,7 +158,7 @@ def test_on_an_accepted_card_the_most_specific_rate_is_always_one(plain: list[Pl
 
 
 @given(cards, metrics, quantity_texts, st.sampled_from(EVENTS), st.integers(0, 9))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_prices_are_those_of_exact_fractions(
     plain: list[Plain], metric: str, quantity: str, event: dict[str, Any], scale: int
 ) -> None:

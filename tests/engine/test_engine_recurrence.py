@@ -127,7 +127,7 @@ def _exists(day: date, rhythm: Rhythm) -> bool:
     return wall.astimezone(UTC).astimezone(info).replace(tzinfo=None) == wall.replace(tzinfo=None)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(rhythms, st.data())
 @example(Rhythm(us(datetime(2011, 12, 29, 20, tzinfo=UTC)), "day", 1, "Pacific/Apia"), None)
 def test_a_period_holds_its_moment_and_periods_meet(rhythm: Rhythm, data: st.DataObject | None) -> None:

@@ -63,7 +63,7 @@ def label(at_us: int, period: Period, zone: str) -> object:
     return None
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(moments, st.sampled_from(PERIODS), zones)
 @example(us(datetime(2011, 12, 29, 23, tzinfo=UTC)), "day", "Pacific/Apia")
 @example(us(datetime(2018, 11, 4, 3, 30, tzinfo=UTC)), "day", "America/Sao_Paulo")

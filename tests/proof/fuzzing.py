@@ -31,7 +31,6 @@ def tried(examples: int) -> settings:
         max_examples=examples * EFFORT,
         derandomize=EFFORT == 1,
         database=None,
-        deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
     )
 

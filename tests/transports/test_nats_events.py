@@ -50,6 +50,13 @@ class Heard:
         self.kinds[body["position"]] = (body["pool"], kind)
 
 
+async def prepare(client: Client, pool: str) -> None:
+    """Have the pool say what ``insist`` makes of it. It says so at once, as it is empty."""
+    await client.grant(pool, "1", key="first")
+    await client.debit(pool, "1", key="first debit")
+    await client.set_alerts(pool, low=["5"])
+
+
 async def insist(client: Client, pool: str, number: int) -> None:
     """Fill the pool and empty it again, whatever is killed meanwhile: it says that it is low, and depleted."""
     for verb, amount in (("grant", "10"), ("debit", "6"), ("debit", "4")):
@@ -93,9 +100,7 @@ async def test_every_alert_is_heard_in_order_whatever_is_killed(tmp_path: Path) 
         await listener.flush()
         async with service_process(journal, url) as service, connect(url, timeout_s=0.5) as client:
             for pool in pools:
-                await client.grant(pool, "1", key="first")
-                await client.debit(pool, "1", key="first debit")
-                await client.set_alerts(pool, low=["5"])
+                await prepare(client, pool)
             async with asyncio.TaskGroup() as players:
                 for pool in pools:
                     players.create_task(play(client, pool))

@@ -18,7 +18,7 @@ from solvent.transports.nats.following import PAGE_EVENTS
 from solvent.transports.nats.launcher import nats_server
 
 from .conftest import Served, nats_process, served_in, service_process, until
-from .test_nats_events import insist, journalled
+from .test_nats_events import insist, journalled, prepare
 
 KILLS = 5
 POOLS = ("customer-0", "customer-1", "customer-2/web")
@@ -78,9 +78,7 @@ async def test_a_stream_goes_through_kills_of_the_service_without_a_gap_or_a_rep
         connect(url, timeout_s=0.5) as client,
     ):
         for pool in POOLS:
-            await client.grant(pool, "1", key="first")
-            await client.debit(pool, "1", key="first debit")
-            await client.set_alerts(pool, low=["5"])
+            await prepare(client, pool)
         hearing = [
             asyncio.create_task(hear(client, "all")),
             asyncio.create_task(hear(client, "one", pool=POOLS[2])),

@@ -428,7 +428,7 @@ async def test_whatever_is_sent_is_answered_and_changes_nothing(wire: Wire) -> N
             # Some operations only read, and need nothing to be said.
             outcomes.append("read")
 
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=400)
     @given(
         st.tuples(st.sampled_from(operations), PAYLOADS) | st.tuples(st.just("batch"), BATCHES),
         st.sampled_from(["", "-", "acme", "%2D"]),
