@@ -21,7 +21,7 @@ from .loops import run
 from .measures import quantile
 from .session import AsyncSession, Job, expect
 from .usage import Load as SteadyLoad
-from .usage import disk_alone, peak
+from .usage import disk_alone
 from .workloads import DEBIT, DEBIT_UNITS, GRANT, SEED, draw_dimensions, pool_name
 
 RESIDENT: Final = 10_000
@@ -181,7 +181,7 @@ def measure_stalls(directory: Path, seconds: float) -> dict[str, float]:
             await engine.grant("hot", GRANT, key="grant")
             await engine.usage("hot", consistent=True)
             tune_collector()
-            rate = await peak(engine, STALL_WARM_UP_S) / 2
+            rate = await _peak(engine, STALL_WARM_UP_S) / 2
             disk = await asyncio.to_thread(disk_alone, directory, rate, STALL_WARM_UP_S)
             before = (await engine.balance("hot")).spent
             rounds, load = engine.statistics()["projector_rounds"], SteadyLoad(engine, rate)
@@ -204,3 +204,19 @@ def measure_stalls(directory: Path, seconds: float) -> dict[str, float]:
             }
 
     return run(measured())
+
+
+async def _peak(engine: Engine, seconds: float) -> float:
+    """Debits per second of ``CALLERS`` in a closed loop."""
+    count, until = 0, time.perf_counter() + seconds
+
+    async def caller(number: int) -> None:
+        nonlocal count
+        call = 0
+        while time.perf_counter() < until:
+            await engine.debit("hot", "0.25", key=f"peak-{number}-{call}", dimensions={"user": f"user-{call % 5_000}"})
+            count += 1
+            call += 1
+
+    await asyncio.gather(*(caller(number) for number in range(CALLERS)))
+    return count / seconds

@@ -45,6 +45,8 @@ from solvent.engine.usage_query import environment_scope, usage_query
 from solvent.engine.usage_store import UsageStore
 from solvent.engine.usage_worker import ROWS_PER_REBUILD, USAGE_NAME, YOUNG_MAX, follow
 
+from .loops import run
+
 DAY_US: Final = 86_400_000_000
 DAYS: Final = 90
 END: Final = int(datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC).timestamp()) * 1_000_000
@@ -280,22 +282,6 @@ def disk_alone(directory: Path, per_s: float, seconds: float) -> dict[str, float
     return {"debits_per_s": sent / seconds, "p50_ms": cuts[499], "p99_ms": cuts[989], "p99.9_ms": cuts[998]}
 
 
-async def peak(engine: Engine, seconds: float) -> float:
-    """Debits per second of 64 callers in a closed loop."""
-    count, until = 0, time.perf_counter() + seconds
-
-    async def caller(number: int) -> None:
-        nonlocal count
-        call = 0
-        while time.perf_counter() < until:
-            await engine.debit("hot", "0.25", key=f"peak-{number}-{call}", dimensions={"user": f"user-{call % 5_000}"})
-            count += 1
-            call += 1
-
-    await asyncio.gather(*(caller(number) for number in range(64)))
-    return count / seconds
-
-
 @asynccontextmanager
 async def nothing_beside(engine: Engine) -> AsyncIterator[dict[str, float]]:
     yield {}
@@ -344,24 +330,19 @@ KINDS: Final[dict[str, tuple[bool, Callable[[Engine], Any]]]] = {
 }
 
 
-async def disturb(directory: Path, seconds: float, rounds: int) -> dict[str, dict[str, float]]:
-    """The latencies of debits at half of peak, alone and beside what usage does.
+async def disturb(directory: Path, rate: float, seconds: float, rounds: int) -> dict[str, dict[str, float]]:
+    """The latencies of ``rate`` debits per second, alone and beside what usage does.
 
     A machine has good and bad minutes: every round has all kinds in it, and the medians of the rounds are told.
     """
-    found: dict[str, list[dict[str, float]]] = {}
-    rate = 0.0
+    found: dict[str, list[dict[str, float]]] = {"the disk alone": []}
     for number in range(rounds):
-        if rate:
-            found["the disk alone"].append(disk_alone(directory, rate, seconds))
+        found["the disk alone"].append(disk_alone(directory, rate, seconds))
         for name, (always, beside) in KINDS.items():
             settings = Settings(usage="always" if always else "on demand", pending_max=1_000_000, mailbox_max=1_000_000)
             async with Engine.open(directory, settings=settings) as engine:
                 await engine.grant("hot", 10_000_000, key=f"g-{name}-{number}")
                 tune_collector()
-                if not rate:
-                    rate = await peak(engine, 3.0) / 2
-                    found["the disk alone"] = [disk_alone(directory, rate, seconds)]
                 figures = await felt(engine, rate, seconds, beside, always=always)
                 alone = found["alone"][-1] if name != "alone" else figures
                 figures["p99_to_alone"] = figures["p99_ms"] / alone["p99_ms"]
@@ -413,6 +394,7 @@ def main() -> None:
     options.add_argument("--runs", type=int, default=9, help="times each question is asked; medians are shown")
     options.add_argument("--threads", type=int, default=2, help="threads of DuckDB for the questions")
     options.add_argument("--disturb", action="store_true", help="measure what debits feel instead")
+    options.add_argument("--rate", type=int, default=20_000, help="debits per second of --disturb")
     options.add_argument("--seconds", type=float, default=20.0, help="length of each phase of --disturb")
     options.add_argument("--rounds", type=int, default=3, help="rounds of all phases of --disturb; medians are shown")
     options.add_argument("--keep", type=Path, help="a folder for the journal, to be used again")
@@ -472,7 +454,8 @@ def measure_disturbance(scratch: Path, chosen: argparse.Namespace) -> dict[str, 
     directory = scratch / "journal"
     directory.mkdir()
     asyncio.run(make_journal(directory, min(chosen.events, 1_000_000)))
-    return {"Debits at half of peak": asyncio.run(disturb(directory, chosen.seconds, chosen.rounds))}
+    found = run(disturb(directory, chosen.rate, chosen.seconds, chosen.rounds))
+    return {f"What {chosen.rate:,} debits per second feel": found}
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from typing import Final
 
-YOUNG_MAX: Final = 10_000
+YOUNG_MAX: Final = 1_000
 
 
 def tune_collector(young_max: int = YOUNG_MAX) -> None:

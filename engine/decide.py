@@ -45,6 +45,7 @@ from .events import (
     Reversed,
     Updated,
     Voided,
+    parts_of_one,
 )
 from .outcomes import (
     Conflict,
@@ -473,7 +474,7 @@ def _is_over(block: Block, at: int) -> bool:
 def _take(pool: Pool, amount: int) -> Parts:
     """Which grants pay ``amount``, which is there, in burn order."""
     first = pool.burn[0]
-    return ((first.number, amount),) if first.available >= amount else _spread(pool.burn, amount)
+    return parts_of_one(first.number, amount) if first.available >= amount else _spread(pool.burn, amount)
 
 
 def _split(parts: Parts, amount: int) -> tuple[Parts, Parts]:

@@ -20,6 +20,7 @@ import sqlite3
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 from zlib import crc32
@@ -33,7 +34,7 @@ from anyio import CapacityLimiter
 from .errors import JournalError, Unavailable
 from .frames import DIGEST_BYTES, Head, Pointer
 from .keys import OPENING, hash_key
-from .pacing import in_slices, rest
+from .pacing import RESTS_MAX, rest
 from .pool_id import currency_of, is_stream
 from .seen import SavedFilter, SeenKeys
 from .snapshots import remove_database
@@ -46,8 +47,13 @@ MARK_EVERY: Final = 256
 MERGE_FANOUT: Final = 8
 SEGMENT_ROWS_MAX: Final = 4_000_000
 """Segments are not merged beyond this: a merge of it takes about 3 s in the background."""
-ROWS_PER_REST: Final = 2_000
-"""Rows encoded before others get a turn: about a fifth of a millisecond."""
+ROWS_PER_STATEMENT: Final = 250
+"""Rows written before there is a rest: less than a millisecond. A thread that runs for longer is not interrupted by
+Linux for up to 3 ms, and where there are few cores the flush of the journal waits for it."""
+ROWS_PER_STATEMENT_ALONE: Final = 20_000
+"""The same while nothing is served yet."""
+MERGE_STATEMENTS_MAX: Final = 1_000
+"""What bounds the rests of one merge: about a second."""
 HEADS_PER_READ: Final = 2_000
 HASHES_PER_READ: Final = 10_000
 FILTER_SAVE_EVERY: Final = 250_000
@@ -94,6 +100,13 @@ create table if not exists filter (
     last_frame integer not null, body blob not null
 ) strict;
 """
+_INSERT_KEYS: Final = (
+    # Materialized, or a section would be parsed again for each of its keys.
+    "with section as materialized (select value ->> 0 as frame, value ->> 1 as offset, value ->> 2 as length,"
+    " value -> 3 as hashes from json_each(?))"
+    " insert into {} select value, frame, offset, length from section, json_each(hashes)"
+)
+"""Of an array of rows of (frame, offset, length, hashes)."""
 _INSERT_HEADS: Final = (
     "insert or replace into {} select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4,"
     f" substr(?2, key * {DIGEST_BYTES} + 1, {DIGEST_BYTES}), value ->> 5 from json_each(?1)"
@@ -103,6 +116,16 @@ _INSERT_HEADS: Final = (
 One statement, not one for each row: a step of SQLite gives up the interpreter and has to get it back, and thousands of
 those hold up the flushes of the journal.
 """
+_DELETE_WOKEN: Final = (
+    "delete from agenda where pool in (select value ->> 0 from json_each(?) cross join head"
+    " where head.pool = value ->> 0 and value ->> 1 >= head.version)"
+)
+"""An answer that is older than what is indexed now may have missed something: that pool stays, and is asked again."""
+_INSERT_DUE: Final = (
+    "insert into agenda select value ->> 0, value ->> 1 from json_each(?) where true"
+    " on conflict do update set due_at = min(due_at, excluded.due_at)"
+)
+_INSERT_NOTICES: Final = "insert or ignore into notice select value from json_each(?)"
 _NOTICES: Final = (
     "select count(*), coalesce(sum(frame), 0) from notice union all"
     " select (select value from setting where name = 'notices'),"
@@ -277,34 +300,24 @@ class Index:
         self._damaged.set()
         raise Unavailable(f"the index is damaged and is made anew, ask again with the same key: {damage}")
 
-    async def project(self, projection: Projection) -> None:
-        """Add a batch, in one transaction.
+    async def project(self, projection: Projection, *, step: int = ROWS_PER_STATEMENT) -> None:
+        """Add a batch, in one transaction, about ``step`` rows at a time.
 
         Raises ``sqlite3.Error`` when it cannot be written now (a full disk): nothing was changed then.
         Raises ``IndexDamaged`` when the file is not what it should be.
         """
-        heads = await _packed(list(projection.heads.items()))
-        marks = await _packed(projection.marks)
         scales = self.scales | projection.scales
         try:
             await self._writer.execute("begin immediate")
-            await self._writer.execute(_INSERT_HEADS.format("head"), heads)
-            await self._writer.execute(_INSERT_HEADS.format("mark"), marks)
+            await self._spread(_INSERT_HEADS.format("head"), _packed(list(projection.heads.items()), step))
+            await self._spread(_INSERT_HEADS.format("mark"), _packed(projection.marks, step))
             if projection.hashes:
-                await self._add_segment(projection)
-            # An answer that is older than what is indexed now may have missed something: the pool is asked again.
-            await self._writer.executemany(
-                "delete from agenda where pool = ?1 and ?2 >= (select version from head where pool = ?1)",
-                [(pool, version) for pool, (_, version) in projection.woken.items()],
-            )
+                await self._add_segment(projection, step)
+            woken = [(pool, version) for pool, (_, version) in projection.woken.items()]
+            await self._spread(_DELETE_WOKEN, _as_json(woken, step))
             due = {pool: due_at for pool, (due_at, _) in projection.woken.items() if due_at is not None}
-            await self._writer.executemany(
-                "insert into agenda values (?, ?) on conflict do update set due_at = min(due_at, excluded.due_at)",
-                [*due.items(), *projection.due.items()],
-            )
-            await self._writer.executemany(
-                "insert or ignore into notice values (?)", [(number,) for number in projection.notices]
-            )
+            await self._spread(_INSERT_DUE, _as_json([*due.items(), *projection.due.items()], step))
+            await self._spread(_INSERT_NOTICES, _as_json(projection.notices, step))
             if projection.through:
                 await self._writer.execute(
                     "update setting set value = case name when 'position' then ? when 'heads' then value + ?"
@@ -339,22 +352,28 @@ class Index:
         assert row is not None  # noqa: S101 - narrows the type: an expression has a row
         await self._writer.execute("insert or replace into setting values ('seal', ?)", (crc32(row[0].encode()),))
 
-    async def _add_segment(self, projection: Projection) -> None:
+    async def _spread(self, statement: str, slices: Iterable[tuple[object, ...]]) -> None:
+        """Execute ``statement`` with each of ``slices``, and rest in between."""
+        for parameters in slices:
+            await self._writer.execute(statement, parameters)
+            await rest()
+
+    async def _add_segment(self, projection: Projection, step: int) -> None:
         number = await self._create_segment()
         # Unsorted: a table this small stays in SQLite's cache.
-        await self._writer.execute(
-            # Materialized, or a section would be parsed again for each of its keys.
-            "with section as materialized (select value ->> 0 as frame, value ->> 1 as offset, value ->> 2 as length,"
-            " value -> 3 as hashes from json_each(?))"
-            f" insert into keys_{number} select value, frame, offset, length from section, json_each(hashes)",
-            (await _as_json(_key_slices(projection)),),
-        )
-        await self._seal_segment(number, projection.through)
+        await self._spread(_INSERT_KEYS.format(f"keys_{number}"), _key_slices(projection, step))
+        await self._seal_segment(number, projection.through, _hash_ranges(projection.key_count, step))
 
-    async def _seal_segment(self, number: int, last_frame: int) -> None:
-        await self._writer.execute(
-            f"insert into segment select ?, count(*), ?, {_CHECKSUM} from keys_{number}", (number, last_frame)
-        )
+    async def _seal_segment(self, number: int, last_frame: int, ranges: Sequence[tuple[int, int]]) -> None:
+        rows = checksum = 0
+        for first, last in ranges:
+            statement = f"select count(*), {_CHECKSUM} from keys_{number} where hash between ? and ?"
+            async with self._writer.execute(statement, (first, last)) as cursor:
+                part = await cursor.fetchone()
+            assert part is not None  # noqa: S101 - narrows the type: a sum has a row
+            rows, checksum = rows + part[0], checksum + part[1]
+            await rest()
+        await self._writer.execute("insert into segment values (?, ?, ?, ?)", (number, rows, last_frame, checksum))
 
     async def _create_segment(self) -> int:
         async with self._writer.execute("select coalesce(max(number), 0) + 1 from segment") as cursor:
@@ -366,8 +385,11 @@ class Index:
         )
         return number
 
-    async def merge(self) -> bool:
-        """Merge one group of segments of about the same size, if there is one. True if there may be more to do."""
+    async def merge(self, *, step: int = ROWS_PER_STATEMENT) -> bool:
+        """Merge one group of segments of about the same size, if there is one. True if there may be more to do.
+
+        About ``step`` rows at a time, or more if there are millions.
+        """
         async with self._writer.execute("select number, rows, last_frame from segment order by number") as cursor:
             segments = [(int(number), int(rows), int(last)) for number, rows, last in await cursor.fetchall()]
         tiers: dict[int, list[tuple[int, int, int]]] = {}
@@ -377,17 +399,17 @@ class Index:
             chosen = group[:MERGE_FANOUT]
             rows = sum(segment[1] for segment in chosen)
             if len(chosen) == MERGE_FANOUT and rows <= SEGMENT_ROWS_MAX:
-                await self._merge(chosen, rows)
+                await self._merge(chosen, _hash_ranges(rows, step))
                 return True
         return False
 
-    async def _merge(self, chosen: Sequence[tuple[int, int, int]], rows: int) -> None:
-        union = " union all ".join(f"select * from keys_{number}" for number, _, _ in chosen)
+    async def _merge(self, chosen: Sequence[tuple[int, int, int]], ranges: Sequence[tuple[int, int]]) -> None:
+        parts = [f"select * from keys_{number} where hash between ?1 and ?2" for number, _, _ in chosen]
         try:
             await self._writer.execute("begin immediate")
             target = await self._create_segment()
-            await self._writer.execute(f"insert into keys_{target} select * from ({union}) order by 1, 2, 3")
-            await self._seal_segment(target, max(last for _, _, last in chosen))
+            await self._spread(f"insert into keys_{target} {' union all '.join(parts)} order by 1, 2, 3", ranges)
+            await self._seal_segment(target, max(last for _, _, last in chosen), ranges)
             for number, _, _ in chosen:
                 await self._writer.execute(f"drop table keys_{number}")
                 await self._writer.execute("delete from segment where number = ?", (number,))
@@ -651,35 +673,50 @@ def _is_sealed(row: Any) -> bool:
     return row is not None and isinstance(row[0], str) and crc32(row[0].encode()) == row[1]
 
 
-async def _packed(heads: Sequence[tuple[str, Head]]) -> tuple[str, bytes]:
+def _packed(heads: Sequence[tuple[str, Head]], step: int) -> Iterator[tuple[str, bytes]]:
     """The parameters of ``_INSERT_HEADS``."""
-    rows = [
-        (pool, head.version, head.pointer.frame, head.pointer.offset, head.pointer.length, _crc_of(pool, head))
-        async for pool, head in in_slices(heads)
-    ]
-    slices = (rows[start : start + ROWS_PER_REST] for start in range(0, len(rows), ROWS_PER_REST))
-    return await _as_json(slices), b"".join([head.digest for _, head in heads])
+    for some in _slices(heads, step):
+        rows = [
+            (pool, head.version, head.pointer.frame, head.pointer.offset, head.pointer.length, _crc_of(pool, head))
+            for pool, head in some
+        ]
+        yield msgspec.json.encode(rows).decode(), b"".join([head.digest for _, head in some])
 
 
-def _key_slices(projection: Projection) -> Iterator[list[object]]:
-    """Rows of (frame, offset, length, signed hashes of the keys), by section."""
+def _key_slices(projection: Projection, step: int) -> Iterator[tuple[str]]:
+    """The parameters of ``_INSERT_KEYS``."""
     places, hashes, taken = projection.places, projection.hashes, 0
-    for start in range(0, len(places), PLACE * ROWS_PER_REST):
-        rows: list[object] = []
-        for at in range(start, min(start + PLACE * ROWS_PER_REST, len(places)), PLACE):
-            frame, offset, length, keys = places[at : at + PLACE]
-            rows.append((frame, offset, length, [key_hash - _SIGNED_64 for key_hash in hashes[taken : taken + keys]]))
-            taken += keys
-        yield rows
+    rows: list[object] = []
+    full = projection.key_count // RESTS_MAX + step
+    filled = 0
+    for at in range(0, len(places), PLACE):
+        frame, offset, length, keys = places[at : at + PLACE]
+        rows.append((frame, offset, length, [key_hash - _SIGNED_64 for key_hash in hashes[taken : taken + keys]]))
+        taken += keys
+        if taken - filled >= full:
+            yield (msgspec.json.encode(rows).decode(),)
+            rows, filled = [], taken
+    if rows:
+        yield (msgspec.json.encode(rows).decode(),)
 
 
-async def _as_json(slices: Iterable[Sequence[object]]) -> str:
-    """The rows of all ``slices`` as one array."""
-    parts: list[bytes] = []
-    for rows in slices:
-        parts.append(msgspec.json.encode(rows)[1:-1])
-        await rest()
-    return f"[{b','.join(parts).decode()}]"
+def _as_json(rows: Sequence[object], step: int) -> Iterator[tuple[str]]:
+    for some in _slices(rows, step):
+        yield (msgspec.json.encode(some).decode(),)
+
+
+def _slices(rows: Sequence[T], step: int) -> Iterator[Sequence[T]]:
+    """``rows`` in parts of about ``step``, for one statement each."""
+    step += len(rows) // RESTS_MAX
+    for start in range(0, len(rows), step):
+        yield rows[start : start + step]
+
+
+def _hash_ranges(rows: int, step: int) -> list[tuple[int, int]]:
+    """All hashes in ranges, first and last, that have about ``step`` of the ``rows`` each."""
+    parts = min(rows // step + 1, MERGE_STATEMENTS_MAX)
+    starts = [(part << 64) // parts - _SIGNED_64 for part in range(parts + 1)]
+    return [(first, following - 1) for first, following in pairwise(starts)]
 
 
 def _head(row: Sequence[Any]) -> Head:

@@ -7,7 +7,7 @@ makes of a pool is what they make of it. It is here because a debit costs a thir
 from __future__ import annotations
 
 from .commands import Debit
-from .events import Debited
+from .events import Debited, parts_of_one
 from .pool import Pool, check_totals
 
 
@@ -40,7 +40,7 @@ def debit_plainly(pool: Pool, command: Debit, now: int) -> Debited | None:
         command.key,
         amount,
         balance,
-        ((block.number, amount),),
+        parts_of_one(block.number, amount),
         amount,
         command.partial,
         None,

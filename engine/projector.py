@@ -19,7 +19,7 @@ import anyio.lowlevel
 from .errors import JournalError
 from .events import KEYED, NOTICES
 from .frames import Head, decode_section, digest_of, split_frame
-from .index import Index, IndexDamaged, Projection
+from .index import ROWS_PER_STATEMENT_ALONE, Index, IndexDamaged, Projection
 from .journal import Journal
 from .keys import KeyBook, hash_key
 from .listeners import Listeners
@@ -198,10 +198,10 @@ class Projector:
                 projection.add(frame.number, sections)
                 position = frame.number
             if projection.key_count >= CATCH_UP_KEYS or position == through:
-                await self._index.project(projection)
+                await self._index.project(projection, step=ROWS_PER_STATEMENT_ALONE)
                 self._keys.seen.add(projection.hashes)
                 projection = Projection(self._keys.seed)
-                await self._index.merge()
+                await self._index.merge(step=ROWS_PER_STATEMENT_ALONE)
                 await self._index.save_seen(self._keys.seen)
             if on_progress is not None:
                 on_progress(position, through)
