@@ -87,6 +87,11 @@ class SeenKeys:
     def filters(self) -> int:
         return len(self._filters)
 
+    @property
+    def capacity(self) -> int:
+        """Of the filter that grows."""
+        return self._capacities[-1]
+
     def save(self, number: int) -> SavedFilter:
         """Filter ``number`` (0 is the oldest) as bytes. All but the last are final."""
         last = number == len(self._filters) - 1
