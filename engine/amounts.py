@@ -23,6 +23,9 @@ SCALE_DEFAULT: Final = 6
 _POWERS: Final[tuple[int, ...]] = tuple(int(10**places) for places in range(SCALE_MAX + 1))
 _DECIMAL_TEXT: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,4})?", re.ASCII)
 _TEXT_CHARS_MAX: Final = 64
+_TEXTS_READ_MAX: Final = 4_096
+_texts_read: Final[dict[tuple[str, int], int]] = {}
+"""Units of amounts that were read lately, by text and scale."""
 _EXACT: Final = Context(prec=_TEXT_CHARS_MAX)
 """Moves the point of every number that passes the checks: the caller's own context may round."""
 
@@ -36,6 +39,10 @@ def parse_amount(value: object, scale: int, field: str = "amount") -> int:
     number, more decimal places than ``scale``, or more than 63 bits.
     """
     if type(value) is str:
+        # Prices repeat: most texts were read before.
+        known = _texts_read.get((value, scale))
+        if known is not None:
+            return known
         whole, point, places = value.partition(".")
         # The usual text, such as "12.5", in one pass; everything else takes the careful way.
         if whole.isdigit() and whole.isascii() and len(value) <= 30:
@@ -47,6 +54,11 @@ def parse_amount(value: object, scale: int, field: str = "amount") -> int:
                 units = _parse_carefully(value, scale, field)
         else:
             units = _parse_carefully(value, scale, field)
+        if 0 < units <= UNITS_MAX:
+            if len(_texts_read) >= _TEXTS_READ_MAX:
+                _texts_read.clear()
+            _texts_read[value, scale] = units
+            return units
     elif type(value) is int:
         units = value * _POWERS[scale]
     else:

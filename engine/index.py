@@ -41,7 +41,7 @@ from .snapshots import remove_database
 from .sqlite_errors import is_passing
 from .writer import CommittedSection
 
-SCHEMA_VERSION: Final = 6
+SCHEMA_VERSION: Final = 7
 MARK_EVERY: Final = 256
 """A pool's history is marked about once in this many versions: a page deep inside is at most so many steps away."""
 MERGE_FANOUT: Final = 8
