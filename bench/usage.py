@@ -17,6 +17,7 @@ import shutil
 import statistics
 import tempfile
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -226,6 +227,8 @@ class Load:
         self.acknowledged = 0
         self.behind = 0
         self._target = parse_pool("hot")
+        self._name = uuid.uuid4().hex
+        """What its keys begin with: those of no other load."""
         self._made = 0
 
     async def run(self, seconds: float) -> None:
@@ -244,7 +247,7 @@ class Load:
         command = debit_command(
             scale=SCALE,
             amount="0.25",
-            key=f"{id(self)}-{self._made}",
+            key=f"{self._name}-{self._made}",
             metric="tokens",
             quantity=1,
             dimensions={"user": f"user-{self._made % 5_000}", "region": f"region-{self._made % 5}"},
