@@ -57,7 +57,7 @@ from .usage_requests import (
     StatusRequest,
     TableRequest,
 )
-from .usage_table import UsageGroup, UsageTable
+from .usage_table import UsageGroup, UsageTable, unpack
 from .views import entry_of
 from .windows import Period, check_zone, window_of
 
@@ -300,7 +300,7 @@ class UsageDesk:
             usage=usage,
             spikes=tuple(
                 UsageSpike(line=line, expected=to_decimal(round(Fraction(twice, 2)), scale), score=round(score, 2))
-                for line, twice, score in zip(usage.lines, found.expected_twice, found.scores, strict=True)
+                for line, twice, score in zip(usage.lines, unpack(found.expected_twice), found.scores, strict=True)
             ),
             method=SPIKES_METHOD,
         )

@@ -10,7 +10,7 @@ import msgspec
 
 from .usage_analysis import Compared, CompareOrder
 from .usage_query import UsageCell, UsageEntries, UsageQuery
-from .usage_table import Packed, UsageGroup, UsageTable, unpacked
+from .usage_table import Packed, UsageGroup, UsageTable, pack, unpack, unpacked
 
 LENGTH_BYTES: Final = 4
 ROWS_PER_PART: Final = 5_000
@@ -115,8 +115,30 @@ class Entries(msgspec.Struct, frozen=True, tag="entries"):
 
 
 class Comparison(msgspec.Struct, frozen=True, tag="comparison"):
+    """Groups in two periods, by columns."""
+
     id: int
-    groups: list[Compared]
+    groups: list[UsageGroup]
+    columns: list[Packed]
+    """Credits before and after, events before and after."""
+
+
+def comparison_of(id: int, groups: Sequence[Compared]) -> Comparison:
+    """``groups`` as a message."""
+    columns = [
+        pack([getattr(each, name) for each in groups])
+        for name in ("credits_before", "credits_after", "events_before", "events_after")
+    ]
+    return Comparison(id, [UsageGroup(each.values, each.other) for each in groups], columns)
+
+
+def compared_in(message: Comparison) -> list[Compared]:
+    """The groups of a message."""
+    columns = map(unpack, message.columns)
+    return [
+        Compared(group.values, group.other, *numbers)
+        for group, *numbers in zip(message.groups, *columns, strict=True)
+    ]
 
 
 class Spikes(msgspec.Struct, frozen=True, tag="spikes"):
@@ -125,7 +147,7 @@ class Spikes(msgspec.Struct, frozen=True, tag="spikes"):
     id: int
     part: TablePart
     end: TableEnd
-    expected_twice: list[int]
+    expected_twice: Packed
     scores: list[float]
 
 

@@ -37,6 +37,7 @@ from .usage_messages import (
     Stop,
     TableEnd,
     TablePart,
+    compared_in,
     framed,
     length_of,
     replies,
@@ -121,7 +122,7 @@ class UsageProcess:
     ) -> list[Compared]:
         """The groups of two queries, side by side. Raises as ``table``."""
         question = AskComparison(next(self._ids), query, before, order, top, extent, timeout_s)
-        return (await self._ask(question, Comparison, timeout_s)).groups
+        return compared_in(await self._ask(question, Comparison, timeout_s))
 
     async def spikes(
         self,

@@ -115,6 +115,16 @@ def unpacked(parts: Sequence[Sequence[Packed]]) -> Cells:
     return Cells(*map(_joined, zip(*parts, strict=True)))
 
 
+def pack(numbers: Numbers) -> Packed:
+    """A column of any numbers, as narrow as it can be."""
+    return _packed(_narrow(numbers))
+
+
+def unpack(column: Packed) -> Numbers:
+    """What ``pack`` was given."""
+    return _joined([column])
+
+
 def _narrow(numbers: Numbers) -> Numbers:
     for code in _CODES:
         try:

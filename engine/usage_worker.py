@@ -41,7 +41,6 @@ from .usage_messages import (
     AskSpikes,
     AskStatus,
     AskTable,
-    Comparison,
     Entries,
     Failed,
     Lookup,
@@ -53,6 +52,7 @@ from .usage_messages import (
     Stop,
     TableEnd,
     TablePart,
+    comparison_of,
     framed,
     length_of,
     parts_of,
@@ -61,7 +61,7 @@ from .usage_messages import (
 from .usage_query import UsageRow
 from .usage_rows import UsageRows
 from .usage_store import UsageDamaged, UsageStore, UsageUnavailable
-from .usage_table import UsageTable, table_of
+from .usage_table import UsageTable, pack, table_of
 
 USAGE_NAME: Final = "usage.db"
 REBUILT_NAME: Final = "usage-rebuilt.db"
@@ -284,7 +284,8 @@ class UsageWorker:
                 case AskComparison(id, query, before, order, top):
                     rows, rows_before = store.query(query).rows, store.query(before).rows
                     descending = order != "name"
-                    self._reply(Comparison(id, compare(rows, rows_before, order=order, descending=descending, top=top)))
+                    groups = compare(rows, rows_before, order=order, descending=descending, top=top)
+                    self._reply(comparison_of(id, groups))
                 case AskSpikes():
                     self._reply(_spikes(store, question))
         except SolventError as error:
@@ -366,7 +367,7 @@ def _spikes(store: UsageStore, question: AskSpikes) -> Spikes:
         question.id,
         TablePart(question.id, list(told.groups), told.cells.narrow().packed()),
         TableEnd(question.id, list(told.metrics), told.total.narrow().packed(), told.position, told.as_of),
-        [int(2 * spike.expected) for _, spike in found],
+        pack([int(2 * spike.expected) for _, spike in found]),
         [spike.score for _, spike in found],
     )
 

@@ -261,6 +261,23 @@ async def test_one_period_against_another(credits: Credits, clock: Clock) -> Non
         await credits.compare_usage(usage, "whenever")
 
 
+async def test_sums_that_need_more_than_64_bits_are_compared_and_searched(credits: Credits, clock: Clock) -> None:
+    clock.advance_to(datetime(2027, 5, 10, 12, 30, tzinfo=UTC))
+    most = D("9223372036854.775807")
+    pools = [f"whale/{number}" for number in range(5)]
+    for pool in pools:
+        await credits.grant(pool, most, key="g")
+        await credits.debit(pool, most - 20, key="d", occurred_at="2027-05-10T09:00:00Z")
+        await credits.debit(pool, 1, key="e", occurred_at="2027-05-09T09:00:00Z")
+    for hour in range(9):
+        await credits.debit("whale/0", 1, key=f"h{hour}", occurred_at=f"2027-05-10T0{hour}:10:00Z")
+    usage = await today(credits, pool=None, customer="whale", period="today", window="hour")
+    (change,) = (await credits.compare_usage(await today(credits, pool=None, customer="whale", period="today"))).changes
+    assert (change.before, change.credits) == (5, 5 * (most - 20) + 9)
+    (spike,) = (await credits.usage_spikes(usage)).spikes
+    assert spike.line.credits == 5 * (most - 20)
+
+
 async def test_a_script_that_ran_wild_at_night_is_found_with_its_entries(credits: Credits, clock: Clock) -> None:
     clock.advance_to(datetime(2027, 5, 10, 12, tzinfo=UTC))
     await credits.grant("acme", 100_000, key="g")
