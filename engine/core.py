@@ -142,8 +142,7 @@ class Core:
 
     async def settle(self) -> None:
         """Bring all caches up to date, before a stop: the next start then has nothing to catch up."""
-        await self.projector.round(self.store)
-        await self.index.save_seen(self.keys.seen, now=True)
+        await self.projector.round(self.store, last=True)
 
     async def aclose(self) -> None:
         """Give back the files of the caches. The journal stays open."""

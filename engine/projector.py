@@ -126,8 +126,12 @@ class Projector:
                 self._wake.set()
                 await anyio.sleep(RETRY_INTERVAL_S)
 
-    async def round(self, store: PoolStore) -> None:
-        """Bring the index, the filters and the snapshots up to everything that was given to the writer so far."""
+    async def round(self, store: PoolStore, *, last: bool = False) -> None:
+        """Bring the index, the filters and the snapshots up to everything that was given to the writer so far.
+
+        With ``last`` the filters are saved in any case, for a stop. In the round's own turn: the file takes one
+        transaction at a time, and in the midst of a round the filters lack keys that it has.
+        """
         async with self._round_turn:
             if not self._generation_sealed:
                 self._keys.begin_generation()
@@ -161,7 +165,7 @@ class Projector:
                 await self._snapshots.save(captured)
             store.captured()
             await self._index.merge()
-            await self._index.save_seen(self._keys.seen)
+            await self._index.save_seen(self._keys.seen, now=last)
             self.rounds += 1
 
     async def catch_up(

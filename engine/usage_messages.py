@@ -136,8 +136,7 @@ def compared_in(message: Comparison) -> list[Compared]:
     """The groups of a message."""
     columns = map(unpack, message.columns)
     return [
-        Compared(group.values, group.other, *numbers)
-        for group, *numbers in zip(message.groups, *columns, strict=True)
+        Compared(group.values, group.other, *numbers) for group, *numbers in zip(message.groups, *columns, strict=True)
     ]
 
 

@@ -274,8 +274,8 @@ async def test_sums_that_need_more_than_64_bits_are_compared_and_searched(credit
     usage = await today(credits, pool=None, customer="whale", period="today", window="hour")
     (change,) = (await credits.compare_usage(await today(credits, pool=None, customer="whale", period="today"))).changes
     assert (change.before, change.credits) == (5, 5 * (most - 20) + 9)
-    (spike,) = (await credits.usage_spikes(usage)).spikes
-    assert spike.line.credits == 5 * (most - 20)
+    spikes = (await credits.usage_spikes(usage)).spikes
+    assert max(spike.line.credits for spike in spikes) == 5 * (most - 20)
 
 
 async def test_a_script_that_ran_wild_at_night_is_found_with_its_entries(credits: Credits, clock: Clock) -> None:

@@ -231,3 +231,25 @@ async def test_a_caller_that_goes_away_finds_its_receipt_by_key(tmp_path: Path) 
         receipt = await engine.debit("acme", 1, key="k")
         assert receipt.amount == 1
         assert (await engine.balance("acme")).spent == Decimal(1)
+
+
+async def test_a_stop_saves_the_filters_in_the_turn_of_a_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file takes one transaction at a time, and another round may be due when the last one ends."""
+
+    async def leave() -> bool:
+        return False
+
+    async with Engine.open(tmp_path) as engine:
+        core = engine._services.core
+        with monkeypatch.context() as patch:
+            patch.setattr(core.index, "merge", leave)
+            for number in range(16):
+                await engine.grant("acme", 1, key=f"g{number}")
+                await core.projector.round(core.store)
+        # Each has eight segments to merge.
+        await asyncio.gather(core.settle(), core.projector.round(core.store))
+    await asyncio.to_thread(verify_journal, tmp_path)
+    async with Engine.open(tmp_path) as engine:
+        assert [(await engine.grant("acme", 1, key=f"g{number}")).replayed for number in range(16)] == [True] * 16
