@@ -233,9 +233,7 @@ async def test_a_caller_that_goes_away_finds_its_receipt_by_key(tmp_path: Path) 
         assert (await engine.balance("acme")).spent == Decimal(1)
 
 
-async def test_a_stop_saves_the_filters_in_the_turn_of_a_round(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stop_saves_the_filters_in_the_turn_of_a_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file takes one transaction at a time, and another round may be due when the last one ends."""
 
     async def leave() -> bool:
