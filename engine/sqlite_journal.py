@@ -99,7 +99,7 @@ class SqliteJournal:
         if frame.number != self._last + 1:
             raise WrongFrame(expected=frame.number - 1, found=self._last)
         try:
-            await self._writer.execute_insert(_INSERT, (frame.number, frame.at, frame.crc, frame.body))
+            await self._writer.execute(_INSERT, (frame.number, frame.at, frame.crc, frame.body))
         except sqlite3.IntegrityError:
             raise WrongFrame(expected=frame.number - 1, found=await self.last_number()) from None
         except (sqlite3.Error, ValueError) as error:
