@@ -236,7 +236,7 @@ async def test_a_caller_that_goes_away_finds_its_receipt_by_key(tmp_path: Path) 
 async def test_a_stop_saves_the_filters_in_the_turn_of_a_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file takes one transaction at a time, and another round may be due when the last one ends."""
 
-    async def leave() -> bool:
+    async def leave(*, step: int) -> bool:
         return False
 
     async with Engine.open(tmp_path) as engine:
@@ -248,6 +248,6 @@ async def test_a_stop_saves_the_filters_in_the_turn_of_a_round(tmp_path: Path, m
                 await core.projector.round(core.store)
         # Each has eight segments to merge.
         await asyncio.gather(core.settle(), core.projector.round(core.store))
-    await asyncio.to_thread(verify_journal, tmp_path)
+    assert (await asyncio.to_thread(verify_journal, tmp_path)).problems == []
     async with Engine.open(tmp_path) as engine:
         assert [(await engine.grant("acme", 1, key=f"g{number}")).replayed for number in range(16)] == [True] * 16
