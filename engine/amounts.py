@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from decimal import Context, Decimal
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 from .errors import InvalidRequest
@@ -23,9 +24,6 @@ SCALE_DEFAULT: Final = 6
 _POWERS: Final[tuple[int, ...]] = tuple(int(10**places) for places in range(SCALE_MAX + 1))
 _DECIMAL_TEXT: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,4})?", re.ASCII)
 _TEXT_CHARS_MAX: Final = 64
-_TEXTS_READ_MAX: Final = 4_096
-_texts_read: Final[dict[tuple[str, int], int]] = {}
-"""Units of amounts that were read lately, by text and scale."""
 _EXACT: Final = Context(prec=_TEXT_CHARS_MAX)
 """Moves the point of every number that passes the checks: the caller's own context may round."""
 
@@ -39,26 +37,7 @@ def parse_amount(value: object, scale: int, field: str = "amount") -> int:
     number, more decimal places than ``scale``, or more than 63 bits.
     """
     if type(value) is str:
-        # Prices repeat: most texts were read before.
-        known = _texts_read.get((value, scale))
-        if known is not None:
-            return known
-        whole, point, places = value.partition(".")
-        # The usual text, such as "12.5", in one pass; everything else takes the careful way.
-        if whole.isdigit() and whole.isascii() and len(value) <= 30:
-            if not point:
-                units = int(whole) * _POWERS[scale]
-            elif len(places) <= scale and places.isdigit() and places.isascii():
-                units = int(whole + places) * _POWERS[scale - len(places)]
-            else:
-                units = _parse_carefully(value, scale, field)
-        else:
-            units = _parse_carefully(value, scale, field)
-        if 0 < units <= UNITS_MAX:
-            if len(_texts_read) >= _TEXTS_READ_MAX:
-                _texts_read.clear()
-            _texts_read[value, scale] = units
-            return units
+        units = _parse_text(value, scale, field)
     elif type(value) is int:
         units = value * _POWERS[scale]
     else:
@@ -69,6 +48,18 @@ def parse_amount(value: object, scale: int, field: str = "amount") -> int:
         largest = format_amount(UNITS_MAX, scale)
         raise InvalidRequest(field, f"at most {largest} (63 bits at {scale} decimal places)")
     raise InvalidRequest(field, "an amount above zero", got=shown(value))
+
+
+@lru_cache(maxsize=4_096)  # Prices repeat: most texts were read before.
+def _parse_text(value: str, scale: int, field: str) -> int:
+    whole, point, places = value.partition(".")
+    # The usual text, such as "12.5", in one pass; everything else takes the careful way.
+    if whole.isdigit() and whole.isascii() and len(value) <= 30:
+        if not point:
+            return int(whole) * _POWERS[scale]
+        if len(places) <= scale and places.isdigit() and places.isascii():
+            return int(whole + places) * _POWERS[scale - len(places)]
+    return _parse_carefully(value, scale, field)
 
 
 def _parse_carefully(value: object, scale: int, field: str) -> int:

@@ -9,6 +9,7 @@ tags are for ever, since old journals must read the same.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 import msgspec
@@ -24,24 +25,16 @@ from .terms import Category, CostBasis
 Parts: TypeAlias = tuple[tuple[int, int], ...]
 
 _EMPTY_MAP: Final = msgspec.Raw(b"\x80")
-_ONE_PART_MAX: Final = 4_096
-_one_part: Final[dict[tuple[int, int], Parts]] = {}
-"""Parts of one pair that were made lately."""
 
 
+@lru_cache(maxsize=4_096)
 def parts_of_one(grant: int, units: int) -> Parts:
     """The parts of what one grant pays alone.
 
     Prices repeat, over all pools: parts that are equal are one object. The thousands of events that are in memory at
     any time then hold next to nothing that the garbage collector has to walk through.
     """
-    part = (grant, units)
-    parts = _one_part.get(part)
-    if parts is None:
-        if len(_one_part) >= _ONE_PART_MAX:
-            _one_part.clear()
-        parts = _one_part[part] = (part,)
-    return parts
+    return ((grant, units),)
 
 
 class Opened(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
