@@ -34,7 +34,7 @@ from anyio import CapacityLimiter
 from .errors import JournalError, Unavailable
 from .frames import DIGEST_BYTES, Head, Pointer
 from .keys import OPENING, hash_key
-from .pacing import RESTS_MAX, rest
+from .pacing import rest
 from .pool_id import currency_of, is_stream
 from .seen import SavedFilter, SeenKeys
 from .snapshots import remove_database
@@ -46,14 +46,17 @@ MARK_EVERY: Final = 256
 """A pool's history is marked about once in this many versions: a page deep inside is at most so many steps away."""
 MERGE_FANOUT: Final = 8
 SEGMENT_ROWS_MAX: Final = 4_000_000
-"""Segments are not merged beyond this: a merge of it takes about 3 s in the background."""
+"""Segments are not merged beyond this: a merge of it takes some seconds in the background."""
 ROWS_PER_STATEMENT: Final = 250
 """Rows written before there is a rest: less than a millisecond. A thread that runs for longer is not interrupted by
 Linux for up to 3 ms, and where there are few cores the flush of the journal waits for it."""
 ROWS_PER_STATEMENT_ALONE: Final = 20_000
 """The same while nothing is served yet."""
+STATEMENTS_MAX: Final = 50
+"""In which the rows of one table are written, if they are many. There is a rest after each, and on a busy loop that is
+as long as a turn: many small ones would let the index fall ever further behind."""
 MERGE_STATEMENTS_MAX: Final = 1_000
-"""What bounds the rests of one merge: about a second."""
+"""The same for one merge: millions of rows, for which there is more time."""
 HEADS_PER_READ: Final = 2_000
 HASHES_PER_READ: Final = 10_000
 FILTER_SAVE_EVERY: Final = 250_000
@@ -302,7 +305,7 @@ class Index:
         raise Unavailable(f"the index is damaged and is made anew, ask again with the same key: {damage}")
 
     async def project(self, projection: Projection, *, step: int = ROWS_PER_STATEMENT) -> None:
-        """Add a batch, in one transaction, about ``step`` rows at a time.
+        """Add a batch, in one transaction, about ``step`` rows at a time, or more if there are many.
 
         Raises ``sqlite3.Error`` when it cannot be written now (a full disk): nothing was changed then.
         Raises ``IndexDamaged`` when the file is not what it should be.
@@ -360,6 +363,7 @@ class Index:
             await rest()
 
     async def _add_segment(self, projection: Projection, step: int) -> None:
+        step = _step_for(projection.key_count, step)
         number = await self._create_segment()
         # Unsorted: a table this small stays in SQLite's cache.
         await self._spread(_INSERT_KEYS.format(f"keys_{number}"), _key_slices(projection, step))
@@ -367,8 +371,8 @@ class Index:
 
     async def _seal_segment(self, number: int, last_frame: int, ranges: Sequence[tuple[int, int]]) -> None:
         rows = checksum = 0
+        statement = f"select count(*), {_CHECKSUM} from keys_{number} where hash between ? and ?"
         for first, last in ranges:
-            statement = f"select count(*), {_CHECKSUM} from keys_{number} where hash between ? and ?"
             async with self._writer.execute(statement, (first, last)) as cursor:
                 part = await cursor.fetchone()
             assert part is not None  # noqa: S101 - narrows the type: a sum has a row
@@ -690,29 +694,32 @@ def _key_slices(projection: Projection, step: int) -> Iterator[tuple[str]]:
     """The parameters of ``_INSERT_KEYS``."""
     places, hashes, taken = projection.places, projection.hashes, 0
     rows: list[object] = []
-    full = projection.key_count // RESTS_MAX + step
     filled = 0
     for at in range(0, len(places), PLACE):
         frame, offset, length, keys = places[at : at + PLACE]
         rows.append((frame, offset, length, [key_hash - _SIGNED_64 for key_hash in hashes[taken : taken + keys]]))
         taken += keys
-        if taken - filled >= full:
+        if taken - filled >= step or taken == len(hashes):
             yield (msgspec.json.encode(rows).decode(),)
             rows, filled = [], taken
-    if rows:
-        yield (msgspec.json.encode(rows).decode(),)
 
 
 def _as_json(rows: Sequence[object], step: int) -> Iterator[tuple[str]]:
+    """The parameters of a statement that reads ``rows`` with ``json_each``."""
     for some in _slices(rows, step):
         yield (msgspec.json.encode(some).decode(),)
 
 
 def _slices(rows: Sequence[T], step: int) -> Iterator[Sequence[T]]:
-    """``rows`` in parts of about ``step``, for one statement each."""
-    step += len(rows) // RESTS_MAX
+    """``rows`` in parts for one statement each."""
+    step = _step_for(len(rows), step)
     for start in range(0, len(rows), step):
         yield rows[start : start + step]
+
+
+def _step_for(rows: int, step: int) -> int:
+    """How many of ``rows`` go into one statement: ``step``, or more if there are many."""
+    return max(step, rows // STATEMENTS_MAX)
 
 
 def _hash_ranges(rows: int, step: int) -> list[tuple[int, int]]:

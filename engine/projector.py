@@ -34,8 +34,6 @@ ROUND_KEYS: Final = 20_000
 """Keys in memory that begin a round early."""
 BEHIND_KEYS_MAX: Final = 1_000_000
 """Keys in memory beyond which the engine takes no more commands, about 400 MB: the index cannot be written."""
-STATEMENTS_OF_ROUND: Final = 50
-"""In which a round writes its keys, about, if they are many."""
 STATEMENTS_OF_MERGE: Final = 20
 """A merge takes larger steps the more keys came meanwhile: with millions of rows it takes seconds, and they add up."""
 RETRY_INTERVAL_S: Final = 2.0
@@ -144,11 +142,9 @@ class Projector:
             await self._barrier()
             projection, self._pending = self._pending, Projection(self._keys.seed)
             self._sealing = projection
-            # On a busy loop a rest is as long as a turn: the more there is to do, the fewer there may be.
-            step = max(ROWS_PER_STATEMENT, projection.key_count // STATEMENTS_OF_ROUND)
             try:
                 if projection.through or projection.woken:
-                    await self._index.project(projection, step=step)
+                    await self._index.project(projection)
             except sqlite3.Error:
                 projection.absorb(self._pending)
                 self._pending, self._sealing = projection, None
@@ -170,7 +166,7 @@ class Projector:
             if captured:
                 await self._snapshots.save(captured)
             store.captured()
-            await self._index.merge(step=max(step, self._pending.key_count // STATEMENTS_OF_MERGE))
+            await self._index.merge(step=max(ROWS_PER_STATEMENT, self._pending.key_count // STATEMENTS_OF_MERGE))
             await self._index.save_seen(self._keys.seen, now=last)
             self.rounds += 1
 
