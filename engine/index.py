@@ -553,7 +553,7 @@ class Index:
         """Make sure, once, that no row of the segments has changed since it was written.
 
         To be called when a filter knows a key and the segments do not: nearly always the filter errs, but if a row was
-        damaged on the disk, taking the key for new would be a double charge. About a second for 10 million keys, spent
+        damaged on the disk, taking the key for new would be a double charge. Some 2.5 s for 10 million keys, spent
         in SQLite, a segment at a time. Raises ``Unavailable`` if one has changed.
         """
         assured = set[int]()

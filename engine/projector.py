@@ -131,8 +131,8 @@ class Projector:
     async def round(self, store: PoolStore, *, last: bool = False) -> None:
         """Bring the index, the filters and the snapshots up to everything that was given to the writer so far.
 
-        With ``last`` the filters are saved in any case, for a stop. In the round's own turn: the file takes one
-        transaction at a time, and in the midst of a round the filters lack keys that it has.
+        With ``last``, for a stop, nobody is served beside it, and the filters are saved in any case. In the round's own
+        turn: the file takes one transaction at a time, and in the midst of a round the filters lack keys that it has.
         """
         async with self._round_turn:
             if not self._generation_sealed:
@@ -144,7 +144,7 @@ class Projector:
             self._sealing = projection
             try:
                 if projection.through or projection.woken:
-                    await self._index.project(projection)
+                    await self._index.project(projection, step=ROWS_PER_STATEMENT_ALONE if last else ROWS_PER_STATEMENT)
             except sqlite3.Error:
                 projection.absorb(self._pending)
                 self._pending, self._sealing = projection, None

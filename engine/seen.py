@@ -1,7 +1,7 @@
 """Which idempotency keys may have been used before: Bloom filters over the hashes of all indexed keys.
 
 A key that is not in here is new, for certain; one that is may be old, and is then looked up and compared in full. A
-filter errs in about one of 70,000 look-ups. Each filter is made for a number of keys; when it is full the next,
+filter errs in about one of 80,000 look-ups. Each filter is made for a number of keys; when it is full the next,
 four times larger, is begun, so that a look-up asks few of them at any age of the journal.
 
 Filters are a cache of the index: they are saved beside it with a checksum, and made anew from it when that does not

@@ -232,7 +232,7 @@ class _Cursor:
 class SqliteConnection:
     """As ``aiosqlite.Connection``, without a thread."""
 
-    _WRITES = ("insert", "update", "delete", "create", "drop", "commit")
+    _WRITES = ("insert", "with", "update", "delete", "create", "drop", "commit")
 
     def __init__(self, path: Path, disk: Disk) -> None:
         self._path, self._disk = path, disk
