@@ -14,9 +14,9 @@ def tune_collector(young_max: int = YOUNG_MAX) -> None:
 
     What exists by then is taken out of all collections (``gc.freeze``), and a collection begins after ``young_max`` new
     objects, whatever this version of Python has set. Solvent makes many objects and few cycles: what is left for the
-    collector is little.
-    Measured at 12,000 debits a second: full collections took 25 to 45 ms before, one every two seconds, and do not
-    show after. It is the whole process that is tuned, so an application decides for itself; ``solvent serve`` does.
+    collector is little. Measured at 12,000 debits a second: full collections took 25 to 45 ms before, one every two
+    seconds, and do not show after. It is the whole process that is tuned, so an application decides for itself;
+    ``solvent serve`` does.
     """
     gc.collect()
     gc.freeze()

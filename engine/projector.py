@@ -134,6 +134,7 @@ class Projector:
         With ``last``, for a stop, nobody is served beside it, and the filters are saved in any case. In the round's own
         turn: the file takes one transaction at a time, and in the midst of a round the filters lack keys that it has.
         """
+        step = ROWS_PER_STATEMENT_ALONE if last else ROWS_PER_STATEMENT
         async with self._round_turn:
             if not self._generation_sealed:
                 self._keys.begin_generation()
@@ -144,7 +145,7 @@ class Projector:
             self._sealing = projection
             try:
                 if projection.through or projection.woken:
-                    await self._index.project(projection, step=ROWS_PER_STATEMENT_ALONE if last else ROWS_PER_STATEMENT)
+                    await self._index.project(projection, step=step)
             except sqlite3.Error:
                 projection.absorb(self._pending)
                 self._pending, self._sealing = projection, None
@@ -166,7 +167,7 @@ class Projector:
             if captured:
                 await self._snapshots.save(captured)
             store.captured()
-            await self._index.merge(step=max(ROWS_PER_STATEMENT, self._pending.key_count // STATEMENTS_OF_MERGE))
+            await self._index.merge(step=max(step, self._pending.key_count // STATEMENTS_OF_MERGE))
             await self._index.save_seen(self._keys.seen, now=last)
             self.rounds += 1
 
