@@ -36,7 +36,7 @@ from .frames import DIGEST_BYTES, Head, Pointer
 from .keys import OPENING, hash_key
 from .pacing import rest
 from .pool_id import currency_of, is_stream
-from .seen import SavedFilter, SeenKeys
+from .seen import SavedFilter, SeenKeys, are_whole
 from .snapshots import remove_database
 from .sqlite_errors import is_passing
 from .writer import CommittedSection
@@ -60,8 +60,9 @@ MERGE_STATEMENTS_MAX: Final = 1_000
 HEADS_PER_READ: Final = 2_000
 HASHES_PER_READ: Final = 10_000
 FILTER_SAVE_EVERY: Final = 250_000
-"""Keys after which the growing filter is saved: what has to be added again after a crash, about 0.2 s. A large filter
-is saved whenever a sixteenth of it is new, 0.8 s at most: it takes up to 50 MB."""
+"""Keys after which all growing filters have been saved, one after the other: what has to be added again after a crash,
+about 0.2 s. Those of a large layer are saved once for every sixteenth of it that is new, 0.8 s at most: they take up to
+50 MB."""
 
 T = TypeVar("T")
 
@@ -237,7 +238,13 @@ class Index:
         """The currencies of all pools, each with the decimal places that its pools keep: several times if they differ.
         """
         self._unsaved_keys = 0
+        """That were indexed since the last filter was saved, as far as they count for the next."""
         self._saved_filters = 0
+        """How many there were when filters were saved last."""
+        self._growing_from = 0
+        """The first filter that may have been added to since the stale ones were told."""
+        self._stale_filters: dict[int, None] = {}
+        """Filters that lack keys where they are saved, the one that was saved longest ago first."""
         self._keys_assured = self._heads_assured = self._notices_assured = False
         self._damage = ""
         """What was found wrong: the index must be made anew."""
@@ -436,12 +443,16 @@ class Index:
         async with self._writer.execute(
             "select capacity, count, body, crc, last_frame from filter order by number"
         ) as cursor:
-            saved = [(SavedFilter(*row[:4]), int(row[4])) for row in await cursor.fetchall()]
-        if not all(layer.is_intact() for layer, _ in saved):
-            saved = []
-        covered = saved[-1][1] if saved else 0
-        seen = SeenKeys(layer for layer, _ in saved)
-        self._saved_filters = max(len(saved) - 1, 0)
+            found = [(SavedFilter(*row[:4]), int(row[4])) for row in await cursor.fetchall()]
+        if not are_whole([each for each, _ in found]):
+            found = []
+        seen = SeenKeys([each for each, _ in found])
+        self._saved_filters, self._growing_from = len(found), seen.growing.start
+        # One that is final has all it will ever have.
+        last_frames = [last for each, last in found if not each.is_final] or [
+            max((last for _, last in found), default=0)
+        ]
+        covered = min(last_frames)
         async with self._writer.execute("select number from segment where last_frame > ?", (covered,)) as cursor:
             segments = [int(row[0]) for row in await cursor.fetchall()]
         for number in segments:
@@ -456,25 +467,40 @@ class Index:
         return seen
 
     async def save_seen(self, seen: SeenKeys, *, now: bool = False) -> None:
-        """Save the filters if enough has changed, or ``now``. Everything up to ``position`` must be in them."""
+        """Save as many of the filters as keys have been added, or ``now`` all that lack any where they are saved.
+
+        Everything up to ``position`` must be in them. Those of a new layer are saved at once: what a layer has been
+        given is told from its filters, so there can be none without all of them.
+        """
+        if self._unsaved_keys:
+            self._stale_filters |= dict.fromkeys(range(self._growing_from, seen.filters))
+            self._growing_from = seen.growing.start
         enough = max(FILTER_SAVE_EVERY, seen.capacity // 16)
-        if not self._unsaved_keys or (self._unsaved_keys < enough and not now):
+        if now:
+            wanted = len(self._stale_filters)
+        elif seen.filters > self._saved_filters:
+            wanted = len(self._stale_filters) if self._unsaved_keys >= FILTER_SAVE_EVERY else 0
+        else:
+            wanted = self._unsaved_keys * len(seen.growing) // enough
+        chosen = list(self._stale_filters)[:wanted]
+        if not chosen:
             return
-        first = self._saved_filters
         try:
             await self._writer.execute("begin immediate")
-            for number in range(first, seen.filters):
-                # Apart: the checksum of a large one takes a while.
+            for number in chosen:
                 layer = await anyio.to_thread.run_sync(seen.save, number)
                 await self._writer.execute(
                     "insert or replace into filter values (?, ?, ?, ?, ?, ?)",
                     (number, layer.capacity, layer.count, layer.crc, self.position, layer.body),
                 )
+                await rest()
             await self._seal()
             await self._writer.execute("commit")
         except sqlite3.Error as error:
             await self._undo(error)
-        self._saved_filters = seen.filters - 1
+        for number in chosen:
+            del self._stale_filters[number]
+        self._saved_filters = seen.filters
         self._unsaved_keys = 0
 
     async def heads(self, pools: Sequence[str]) -> dict[str, Head]:
