@@ -239,10 +239,8 @@ class Index:
         """
         self._unsaved_keys = 0
         """That were indexed since the last filter was saved, as far as they count for the next."""
-        self._saved_filters = 0
-        """How many there were when filters were saved last."""
-        self._growing_from = 0
-        """The first filter that may have been added to since the stale ones were told."""
+        self._saved_growing = range(0)
+        """The filters that were growing when some were saved last: these and all after them may have grown since."""
         self._stale_filters: dict[int, None] = {}
         """Filters that lack keys where they are saved, the one that was saved longest ago first."""
         self._keys_assured = self._heads_assured = self._notices_assured = False
@@ -447,12 +445,11 @@ class Index:
         if not are_whole([each for each, _ in found]):
             found = []
         seen = SeenKeys([each for each, _ in found])
-        self._saved_filters, self._growing_from = len(found), seen.growing.start
+        if found:
+            self._saved_growing = seen.growing
+        newest = max((last for _, last in found), default=0)
         # One that is final has all it will ever have.
-        last_frames = [last for each, last in found if not each.is_final] or [
-            max((last for _, last in found), default=0)
-        ]
-        covered = min(last_frames)
+        covered = min((last for each, last in found if not each.is_final), default=newest)
         async with self._writer.execute("select number from segment where last_frame > ?", (covered,)) as cursor:
             segments = [int(row[0]) for row in await cursor.fetchall()]
         for number in segments:
@@ -473,12 +470,11 @@ class Index:
         given is told from its filters, so there can be none without all of them.
         """
         if self._unsaved_keys:
-            self._stale_filters |= dict.fromkeys(range(self._growing_from, seen.filters))
-            self._growing_from = seen.growing.start
+            self._stale_filters |= dict.fromkeys(range(self._saved_growing.start, seen.filters))
         enough = max(FILTER_SAVE_EVERY, seen.capacity // 16)
         if now:
             wanted = len(self._stale_filters)
-        elif seen.filters > self._saved_filters:
+        elif seen.growing != self._saved_growing:
             wanted = len(self._stale_filters) if self._unsaved_keys >= FILTER_SAVE_EVERY else 0
         else:
             wanted = self._unsaved_keys * len(seen.growing) // enough
@@ -488,6 +484,7 @@ class Index:
         try:
             await self._writer.execute("begin immediate")
             for number in chosen:
+                # Apart: the checksum takes most of a millisecond.
                 layer = await anyio.to_thread.run_sync(seen.save, number)
                 await self._writer.execute(
                     "insert or replace into filter values (?, ?, ?, ?, ?, ?)",
@@ -500,7 +497,7 @@ class Index:
             await self._undo(error)
         for number in chosen:
             del self._stale_filters[number]
-        self._saved_filters = seen.filters
+        self._saved_growing = seen.growing
         self._unsaved_keys = 0
 
     async def heads(self, pools: Sequence[str]) -> dict[str, Head]:

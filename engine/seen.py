@@ -13,7 +13,7 @@ fit. A filter that forgot a key would charge twice, so a doubtful one is never u
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 from zlib import crc32
 
@@ -61,17 +61,14 @@ class SeenKeys:
         after the other, the keys that some of them lack have to be added again."""
         self._layers: list[tuple[list[Bloom], int]] = []
         """The filters of each, and the bits of a hash that choose among them."""
-        self._capacity = self._count = 0
-        """Of the last layer: the others are full."""
+        self._count = 0
+        """Keys of the last layer: the others are full."""
         self._all: list[tuple[Bloom, int]] = []
         """Every filter, with the capacity of its layer."""
-        start = 0
-        while start < len(saved):
-            layer = saved[start : start + saved[start].capacity // FILTER_CAPACITY]
+        for _, layer in _by_layer(saved):
             self._append([Bloom.load_bytes(each.body, _as_is) for each in layer])
             # As of the oldest of them, since whatever came later is added again.
             self._count = min(each.count for each in layer)
-            start += len(layer)
         if not self._layers:
             self._begin(CAPACITY_FIRST)
 
@@ -79,9 +76,9 @@ class SeenKeys:
         self._append([Bloom(FILTER_CAPACITY, FALSE_POSITIVE_RATE, _as_is) for _ in range(capacity // FILTER_CAPACITY)])
 
     def _append(self, filters: list[Bloom]) -> None:
-        self._capacity, self._count = len(filters) * FILTER_CAPACITY, 0
         self._layers.append((filters, len(filters) - 1))
-        self._all += [(each, self._capacity) for each in filters]
+        self._all += [(each, self.capacity) for each in filters]
+        self._count = 0
 
     def __contains__(self, key_hash: int) -> bool:
         # The filter takes 128 bits; its own mixing spreads 64 as well (measured: 1.3e-5 false positives when full).
@@ -94,9 +91,9 @@ class SeenKeys:
         """Add all of ``key_hashes``."""
         added = 0
         while added < len(key_hashes):
-            room = self._capacity - self._count
+            room = self.capacity - self._count
             if not room:
-                self._begin(min(self._capacity * CAPACITY_GROWTH, CAPACITY_MAX))
+                self._begin(_capacity_after(self.capacity))
                 continue
             filters, mask = self._layers[-1]
             fitting = key_hashes[added : added + room]
@@ -117,7 +114,7 @@ class SeenKeys:
     @property
     def capacity(self) -> int:
         """Of the layer that grows."""
-        return self._capacity
+        return len(self._layers[-1][0]) * FILTER_CAPACITY
 
     def save(self, number: int) -> SavedFilter:
         """Filter ``number`` as bytes."""
@@ -127,13 +124,22 @@ class SeenKeys:
 
 def are_whole(saved: Sequence[SavedFilter]) -> bool:
     """Whether ``saved`` are all filters of one layer after the other, as they were saved."""
+    return all(
+        len(layer) * FILTER_CAPACITY == capacity
+        and all(each.capacity == capacity and each.is_intact() for each in layer)
+        for capacity, layer in _by_layer(saved)
+    )
+
+
+def _by_layer(saved: Sequence[SavedFilter]) -> Iterator[tuple[int, Sequence[SavedFilter]]]:
+    """The capacity of each layer, and which of ``saved`` are its filters. The last may lack some."""
     capacity, start = CAPACITY_FIRST, 0
     while start < len(saved):
-        layer = saved[start : start + capacity // FILTER_CAPACITY]
-        if len(layer) < capacity // FILTER_CAPACITY or not all(
-            each.capacity == capacity and each.is_intact() for each in layer
-        ):
-            return False
-        start += len(layer)
-        capacity = min(capacity * CAPACITY_GROWTH, CAPACITY_MAX)
-    return True
+        end = start + capacity // FILTER_CAPACITY
+        yield capacity, saved[start:end]
+        capacity, start = _capacity_after(capacity), end
+
+
+def _capacity_after(capacity: int) -> int:
+    """Of the layer that follows one of ``capacity``."""
+    return min(capacity * CAPACITY_GROWTH, CAPACITY_MAX)
