@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 OTHER: Final = "other Python"
-JOURNAL_THREAD: Final = "SQLite threads (journal, index, snapshots)"
+SQLITE_THREADS: Final = "SQLite threads (index, snapshots)"
 POOL_THREAD: Final = "worker threads (look-ups)"
 NOT_SEEN: Final = "threads without Python"
 
@@ -48,8 +48,8 @@ def parse(line: str) -> Sample:
 def layer_of(sample: Sample) -> str:
     """The layer of the innermost frame that has one."""
     if any("_connection_worker_thread" in frame for frame in sample.frames):
-        # Whatever it does there is SQLite at work, or the flush itself.
-        return JOURNAL_THREAD
+        # Whatever it does there is SQLite at work.
+        return SQLITE_THREADS
     for frame in reversed(sample.frames):
         for word, layer in LAYERS:
             if word in frame:

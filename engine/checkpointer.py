@@ -1,9 +1,10 @@
 """Writing back what the log of a SQLite file holds, beside its commits instead of inside one.
 
 SQLite's own checkpoint is made by the commit that fills the log, and whoever waits for that commit waits for megabytes
-to be copied and flushed. Here a thread copies them on a connection of its own while commits go on. What was committed
+to be copied and flushed. Here they are copied on a connection of its own while commits go on. What was committed
 meanwhile, a few pages, the writer copies last, between two commits: then the log is all written back, and the next
-commit begins it anew. Should all of this be too slow, a checkpoint of SQLite's own bounds the log (``LOG_PAGES_MAX``).
+commit begins it anew. Commits wait for that last step, which ends with a flush, so it is taken more seldom. Should all
+of this be too slow, a checkpoint of SQLite's own bounds the log (``LOG_PAGES_MAX``).
 
 A crash between any two steps leaves what a crash in any checkpoint leaves: the log has everything.
 """
@@ -13,22 +14,25 @@ from __future__ import annotations
 import logging
 import sqlite3
 from pathlib import Path
-from threading import Lock
 from typing import Final
 
-import aiosqlite
 import anyio
-import anyio.to_thread
+
+from .sqlite_process import RemoteConnection
 
 PAGE_BYTES: Final = 4_096
-CHECKPOINT_PAGES: Final = 1_000
-"""Pages in the log at which it is written back."""
+CHECKPOINT_PAGES: Final = 250
+"""Pages new in the log at which they are written back. The next commit's flush waits for all that goes to the disk with
+them: 1 MB, some two milliseconds."""
+RENEW_PAGES: Final = 2_000
+"""Pages in the log, 8 MB, at which it is begun anew. After a crash all of them are read at the next start."""
 LAST_PAGES: Final = 100
-"""What the writer may be left with: less than a millisecond."""
+"""What the writer may be left with."""
 PASSES_MAX: Final = 4
 LOG_PAGES_MAX: Final = 16_000
 """64 MB."""
 RETRY_INTERVAL_S: Final = 1.0
+_CHECKPOINT: Final = "pragma wal_checkpoint(passive)"
 
 log = logging.getLogger(__name__)
 
@@ -36,28 +40,30 @@ log = logging.getLogger(__name__)
 class Checkpointer:
     """Keeps the log of one file short. ``run`` is its task; whoever commits calls ``wrote``."""
 
-    def __init__(self, path: Path, writer: aiosqlite.Connection) -> None:
+    def __init__(self, path: Path, writer: RemoteConnection, beside: RemoteConnection) -> None:
+        """For the file at ``path``, which ``writer`` alone writes. ``beside`` is at the disposal of this object."""
         self._path = path
         self._writer = writer
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._turn = Lock()
+        self._beside = beside
+        self._new_pages = 0
+        """That came since the last pass began."""
         self._pages = 0
         self._due = anyio.Event()
 
-    @classmethod
-    async def open(cls, path: Path, writer: aiosqlite.Connection) -> Checkpointer:
-        """For the file at ``path``, which ``writer`` alone writes. Raises ``sqlite3.Error``."""
+    @staticmethod
+    async def prepare(writer: RemoteConnection, beside: RemoteConnection) -> None:
+        """Set up the two connections. Raises ``sqlite3.Error``."""
         await writer.execute(f"pragma wal_autocheckpoint = {LOG_PAGES_MAX}")
-        made = cls(path, writer)
         # As the writer does: macOS answers fsync before the disk has written.
-        made._connection.execute("pragma synchronous = full")
-        made._connection.execute("pragma checkpoint_fullfsync = on")
-        return made
+        await beside.execute("pragma synchronous = full")
+        await beside.execute("pragma checkpoint_fullfsync = on")
 
     def wrote(self, size: int) -> None:
         """Hear of a commit of about ``size`` bytes."""
-        self._pages += size // PAGE_BYTES + 2
-        if self._pages >= CHECKPOINT_PAGES:
+        pages = size // PAGE_BYTES + 2
+        self._pages += pages
+        self._new_pages += pages
+        if self._new_pages >= CHECKPOINT_PAGES:
             self._due.set()
 
     async def run(self) -> None:
@@ -74,19 +80,18 @@ class Checkpointer:
                 self._due.set()
 
     async def _write_back(self) -> None:
+        await self._pass()
+        if self._pages < RENEW_PAGES:
+            return
         for _ in range(PASSES_MAX):
-            self._pages = 0
-            await anyio.to_thread.run_sync(self._pass)
-            # Those that came meanwhile.
-            if self._pages <= LAST_PAGES:
+            if self._new_pages <= LAST_PAGES:
                 break
-        await self._writer.execute_fetchall("pragma wal_checkpoint(passive)")
+            await self._pass()
+        await self._writer.execute(_CHECKPOINT)
+        self._pages = self._new_pages = 0
 
-    def _pass(self) -> None:
-        with self._turn:
-            self._connection.execute("pragma wal_checkpoint(passive)").fetchone()
-
-    def close(self) -> None:
-        """Give back the file, once a pass that is under way has ended: its thread outlives a task that is cancelled."""
-        with self._turn:
-            self._connection.close()
+    async def _pass(self) -> None:
+        self._new_pages = 0
+        await self._beside.execute(_CHECKPOINT)
+        # SQLite leaves that to the last pass, and commits would wait for all of it.
+        await self._beside.flush()

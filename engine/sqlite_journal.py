@@ -1,8 +1,9 @@
 """The journal in a SQLite file: one row per frame, one statement per commit.
 
 WAL with ``synchronous=FULL``: a commit returns after its pages were flushed to the disk. Nothing but the insert
-of a frame is ever written, so the file cannot hold half of a commit. The WAL is written back beside the commits (see
-``checkpointer``). Reads use connections of their own and stay short: an open read keeps the WAL from being reused.
+of a frame is ever written, so the file cannot hold half of a commit. A process of its own writes (``sqlite_process``);
+it also writes back the WAL, beside the commits (``checkpointer``). Reads use a connection in a thread and stay short:
+an open read keeps the WAL from being reused.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import aiosqlite
+import anyio
 import anyio.to_thread
 from anyio import CapacityLimiter
 
@@ -21,6 +22,7 @@ from .checkpointer import Checkpointer
 from .errors import JournalCorrupt, JournalError
 from .frames import Frame, Head, Pointer, Section
 from .journal import HISTORY_SECTIONS_MAX, WrongFrame, follow, sections_at
+from .sqlite_process import RemoteConnection, SqliteProcess
 from .wal import check_log
 
 JOURNAL_NAME: Final = "journal.db"
@@ -42,6 +44,7 @@ create table if not exists identity (value text not null) strict;
 insert into identity select lower(hex(randomblob(16))) where not exists (select 1 from identity);
 """
 _FOREIGN_TABLES: Final = "select count(*) from sqlite_master where name not in ('frame', 'identity')"
+_LAST: Final = "select coalesce(max(number), 0) from frame"
 _INSERT: Final = "insert into frame (number, at, crc, body) values (?, ?, ?, ?)"
 
 
@@ -49,51 +52,47 @@ class SqliteJournal:
     """Fulfils ``Journal``. Open it with ``SqliteJournal.open``; the caller holds the directory's lock."""
 
     def __init__(
-        self,
-        path: Path,
-        writer: aiosqlite.Connection,
-        reader: sqlite3.Connection,
-        checkpointer: Checkpointer,
-        *,
-        identity: str,
-        last: int,
+        self, path: Path, process: SqliteProcess, reader: sqlite3.Connection, *, identity: str, last: int
     ) -> None:
         self.identity: Final = identity
         self._path = path
-        self._writer = writer
         self._reader = reader
-        self._checkpointer = checkpointer
         self._reader_turn = CapacityLimiter(1)
         self._last = last
+        self._use(process)
+
+    def _use(self, process: SqliteProcess) -> None:
+        self._process = process
+        self._writer, beside = process.connections
+        self._checkpointer = Checkpointer(self._path, self._writer, beside)
 
     @classmethod
     async def open(cls, path: Path) -> SqliteJournal:
         """Open or create the journal at ``path``.
 
-        Raises ``JournalError`` for a file that is no journal, ``JournalCorrupt`` if commits in its log were damaged.
+        Raises ``JournalError`` for a file that is no journal, ``JournalCorrupt`` if commits in its log were damaged,
+        ``JournalLocked`` if it is being written.
         """
-        await anyio.to_thread.run_sync(check_log, path)
-        try:
-            # Tried first without aiosqlite: its thread outlives a file that cannot be opened, for a moment.
-            await anyio.to_thread.run_sync(_open_and_close, path)
-            writer = await aiosqlite.connect(path, isolation_level=None)
-        except sqlite3.Error as error:
-            raise JournalError(f"{path} cannot be opened: {error}") from error
+        process = await _start(path)
         reader: sqlite3.Connection | None = None
         try:
-            await _prepare(path, writer)
+            writer = process.connections[0]
             reader = connect_for_reading(path)
-            last = await _number(writer, "select coalesce(max(number), 0) from frame")
+            last = await _number(writer, _LAST)
             identity = str(await _scalar(writer, "select value from identity"))
-            checkpointer = await Checkpointer.open(path, writer)
         except BaseException as error:
-            await writer.close()
             if reader is not None:
                 reader.close()
+            await _stop(process)
             if isinstance(error, sqlite3.Error):
                 raise JournalError(f"{path} cannot be opened: {error}") from error
             raise
-        return cls(path, writer, reader, checkpointer, identity=identity, last=last)
+        return cls(path, process, reader, identity=identity, last=last)
+
+    @property
+    def process_id(self) -> int:
+        """Of the process that writes."""
+        return self._process.pid
 
     async def append(self, frame: Frame) -> None:
         if frame.number != self._last + 1:
@@ -102,18 +101,24 @@ class SqliteJournal:
             await self._writer.execute(_INSERT, (frame.number, frame.at, frame.crc, frame.body))
         except sqlite3.IntegrityError:
             raise WrongFrame(expected=frame.number - 1, found=await self.last_number()) from None
-        except (sqlite3.Error, ValueError) as error:
+        except sqlite3.Error as error:
             raise JournalError(f"{self._path}: frame {frame.number} could not be written: {error}") from error
         self._last = frame.number
         self._checkpointer.wrote(len(frame.body))
 
     async def write_back(self) -> None:
-        await self._checkpointer.run()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._checkpointer.run)
+            await self._writer.wait_for_end()
+            raise JournalError(f"{self._path}: the process that writes it ended")
 
     async def last_number(self) -> int:
+        if not self._process.is_whole:
+            await self._process.aclose()
+            self._use(await _start(self._path))
         try:
-            self._last = await _number(self._writer, "select coalesce(max(number), 0) from frame")
-        except (sqlite3.Error, ValueError) as error:
+            self._last = await _number(self._writer, _LAST)
+        except sqlite3.Error as error:
             raise JournalError(f"{self._path} cannot be read: {error}") from error
         return self._last
 
@@ -129,8 +134,7 @@ class SqliteJournal:
     async def aclose(self) -> None:
         # The writer is the last that can write back the WAL, and does so if nobody else has the file open.
         self._reader.close()
-        self._checkpointer.close()
-        await self._writer.close()
+        await self._process.aclose()
 
 
 def connect_for_reading(path: Path) -> sqlite3.Connection:
@@ -202,11 +206,29 @@ def _read_body(connection: sqlite3.Connection, pointer: Pointer, *, pool: str | 
     return bytes(row[0])
 
 
-def _open_and_close(path: Path) -> None:
-    sqlite3.connect(path).close()
+async def _start(path: Path) -> SqliteProcess:
+    """A process that can write the file at ``path``, which is a journal then. Raises as ``SqliteJournal.open``."""
+    process = await SqliteProcess.start(path, connections=2)
+    try:
+        # Now that nobody writes it.
+        await anyio.to_thread.run_sync(check_log, path)
+        writer, beside = process.connections
+        await _prepare(path, writer)
+        await Checkpointer.prepare(writer, beside)
+    except BaseException as error:
+        await _stop(process)
+        if isinstance(error, sqlite3.Error):
+            raise JournalError(f"{path} cannot be opened: {error}") from error
+        raise
+    return process
 
 
-async def _prepare(path: Path, writer: aiosqlite.Connection) -> None:
+async def _stop(process: SqliteProcess) -> None:
+    with anyio.CancelScope(shield=True):
+        await process.aclose()
+
+
+async def _prepare(path: Path, writer: RemoteConnection) -> None:
     application = await _number(writer, "pragma application_id")
     if application not in (0, APPLICATION_ID):
         raise JournalError(f"{path} is a SQLite file of another application")
@@ -222,22 +244,21 @@ async def _prepare(path: Path, writer: aiosqlite.Connection) -> None:
     await writer.execute("pragma fullfsync = on")
     await writer.execute("pragma checkpoint_fullfsync = on")
     if not version:
-        await writer.executescript(_SCHEMA)
+        await writer.execute_script(_SCHEMA)
         await writer.execute(f"pragma application_id = {APPLICATION_ID}")
         await writer.execute(f"pragma user_version = {SCHEMA_VERSION}")
         # So that the file itself, whatever becomes of its log, says which journal it is.
         await writer.execute("pragma wal_checkpoint(truncate)")
 
 
-async def _scalar(connection: aiosqlite.Connection, statement: str) -> object:
-    async with connection.execute(statement) as cursor:
-        row = await cursor.fetchone()
-    if row is None:
+async def _scalar(connection: RemoteConnection, statement: str) -> object:
+    rows = await connection.execute(statement)
+    if not rows:
         raise JournalError(f"nothing answers {statement!r}: the file is damaged")
-    return row[0]
+    return rows[0][0]
 
 
-async def _number(connection: aiosqlite.Connection, statement: str) -> int:
+async def _number(connection: RemoteConnection, statement: str) -> int:
     value = await _scalar(connection, statement)
     if not isinstance(value, int):
         raise JournalError(f"{statement!r} is answered with {value!r}: the file is damaged")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -96,10 +98,8 @@ async def test_a_full_disk_is_a_typed_error_and_the_engine_comes_back(tmp_path: 
         journal = engine._services.core.journal
         assert isinstance(journal, SqliteJournal)
         # SQLite's own bound makes its next page fail exactly as a full disk does.
-        async with journal._writer.execute("pragma page_count") as cursor:
-            row = await cursor.fetchone()
-        assert row is not None
-        await journal._writer.execute(f"pragma max_page_count = {row[0]}")
+        ((pages,),) = await journal._writer.execute("pragma page_count")
+        await journal._writer.execute(f"pragma max_page_count = {pages}")
         outcomes: list[object] = []
         for round_number in range(20):
             outcomes += await asyncio.gather(
@@ -134,6 +134,62 @@ async def test_a_full_disk_is_a_typed_error_and_the_engine_comes_back(tmp_path: 
         assert len({receipt.id for receipt in retried}) == len(outcomes)
         assert (await engine.balance("acme")).spent == len(outcomes)
     assert verify_journal(tmp_path).problems == []
+
+
+async def test_the_process_that_writes_is_killed_under_load_and_the_engine_goes_on(tmp_path: Path) -> None:
+    """Whoever was told that a debit is done finds it; whoever was not asks again with the same key."""
+    callers, kills, failures = 32, 6, 0
+    receipts: dict[str, str] = {}
+    stopping = asyncio.Event()
+
+    async def call(engine: Engine, caller: int) -> None:
+        nonlocal failures
+        number = 0
+        while True:
+            key = f"{caller}-{number}"
+            try:
+                receipt = await engine.debit("acme", 1, key=key)
+            except Unavailable:
+                failures += 1
+                await asyncio.sleep(0.01)
+                continue
+            receipts[key] = receipt.id
+            number += 1
+            if stopping.is_set():
+                return
+
+    def writing_process(engine: Engine) -> int:
+        journal = engine._services.core.journal
+        assert isinstance(journal, SqliteJournal)
+        return journal.process_id
+
+    async with Engine.open(tmp_path, settings=Settings(timeout_s=5.0)) as engine:
+        await engine.grant("acme", 1_000_000, key="g")
+        async with asyncio.TaskGroup() as tasks:
+            for caller in range(callers):
+                tasks.create_task(call(engine, caller))
+            for kill in range(kills):
+                done, process = len(receipts), writing_process(engine)
+                async with asyncio.timeout(20):
+                    while len(receipts) < done + 200:
+                        await asyncio.sleep(0.003 * (kill + 1))
+                os.kill(process, signal.SIGKILL)
+                async with asyncio.timeout(20):
+                    while writing_process(engine) == process:
+                        await asyncio.sleep(0.005)
+            stopping.set()
+        assert failures > 0, "no kill met a debit"
+        assert (await engine.balance("acme")).spent == len(receipts)
+        some = list(receipts)[:: max(1, len(receipts) // 200)]
+        for key in some:
+            again = await engine.debit("acme", 1, key=key)
+            assert (again.id, again.replayed) == (receipts[key], True)
+        last = writing_process(engine)
+    with pytest.raises(ProcessLookupError):
+        os.kill(last, 0)
+    proof = await asyncio.to_thread(verify_journal, tmp_path)
+    assert proof.problems == []
+    assert proof.debits == len(receipts)
 
 
 async def test_a_journal_directory_is_opened_by_one_process_only(tmp_path: Path) -> None:

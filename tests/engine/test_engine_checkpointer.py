@@ -65,15 +65,15 @@ async def test_a_log_that_cannot_be_written_back_is_when_it_can(
     journal = await SqliteJournal.open(path)
     failing = True
 
-    checkpointer = journal._checkpointer
-    passing = checkpointer._pass
+    beside = journal._process.connections[1]
+    execute = beside.execute
 
-    def pass_or_fail() -> None:
+    async def execute_or_fail(statement: str) -> list[tuple[object, ...]]:
         if failing:
             raise sqlite3.OperationalError("database or disk is full")
-        passing()
+        return await execute(statement)
 
-    monkeypatch.setattr(checkpointer, "_pass", pass_or_fail)
+    monkeypatch.setattr(beside, "execute", execute_or_fail)
     monkeypatch.setattr("solvent.engine.checkpointer.RETRY_INTERVAL_S", 0.01)
     writing_back = asyncio.create_task(journal.write_back())
     await _append(journal, path, 1, 100)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from solvent.engine.errors import JournalCorrupt, JournalError
+from solvent.engine.errors import JournalCorrupt, JournalError, JournalLocked
 from solvent.engine.events import Debited, Event, Opened
 from solvent.engine.frames import NO_HEAD, Frame, FrameBuilder, Head, Pointer, Section, split_frame
 from solvent.engine.journal import HISTORY_SECTIONS_MAX, Journal, WrongFrame
 from solvent.engine.memory_journal import MemoryJournal
-from solvent.engine.sqlite_journal import APPLICATION_ID, SqliteJournal
+from solvent.engine.sqlite_journal import _INSERT, APPLICATION_ID, SqliteJournal
 
 A, B = "default@a:credits", "default@b/w:credits"
 
@@ -296,22 +296,30 @@ async def test_every_journal_has_an_identity_of_its_own(tmp_path: Path) -> None:
     assert len(identities) == 3
 
 
-async def test_a_second_writer_is_fenced_off_by_the_frame_number(file: SqliteJournal, tmp_path: Path) -> None:
-    chains = Chains()
+async def test_a_second_writer_is_refused(file: SqliteJournal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("solvent.engine.sqlite_process.LOCK_WAIT_S", 0.2)
+    with pytest.raises(JournalLocked):
+        await SqliteJournal.open(tmp_path / "j.db")
+    frame = Chains().frame(a=1)
+    await file.append(frame)
+    assert list(await file.read(0, 10)) == [frame]
+
+
+async def test_a_writer_that_knows_of_no_lock_is_fenced_off_by_the_frame_number(
+    file: SqliteJournal, tmp_path: Path
+) -> None:
+    chains, theirs = Chains(), Chains(number=1)
     await file.append(chains.frame(a=1))
-    intruder = await SqliteJournal.open(tmp_path / "j.db")
-    try:
-        theirs = Chains(number=1)
-        await intruder.append(theirs.frame(b=1))
-        await intruder.append(theirs.frame(b=1))
-        mine = chains.frame(a=1)
-        with pytest.raises(WrongFrame) as wrong:
-            await file.append(mine)
-        assert (wrong.value.expected, wrong.value.found) == (1, 3)
-        assert mine not in await file.read(0, 10)
-        assert [frame.number for frame in await file.read(0, 10)] == [1, 2, 3]
-    finally:
-        await intruder.aclose()
+    intruder = sqlite3.connect(tmp_path / "j.db", isolation_level=None)
+    for frame in (theirs.frame(b=1), theirs.frame(b=1)):
+        intruder.execute(_INSERT, (frame.number, frame.at, frame.crc, frame.body))
+    intruder.close()
+    mine = chains.frame(a=1)
+    with pytest.raises(WrongFrame) as wrong:
+        await file.append(mine)
+    assert (wrong.value.expected, wrong.value.found) == (1, 3)
+    assert mine not in await file.read(0, 10)
+    assert [frame.number for frame in await file.read(0, 10)] == [1, 2, 3]
 
 
 async def test_reads_see_what_was_appended_by_the_time_they_are_asked(file: SqliteJournal) -> None:

@@ -1,0 +1,140 @@
+"""The process that writes a SQLite file: one connection, and one thread, for each of its channels.
+
+It is run as a program and imports nothing of Solvent: so it starts in a twentieth of a second and takes 12 MB. It does
+what ``sqlite_process`` asks, in that order, and ends with it. A question is answered by the rows of a statement, or by
+its error.
+
+Of a process that was killed, the last commit may still be under way here when the next one is started. So whoever
+writes the file holds a lock, and does not look at the file before.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import marshal
+import os
+import signal
+import socket
+import sqlite3
+import struct
+import sys
+import threading
+import time
+import traceback
+from typing import Any, BinaryIO, Final, TypeAlias
+
+LENGTH: Final = struct.Struct("<I")
+"""Before each question and each answer, its bytes. They are marshalled: both ends are the same interpreter."""
+LOCK_POLL_S: Final = 0.005
+LOCKED: Final = "locked"
+"""In place of an error's type: another process writes the file."""
+
+EXECUTE: Final = "execute"
+SCRIPT: Final = "script"
+FLUSH: Final = "flush"
+"""The file, not its log: SQLite does that only at the end of a checkpoint that has all of the log."""
+CLOSE: Final = "close"
+
+Question: TypeAlias = tuple[str, str, tuple[Any, ...]]
+"""What to do, with which statement, with which parameters."""
+Rows: TypeAlias = list[tuple[Any, ...]]
+Failure: TypeAlias = tuple[str, str, int]
+"""The type of an error, what it says, and SQLite's code."""
+Answer: TypeAlias = tuple[Rows, Failure | None]
+
+
+def frame(message: Question | Answer) -> bytes:
+    """A message as it is sent."""
+    body = marshal.dumps(message)
+    return LENGTH.pack(len(body)) + body
+
+
+def acquire(path: str, wait_s: float) -> Failure | None:
+    """Take the lock, which the process holds until it ends. What is wrong if it cannot be had in time."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        return _failure(error)
+    until = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return (LOCKED, "another process writes it", 0)
+            time.sleep(LOCK_POLL_S)
+        else:
+            return None
+
+
+def serve(channel: socket.socket, path: str) -> None:
+    """Do what is asked on ``channel`` until it is closed in order. If it ends otherwise, all of the process does: what
+    another thread is in the middle of is then answered for by nobody, as in a crash."""
+    try:
+        _serve(channel, path)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        os._exit(0)  # The engine has ended.
+    except Exception:  # noqa: BLE001 - the supervisor of the process: told, and ended, since the engine would wait
+        traceback.print_exc()
+        os._exit(1)
+
+
+def _serve(channel: socket.socket, path: str) -> None:
+    channel.sendall(frame(([], None)))
+    source = channel.makefile("rb")
+    connection: sqlite3.Connection | None = None
+    descriptor = -1
+    todo = ""
+    while todo != CLOSE:
+        todo, statement, parameters = _receive(source)
+        rows: Rows = []
+        failure: Failure | None = None
+        try:
+            connection = connection or sqlite3.connect(path, isolation_level=None)
+            if todo == EXECUTE:
+                rows = connection.execute(statement, parameters).fetchall()
+            elif todo == SCRIPT:
+                connection.executescript(statement)
+            elif todo == FLUSH:
+                if descriptor < 0:
+                    # Never closed: that would end all locks that this process has on the file, SQLite's too.
+                    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                os.fsync(descriptor)
+            else:
+                connection.close()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is for who asked
+            failure = _failure(error)
+        channel.sendall(frame((rows, failure)))
+
+
+def _receive(source: BinaryIO) -> Question:
+    header = source.read(LENGTH.size)
+    if len(header) < LENGTH.size:
+        raise EOFError
+    question: Question = marshal.loads(source.read(LENGTH.unpack(header)[0]))
+    return question
+
+
+def _failure(error: Exception) -> Failure:
+    return (type(error).__name__, str(error), getattr(error, "sqlite_errorcode", 0))
+
+
+def main() -> None:
+    """Serve the file that is the first argument, once the lock that is the second was had within the seconds that are
+    the third. The other arguments are the descriptors of the channels. The first is served to the end, and last."""
+    for each in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        # Meant for the engine, which ends this process when it is done with it.
+        signal.signal(each, signal.SIG_IGN)
+    path, lock, wait_s, *descriptors = sys.argv[1:]
+    channels = [socket.socket(fileno=int(each)) for each in descriptors]
+    if failure := acquire(lock, float(wait_s)):
+        for channel in channels:
+            channel.sendall(frame(([], failure)))
+        return
+    for channel in channels[1:]:
+        threading.Thread(target=serve, args=(channel, path), daemon=True).start()
+    serve(channels[0], path)
+
+
+if __name__ == "__main__":
+    main()
