@@ -59,6 +59,9 @@ MERGE_STATEMENTS_MAX: Final = 1_000
 """The same for one merge: millions of rows, for which there is more time."""
 HEADS_PER_READ: Final = 2_000
 HASHES_PER_READ: Final = 10_000
+LOG_PAGES: Final = 100
+"""Pages in the log of the file at which it is written back. Whatever goes to the disk at once, the next flush of the
+journal waits for: measured, 30 ms where a merge left some megabytes. So it goes there little by little."""
 FILTER_SAVE_EVERY: Final = 250_000
 """Keys after which all growing filters have been saved, one after the other: what has to be added again after a crash,
 about 0.2 s. Those of a large layer are saved once for every sixteenth of it that is new, 0.8 s at most: they take up to
@@ -109,7 +112,7 @@ _INSERT_KEYS: Final = (
     # Materialized, or a section would be parsed again for each of its keys.
     "with section as materialized (select value ->> 0 as frame, value ->> 1 as offset, value ->> 2 as length,"
     " value -> 3 as hashes from json_each(?))"
-    " insert into {} select value, frame, offset, length from section, json_each(hashes)"
+    " insert into temp.unwritten select value, frame, offset, length from section, json_each(hashes)"
 )
 """Of an array of rows of (frame, offset, length, hashes)."""
 _INSERT_HEADS: Final = (
@@ -131,11 +134,21 @@ _INSERT_DUE: Final = (
     " on conflict do update set due_at = min(due_at, excluded.due_at)"
 )
 _INSERT_NOTICES: Final = "insert or ignore into notice select value from json_each(?)"
+_KEY_COLUMNS: Final = (
+    "(hash integer, frame integer, offset integer, length integer, primary key (hash, frame, offset))"
+    " strict, without rowid"
+)
+_INSERT_SEGMENT: Final = "insert into segment values (?, ?, ?, ?)"
 _NOTICES: Final = (
     "select count(*), coalesce(sum(frame), 0) from notice union all"
     " select (select value from setting where name = 'notices'),"
     " (select value from setting where name = 'notice_sum')"
 )
+_LEFT_BEHIND: Final = (
+    "select name from sqlite_master where type = 'table' and name glob 'keys_[0-9]*'"
+    " and name not in (select 'keys_' || number from segment)"
+)
+"""Tables of a merge that was cut short, before it was known or after."""
 _LOOKUP_PARAMETERS_MAX: Final = 500
 
 
@@ -264,6 +277,8 @@ class Index:
         try:
             await writer.execute("pragma journal_mode = wal")
             await writer.execute("pragma synchronous = normal")
+            await writer.execute(f"pragma wal_autocheckpoint = {LOG_PAGES}")
+            await writer.execute("pragma temp_store = memory")
             await writer.executescript(_SCHEMA)
             await writer.execute(
                 "insert or ignore into setting values ('schema', ?), ('journal', ?), ('seed', ?), ('position', 0),"
@@ -278,6 +293,10 @@ class Index:
                 row = await cursor.fetchone()
             if (settings["position"] or "seal" in settings) and not _is_sealed(row):
                 raise IndexDamaged("its settings are not what was written")
+            async with writer.execute(_LEFT_BEHIND) as cursor:
+                tables = [str(row[0]) for row in await cursor.fetchall()]
+            for table in tables:
+                await writer.execute(f"drop table {table}")
             reader = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         except BaseException as error:
             await writer.close()
@@ -317,11 +336,12 @@ class Index:
         """
         scales = self.scales | projection.scales
         try:
+            segment = await self._write_segment(projection, step) if projection.hashes else None
             await self._writer.execute("begin immediate")
             await self._spread(_INSERT_HEADS.format("head"), _packed(list(projection.heads.items()), step))
             await self._spread(_INSERT_HEADS.format("mark"), _packed(projection.marks, step))
-            if projection.hashes:
-                await self._add_segment(projection, step)
+            if segment is not None:
+                await self._writer.execute(_INSERT_SEGMENT, segment)
             woken = [(pool, version) for pool, (_, version) in projection.woken.items()]
             await self._spread(_DELETE_WOKEN, _as_json(woken, step))
             due = {pool: due_at for pool, (due_at, _) in projection.woken.items() if due_at is not None}
@@ -367,14 +387,22 @@ class Index:
             await self._writer.execute(statement, parameters)
             await rest()
 
-    async def _add_segment(self, projection: Projection, step: int) -> None:
+    async def _write_segment(self, projection: Projection, step: int) -> tuple[int, int, int, int]:
+        """Write the keys into a table of their own, which nobody looks into yet. What makes it known as a segment."""
         step = _step_for(projection.key_count, step)
+        ranges = _hash_ranges(projection.key_count, step)
+        # In memory first, where they are put in order: so a page of the file is written once.
+        await self._writer.execute("drop table if exists temp.unwritten")
+        await self._writer.execute(f"create temp table unwritten {_KEY_COLUMNS}")
+        await self._spread(_INSERT_KEYS, _key_slices(projection, step))
         number = await self._create_segment()
-        # Unsorted: a table this small stays in SQLite's cache.
-        await self._spread(_INSERT_KEYS.format(f"keys_{number}"), _key_slices(projection, step))
-        await self._seal_segment(number, projection.through, _hash_ranges(projection.key_count, step))
+        await self._spread(f"insert into keys_{number} select * from temp.unwritten where hash between ? and ?", ranges)
+        await self._writer.execute("drop table temp.unwritten")
+        rows, checksum = await self._sum_segment(number, ranges)
+        return number, rows, projection.through, checksum
 
-    async def _seal_segment(self, number: int, last_frame: int, ranges: Sequence[tuple[int, int]]) -> None:
+    async def _sum_segment(self, number: int, ranges: Sequence[tuple[int, int]]) -> tuple[int, int]:
+        """The rows of a segment, and the checksum over them."""
         rows = checksum = 0
         statement = f"select count(*), {_CHECKSUM} from keys_{number} where hash between ? and ?"
         for first, last in ranges:
@@ -383,16 +411,15 @@ class Index:
             assert part is not None  # noqa: S101 - narrows the type: a sum has a row
             rows, checksum = rows + part[0], checksum + part[1]
             await rest()
-        await self._writer.execute("insert into segment values (?, ?, ?, ?)", (number, rows, last_frame, checksum))
+        return rows, checksum
 
     async def _create_segment(self) -> int:
         async with self._writer.execute("select coalesce(max(number), 0) + 1 from segment") as cursor:
             row = await cursor.fetchone()
         number = int(row[0]) if row is not None else 1
-        await self._writer.execute(
-            f"create table keys_{number} (hash integer, frame integer, offset integer, length integer,"
-            " primary key (hash, frame, offset)) strict, without rowid"
-        )
+        # Of a merge that failed.
+        await self._writer.execute(f"drop table if exists keys_{number}")
+        await self._writer.execute(f"create table keys_{number} {_KEY_COLUMNS}")
         return number
 
     async def merge(self, *, step: int = ROWS_PER_STATEMENT) -> bool:
@@ -416,15 +443,20 @@ class Index:
     async def _merge(self, chosen: Sequence[tuple[int, int, int]], ranges: Sequence[tuple[int, int]]) -> None:
         parts = [f"select * from keys_{number} where hash between ?1 and ?2" for number, _, _ in chosen]
         try:
-            await self._writer.execute("begin immediate")
+            # In many transactions: until it is known as a segment, nobody looks into the new table.
             target = await self._create_segment()
             await self._spread(f"insert into keys_{target} {' union all '.join(parts)} order by 1, 2, 3", ranges)
-            await self._seal_segment(target, max(last for _, _, last in chosen), ranges)
+            rows, checksum = await self._sum_segment(target, ranges)
+            await self._writer.execute("begin immediate")
+            last_frame = max(last for _, _, last in chosen)
+            await self._writer.execute(_INSERT_SEGMENT, (target, rows, last_frame, checksum))
             for number, _, _ in chosen:
-                await self._writer.execute(f"drop table keys_{number}")
                 await self._writer.execute("delete from segment where number = ?", (number,))
             await self._seal()
             await self._writer.execute("commit")
+            for number, _, _ in chosen:
+                await self._writer.execute(f"drop table keys_{number}")
+                await rest()
         except sqlite3.Error as error:
             await self._undo(error)
 
@@ -481,9 +513,18 @@ class Index:
         chosen = list(self._stale_filters)[:wanted]
         if not chosen:
             return
+        # Each by itself if that may be: less goes to the disk at once.
+        for together in [chosen] if seen.growing != self._saved_growing else [[number] for number in chosen]:
+            await self._save_filters(seen, together)
+            for number in together:
+                del self._stale_filters[number]
+        self._saved_growing = seen.growing
+        self._unsaved_keys = 0
+
+    async def _save_filters(self, seen: SeenKeys, numbers: Sequence[int]) -> None:
         try:
             await self._writer.execute("begin immediate")
-            for number in chosen:
+            for number in numbers:
                 # Apart: the checksum takes most of a millisecond.
                 layer = await anyio.to_thread.run_sync(seen.save, number)
                 await self._writer.execute(
@@ -495,10 +536,6 @@ class Index:
             await self._writer.execute("commit")
         except sqlite3.Error as error:
             await self._undo(error)
-        for number in chosen:
-            del self._stale_filters[number]
-        self._saved_growing = seen.growing
-        self._unsaved_keys = 0
 
     async def heads(self, pools: Sequence[str]) -> dict[str, Head]:
         """The newest indexed sections of those ``pools`` that have any."""

@@ -19,12 +19,12 @@ from zlib import crc32
 
 from rbloom import Bloom
 
-FILTER_CAPACITY: Final = 1 << 18
-"""Keys for which one filter is made: 0.8 MB."""
+FILTER_CAPACITY: Final = 1 << 16
+"""Keys for which one filter is made: 0.2 MB."""
 CAPACITY_FIRST: Final = 1 << 20
 CAPACITY_GROWTH: Final = 4
 CAPACITY_MAX: Final = 1 << 24
-"""50 MB in 64 filters. Beyond it layers are added at this size."""
+"""50 MB in 256 filters. Beyond it layers are added at this size."""
 FALSE_POSITIVE_RATE: Final = 1e-5
 
 _as_is: Final = operator.index

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 import sqlite3
 import tempfile
+from collections.abc import Iterable
+from contextlib import closing
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -15,7 +20,7 @@ from hypothesis import strategies as st
 from solvent.engine import index as index_module
 from solvent.engine import seen as seen_module
 from solvent.engine.frames import NO_DIGEST, Head, Pointer
-from solvent.engine.index import Index, Projection
+from solvent.engine.index import MERGE_FANOUT, ROWS_PER_STATEMENT, Index, Projection
 from solvent.engine.seen import SavedFilter, SeenKeys, are_whole
 from solvent.engine.writer import CommittedSection
 
@@ -45,7 +50,7 @@ class Indexed:
         self.index = await Index.open(self._path, journal_identity="journal", seed=7)
         self.seen = await self.index.load_seen()
 
-    async def add(self, count: int) -> None:
+    async def add(self, count: int, *, step: int = ROWS_PER_STATEMENT) -> None:
         hashes = [self._random.getrandbits(64) for _ in range(count)]
         self._frame += 1
         projection = Projection(self.index.seed)
@@ -53,10 +58,10 @@ class Indexed:
         projection.add(
             self._frame, [CommittedSection("acme", 2 * self._frame, head, hashes, None, has_notices=False, scale=None)]
         )
-        await self.index.project(projection)
+        await self.index.project(projection, step=step)
         self.seen.add(projection.hashes)
         self.keys.update(hashes)
-        await self.index.merge()
+        await self.index.merge(step=step)
 
     async def save(self, *, now: bool) -> None:
         await self.index.save_seen(self.seen, now=now)
@@ -67,6 +72,23 @@ class Indexed:
 
     def forgotten(self) -> int:
         return sum(key not in self.seen for key in self.keys)
+
+    async def not_found(self) -> set[int]:
+        return self.keys - set(await self.index.find_keys(list(self.keys)))
+
+    def copy(self, path: Path) -> Indexed:
+        """One with a copy of the file, which is closed."""
+        shutil.copy(self._path, path)
+        made = Indexed(path)
+        made._frame, made.keys = self._frame, set(self.keys)
+        return made
+
+    def tables(self) -> tuple[set[int], set[int]]:
+        """The numbers of the segments, and those of the tables of keys."""
+        with closing(sqlite3.connect(self._path)) as reader:
+            names = [str(name) for (name,) in reader.execute("select name from sqlite_master where type = 'table'")]
+            segments = {int(number) for (number,) in reader.execute("select number from segment")}
+        return segments, {int(name[5:]) for name in names if name.startswith("keys_")}
 
 
 STEPS = st.lists(
@@ -102,6 +124,70 @@ def test_no_key_is_forgotten_wherever_it_stops(steps: list[tuple[str, int]]) -> 
 
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(live(Path(folder) / "index.db"))
+
+
+class Cut(Exception):
+    """The process ends here."""
+
+
+def cut_after(index: Index, statements: int) -> None:
+    """End it before a statement: what was not committed by then is lost."""
+    execute = index._writer.execute
+    left = statements
+
+    def execute_or_end(statement: str, parameters: Iterable[Any] | None = None) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Cut
+        return execute(statement, parameters)
+
+    index._writer.execute = execute_or_end  # type: ignore[method-assign]
+
+
+@pytest.mark.usefixtures("small_filters")
+@pytest.mark.parametrize("step", [10, 1_000])
+async def test_wherever_a_round_is_cut_short_no_key_is_forgotten_and_no_table_is_left(
+    tmp_path: Path, step: int
+) -> None:
+    """A segment that is added, a merge, and filters that are saved: cut before each of their statements in turn."""
+    first = Indexed(tmp_path / "first.db")
+    await first.open()
+    for _ in range(MERGE_FANOUT - 1):
+        await first.add(30)
+    await first.save(now=True)
+    await first.index.aclose()
+    tables_left = set[int]()
+    for statements in count():
+        indexed = first.copy(tmp_path / f"{statements}.db")
+        await indexed.open()
+        cut_after(indexed.index, statements)
+        was_cut = False
+        try:
+            await indexed.add(30, step=step)
+            await indexed.save(now=True)
+        except Cut:
+            was_cut = True
+        await indexed.index.aclose()
+        segments, tables = indexed.tables()
+        assert segments <= tables
+        tables_left.add(len(tables - segments))
+        await indexed.open()
+        segments, tables = indexed.tables()
+        assert segments == tables
+        assert indexed.forgotten() == 0
+        assert await indexed.not_found() == set()
+        # And it goes on.
+        await indexed.add(30)
+        await indexed.save(now=False)
+        assert len(indexed.tables()[0]) <= 2, "the merge that was due was not made"
+        await indexed.crash()
+        assert indexed.forgotten() == 0
+        assert await indexed.not_found() == set()
+        await indexed.index.aclose()
+        if not was_cut:
+            break
+    assert tables_left == set(range(MERGE_FANOUT + 1)), "no cut left the table of a merge, or some of those it merged"
 
 
 @pytest.mark.usefixtures("small_filters")
