@@ -284,8 +284,8 @@ class Plan:
 
         ``of_events`` are what debits and captures say, else what the rows of reversals and refusals do. ``top`` are the
         groups that are told apart, if not all are; the keys of the others are null. ``nanos`` says whether there are
-        quantities with places. Sums are given as 64-bit numbers, or if ``wide`` as decimal text; what does not fit
-        raises an error of conversion. At most ``rows_max`` rows and one more.
+        quantities with places. Sums are given as 64-bit numbers, what does not fit as null, or if ``wide`` as
+        decimal text. At most ``rows_max`` rows and one more.
         """
         query, statement = self.query, Statement()
         conditions = self._conditions(statement, query.start, query.end)
@@ -304,7 +304,8 @@ class Plan:
         told = (*_OF_EVENTS, *(("quantity_nano",) if nanos else ())) if of_events else _OF_THE_REST
         number_type = "varchar" if wide else "bigint"
         outputs += [
-            f"coalesce(sum(u.{measure}), 0)::{number_type}" if measure in told else "0::bigint" for measure in _MEASURES
+            f"try_cast(coalesce(sum(u.{measure}), 0) as {number_type})" if measure in told else "0::bigint"
+            for measure in _MEASURES
         ]
         outputs += ["min(u.moment)", "max(u.moment)"] if of_events else ["null::bigint", "null::bigint"]
         statement.text = (

@@ -1,8 +1,11 @@
 """Usage in a DuckDB file of its own: batches of rows from the journal go in, answers to queries come out.
 
 A projection: everything here can be made again from the journal, and a file that is missing, damaged or made for
-another journal is thrown away and rebuilt. A batch and the number of the last frame that it covers are committed
-together, so each frame is in it once or not at all, whatever stops the process.
+another journal is thrown away and rebuilt. Batches and the number of the last frame that they cover are committed
+together, so each frame is in it once or not at all, whatever stops the process. Until then the store alone sees them:
+what was not committed is read from the journal again. Few commits make few writes: a batch that is committed by itself
+goes into DuckDB's log, with 250 bytes a row, and the flushes of the journal wait for that; as many as a row group of
+DuckDB's go straight into the file, packed.
 
 Everything waits and nothing is a coroutine: the store belongs in a process of its own, and to one thread at a time.
 Sums are of 128 bits, exact.
@@ -11,6 +14,7 @@ Sums are of 128 bits, exact.
 from __future__ import annotations
 
 import base64
+import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -46,6 +50,10 @@ SCHEMA_VERSION: Final = 1
 MEMORY_DEFAULT: Final = "1GB"
 CHECKPOINT_AT: Final = "256MB"
 """Size of DuckDB's log at which it is folded into the file: about 5 million rows."""
+COMMIT_ROWS: Final = 2 * 122_880
+"""Rows of batches that are committed together: two of DuckDB's row groups."""
+COMMIT_INTERVAL_S: Final = 30.0
+"""Or all that came in this time: what has to be read from the journal again after a crash."""
 LEADER_BITS: Final = 18
 """Groups whose keys have so many bits at most, as those of one dimension do, are ranked in an array, not by hashes:
 four times as fast with 100,000 of them, for 6 MB in each thread."""
@@ -109,9 +117,18 @@ class UsageStore:
         except BaseException:
             self._db.close()
             raise
+        self._uncommitted = 0
+        """Rows of the batches that were not committed yet."""
+        self._began_at: float | None = None
+        """When the first of them came."""
+        self._was_undone = False
+        """Whether a failure has undone some since the last commit. Then the next batch is committed by itself, or
+        failures that come again and again, as those of too large a question, would have the same undone for ever."""
 
     def close(self) -> None:
-        """Close the file. Nothing is lost without it."""
+        """Commit, and close the file. Nothing is lost without it, and a file that cannot be written is closed too."""
+        with suppress(UsageDamaged, UsageUnavailable, TooLarge):
+            self.commit()
         self._db.close()
 
     def _create_if_new(self) -> None:
@@ -174,27 +191,25 @@ class UsageStore:
 
     @contextmanager
     def batch(self) -> Iterator[UsageBatch]:
-        """Add to the batch what follows ``position`` and ``refusals``. It is committed when the context is left, and if
-        that is by an exception, nothing was added.
+        """Add to the batch what follows ``position`` and ``refusals``. It is in the answers once the context is left.
+        If that is by an exception, it is not, nor are earlier ones that were not committed.
 
         Raises ``UsageUnavailable`` or ``UsageDamaged``. If it was done in memory but the commit failed in a way that
         DuckDB does not survive, it is ``UsageUnavailable`` from then on: close it and open it.
         """
         batch = UsageBatch(self._catalog, frame=self.position, refusal=self.refusals)
-        with _failures():
-            try:
-                yield batch
-                if batch.frame > self.position or batch.refusal > self.refusals:
-                    self._commit(batch)
-            except BaseException:
-                self._undo()
-                raise
+        with self._or_undone():
+            yield batch
+            if batch.frame > self.position or batch.refusal > self.refusals:
+                self._add(batch)
+        if self._is_commit_due():
+            self.commit()
 
     def dimensions_by_use(self) -> list[str]:
         """The names of the dimensions, those that most rows have first. Raises as ``batch`` does."""
         columns = [number for number in self._catalog.columns if number >= DIMENSIONS_FROM]
         counted = ", ".join(f"count(*) filter (c{number} > {MISSING})" for number in columns)
-        with _failures():
+        with self._or_undone():
             counts = dict(self._rows("select dimension, count(*) from extra group by dimension"))
             if columns:
                 (found,) = self._rows(f"select {counted} from usage")
@@ -205,19 +220,15 @@ class UsageStore:
 
     def reserve(self, names: Iterable[str]) -> None:
         """Number dimensions before a row has them: the columns are for the first. Raises as ``batch`` does."""
-        with _failures():
-            try:
-                for name in names:
-                    self._catalog.dimension(name)
-                self._db.execute("begin")
-                self._add_names(self._catalog)
-                self._db.execute("commit")
-            except BaseException:
-                self._undo()
-                raise
+        with self._or_undone():
+            for name in names:
+                self._catalog.dimension(name)
+            self._begin()
+            self._add_names(self._catalog)
+        self.commit()
 
-    def _commit(self, batch: UsageBatch) -> None:
-        self._db.execute("begin")
+    def _add(self, batch: UsageBatch) -> None:
+        self._begin()
         self._add_names(batch.catalog)
         self._add_terms(batch)
         if batch.count:
@@ -225,16 +236,44 @@ class UsageStore:
         self._set("position", batch.frame)
         self._set("refusals", batch.refusal)
         self._set("rows", self._next_seq + batch.count)
-        self._db.execute("commit")
         self.position, self.refusals = batch.frame, batch.refusal
         self._next_seq += batch.count
+        self._uncommitted += batch.count
         self._has_rest = self._has_rest or batch.has_rest
         self._has_nanos = self._has_nanos or batch.has_nanos
 
-    def _undo(self) -> None:
-        with suppress(duckdb.TransactionException):  # None was begun, or a commit that failed has rolled it back.
-            self._db.execute("rollback")
-        self._load()
+    def _begin(self) -> None:
+        if self._began_at is None:
+            self._db.execute("begin")
+            self._began_at = time.monotonic()
+
+    def _is_commit_due(self) -> bool:
+        if self._began_at is None:
+            return False
+        is_old = time.monotonic() - self._began_at >= COMMIT_INTERVAL_S
+        return self._was_undone or is_old or self._uncommitted >= COMMIT_ROWS
+
+    def commit(self) -> None:
+        """Commit the batches that were not yet. If that fails, they were not added. Raises as ``batch`` does."""
+        if self._began_at is None:
+            return
+        with self._or_undone():
+            self._db.execute("commit")
+            self._began_at, self._uncommitted, self._was_undone = None, 0, False
+
+    @contextmanager
+    def _or_undone(self) -> Iterator[None]:
+        """What fails ends the transaction: the store is then what was committed last."""
+        with _failures():
+            try:
+                yield
+            except BaseException:
+                with suppress(duckdb.TransactionException):  # None was begun, or a commit that failed rolled it back.
+                    self._db.execute("rollback")
+                self._was_undone = self._was_undone or self._uncommitted > 0
+                self._began_at, self._uncommitted = None, 0
+                self._load()
+                raise
 
     def _set(self, name: str, value: int) -> None:
         self._db.execute("update setting set value = ? where name = ?", (str(value), name))
@@ -310,7 +349,7 @@ class UsageStore:
     def query(self, query: UsageQuery) -> UsageTable:
         """Answer ``query`` from what is covered. Raises ``TooLarge`` for an answer of too many rows."""
         plan = Plan(query, self._catalog)
-        with _failures():
+        with self._or_undone():
             top = self._top(plan)
             columns = self._cells(plan, top, of_events=True)
             if self._has_rest:
@@ -353,13 +392,13 @@ class UsageStore:
 
         if top == []:
             return [()] * plan.width
-        try:
-            return self._columns(statement(wide=False))
-        except duckdb.ConversionException:
-            # A sum beyond 64 bits. Text is the fastest way out of DuckDB for those, and twice as slow for all others.
-            columns = self._columns(statement(wide=True))
-            first = plan.width - MEASURES_COUNT - 2
-            return [*columns[:first], *(list(map(int, sums)) for sums in columns[first:-2]), *columns[-2:]]
+        first = plan.width - MEASURES_COUNT - 2
+        columns = self._columns(statement(wide=False))
+        if all(isinstance(sums, array) or None not in sums for sums in columns[first:-2]):
+            return columns
+        # A sum beyond 64 bits. Text is the fastest way out of DuckDB for those, and twice as slow for all others.
+        columns = self._columns(statement(wide=True))
+        return [*columns[:first], *(list(map(int, sums)) for sums in columns[first:-2]), *columns[-2:]]
 
     def entries(
         self,
@@ -382,7 +421,7 @@ class UsageStore:
             as_of = self._next_seq
         plan = Plan(query, self._catalog)
         rows_max = limit + 1
-        with _failures():
+        with self._or_undone():
             rows = self._run(plan.entries(cell, as_of, after, rows_max))
             found = _by_entry(rows)
             # An entry may be several rows, and the last one may have been cut: one more than asked for must be seen.

@@ -233,6 +233,7 @@ class UsageWorker:
             return
         try:
             if not follow(self._journal, self._directory / REFUSALS_NAME, self._rebuilt, rows_max=ROWS_PER_REBUILD):
+                self._rebuilt.commit()
                 self._rebuilt.close()
                 self._rebuilt = None
                 self._close()

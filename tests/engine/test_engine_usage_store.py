@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -13,8 +14,9 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
-from solvent.engine import usage_catalog, usage_messages, usage_plan
+from solvent.engine import usage_catalog, usage_messages, usage_plan, usage_store
 from solvent.engine.dimensions import encode_dimensions
+from solvent.engine.errors import TooLarge
 from solvent.engine.events import Captured, Debited, Event, Expired, Granted, Held, MovedIn, Opened, Reversed
 from solvent.engine.frames import NO_HEAD, FrameBuilder, Head, Section, decode_section, split_frame
 from solvent.engine.pool_id import PoolId, pool_id
@@ -86,6 +88,9 @@ class Journal:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.facts: list[Fact] = []
+        self.sections: list[list[Section]] = []
+        """Of each frame."""
+        self.refused: list[tuple[int, list[Refused]]] = []
         self.terms: dict[tuple[str, int], tuple[str, str | None]] = {}
         self.frames = 0
         self.heads: dict[str, Head] = {}
@@ -112,7 +117,10 @@ class Journal:
             head = self.heads.get(pool.canonical, NO_HEAD)
             events = list(self.events(pool, head.version))
             self.heads[pool.canonical] = builder.add(pool.canonical, head, events)
-        return [decode_section(body, frame=self.frames) for _, body in split_frame(builder.seal(self.base))]
+        self.sections.append(
+            [decode_section(body, frame=self.frames) for _, body in split_frame(builder.seal(self.base))]
+        )
+        return self.sections[-1]
 
     def events(self, pool: PoolId, version: int) -> Iterator[Event]:
         if version == 0:
@@ -192,7 +200,12 @@ class Journal:
                 )
             )
 
-    def refusals(self) -> Iterator[Refused]:
+    def refusals(self) -> list[Refused]:
+        """What was refused since the last frames, with their number."""
+        self.refused.append((self.frames, list(self._refusals())))
+        return self.refused[-1][1]
+
+    def _refusals(self) -> Iterator[Refused]:
         for _ in range(self.random.randrange(3)):
             pool, at, metric = self.random.choice(self.pools), self.at(), self.random.choice([None, "tokens"])
             dimensions, raw = self.dimensions()
@@ -533,6 +546,22 @@ def feed(journal: Journal, store: UsageStore, frames: int) -> None:
         batch.add(rows, through_frame=journal.frames, through_refusal=journal.frames)
 
 
+def feed_again(journal: Journal, store: UsageStore) -> None:
+    """What the store does not cover, in batches of other sizes."""
+    while (frame := store.position) < journal.frames or store.refusals < journal.frames:
+        through = min(frame + journal.random.randrange(1, 9), journal.frames)
+        with store.batch() as batch:
+            rows = UsageRows()
+            for sections in journal.sections[frame:through]:
+                rows.add(sections)
+            batch.add(rows, through_frame=through)
+            rows = UsageRows()
+            for number, refused in journal.refused:
+                if store.refusals < number <= through:
+                    rows.add_refused(refused)
+            batch.add(rows, through_refusal=max(store.refusals, through))
+
+
 def entries_of(journal: Journal, query: UsageQuery, row: UsageRow) -> list[tuple[str, int, int, int]]:
     """(pool, version, moment, units) of the entries behind a cell."""
     place = {tuple(map(exact, values)): facts for values, facts in ranked(journal, query)}
@@ -555,6 +584,7 @@ def test_answers_are_those_of_the_oracle(seed: int, tmp_path: Path, monkeypatch:
         monkeypatch.setattr(usage_catalog, "VALUES_MAX", 20)
     monkeypatch.setattr(usage_messages, "ROWS_PER_PART", (1, 3, 5_000)[seed % 3])
     monkeypatch.setattr(usage_messages, "GROUPS_PER_PART", (1, 4, 500)[seed % 3])
+    monkeypatch.setattr(usage_store, "COMMIT_ROWS", (1, 60, 10**6)[seed // 3 % 3])
     if seed % 2 == 0:  # The top is looked for first, as where there are many groups.
         monkeypatch.setattr(usage_plan, "SMALL_CELLS_MAX", 0)
     store = UsageStore(tmp_path / "usage", journal_identity="j")
@@ -570,6 +600,11 @@ def test_answers_are_those_of_the_oracle(seed: int, tmp_path: Path, monkeypatch:
         if journal.random.random() < 0.5:
             store.close()
             store = UsageStore(tmp_path / "usage", journal_identity="j")
+            assert store.position == store.refusals == journal.frames
+        elif journal.random.random() < 0.5:
+            store = after_a_crash(store, tmp_path / "usage")
+            feed_again(journal, store)
+            check(journal, store, random_query(journal))
     used: dict[str, int] = {}
     for fact in journal.facts:
         for name in fact.dimensions:
@@ -578,6 +613,58 @@ def test_answers_are_those_of_the_oracle(seed: int, tmp_path: Path, monkeypatch:
     assert set(ranked_names) >= set(used)
     counts = [used.get(name, 0) for name in ranked_names]
     assert counts == sorted(counts, reverse=True)
+    store.close()
+
+
+def after_a_crash(store: UsageStore, path: Path) -> UsageStore:
+    """The store without what was not committed."""
+    store._db.close()
+    return UsageStore(path, journal_identity="j")
+
+
+@pytest.mark.parametrize(("rows", "interval_s"), [(1, 1e9), (10**9, 0.0), (300, 1e9), (10**9, 1e9)])
+def test_batches_are_committed_when_there_are_enough_or_it_is_time(
+    rows: int, interval_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(usage_store, "COMMIT_ROWS", rows)
+    monkeypatch.setattr(usage_store, "COMMIT_INTERVAL_S", interval_s)
+    journal = Journal(1)
+    store = UsageStore(tmp_path / "usage", journal_identity="j")
+    committed = []
+    for _ in range(20):
+        feed(journal, store, 3)
+        assert store.position == store.refusals == journal.frames
+        check(journal, store, random_query(journal))
+        if store._began_at is None:
+            committed.append(store.position)
+    store = after_a_crash(store, tmp_path / "usage")
+    assert store.position == store.refusals == (committed[-1] if committed else 0)
+    if rows == 1 or interval_s == 0:
+        assert len(committed) == 20
+    else:
+        assert (2 <= len(committed) <= 10) == (rows == 300)
+    store.close()
+
+
+def test_a_question_that_fails_again_and_again_does_not_hold_up_what_is_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It undoes what was not committed, which is then read from the journal again."""
+    journal = Journal(2)
+    store = UsageStore(tmp_path / "usage", journal_identity="j", memory="50MB")
+    kept = []
+    for _ in range(5):
+        feed(journal, store, 5)
+        query = random_query(journal)
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "_columns", lambda _: store._db.execute("select list(range) from range(20_000_000)"))
+            with pytest.raises(TooLarge):
+                store.query(query)
+        kept.append(store.position)
+        feed_again(journal, store)
+        check(journal, store, random_query(journal))
+    assert kept[0] == 0
+    assert all(one < next_one for one, next_one in pairwise(kept))
     store.close()
 
 
