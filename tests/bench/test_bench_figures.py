@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bench.cells import Cell
 from bench.contestants import ECHO, EMBEDDED, FLUSH, NATS, REDIS, REDIS_GATHERED
 from bench.journals import write_journal
-from bench.layers import JOURNAL_THREAD, NOT_SEEN, OTHER, Sample, function_of, layer_of, parse, weigh
+from bench.layers import NOT_SEEN, OTHER, SQLITE_THREADS, Sample, function_of, layer_of, parse, weigh
 from bench.load import Load
 from bench.marks import MARKS, Mark
 from bench.measures import Figures, median, quantile
@@ -89,7 +89,7 @@ def test_a_line_of_a_profile_is_read() -> None:
         (["debit (solvent/engine/engine.py:284)", "loads (json/decoder.py:3)"], "engine"),
         (["_receive (solvent/transports/nats/client.py:1)", "ask (solvent/actors/family.py:34)"], "actors"),
         (["parse (nats/protocol/parser.py:85)"], "nats-py"),
-        (["_connection_worker_thread (aiosqlite/core.py:48)", "x (solvent/engine/index.py:1)"], JOURNAL_THREAD),
+        (["_connection_worker_thread (aiosqlite/core.py:48)", "x (solvent/engine/index.py:1)"], SQLITE_THREADS),
         (["main (somewhere.py:1)"], OTHER),
     ],
 )
@@ -104,8 +104,8 @@ def test_a_thread_has_no_more_on_its_account_than_it_used() -> None:
         Sample(2, ["_connection_worker_thread (aiosqlite/core.py:48)"], 400),
     ]
     found = weigh(samples, {1: 4.0, 2: 0.5, 3: 0.25, 4: 0.0}, layer_of)
-    assert found == {"engine": 3.0, "actors": 1.0, JOURNAL_THREAD: 0.5, NOT_SEEN: 0.25}
-    assert list(found) == ["engine", "actors", JOURNAL_THREAD, NOT_SEEN]
+    assert found == {"engine": 3.0, "actors": 1.0, SQLITE_THREADS: 0.5, NOT_SEEN: 0.25}
+    assert list(found) == ["engine", "actors", SQLITE_THREADS, NOT_SEEN]
 
 
 def mark(text: str) -> Mark:
