@@ -19,6 +19,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import psutil
+
 from solvent.engine import usage_worker
 from solvent.engine.index import Index
 from solvent.engine.projector import Projector
@@ -84,6 +86,13 @@ def struck_in(owner: Any, name: str) -> None:
     setattr(owner, name, struck)
 
 
+def writing_process() -> int:
+    for child in psutil.Process().children():
+        if any("sqlite_worker" in part for part in child.cmdline()):
+            return child.pid
+    raise RuntimeError("nothing writes the journal")
+
+
 def strike_at_checkpoint(directory: Path) -> None:
     """The journal's own file, beside its log, is written by checkpoints only: strike when it changes."""
     turns = dice.randrange(TURNS_MAX // 2)
@@ -106,6 +115,8 @@ def strike_at_checkpoint(directory: Path) -> None:
             time.sleep(0.0001)
             if (now := changed()) != before:
                 if not turns:
+                    # It would take the checkpoint to its end.
+                    os.kill(writing_process(), signal.SIGKILL)
                     strike()
                 turns -= 1
                 time.sleep(0.05)
