@@ -87,10 +87,12 @@ def struck_in(owner: Any, name: str) -> None:
 
 
 def writing_process() -> int:
-    for child in psutil.Process().children():
-        if any("sqlite_worker" in part for part in child.cmdline()):
-            return child.pid
-    raise RuntimeError("nothing writes the journal")
+    """Wait for the process that writes the journal."""
+    while True:
+        for child in psutil.Process().children():
+            if any(part.endswith("sqlite_worker.py") for part in child.cmdline()):
+                return child.pid
+        time.sleep(0.01)
 
 
 def strike_at_checkpoint(directory: Path) -> None:
@@ -110,13 +112,14 @@ def strike_at_checkpoint(directory: Path) -> None:
         nonlocal turns
         # Not what the creation of the journal does, nor the recovery.
         time.sleep(1.0)
+        writer = writing_process()
         before = changed()
         while True:
             time.sleep(0.0001)
             if (now := changed()) != before:
                 if not turns:
                     # It would take the checkpoint to its end.
-                    os.kill(writing_process(), signal.SIGKILL)
+                    os.kill(writer, signal.SIGKILL)
                     strike()
                 turns -= 1
                 time.sleep(0.05)
