@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 
 from solvent import DebitRequest, Engine, Receipt, SolventError, Unavailable, connect
@@ -70,13 +71,12 @@ def file_size_limit(scratch: Path) -> Iterator[SmallDisk]:
     """A file that must not grow any more: for SQLite a write that fails, as on a full disk, and any user may do it."""
     if not hasattr(resource, "prlimit"):
         pytest.skip("limits of another process cannot be set here")
-    yield SmallDisk(
-        scratch,
-        lambda pid: resource.prlimit(pid, resource.RLIMIT_FSIZE, (DISK_BYTES // 3, resource.RLIM_INFINITY)) and None,
-        lambda pid: (
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)) and None
-        ),
-    )
+
+    def limit(pid: int, size: int) -> None:
+        for each in (pid, *(child.pid for child in psutil.Process(pid).children())):
+            resource.prlimit(each, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    yield SmallDisk(scratch, lambda pid: limit(pid, DISK_BYTES // 3), lambda pid: limit(pid, resource.RLIM_INFINITY))
 
 
 class Load:

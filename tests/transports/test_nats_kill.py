@@ -57,7 +57,8 @@ class Record:
             key, pool = f"{number}-{call}", f"customer/{dice.randrange(POOLS)}"
             call += 1
             if self.pause_s:
-                await asyncio.sleep(self.pause_s)
+                # Of different lengths, or callers that were answered together are away together.
+                await asyncio.sleep(dice.uniform(0, 2 * self.pause_s))
             self.asked[key] = pool
             while True:
                 self.under_way.add(key)
