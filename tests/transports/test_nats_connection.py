@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
+import psutil
 import pytest
 from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError, MaxPayloadError, OutboundBufferLimitError
@@ -91,28 +93,33 @@ async def test_after_unsubscribing_nothing_is_heard(connection: Connection) -> N
 
 
 async def test_much_at_once_is_written_in_pieces_and_arrives_whole(url: str) -> None:
-    """Many times what may wait, so that some of it meets a full socket."""
-    sender = await connect_nats(url, name="sender", pending_size=1 << 20)
-    receiver = await connect_nats(url, name="receiver")
-    ear = Ear()
-    await receiver.subscribe_directly("here", ear.take, otherwise=ear.otherwise)
-    await receiver.flush()
-    sent = refused = 0
-    for number in range(400):
-        try:
-            sender.send("here", b"%06d" % number + bytes(100_000))
-            sent += 1
-        except OutboundBufferLimitError:
-            refused += 1
-            await asyncio.sleep(0.005)
-    await sender.flush()
-    await until(lambda: len(ear.heard) == sent)
-    numbers = [int(each[6:12]) for each in ear.heard]
-    assert numbers == sorted(numbers)
-    assert sent + refused == 400
-    assert refused, "the socket was never full: nothing was tried"
-    await sender.close()
-    await receiver.close()
+    """Many times what may wait, and a server that rests in between, so that some of it meets a full socket."""
+    (server,) = [child for child in psutil.Process().children() if "nats-server" in child.name()]
+    async with AsyncExitStack() as stack:
+        sender = await connect_nats(url, name="sender", pending_size=1 << 20)
+        stack.push_async_callback(sender.close)
+        receiver = await connect_nats(url, name="receiver")
+        stack.push_async_callback(receiver.close)
+        ear = Ear()
+        await receiver.subscribe_directly("here", ear.take, otherwise=ear.otherwise)
+        await receiver.flush()
+        server.suspend()
+        stack.callback(server.resume)
+        sent = refused = 0
+        for number in range(400):
+            try:
+                sender.send("here", b"%06d" % number + bytes(100_000))
+                sent += 1
+            except OutboundBufferLimitError:
+                refused += 1
+                server.resume()
+                await asyncio.sleep(0.005)
+        await sender.flush()
+        await until(lambda: len(ear.heard) == sent)
+        numbers = [int(each[6:12]) for each in ear.heard]
+        assert numbers == sorted(numbers)
+        assert sent + refused == 400
+        assert refused, "the socket was never full: nothing was tried"
 
 
 async def test_what_cannot_be_sent_is_said_at_once(connection: Connection) -> None:
