@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
-import psutil
 import pytest
 from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError, MaxPayloadError, OutboundBufferLimitError
@@ -14,7 +15,7 @@ from nats.errors import ConnectionClosedError, MaxPayloadError, OutboundBufferLi
 from solvent.transports.nats.connection import Connection, connect_nats
 from solvent.transports.nats.launcher import nats_server
 
-from .conftest import until
+from .conftest import nats_process, until
 
 
 @pytest.fixture
@@ -92,19 +93,18 @@ async def test_after_unsubscribing_nothing_is_heard(connection: Connection) -> N
     assert not connection._direct
 
 
-async def test_much_at_once_is_written_in_pieces_and_arrives_whole(url: str) -> None:
+async def test_much_at_once_is_written_in_pieces_and_arrives_whole(tmp_path: Path) -> None:
     """Many times what may wait, and a server that rests in between, so that some of it meets a full socket."""
-    (server,) = [child for child in psutil.Process().children() if "nats-server" in child.name()]
-    async with AsyncExitStack() as stack:
-        sender = await connect_nats(url, name="sender", pending_size=1 << 20)
+    async with nats_process(tmp_path) as server, AsyncExitStack() as stack:
+        sender = await connect_nats(server.url, name="sender", pending_size=1 << 20)
         stack.push_async_callback(sender.close)
-        receiver = await connect_nats(url, name="receiver")
+        receiver = await connect_nats(server.url, name="receiver")
         stack.push_async_callback(receiver.close)
         ear = Ear()
         await receiver.subscribe_directly("here", ear.take, otherwise=ear.otherwise)
         await receiver.flush()
-        server.suspend()
-        stack.callback(server.resume)
+        server.signal(signal.SIGSTOP)
+        stack.callback(server.signal, signal.SIGCONT)
         sent = refused = 0
         for number in range(400):
             try:
@@ -112,7 +112,7 @@ async def test_much_at_once_is_written_in_pieces_and_arrives_whole(url: str) -> 
                 sent += 1
             except OutboundBufferLimitError:
                 refused += 1
-                server.resume()
+                server.signal(signal.SIGCONT)
                 await asyncio.sleep(0.005)
         await sender.flush()
         await until(lambda: len(ear.heard) == sent)
