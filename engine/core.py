@@ -186,7 +186,7 @@ class Core:
                     priors[event.key] = (event, version)
         if len(priors) < len(wanted):
             # Only filters have said that these were used before. They may err; the index must not.
-            await self.index.assure_keys()
+            await self.index.assure_keys(key_hash for key, key_hash in keys if key not in priors)
         return priors
 
     async def _began_earlier(self, pools: Sequence[str]) -> list[str]:
@@ -198,7 +198,7 @@ class Core:
         began = {section.pool for section in await self._sections(await self.index.find_keys(doubtful))}
         found = [pool for pool in pools if pool in began]
         if len(found) < len(doubtful):
-            await self.index.assure_keys()
+            await self.index.assure_keys(doubtful)
         return found
 
     async def _sections(self, pointers: dict[int, list[Pointer]]) -> Sequence[Section]:

@@ -6,8 +6,8 @@ last frame it covers in the same transaction, so it never covers half a frame.
 
 A byte that changes on the disk must not make an answer untrue. What is read carries a checksum: the rows of heads and
 marks each their own, settings, segments and filters one over all of them. What is *not* found is believed only after
-a look at all that could have held it, once per start: see the methods called ``assure``. Whatever does not fit, the
-index is made anew.
+a look at all that could have held it, once per start: see the methods called ``assure``. For keys that is a part of
+each segment. Whatever does not fit, the index is made anew.
 
 Keys are filed by hash in *segments*, a small table per batch: inserts there cost a twentieth of what they cost in one
 large index. Small segments are merged into larger ones, so that few stay. A hash that is found is
@@ -22,7 +22,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar
+from struct import Struct
+from typing import Any, Final, NamedTuple, NoReturn, TypeVar
 from zlib import crc32
 
 import aiosqlite
@@ -41,7 +42,7 @@ from .snapshots import remove_database
 from .sqlite_errors import is_passing
 from .writer import CommittedSection
 
-SCHEMA_VERSION: Final = 7
+SCHEMA_VERSION: Final = 8
 MARK_EVERY: Final = 256
 """A pool's history is marked about once in this many versions: a page deep inside is at most so many steps away."""
 MERGE_FANOUT: Final = 8
@@ -73,12 +74,16 @@ _CHECKSUM: Final = (
     "coalesce(sum((hash & 1073741823) + 3 * ((hash >> 30) & 1073741823) + 5 * ((hash >> 60) & 15)"
     " + 7 * frame + 11 * offset + 13 * length), 0)"
 )
-"""Over the rows of a segment, in any order: one bit that changes in one row changes it, and sums of segments add up."""
+"""Over rows of a segment, in any order: one bit that changes in one row changes it, and the sums of segments add up."""
+_PART_BITS: Final = 56
+PARTS: Final = 1 << 64 - _PART_BITS
+"""Of all hashes, by their highest bits. A segment has a checksum for each, so that nobody has to read all of it."""
+_SUMS: Final = Struct(f"<{PARTS}q")
 _SEALED: Final = (
     "select coalesce((select group_concat(name || '=' || quote(value), ';') from"
     " (select name, value from setting where name <> 'seal' order by name)), '') || '|' ||"
-    " coalesce((select group_concat(number || ',' || rows || ',' || last_frame || ',' || checksum, ';') from"
-    " (select number, rows, last_frame, checksum from segment order by number)), '') || '|' ||"
+    " coalesce((select group_concat(number || ',' || rows || ',' || last_frame || ',' || crc, ';') from"
+    " (select number, rows, last_frame, crc from segment order by number)), '') || '|' ||"
     " coalesce((select group_concat(number || ',' || capacity || ',' || count || ',' || crc || ',' || last_frame, ';')"
     " from (select number, capacity, count, crc, last_frame from filter order by number)), ''),"
     " (select value from setting where name = 'seal')"
@@ -98,7 +103,8 @@ create table if not exists mark (
     length integer not null, digest blob not null, crc integer not null, primary key (pool, version)
 ) strict, without rowid;
 create table if not exists segment (
-    number integer primary key, rows integer not null, last_frame integer not null, checksum integer not null
+    number integer primary key, rows integer not null, last_frame integer not null, crc integer not null,
+    sums blob not null
 ) strict;
 create table if not exists agenda (pool text primary key, due_at integer not null) strict, without rowid;
 create table if not exists notice (frame integer primary key) strict;
@@ -138,7 +144,10 @@ _KEY_COLUMNS: Final = (
     "(hash integer, frame integer, offset integer, length integer, primary key (hash, frame, offset))"
     " strict, without rowid"
 )
-_INSERT_SEGMENT: Final = "insert into segment values (?, ?, ?, ?)"
+_INSERT_SEGMENT: Final = "insert into segment values (?, ?, ?, ?, ?)"
+_SEGMENTS: Final = "select number, rows, last_frame, crc, sums from segment"
+_PART: Final = f"(hash >> {_PART_BITS}) + {PARTS // 2}"
+"""That a hash is in. Hashes are stored as they are less ``_SIGNED_64``."""
 _NOTICES: Final = (
     "select count(*), coalesce(sum(frame), 0) from notice union all"
     " select (select value from setting where name = 'notices'),"
@@ -256,7 +265,8 @@ class Index:
         """The filters that were growing when some were saved last: these and all after them may have grown since."""
         self._stale_filters: dict[int, None] = {}
         """Filters that lack keys where they are saved, the one that was saved longest ago first."""
-        self._keys_assured = self._heads_assured = self._notices_assured = False
+        self._parts_assured = set[int]()
+        self._heads_assured = self._notices_assured = False
         self._damage = ""
         """What was found wrong: the index must be made anew."""
         self._damaged = anyio.Event()
@@ -341,7 +351,7 @@ class Index:
             await self._spread(_INSERT_HEADS.format("head"), _packed(list(projection.heads.items()), step))
             await self._spread(_INSERT_HEADS.format("mark"), _packed(projection.marks, step))
             if segment is not None:
-                await self._writer.execute(_INSERT_SEGMENT, segment)
+                await self._writer.execute(_INSERT_SEGMENT, segment.row())
             woken = [(pool, version) for pool, (_, version) in projection.woken.items()]
             await self._spread(_DELETE_WOKEN, _as_json(woken, step))
             due = {pool: due_at for pool, (due_at, _) in projection.woken.items() if due_at is not None}
@@ -387,8 +397,8 @@ class Index:
             await self._writer.execute(statement, parameters)
             await rest()
 
-    async def _write_segment(self, projection: Projection, step: int) -> tuple[int, int, int, int]:
-        """Write the keys into a table of their own, which nobody looks into yet. What makes it known as a segment."""
+    async def _write_segment(self, projection: Projection, step: int) -> _Segment:
+        """Write the keys into a table of their own, which nobody looks into yet."""
         step = _step_for(projection.key_count, step)
         ranges = _hash_ranges(projection.key_count, step)
         # In memory first, where they are put in order: so a page of the file is written once.
@@ -398,20 +408,14 @@ class Index:
         number = await self._create_segment()
         await self._spread(f"insert into keys_{number} select * from temp.unwritten where hash between ? and ?", ranges)
         await self._writer.execute("drop table temp.unwritten")
-        rows, checksum = await self._sum_segment(number, ranges)
-        return number, rows, projection.through, checksum
-
-    async def _sum_segment(self, number: int, ranges: Sequence[tuple[int, int]]) -> tuple[int, int]:
-        """The rows of a segment, and the checksum over them."""
-        rows = checksum = 0
-        statement = f"select count(*), {_CHECKSUM} from keys_{number} where hash between ? and ?"
+        sums = [0] * PARTS
+        statement = f"select {_PART}, {_CHECKSUM} from keys_{number} where hash between ? and ? group by 1"
         for first, last in ranges:
             async with self._writer.execute(statement, (first, last)) as cursor:
-                part = await cursor.fetchone()
-            assert part is not None  # noqa: S101 - narrows the type: a sum has a row
-            rows, checksum = rows + part[0], checksum + part[1]
+                for part, checksum in await cursor.fetchall():
+                    sums[part] += checksum
             await rest()
-        return rows, checksum
+        return _Segment(number, projection.key_count, projection.through, sums)
 
     async def _create_segment(self) -> int:
         async with self._writer.execute("select coalesce(max(number), 0) + 1 from segment") as cursor:
@@ -427,36 +431,42 @@ class Index:
 
         About ``step`` rows at a time, or more if there are millions.
         """
-        async with self._writer.execute("select number, rows, last_frame from segment order by number") as cursor:
-            segments = [(int(number), int(rows), int(last)) for number, rows, last in await cursor.fetchall()]
-        tiers: dict[int, list[tuple[int, int, int]]] = {}
+        async with self._writer.execute("select number, rows from segment order by number") as cursor:
+            segments = [(int(number), int(rows)) for number, rows in await cursor.fetchall()]
+        tiers: dict[int, list[tuple[int, int]]] = {}
         for segment in segments:
             tiers.setdefault(segment[1].bit_length() // 3, []).append(segment)
         for group in tiers.values():
             chosen = group[:MERGE_FANOUT]
-            rows = sum(segment[1] for segment in chosen)
+            rows = sum(rows for _, rows in chosen)
             if len(chosen) == MERGE_FANOUT and rows <= SEGMENT_ROWS_MAX:
-                await self._merge(chosen, _hash_ranges(rows, step))
+                await self._merge([number for number, _ in chosen], _hash_ranges(rows, step))
                 return True
         return False
 
-    async def _merge(self, chosen: Sequence[tuple[int, int, int]], ranges: Sequence[tuple[int, int]]) -> None:
-        parts = [f"select * from keys_{number} where hash between ?1 and ?2" for number, _, _ in chosen]
+    async def _merge(self, chosen: Sequence[int], ranges: Sequence[tuple[int, int]]) -> None:
+        parts = [f"select * from keys_{number} where hash between ?1 and ?2" for number in chosen]
         try:
+            async with self._writer.execute(f"{_SEGMENTS} where number in ({','.join(map(str, chosen))})") as cursor:
+                merged = [_segment(row) for row in await cursor.fetchall()]
             # In many transactions: until it is known as a segment, nobody looks into the new table.
             target = await self._create_segment()
             await self._spread(f"insert into keys_{target} {' union all '.join(parts)} order by 1, 2, 3", ranges)
-            rows, checksum = await self._sum_segment(target, ranges)
+            # What was written, not what was read now: a row that has changed since is found yet.
+            sums = [sum(column) for column in zip(*(each.sums for each in merged), strict=True)]
+            rows, last_frame = sum(each.rows for each in merged), max(each.last_frame for each in merged)
             await self._writer.execute("begin immediate")
-            last_frame = max(last for _, _, last in chosen)
-            await self._writer.execute(_INSERT_SEGMENT, (target, rows, last_frame, checksum))
-            for number, _, _ in chosen:
+            await self._writer.execute(_INSERT_SEGMENT, _Segment(target, rows, last_frame, sums).row())
+            for number in chosen:
                 await self._writer.execute("delete from segment where number = ?", (number,))
             await self._seal()
             await self._writer.execute("commit")
-            for number, _, _ in chosen:
+            for number in chosen:
                 await self._writer.execute(f"drop table keys_{number}")
                 await rest()
+        except _Difference as difference:
+            self._damage = self._damage or str(difference)
+            raise IndexDamaged(self._damage) from difference
         except sqlite3.Error as error:
             await self._undo(error)
 
@@ -609,27 +619,29 @@ class Index:
 
         return await self._read(look_up)
 
-    async def assure_keys(self) -> None:
-        """Make sure, once, that no row of the segments has changed since it was written.
+    async def assure_keys(self, key_hashes: Iterable[int]) -> None:
+        """Make sure that no row of the segments that may have held one of ``key_hashes`` has changed since it was
+        written: those of the same part, once for each part.
 
         To be called when a filter knows a key and the segments do not: nearly always the filter errs, but if a row was
-        damaged on the disk, taking the key for new would be a double charge. Some 2.5 s for 10 million keys, spent
-        in SQLite, a segment at a time. Raises ``Unavailable`` if one has changed.
+        damaged on the disk, taking the key for new would be a double charge. Raises ``Unavailable`` if one has changed.
         """
-        assured = set[int]()
-        while not self._keys_assured:
-            numbers = {number for number in await self._read(self._segments) if number not in assured}
-            self._keys_assured = not numbers
-            for number in numbers:
-                # On a connection of its own: a large segment takes a while, and look-ups must not wait for it.
-                if difference := await self._read(partial(_difference_apart, self._path, number), apart=True):
-                    self.condemn(difference)
-            assured |= numbers
+        for part in sorted({key_hash >> _PART_BITS for key_hash in key_hashes} - self._parts_assured):
+            await self._read(partial(self._assure_part, part))
+            self._parts_assured.add(part)
 
-    def _segments(self) -> list[int]:
-        if not _is_sealed(self._reader.execute(_SEALED).fetchone()):
-            raise _Difference("its settings are not what was written")
-        return [int(row[0]) for row in self._reader.execute("select number from segment")]
+    def _assure_part(self, part: int) -> None:
+        # One transaction, so that a merge cannot take a segment away.
+        self._reader.execute("begin")
+        try:
+            if not _is_sealed(self._reader.execute(_SEALED).fetchone()):
+                raise _Difference("its settings are not what was written")
+            for segment in map(_segment, self._reader.execute(_SEGMENTS).fetchall()):
+                _, found = _count_and_sum(self._reader, segment.number, part)
+                if found != segment.sums[part]:
+                    raise _Difference(f"segment {segment.number} is not what was written")
+        finally:
+            self._reader.execute("rollback")
 
     async def _assure_heads(self) -> None:
         """Make sure, once, that no pool is missing in the table of heads, as ``assure_keys`` does for keys."""
@@ -653,9 +665,9 @@ class Index:
             self.condemn(f"it has the heads of {found} pools instead of {known}")
         self._heads_assured = True
 
-    async def _read(self, look_up: Callable[[], T], *, apart: bool = False) -> T:
+    async def _read(self, look_up: Callable[[], T]) -> T:
         try:
-            return await anyio.to_thread.run_sync(look_up, limiter=None if apart else self._reader_turn)
+            return await anyio.to_thread.run_sync(look_up, limiter=self._reader_turn)
         except _Difference as difference:
             self.condemn(str(difference))
         except sqlite3.Error as error:
@@ -666,6 +678,34 @@ class Index:
 
 class _Difference(Exception):
     """What was read is not what was written."""
+
+
+class _Segment(NamedTuple):
+    number: int
+    rows: int
+    last_frame: int
+    sums: Sequence[int]
+    """The checksum of each part."""
+
+    def row(self) -> tuple[object, ...]:
+        """What is written of it."""
+        sums = _SUMS.pack(*self.sums)
+        return self.number, self.rows, self.last_frame, crc32(sums), sums
+
+
+def _segment(row: Sequence[Any]) -> _Segment:
+    number, rows, last_frame, crc, sums = row
+    if len(sums) != _SUMS.size or crc32(sums) != crc:
+        raise _Difference(f"the checksums of segment {number} are not what was written")
+    return _Segment(number, rows, last_frame, _SUMS.unpack(sums))
+
+
+def _count_and_sum(connection: sqlite3.Connection, number: int, part: int) -> tuple[int, int]:
+    """How many rows of a part are in a segment, and the checksum over them."""
+    first = (part << _PART_BITS) - _SIGNED_64
+    statement = f"select count(*), {_CHECKSUM} from keys_{number} where hash between ? and ?"
+    count, checksum = connection.execute(statement, (first, first + (1 << _PART_BITS) - 1)).fetchone()
+    return count, checksum
 
 
 def _in_chunks(connection: sqlite3.Connection, statement: str, values: Sequence[object]) -> Iterable[tuple[Any, ...]]:
@@ -713,10 +753,13 @@ def _difference(connection: sqlite3.Connection, number: int) -> str:
     if own:
         connection.execute("begin")
     try:
-        written = connection.execute("select rows, checksum from segment where number = ?", (number,)).fetchone()
-        if written is None:
+        row = connection.execute(f"{_SEGMENTS} where number = ?", (number,)).fetchone()
+        if row is None:
             return ""
-        found = connection.execute(f"select count(*), {_CHECKSUM} from keys_{number}").fetchone()
+        segment = _segment(row)
+        found = [_count_and_sum(connection, number, part) for part in range(PARTS)]
+    except _Difference as difference:
+        return str(difference)
     except sqlite3.Error as error:
         if is_passing(error):
             raise
@@ -724,15 +767,8 @@ def _difference(connection: sqlite3.Connection, number: int) -> str:
     finally:
         if own:
             connection.execute("rollback")
-    return "" if found == written else f"segment {number} is not what was written"
-
-
-def _difference_apart(path: Path, number: int) -> str:
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
-        return _difference(connection, number)
-    finally:
-        connection.close()
+    is_whole = sum(count for count, _ in found) == segment.rows and [each for _, each in found] == list(segment.sums)
+    return "" if is_whole else f"segment {number} is not what was written"
 
 
 def _is_sealed(row: Any) -> bool:
