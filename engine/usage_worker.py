@@ -25,6 +25,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from .background import go_to_background
 from .collector import tune_collector
 from .errors import InvalidRequest, JournalError, SolventError, TooLarge, Unavailable
 from .frames import decode_section, split_frame
@@ -83,7 +84,6 @@ REFUSALS_PER_ROUND: Final = 2_000
 SPIKE_CELLS_MAX: Final = 2_000_000
 """Buckets of all groups that are looked at for spikes: a second or so."""
 RETRY_S: Final = 0.5
-NICENESS: Final = 10
 PIPE_BYTES: Final = 1 << 20
 """What an answer may fill before the engine reads it. Linux gives anyone so much, and 64 KiB unless asked."""
 YOUNG_MAX: Final = 500_000
@@ -398,7 +398,7 @@ def main() -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
         # Meant for the engine, which ends this process when it is done with it.
         signal.signal(each, signal.SIG_IGN)
-    os.nice(NICENESS)
+    go_to_background()
     tune_collector(YOUNG_MAX)
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     if sys.platform == "linux":
