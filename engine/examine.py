@@ -117,11 +117,14 @@ class UsageFound(msgspec.Struct):
 
 
 def examine_usage(path: Path, identity: str) -> UsageFound:
-    """The usage file at ``path``. While a service has it open, nobody else can: then nothing is said of it."""
-    if not path.is_file():
+    """The usage file at ``path``. While a service has it open, nobody else can: then nothing is said of it. Nor of one
+    that has no tables yet, as a process leaves it that was ended while it made it."""
+    if not path.is_file() or not path.stat().st_size:
         return UsageFound()
     try:
         with duckdb.connect(str(path), read_only=True) as database:
+            if database.execute("select count(*) from duckdb_tables()").fetchone() == (0,):
+                return UsageFound()
             settings = dict(database.execute("select name, value from setting").fetchall())
             if settings.get("schema") != str(USAGE_SCHEMA) or settings.get("journal") != identity:
                 return UsageFound()

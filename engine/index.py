@@ -147,7 +147,7 @@ _KEY_COLUMNS: Final = (
 _INSERT_SEGMENT: Final = "insert into segment values (?, ?, ?, ?, ?)"
 _SEGMENTS: Final = "select number, rows, last_frame, crc, sums from segment"
 _PART: Final = f"(hash >> {_PART_BITS}) + {PARTS // 2}"
-"""That a hash is in. Hashes are stored as they are less ``_SIGNED_64``."""
+"""The part that a hash is in, as hashes are stored: less ``_SIGNED_64``."""
 _NOTICES: Final = (
     "select count(*), coalesce(sum(frame), 0) from notice union all"
     " select (select value from setting where name = 'notices'),"

@@ -19,6 +19,7 @@ import pytest
 
 from solvent import Engine, InsufficientCredits, Usage
 from solvent.engine.usage_worker import REBUILT_NAME, USAGE_NAME
+from solvent.engine.verify import verify_journal
 
 SCRIPT = Path(__file__).with_name("debit_until_killed.py")
 DEADLINE_S = 20.0
@@ -98,6 +99,23 @@ async def test_a_file_that_is_lost_or_damaged_is_made_again(tmp_path: Path, dama
         assert (await engine.debit("acme", 1, key="after", dimensions={"user": "u9"})).amount == 1
         after = await check(engine)
         assert after.total.credits == before.total.credits + 1
+
+
+@pytest.mark.parametrize("has_headers", [False, True])
+async def test_a_file_that_was_only_begun_is_no_problem(tmp_path: Path, has_headers: bool) -> None:
+    """As a process leaves it that was ended while it made it: nothing is lost, and nothing is to be mended."""
+    async with Engine.open(tmp_path) as engine:
+        await fill(engine)
+    path = tmp_path / USAGE_NAME
+    if has_headers:
+        duckdb.connect(str(path)).close()
+    else:
+        path.touch()
+    assert path.exists()
+    assert verify_journal(tmp_path).problems == []
+    async with Engine.open(tmp_path) as engine:
+        await check(engine)
+    assert verify_journal(tmp_path).problems == []
 
 
 async def test_a_file_of_a_journal_that_was_set_back_is_made_again(tmp_path: Path) -> None:
