@@ -695,7 +695,8 @@ class _Segment(NamedTuple):
 
 def _segment(row: Sequence[Any]) -> _Segment:
     number, rows, last_frame, crc, sums = row
-    if len(sums) != _SUMS.size or crc32(sums) != crc:
+    # Damage may change the type as well.
+    if not isinstance(sums, bytes) or len(sums) != _SUMS.size or crc32(sums) != crc:
         raise _Difference(f"the checksums of segment {number} are not what was written")
     return _Segment(number, rows, last_frame, _SUMS.unpack(sums))
 
