@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from solvent.engine.collector import tune_collector
+from solvent.engine.runtime.collector import tune_collector
 
 from .contestants import CONTESTANTS, FLUSH
 from .limits import flush_disk

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from rich.table import Table
 
-from solvent.engine.sqlite_journal import JOURNAL_NAME
+from solvent.engine.runtime.files import JOURNAL_NAME
 
 from .apart import apart
 from .growth_steps import (

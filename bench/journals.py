@@ -9,12 +9,13 @@ import asyncio
 from pathlib import Path
 from typing import Any, Final
 
-from solvent.engine.dimensions import encode_dimensions
 from solvent.engine.engine import system_clock_us
-from solvent.engine.events import Debited, Granted, Opened
-from solvent.engine.frames import NO_HEAD, FrameBuilder, Head
-from solvent.engine.pool_id import parse_pool
-from solvent.engine.sqlite_journal import JOURNAL_NAME, SqliteJournal
+from solvent.engine.journal.frames import NO_HEAD, FrameBuilder, Head
+from solvent.engine.journal.sqlite.journal import SqliteJournal
+from solvent.engine.rules.events import Debited, Granted, Opened
+from solvent.engine.runtime.files import JOURNAL_NAME
+from solvent.engine.values.dimensions import encode_dimensions
+from solvent.engine.values.pool_id import parse_pool
 
 from .workloads import DEBIT_UNITS, GRANT_UNITS, SCALE, draw_dimensions, pool_name
 

@@ -7,10 +7,8 @@ import gc
 from pathlib import Path
 from typing import Final
 
-from solvent.engine.core import INDEX_NAME, SNAPSHOTS_NAME
 from solvent.engine.engine import Engine, Settings
-from solvent.engine.sqlite_journal import JOURNAL_NAME
-from solvent.engine.usage_worker import USAGE_NAME
+from solvent.engine.runtime.files import INDEX_NAME, JOURNAL_NAME, SNAPSHOTS_NAME, USAGE_NAME
 
 from .apart import apart, resident_bytes
 from .journals import write_journal

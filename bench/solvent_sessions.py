@@ -14,11 +14,12 @@ from typing import Final
 
 import msgspec
 
-from solvent.engine.credits import Credits, DebitRequest, GrantRequest
+from solvent.engine.api.credits import Credits, DebitRequest, GrantRequest
+from solvent.engine.audit.verify import verify_journal
 from solvent.engine.engine import Engine
-from solvent.engine.errors import Overloaded, SolventError
-from solvent.engine.sqlite_journal import JOURNAL_NAME, connect_for_reading
-from solvent.engine.verify import verify_journal
+from solvent.engine.journal.sqlite.journal import connect_for_reading
+from solvent.engine.runtime.files import JOURNAL_NAME
+from solvent.engine.values.errors import Overloaded, SolventError
 from solvent.transports.nats.client import connect
 from solvent.transports.nats.launcher import nats_server
 

@@ -29,23 +29,24 @@ import anyio
 from rich.console import Console
 from rich.table import Table
 
-from solvent.engine.checking import debit_command
-from solvent.engine.collector import tune_collector
-from solvent.engine.dimensions import encode_dimensions
+from solvent.engine.api.usage_answers import UsageQuestion
 from solvent.engine.engine import Engine, Settings, outcome_of
-from solvent.engine.errors import SolventError
-from solvent.engine.events import Debited, Granted, Opened
-from solvent.engine.frames import NO_HEAD, FrameBuilder, Head
-from solvent.engine.pool_id import parse_pool
-from solvent.engine.sqlite_journal import JOURNAL_NAME, SqliteJournal, connect_for_reading
-from solvent.engine.times import to_datetime
-from solvent.engine.usage import UsageDesk
-from solvent.engine.usage_answers import UsageQuestion
-from solvent.engine.usage_messages import Extent
-from solvent.engine.usage_process import UsageProcess
-from solvent.engine.usage_query import environment_scope, usage_query
-from solvent.engine.usage_store import UsageStore
-from solvent.engine.usage_worker import ROWS_PER_REBUILD, USAGE_NAME, YOUNG_MAX, follow
+from solvent.engine.journal.frames import NO_HEAD, FrameBuilder, Head
+from solvent.engine.journal.sqlite.journal import SqliteJournal, connect_for_reading
+from solvent.engine.rules.checking import debit_command
+from solvent.engine.rules.events import Debited, Granted, Opened
+from solvent.engine.runtime.collector import tune_collector
+from solvent.engine.runtime.files import JOURNAL_NAME, USAGE_NAME
+from solvent.engine.usage.desk import UsageDesk
+from solvent.engine.usage.messages import Extent
+from solvent.engine.usage.process import UsageProcess
+from solvent.engine.usage.query import environment_scope, usage_query
+from solvent.engine.usage.worker.store import UsageStore
+from solvent.engine.usage.worker.worker import ROWS_PER_REBUILD, YOUNG_MAX, follow
+from solvent.engine.values.dimensions import encode_dimensions
+from solvent.engine.values.errors import SolventError
+from solvent.engine.values.pool_id import parse_pool
+from solvent.engine.values.times import to_datetime
 
 from .loops import run
 

@@ -34,9 +34,7 @@ from solvent.actors import (
     Options,
     Place,
 )
-
-from .amounts import SCALE_DEFAULT, AmountLike, parse_scale, to_decimal
-from .answers import (
+from solvent.engine.api.answers import (
     AlertsView,
     AllowanceList,
     Balance,
@@ -55,23 +53,39 @@ from .answers import (
     RecurringList,
     Verdict,
 )
-from .checking import COMMANDS, check_question, debit_command, set_rates_command, transfer_command
-from .commands import SETTING_COMMANDS, KeyedCommand, MoveOutbox, Read
-from .core import Core, Progress
-from .credits import (
-    ATOMIC_COMMANDS_MAX,
-    BATCH_COMMANDS_MAX,
-    EVENT_PAGE_MAX,
-    LEDGER_PAGE_MAX,
-    POOL_PAGE_MAX,
-    REQUESTS,
-    Credits,
-    DebitRequest,
-    Request,
-)
-from .decide import LIMITS_DEFAULT, Limits
-from .dimensions import Dimensions
-from .errors import (
+from solvent.engine.api.credits import ATOMIC_COMMANDS_MAX, BATCH_COMMANDS_MAX, REQUESTS, Credits, DebitRequest, Request
+from solvent.engine.api.usage_requests import AnyUsageRequest
+from solvent.engine.journal.frames import Head
+from solvent.engine.journal.listeners import Changes, Listeners
+from solvent.engine.journal.lock import exclusive
+from solvent.engine.journal.sqlite.journal import SqliteJournal
+from solvent.engine.pools.actor import RETRY_AFTER_S, Due, Message, PoolActor, Services
+from solvent.engine.pools.atomic import do_together, transfer
+from solvent.engine.pools.borrowing import Loans
+from solvent.engine.pools.partition import Core, Progress
+from solvent.engine.pools.refusal_log import RefusalLog
+from solvent.engine.pools.refusals import Refusals
+from solvent.engine.pools.scales import Scales
+from solvent.engine.projections.history import fold_until, read_history
+from solvent.engine.projections.index import IndexDamaged
+from solvent.engine.reads.costs import CostSums
+from solvent.engine.reads.feed import EventSpan, read_events
+from solvent.engine.reads.ledger import parse_cursor, read_page
+from solvent.engine.reads.totals import PoolSums
+from solvent.engine.rules.checking import COMMANDS, check_question, debit_command, set_rates_command, transfer_command
+from solvent.engine.rules.commands import SETTING_COMMANDS, KeyedCommand, MoveOutbox, Read
+from solvent.engine.rules.decide import LIMITS_DEFAULT, Limits
+from solvent.engine.rules.events import Event, Opened
+from solvent.engine.rules.pool import Pool
+from solvent.engine.rules.rates import RateBook, price
+from solvent.engine.rules.views import balance_of, cards_of, grants_of, rate_view
+from solvent.engine.runtime.files import JOURNAL_NAME
+from solvent.engine.usage.desk import UsageDesk
+from solvent.engine.usage.messages import Extent
+from solvent.engine.usage.process import UsageProcess
+from solvent.engine.values.amounts import SCALE_DEFAULT, AmountLike, parse_scale, to_decimal
+from solvent.engine.values.dimensions import Dimensions
+from solvent.engine.values.errors import (
     InvalidRequest,
     JournalError,
     NotFound,
@@ -81,17 +95,8 @@ from .errors import (
     TooLarge,
     Unavailable,
 )
-from .events import Event, Opened
-from .frames import Head
-from .history import fold_until, read_history
-from .index import IndexDamaged
-from .ledger import check_limit, parse_cursor, read_page
-from .listeners import Changes, Listeners
-from .loans import Loans
-from .lock import exclusive
-from .pool import Pool
-from .pool_actor import RETRY_AFTER_S, Due, Message, PoolActor, Services
-from .pool_id import (
+from solvent.engine.values.pages import EVENT_PAGE_MAX, LEDGER_PAGE_MAX, POOL_PAGE_MAX, check_limit
+from solvent.engine.values.pool_id import (
     CURRENCY_DEFAULT,
     ENVIRONMENT_DEFAULT,
     PoolId,
@@ -105,21 +110,8 @@ from .pool_id import (
     parse_pool,
     rates_stream,
 )
-from .rates import RateBook, price
-from .refusal_log import RefusalLog
-from .refusals import Refusals
-from .revenue import CostSums
-from .scales import Scales
-from .sqlite_journal import JOURNAL_NAME, SqliteJournal
-from .stream import END, EventSpan, Position, end_of, parse_position, read_events
-from .times import MOMENT_MAX_US, TimeLike, parse_time, to_datetime
-from .together import do_together, transfer
-from .totals import PoolSums
-from .usage import UsageDesk
-from .usage_messages import Extent
-from .usage_process import UsageProcess
-from .usage_requests import AnyUsageRequest
-from .views import balance_of, cards_of, grants_of, rate_view
+from solvent.engine.values.positions import END, Position, end_of, parse_position
+from solvent.engine.values.times import MOMENT_MAX_US, TimeLike, parse_time, to_datetime
 
 SWEEP_INTERVAL_S: Final = 1.0
 """How often due pools are woken. An expiry is written down about so late when nobody asks, and in time when asked."""

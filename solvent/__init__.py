@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from importlib.metadata import version as _version
 
-from solvent.engine.answers import (
+from solvent.engine.api.answers import (
     AlertsView,
     Allocation,
     AllowanceCount,
@@ -44,8 +44,7 @@ from solvent.engine.answers import (
     StopView,
     Verdict,
 )
-from solvent.engine.collector import tune_collector
-from solvent.engine.credits import (
+from solvent.engine.api.credits import (
     CaptureRequest,
     Credits,
     DebitRequest,
@@ -56,9 +55,23 @@ from solvent.engine.credits import (
     ReportRequest,
     ReverseRequest,
 )
-from solvent.engine.decide import Limits
+from solvent.engine.api.usage_answers import (
+    Forecast,
+    Usage,
+    UsageChange,
+    UsageComparison,
+    UsageEntry,
+    UsageEntryPage,
+    UsageLine,
+    UsageQuestion,
+    UsageSpike,
+    UsageSpikes,
+    UsageStatus,
+)
 from solvent.engine.engine import Engine, Settings
-from solvent.engine.errors import (
+from solvent.engine.rules.decide import Limits
+from solvent.engine.runtime.collector import tune_collector
+from solvent.engine.values.errors import (
     BudgetExceeded,
     IdempotencyConflict,
     InsufficientCredits,
@@ -74,21 +87,8 @@ from solvent.engine.errors import (
     TooLarge,
     Unavailable,
 )
-from solvent.engine.pool_id import PoolId
-from solvent.engine.terms import CostBasis
-from solvent.engine.usage_answers import (
-    Forecast,
-    Usage,
-    UsageChange,
-    UsageComparison,
-    UsageEntry,
-    UsageEntryPage,
-    UsageLine,
-    UsageQuestion,
-    UsageSpike,
-    UsageSpikes,
-    UsageStatus,
-)
+from solvent.engine.values.pool_id import PoolId
+from solvent.engine.values.terms import CostBasis
 from solvent.transports.nats.client import connect
 
 __version__ = _version("solvent")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import TypeAlias
@@ -22,11 +22,20 @@ LAYERS = {"actors": {"actors"}, "engine": {"actors", "engine"}, "transports": {"
 TOP_LEVEL = {".ci", "actors", "bench", "docs", "engine", "solvent", "tests", "transports"}
 NOT_YET = {"docs"}
 
-PURE = {"commands", "decide", "evolve", "frames", "passing", "plain_rules", "pool", "pool_id", "views"}
-"""The modules of ``engine`` that neither wait nor look, they and whatever of ``engine`` they import: what they return
-follows from what they are given."""
+ORDER = (
+    *("values", "runtime", "api", "rules", "journal", "projections"),
+    *("pools", "reads", "usage", "audit", "cluster", "engine"),
+)
+"""The folders of ``engine``, from the ground up, and ``engine.py`` on top. Each imports itself and what stands before
+it, nothing behind it."""
+PURE = ("values", "rules")
+"""The folders of ``engine`` that neither wait nor look: what they return follows from what they are given."""
+OPENS_NOTHING = ("api",)
+"""The folders that may wait, but open nothing, and read no clock."""
+WAITS = {"aiosqlite", "anyio", "asyncio", "concurrent"}
 WAITS_OR_LOOKS = {
-    *("aiosqlite", "anyio", "asyncio", "concurrent", "io", "logging", "multiprocessing", "nats", "os", "pathlib"),
+    *WAITS,
+    *("io", "logging", "multiprocessing", "nats", "os", "pathlib"),
     *("random", "secrets", "shutil", "signal", "socket", "sqlite3", "subprocess", "sys", "tempfile", "threading"),
     *("time", "uuid"),
 }
@@ -86,13 +95,62 @@ def actors_have_never_heard_of_it(path: str, source: str) -> list[str]:
     return [f"{path}:{number} {line.strip()}" for number, line in numbered(source) if "credit" in line.lower()]
 
 
-def pure_modules_neither_wait_nor_look(path: str, source: str) -> list[str]:
-    """For the modules in ``pure_modules``."""
+def folder_of(path: str) -> str | None:
+    """Return the folder of ``engine`` that a module stands in, or its own name where it stands in none."""
+    top, _, rest = path.partition("/")
+    if top != "engine" or not path.endswith(".py") or rest == "__init__.py":
+        return None
+    return rest.partition("/")[0].removesuffix(".py")
+
+
+def folders_point_one_way(path: str, source: str) -> list[str]:
+    """Complain of an import of a folder of ``engine`` that stands later, and of a folder without a place."""
+    folder = folder_of(path)
+    if folder is None:
+        return []
+    if folder not in ORDER:
+        return [f"{path} stands in a folder that has no place in ORDER"]
+    before = ORDER[: ORDER.index(folder) + 1]
+    return [
+        f"{path}:{line} imports {name}"
+        for line, name in imported(path, ast.parse(source))
+        if name.startswith("solvent.engine.") and name.split(".")[2] not in before
+    ]
+
+
+def folders_are_imported_by_full_name(path: str, source: str) -> list[str]:
+    """Complain of a relative import that leaves its folder: every arrow can be seen at the top of a file."""
+    if path.split("/")[0] not in LAYERS:
+        return []
+    return [
+        f"{path}:{node.lineno} imports {'.' * node.level}{node.module or ''}: name it in full"
+        for node in ast.walk(ast.parse(source) if path.endswith(".py") else ast.Module([], []))
+        if isinstance(node, ast.ImportFrom) and (node.level > 1 or (node.level and node.module is None))
+    ]
+
+
+def folders_promise_and_export_nothing(path: str, source: str) -> list[str]:
+    """Complain of an ``__init__.py`` below ``engine`` or ``transports`` that is more than a docstring, or less."""
+    top, _, rest = path.partition("/")
+    if top not in ("engine", "transports") or not rest.endswith("/__init__.py"):
+        return []
+    body = ast.parse(source).body
+    promise = len(body) == 1 and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant)
+    return [] if promise else [f"{path} has to hold a promise, and nothing else"]
+
+
+def pure_folders_neither_wait_nor_look(path: str, source: str) -> list[str]:
+    """Complain of what is not pure in a folder of ``PURE``, and of what looks in one of ``OPENS_NOTHING``."""
+    folder = folder_of(path)
+    if folder not in (*PURE, *OPENS_NOTHING):
+        return []
+    may_wait = folder in OPENS_NOTHING
+    forbidden = WAITS_OR_LOOKS - WAITS if may_wait else WAITS_OR_LOOKS
     tree = ast.parse(source)
     complaints = []
     for line, name in imported(path, tree):
         top, *rest = name.split(".")
-        if top in WAITS_OR_LOOKS or (top == "solvent" and rest[:1] != ["engine"]):
+        if top in forbidden or (top == "solvent" and not (rest[:1] == ["engine"] and rest[1] in (*PURE, "api"))):
             complaints.append(f"{path}:{line} imports {name}")
     for node in ast.walk(tree):
         match node:
@@ -100,22 +158,9 @@ def pure_modules_neither_wait_nor_look(path: str, source: str) -> list[str]:
                 complaints.append(f"{path}:{node.lineno} reads a clock: {ast.unparse(node)}")
             case ast.Call(func=ast.Name(id=name)) if name in LOOKS_OUTSIDE:
                 complaints.append(f"{path}:{node.lineno} calls {name}")
-            case ast.AsyncFunctionDef() | ast.Await() | ast.AsyncFor() | ast.AsyncWith():
+            case ast.AsyncFunctionDef() | ast.Await() | ast.AsyncFor() | ast.AsyncWith() if not may_wait:
                 complaints.append(f"{path}:{node.lineno} waits")
     return complaints
-
-
-def pure_modules(files: Mapping[str, str]) -> set[str]:
-    """Return the paths of ``PURE`` and of what it imports from ``engine``: purity is no better than its imports."""
-    found: set[str] = set()
-    reached = {f"engine/{name}.py" for name in PURE}
-    while reached:
-        path = reached.pop()
-        found.add(path)
-        names = [name.split(".") for _, name in imported(path, ast.parse(files[path]))]
-        engine = {f"engine/{name[2]}.py" for name in names if name[:2] == ["solvent", "engine"] and len(name) > 2}
-        reached |= engine & files.keys() - found
-    return found
 
 
 def no_machine_or_registry_is_named(path: str, source: str) -> list[str]:
@@ -149,6 +194,10 @@ def numbered(source: str) -> Iterable[tuple[int, str]]:
 
 CHECKS: list[Check] = [
     imports_point_one_way,
+    folders_point_one_way,
+    folders_are_imported_by_full_name,
+    folders_promise_and_export_nothing,
+    pure_folders_neither_wait_nor_look,
     nothing_is_imported_under_a_bare_name,
     actors_have_never_heard_of_it,
     no_machine_or_registry_is_named,
@@ -185,17 +234,15 @@ def test_the_top_level_folders_are_the_design() -> None:
     assert not top_level_folders(git("--cached"))
 
 
-def test_pure_modules_neither_wait_nor_look() -> None:
-    pure = pure_modules(sources())
-    complaints = [text for path in sorted(pure) for text in pure_modules_neither_wait_nor_look(path, sources()[path])]
-    assert not complaints, "\n".join(complaints)
-    assert pure < {path for path in sources() if path.startswith("engine/")}, "somebody has to wait"
+def test_every_folder_of_the_engine_has_its_place() -> None:
+    found = {folder_of(path) for path in sources()} - {None}
+    assert found == set(ORDER) - {"cluster"}
 
 
 @pytest.mark.parametrize(
     ("check", "path", "source"),
     [
-        (imports_point_one_way, "actors/a.py", "from solvent.engine.pool import Pool"),
+        (imports_point_one_way, "actors/a.py", "from solvent.engine.rules.pool import Pool"),
         (imports_point_one_way, "actors/a.py", "import solvent.transports"),
         (imports_point_one_way, "actors/a.py", "from ..engine import pool"),
         (imports_point_one_way, "actors/a.py", "from .. import engine"),
@@ -205,6 +252,14 @@ def test_pure_modules_neither_wait_nor_look() -> None:
         (imports_point_one_way, "engine/a.py", "import importlib\nimportlib.import_module('solvent.transports')"),
         (imports_point_one_way, "engine/a.py", "from solvent import Engine"),
         (imports_point_one_way, "transports/nats/a.py", "import solvent"),
+        (folders_point_one_way, "engine/values/a.py", "from solvent.engine.rules.pool import Pool"),
+        (folders_point_one_way, "engine/pools/a.py", "def f():\n    from solvent.engine.reads.feed import read_events"),
+        (folders_point_one_way, "engine/journal/sqlite/a.py", "from solvent.engine.engine import Engine"),
+        (folders_point_one_way, "engine/strange/a.py", "import re"),
+        (folders_are_imported_by_full_name, "engine/rules/a.py", "from ..values.times import SECOND_US"),
+        (folders_are_imported_by_full_name, "transports/nats/a.py", "from . import client"),
+        (folders_promise_and_export_nothing, "engine/rules/__init__.py", ""),
+        (folders_promise_and_export_nothing, "engine/rules/__init__.py", '"""Rules."""\nfrom .pool import Pool'),
         (nothing_is_imported_under_a_bare_name, "tests/a.py", "import engine"),
         (nothing_is_imported_under_a_bare_name, "tests/a.py", "import engine.pool as p"),
         (nothing_is_imported_under_a_bare_name, "transports/a.py", "from actors import Actor"),
@@ -213,7 +268,7 @@ def test_pure_modules_neither_wait_nor_look() -> None:
         (actors_have_never_heard_of_it, "actors/a.py", '"""Debits are not credits."""'),
         (actors_have_never_heard_of_it, "actors/README.md", "An actor of Credit"),
         *(
-            (pure_modules_neither_wait_nor_look, "engine/pool.py", source)
+            (pure_folders_neither_wait_nor_look, "engine/rules/pool.py", source)
             for source in (
                 *(f"import {name}" for name in sorted(WAITS_OR_LOOKS)),
                 "from os.path import join",
@@ -225,6 +280,10 @@ def test_pure_modules_neither_wait_nor_look() -> None:
                 "open('file')",
                 "async def f(): pass",
             )
+        ),
+        *(
+            (pure_folders_neither_wait_nor_look, "engine/api/credits.py", source)
+            for source in ("import os", "from time import monotonic", "open('file')", "import solvent.engine.journal")
         ),
         (no_machine_or_registry_is_named, "docs/a.md", "see `/" + "home/me/notes`"),
         (no_machine_or_registry_is_named, "Makefile", "CACHE := /" + "root/.cache"),
@@ -251,11 +310,26 @@ def test_a_violation_is_noticed(check: Check, path: str, source: str) -> None:
             "import solvents\nfrom .errors import Stopped\nfrom solvent.actors import x",
         ),
         (imports_point_one_way, "engine/a.py", "from solvent.actors import Actor\nfrom ..actors import Mail"),
-        (imports_point_one_way, "transports/nats/a.py", "from ..cli import x\nfrom solvent.engine.pool import Pool"),
+        (
+            imports_point_one_way,
+            "transports/nats/a.py",
+            "from ..cli import x\nfrom solvent.engine.rules.pool import Pool",
+        ),
         (imports_point_one_way, "tests/a.py", "from solvent import Engine"),
+        (folders_point_one_way, "engine/rules/a.py", "from solvent.engine.values.times import SECOND_US\nimport re"),
+        (folders_point_one_way, "engine/engine.py", "from solvent.engine.usage.desk import UsageDesk"),
+        (folders_point_one_way, "transports/a.py", "from solvent.engine.engine import Engine"),
+        (folders_are_imported_by_full_name, "engine/rules/a.py", "from .pool import Pool"),
+        (folders_promise_and_export_nothing, "engine/rules/__init__.py", '"""Rules."""'),
+        (pure_folders_neither_wait_nor_look, "engine/api/a.py", "import asyncio\nasync def f(): pass"),
+        (pure_folders_neither_wait_nor_look, "engine/journal/a.py", "import os"),
         (nothing_is_imported_under_a_bare_name, "engine/a.py", "from .engine import Engine\nimport engines"),
         (actors_have_never_heard_of_it, "engine/a.py", "credits = 1"),
-        (pure_modules_neither_wait_nor_look, "engine/pool.py", "from .events import Held\nimport re\nnow = pool.at"),
+        (
+            pure_folders_neither_wait_nor_look,
+            "engine/rules/pool.py",
+            "from .events import Held\nimport re\nnow = pool.at",
+        ),
         (no_machine_or_registry_is_named, "docs/a.md", "https://host/home/x, ~/work/x, a/root/b, ./work/y"),
         (modules_open_with_a_promise, "engine/__init__.py", ""),
         (modules_open_with_a_promise, "engine/_private.py", "x = 1"),
@@ -264,14 +338,6 @@ def test_a_violation_is_noticed(check: Check, path: str, source: str) -> None:
 )
 def test_what_is_allowed_passes(check: Check, path: str, source: str) -> None:
     assert not check(path, source)
-
-
-def test_what_a_pure_module_imports_has_to_be_pure() -> None:
-    files = {f"engine/{name}.py": "" for name in (*PURE, "rates", "terms", "writer", "journal")}
-    assert pure_modules(files) == {f"engine/{name}.py" for name in PURE}
-    files["engine/pool.py"] = "from .rates import Rate\nfrom . import journal"
-    files["engine/rates.py"] = "from solvent.engine.terms import Terms\nfrom .pool import Pool"
-    assert files.keys() - pure_modules(files) == {"engine/writer.py"}
 
 
 def test_a_strange_or_a_missing_folder_is_noticed() -> None:

@@ -13,9 +13,9 @@ from typing import Literal
 
 import msgspec
 
-from solvent.engine.answers import to_wire
+from solvent.engine.api.answers import to_wire
 from solvent.engine.engine import Engine, Settings
-from solvent.engine.errors import InsufficientCredits
+from solvent.engine.values.errors import InsufficientCredits
 
 POOLS = 20
 CALLERS = 32

@@ -12,9 +12,9 @@ import resource
 import sys
 import time
 
-from solvent.engine.credits import DebitRequest, GrantRequest
+from solvent.engine.api.credits import DebitRequest, GrantRequest
 from solvent.engine.engine import Engine, Settings
-from solvent.engine.errors import SolventError
+from solvent.engine.values.errors import SolventError
 
 CHUNK = 500
 RESIDENT_MAX = 1_000

@@ -21,12 +21,12 @@ from typing import Any
 
 import psutil
 
-from solvent.engine import usage_worker
-from solvent.engine.index import Index
-from solvent.engine.projector import Projector
-from solvent.engine.snapshots import Snapshots
-from solvent.engine.sqlite_journal import JOURNAL_NAME
-from solvent.engine.usage_process import UsageProcess
+from solvent.engine.projections.index import Index
+from solvent.engine.projections.projector import Projector
+from solvent.engine.projections.snapshots import Snapshots
+from solvent.engine.runtime.files import JOURNAL_NAME
+from solvent.engine.usage.process import UsageProcess
+from solvent.engine.usage.worker import worker as usage_worker
 
 LONGEST_S = {"snapshot": 0.003, "index": 0.006, "usage": 0.02, "recovery": 0.15}
 """How long after its beginning a phase is struck at most."""
@@ -168,7 +168,7 @@ def start_usage_here() -> None:
 
     def begun(self: UsageProcess, *arguments: Any, **named: Any) -> None:
         begin(self, *arguments, **named)
-        worker = self._command[self._command.index("solvent.engine.usage_worker") + 1 :]
+        worker = self._command[self._command.index("solvent.engine.usage.worker.worker") + 1 :]
         self._command = [sys.executable, __file__, phase, seed, report, "usage-process", *worker]
 
     UsageProcess.__init__ = begun  # type: ignore[method-assign]

@@ -7,15 +7,21 @@ from itertools import takewhile
 from typing import Any
 
 from solvent import Balance
-from solvent.engine import budgets, decide, passing, pool_actor, snapshots, store, together, watch, writer
-from solvent.engine.budgets import Charges
 from solvent.engine.engine import Engine
-from solvent.engine.events import Event, Granted, Held, RechargeClosed, RechargeRequested, Released
-from solvent.engine.evolve import apply
-from solvent.engine.keys import KeyBook
-from solvent.engine.pool import Pool
-from solvent.engine.seen import SeenKeys
-from solvent.engine.stream import Position, end_of
+from solvent.engine.journal import writer
+from solvent.engine.pools import actor as pool_actor
+from solvent.engine.pools import atomic as together
+from solvent.engine.projections import snapshots, store
+from solvent.engine.projections.key_filters import SeenKeys
+from solvent.engine.projections.keys import KeyBook
+from solvent.engine.rules import alerting as watch
+from solvent.engine.rules import budgets, decide
+from solvent.engine.rules import due as passing
+from solvent.engine.rules.budgets import Charges
+from solvent.engine.rules.events import Event, Granted, Held, RechargeClosed, RechargeRequested, Released
+from solvent.engine.rules.evolve import apply
+from solvent.engine.rules.pool import Pool
+from solvent.engine.values.positions import Position, end_of
 
 
 def acknowledge_before_the_flush() -> None:

@@ -20,10 +20,10 @@ from zlib import crc32
 
 from anyio import CapacityLimiter
 
-from solvent.engine.errors import JournalError
-from solvent.engine.frames import Frame
-from solvent.engine.journal import WrongFrame
-from solvent.engine.memory_journal import MemoryJournal
+from solvent.engine.journal.frames import Frame
+from solvent.engine.journal.memory import MemoryJournal
+from solvent.engine.journal.protocol import WrongFrame
+from solvent.engine.values.errors import JournalError
 
 from .clockwork import PROCESS
 

@@ -25,8 +25,8 @@ from solvent import (
     SolventError,
     Unavailable,
 )
-from solvent.engine.credits import Request
-from solvent.engine.errors import JournalError
+from solvent.engine.api.credits import Request
+from solvent.engine.values.errors import JournalError
 
 from .history import Attempt, Command, History, Read, error_of
 

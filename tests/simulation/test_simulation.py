@@ -16,10 +16,10 @@ import msgspec
 import pytest
 
 from solvent import CardList, LedgerEntry, connect
-from solvent.engine.answers import EntryKind
-from solvent.engine.verify import verify_journal
+from solvent.engine.api.answers import EntryKind
+from solvent.engine.audit.verify import verify_journal
 from solvent.transports.nats.launcher import nats_server
-from tests.transports.conftest import service_process
+from tests.nats.conftest import service_process
 
 from .bugs import BUGS
 from .checker import Illegal, check

@@ -23,15 +23,16 @@ from anyio._backends._asyncio import CancelScope
 
 from solvent import CardList, LedgerEntry, PoolEvent, Settings, SolventError
 from solvent.engine import engine as engine_module
-from solvent.engine import index, snapshots
+from solvent.engine.audit.verify import verify_journal
 from solvent.engine.engine import Engine
-from solvent.engine.sqlite_journal import _INSERT, _SCHEMA, JOURNAL_NAME, SqliteJournal
-from solvent.engine.verify import verify_journal
+from solvent.engine.journal.sqlite.journal import _INSERT, _SCHEMA, SqliteJournal
+from solvent.engine.projections import index, snapshots
+from solvent.engine.runtime.files import JOURNAL_NAME
 from solvent.transports.nats.client import Client
 from solvent.transports.nats.discovery import Discovery
 from solvent.transports.nats.gateway import Gateway
 from solvent.transports.nats.publisher import Publisher
-from solvent.transports.nats.wire import decode_event
+from solvent.transports.wire.bodies import decode_event
 
 from .checker import Illegal, check, check_told
 from .clockwork import Process, SimulatedLoop, numbered

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
-from solvent.engine.errors import (
+from solvent.engine.values.errors import (
     IdempotencyConflict,
     InvalidRequest,
     JournalError,

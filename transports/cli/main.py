@@ -9,13 +9,15 @@ from typing import Annotated, Final
 
 import typer
 
-from . import alerting, changes, limits, metering, plans, usage, verbs
-from .demo.command import demo
+from solvent.transports.cli.demo.command import demo
+from solvent.transports.cli.verbs import alerting, changes, limits, metering, plans, usage
+from solvent.transports.cli.verbs import pools as verbs
+from solvent.transports.cli.verbs.export import export
+from solvent.transports.cli.verbs.replay import replay
+from solvent.transports.cli.verbs.serve import serve
+from solvent.transports.cli.verbs.verify import verify
+
 from .exits import EXIT_CODES_HELP
-from .export import export
-from .replay import replay
-from .serve import serve
-from .verify import verify
 
 app: Final = typer.Typer(
     name="solvent",

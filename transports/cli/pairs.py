@@ -9,9 +9,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-from solvent.engine.amounts import parse_scale
-from solvent.engine.dimensions import DimensionValue
-from solvent.engine.errors import InvalidRequest
+from solvent.engine.values.amounts import parse_scale
+from solvent.engine.values.dimensions import DimensionValue
+from solvent.engine.values.errors import InvalidRequest
 
 
 def parse_pair(word: str, option: str) -> tuple[str, str]:

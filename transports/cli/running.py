@@ -19,7 +19,7 @@ import typer
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from solvent.engine.errors import SolventError, error_to_wire
+from solvent.engine.values.errors import SolventError, error_to_wire
 
 from .exits import Exit, exit_code
 

@@ -11,10 +11,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from solvent.engine.credits import Credits
+from solvent.engine.api.credits import Credits
 from solvent.engine.engine import Engine
-from solvent.engine.errors import InvalidRequest, NotFound
-from solvent.engine.sqlite_journal import JOURNAL_NAME
+from solvent.engine.runtime.files import JOURNAL_NAME
+from solvent.engine.values.errors import InvalidRequest, NotFound
 from solvent.transports.nats.client import connect
 
 

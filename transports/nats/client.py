@@ -30,8 +30,7 @@ from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError
 
 from solvent.actors import Answers, Place
-from solvent.engine.amounts import AmountLike
-from solvent.engine.answers import (
+from solvent.engine.api.answers import (
     AlertsView,
     AllowanceList,
     Balance,
@@ -50,24 +49,18 @@ from solvent.engine.answers import (
     RecurringList,
     Verdict,
 )
-from solvent.engine.checking import check_transfer, check_ttl, set_rates_command
-from solvent.engine.credits import BATCH_COMMANDS_MAX, REQUESTS, Credits, DebitRequest, Request
-from solvent.engine.dimensions import Dimensions, encode_dimensions
-from solvent.engine.errors import InvalidRequest, Overloaded, SolventError, StateConflict, TooLarge, Unavailable
-from solvent.engine.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT, PoolId, PoolLike, check_id, parse_pool
-from solvent.engine.quantities import check_quantity
-from solvent.engine.stream import END, parse_position
-from solvent.engine.terms import CostBasis
-from solvent.engine.times import SECOND_US, TimeLike
-from solvent.engine.usage_requests import AnyUsageRequest
-
-from .background import background
-from .connection import Connection, connect_nats
-from .following import ReadPage, follow
-from .subjects import BALANCE_EVENT, events_subject, subject_of
-from .usage_reads import ANSWERS as USAGE_ANSWERS
-from .usage_reads import usage_subject
-from .wire import (
+from solvent.engine.api.credits import BATCH_COMMANDS_MAX, REQUESTS, Credits, DebitRequest, Request
+from solvent.engine.api.usage_requests import AnyUsageRequest
+from solvent.engine.rules.checking import check_transfer, check_ttl, set_rates_command
+from solvent.engine.values.amounts import AmountLike
+from solvent.engine.values.dimensions import Dimensions, encode_dimensions
+from solvent.engine.values.errors import InvalidRequest, Overloaded, SolventError, StateConflict, TooLarge, Unavailable
+from solvent.engine.values.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT, PoolId, PoolLike, check_id, parse_pool
+from solvent.engine.values.positions import END, parse_position
+from solvent.engine.values.quantities import check_quantity
+from solvent.engine.values.terms import CostBasis
+from solvent.engine.values.times import SECOND_US, TimeLike
+from solvent.transports.wire.bodies import (
     BODY_BYTES_MAX,
     CODE_HEADER,
     Body,
@@ -91,6 +84,13 @@ from .wire import (
     decoder_of,
     encode_body,
 )
+from solvent.transports.wire.usage_reads import ANSWERS as USAGE_ANSWERS
+from solvent.transports.wire.usage_reads import usage_subject
+
+from .background import background
+from .connection import Connection, connect_nats
+from .following import ReadPage, follow
+from .subjects import BALANCE_EVENT, events_subject, subject_of
 
 TIMEOUT_S: Final = 10.0
 RESEND_AFTER_S: Final = 2.0

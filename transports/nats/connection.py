@@ -26,10 +26,10 @@ from nats.errors import ConnectionClosedError, MaxPayloadError, OutboundBufferLi
 from nats.errors import Error as NatsError
 from nats.protocol.parser import PERMISSIONS_ERR
 
-from solvent.engine.errors import InvalidRequest
+from solvent.engine.values.errors import InvalidRequest
+from solvent.transports.wire.bodies import encode_error, headers_of
 
 from .launcher import VERSION_MIN, NatsServerUnavailable, parse_version
-from .wire import encode_error, headers_of
 
 RECONNECT_WAIT_S: Final = 0.1
 PENDING_BYTES: Final = 8 << 20

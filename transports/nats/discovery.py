@@ -18,7 +18,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
-from solvent.engine.errors import SolventError
+from solvent.engine.values.errors import SolventError
 
 SERVICE_NAME: Final = "solvent"
 QUEUE_GROUP: Final = "solvent"

@@ -18,8 +18,8 @@ from typing import Final, Protocol
 
 import anyio
 
-from solvent.engine.answers import EventPage, PoolEvent
-from solvent.engine.errors import Overloaded, SolventError, TooLarge
+from solvent.engine.api.answers import EventPage, PoolEvent
+from solvent.engine.values.errors import Overloaded, SolventError, TooLarge
 
 PAGE_EVENTS: Final = 200
 """Events of one page: some 60 KB. Fewer if they do not fit into one message."""

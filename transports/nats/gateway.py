@@ -26,19 +26,14 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from solvent.actors import Answers, Place
-from solvent.engine.answers import Answer, Receipt
-from solvent.engine.commands import SETTING_COMMANDS, Command, KeyedCommand
-from solvent.engine.credits import Credits
+from solvent.engine.api.answers import Answer, Receipt
+from solvent.engine.api.credits import Credits
+from solvent.engine.api.usage_answers import Usage
 from solvent.engine.engine import Engine, outcome_of, outcomes_of
-from solvent.engine.errors import InvalidRequest, Overloaded, SolventError, TooLarge, Unavailable
-from solvent.engine.pool_id import PoolId, pool_id
-from solvent.engine.usage_answers import Usage
-
-from .connection import Connection
-from .discovery import QUEUE_GROUP, Discovery, EndpointStatistics
-from .subjects import PREFIX, encode_token, parse_subject
-from .usage_reads import read_usage, usage_decoders, with_lines
-from .wire import (
+from solvent.engine.rules.commands import SETTING_COMMANDS, Command, KeyedCommand
+from solvent.engine.values.errors import InvalidRequest, Overloaded, SolventError, TooLarge, Unavailable
+from solvent.engine.values.pool_id import PoolId, pool_id
+from solvent.transports.wire.bodies import (
     BODY_BYTES_MAX,
     COMMAND_BODIES,
     BatchRequest,
@@ -65,6 +60,11 @@ from .wire import (
     headers_of,
     pool_of,
 )
+from solvent.transports.wire.usage_reads import read_usage, usage_decoders, with_lines
+
+from .connection import Connection
+from .discovery import QUEUE_GROUP, Discovery, EndpointStatistics
+from .subjects import PREFIX, encode_token, parse_subject
 
 READS_MAX: Final = 1_000
 """Reads under way at once. More are refused: a read costs a task, and a ledger page a walk through the journal."""

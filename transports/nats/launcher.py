@@ -25,7 +25,7 @@ from typing import Final
 import anyio
 import msgspec
 
-from solvent.engine.errors import Unavailable
+from solvent.engine.values.errors import Unavailable
 
 VERSION_MIN: Final = (2, 12, 0)
 """Older servers silently ignore headers that Solvent may rely on."""

@@ -19,11 +19,11 @@ from nats.aio.client import Client as Nats
 from nats.errors import Error as NatsError
 
 from solvent.engine.engine import Engine
-from solvent.engine.errors import SolventError
-from solvent.engine.pool_id import is_stream, parse_canonical, parse_pool
+from solvent.engine.values.errors import SolventError
+from solvent.engine.values.pool_id import is_stream, parse_canonical, parse_pool
+from solvent.transports.wire.bodies import encode_event
 
 from .subjects import BALANCE_EVENT, event_subject
-from .wire import encode_event
 
 PUBLISHER: Final = "nats"
 """Under what name it is noted what was published."""

@@ -20,7 +20,7 @@ import msgspec
 from nats.errors import Error as NatsError
 
 from solvent.engine.engine import SETTINGS_DEFAULT, Engine, Settings
-from solvent.engine.pool_id import check_id
+from solvent.engine.values.pool_id import check_id
 
 from .background import background
 from .connection import connect_nats

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
-from solvent.engine.errors import InvalidRequest
+from solvent.engine.values.errors import InvalidRequest
 
 PREFIX: Final = "solvent.v1"
 ANY_CUSTOMER: Final = "-"

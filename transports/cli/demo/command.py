@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from solvent.engine.errors import InvalidRequest
+from solvent.engine.values.errors import InvalidRequest
 from solvent.transports.cli.exits import Exit
 from solvent.transports.cli.running import out, reporting, run_async
 from solvent.transports.nats.launcher import nats_server

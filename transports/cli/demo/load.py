@@ -13,9 +13,9 @@ from typing import Final
 
 import anyio
 
-from solvent.engine.answers import Receipt
-from solvent.engine.credits import Credits, DebitRequest
-from solvent.engine.errors import InsufficientCredits, Overloaded, Unavailable
+from solvent.engine.api.answers import Receipt
+from solvent.engine.api.credits import Credits, DebitRequest
+from solvent.engine.values.errors import InsufficientCredits, Overloaded, Unavailable
 
 CALLERS: Final = 64
 LATENCIES_KEPT: Final = 4_096

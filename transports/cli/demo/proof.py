@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from solvent.engine.answers import Balance, LedgerEntry, Receipt
-from solvent.engine.credits import LEDGER_PAGE_MAX, Credits, DebitRequest
-from solvent.transports.cli.render import amount
+from solvent.engine.api.answers import Balance, LedgerEntry, Receipt
+from solvent.engine.api.credits import Credits, DebitRequest
+from solvent.engine.values.pages import LEDGER_PAGE_MAX
+from solvent.transports.cli.render.tables import amount
 
 EXAMPLES_MAX: Final = 3
 """Keys that a failed check names."""

@@ -20,7 +20,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from solvent.transports.cli.render import amount, split_bar
+from solvent.transports.cli.render.tables import amount, split_bar
 
 from .load import CALLERS, Load
 from .proof import Books, Check

@@ -18,7 +18,7 @@ from typing import Final
 import anyio
 from anyio.abc import Process
 
-from solvent.engine.errors import Unavailable
+from solvent.engine.values.errors import Unavailable
 
 START_DEADLINE_S: Final = 20.0
 STOP_DEADLINE_S: Final = 10.0

@@ -16,9 +16,9 @@ from typing import Final
 import anyio
 import anyio.to_thread
 
-from solvent.engine.credits import Credits
-from solvent.engine.verify import verify_journal
-from solvent.transports.cli.render import amount
+from solvent.engine.api.credits import Credits
+from solvent.engine.audit.verify import verify_journal
+from solvent.transports.cli.render.tables import amount
 from solvent.transports.nats.client import connect
 
 from .load import CALLERS, Load

@@ -18,14 +18,14 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from solvent.engine.credits import DebitRequest
-from solvent.engine.errors import InvalidRequest
-from solvent.engine.pool_id import parse_pool
-from solvent.transports.cli.events import Parsed, parse_csv
-from solvent.transports.cli.lines import read_lines
-from solvent.transports.cli.mapping import Column, EventMapping
-from solvent.transports.cli.presets import find_preset
-from solvent.transports.cli.pricing import cost, parse_price
+from solvent.engine.api.credits import DebitRequest
+from solvent.engine.values.errors import InvalidRequest
+from solvent.engine.values.pool_id import parse_pool
+from solvent.transports.cli.replay.events import Parsed, parse_csv
+from solvent.transports.cli.replay.lines import read_lines
+from solvent.transports.cli.replay.mapping import Column, EventMapping
+from solvent.transports.cli.replay.presets import find_preset
+from solvent.transports.cli.replay.pricing import cost, parse_price
 
 
 class PoolPlan(NamedTuple):

@@ -1,0 +1,148 @@
+"""What the caches beside a journal say of themselves: whether each is what was written, down to the last row.
+
+For ``verify``. The engine looks at what it uses, when it uses it; here everything is looked at. Reads only. A cache
+that is missing, or of another journal or version, has nothing to be examined: the next start makes it anew.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import msgspec
+
+from solvent.engine.journal.frames import Head
+from solvent.engine.journal.sqlite.journal import connect_for_reading, differences
+from solvent.engine.projections.index import SCHEMA_VERSION, damage_of
+from solvent.engine.projections.snapshots import FORMAT, crc_of
+from solvent.engine.usage.worker.store import SCHEMA_VERSION as USAGE_SCHEMA
+
+_COLUMNS_OF: Final = "select bit_xor(hash(each)) from {} each"
+"""Reads every block of a table, and with that has its checksum compared."""
+
+
+class IndexFound(msgspec.Struct):
+    """What an index says."""
+
+    position: int = 0
+    heads: dict[str, Head] = {}
+    notices: set[int] = set()
+    problems: list[str] = []
+    there: bool = False
+
+
+def examine_index(path: Path, identity: str) -> IndexFound:
+    """The index at ``path``, and what is wrong with it."""
+    if not path.is_file():
+        return IndexFound()
+    connection: sqlite3.Connection | None = None
+    try:
+        connection = connect_for_reading(path)
+        # One state of the file, though a service may write it meanwhile.
+        connection.execute("begin")
+        settings: dict[str, Any] = dict(connection.execute("select name, value from setting").fetchall())
+        if settings.get("schema") != SCHEMA_VERSION or settings.get("journal") != identity:
+            return IndexFound()
+        problems, heads = damage_of(connection)
+        problems += differences(connection)
+        notices = {int(row[0]) for row in connection.execute("select frame from notice")}
+        return IndexFound(int(settings["position"]), heads, notices, problems, True)
+    except (sqlite3.Error, KeyError, TypeError, ValueError) as error:
+        return IndexFound(problems=[f"it cannot be read: {error}"])
+    finally:
+        if connection is not None:
+            connection.close()
+
+
+def indexed_position(path: Path, identity: str) -> int:
+    """Up to which frame the journal was acknowledged, as far as the index at ``path`` knows."""
+    try:
+        connection = connect_for_reading(path)
+        try:
+            settings = dict(connection.execute("select name, value from setting").fetchall())
+        finally:
+            connection.close()
+        # Without its first page a journal cannot say who it is.
+        return int(settings["position"]) if not identity or settings["journal"] == identity else 0
+    except (sqlite3.Error, KeyError, TypeError, ValueError):
+        return 0
+
+
+def identity_of(connection: sqlite3.Connection) -> str:
+    """What tells a journal from every other; nothing, if it cannot be read."""
+    try:
+        (identity,) = connection.execute("select value from identity").fetchone()
+    except (sqlite3.Error, TypeError):
+        return ""
+    return str(identity)
+
+
+def examine_snapshots(path: Path, identity: str) -> tuple[dict[str, tuple[int, bytes]], list[str]]:
+    """The snapshots at ``path`` by pool, each a version and a state, and what is wrong with them."""
+    if not path.is_file():
+        return {}, []
+    connection: sqlite3.Connection | None = None
+    found: dict[str, tuple[int, bytes]] = {}
+    try:
+        connection = connect_for_reading(path)
+        connection.execute("begin")
+        settings = dict(connection.execute("select name, value from setting").fetchall())
+        if settings.get("journal") != f"{identity} {FORMAT}":
+            return {}, []
+        problems = differences(connection)
+        for pool, version, crc, body in connection.execute("select pool, version, crc, body from snapshot"):
+            if crc_of(pool, version, body) == crc:
+                found[pool] = (version, body)
+            else:
+                problems.append(f"pool {pool}: the checksum of the snapshot at version {version} does not fit")
+        return found, problems
+    except (sqlite3.Error, TypeError, ValueError) as error:
+        return found, [f"it cannot be read: {error}"]
+    finally:
+        if connection is not None:
+            connection.close()
+
+
+class UsageFound(msgspec.Struct):
+    """What a usage file says."""
+
+    position: int = 0
+    spent: dict[str, int] = {}
+    """Units that were debited less those that were reversed, by pool."""
+    problems: list[str] = []
+    there: bool = False
+
+
+def examine_usage(path: Path, identity: str) -> UsageFound:
+    """The usage file at ``path``. While a service has it open, nobody else can: then nothing is said of it. Nor of one
+    that has no tables yet, as a process leaves it that was ended while it made it."""
+    if not path.is_file() or not path.stat().st_size:
+        return UsageFound()
+    try:
+        with duckdb.connect(str(path), read_only=True) as database:
+            if database.execute("select count(*) from duckdb_tables()").fetchone() == (0,):
+                return UsageFound()
+            settings = dict(database.execute("select name, value from setting").fetchall())
+            if settings.get("schema") != str(USAGE_SCHEMA) or settings.get("journal") != identity:
+                return UsageFound()
+            for (table,) in database.execute("select table_name from duckdb_tables()").fetchall():
+                database.execute(_COLUMNS_OF.format(table)).fetchall()
+            spent: Mapping[str, int] = dict(
+                database.execute(
+                    "select canonical, sum(debited - reversed) from usage join pool on pool = number group by 1"
+                ).fetchall()
+            )
+            return UsageFound(int(settings["position"]), {pool: int(units) for pool, units in spent.items()}, [], True)
+    except duckdb.IOException as error:
+        if "lock" in str(error).lower():
+            return UsageFound()
+        return UsageFound(problems=[f"it cannot be read: {_first_line(error)}"])
+    except (duckdb.Error, KeyError, ValueError) as error:
+        return UsageFound(problems=[f"it cannot be read: {_first_line(error)}"])
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -1,0 +1,197 @@
+"""Everything in a journal as files that anybody can read: the exact bytes with their chain, and the ledger beside them.
+
+``journal.jsonl`` has a line per section, its bytes in base64; ``ledger.jsonl`` a line per entry of every pool, as
+``solvent ledger`` shows it; ``manifest.json`` what there is, and the heads of the chains. ``verify_export.py`` is laid
+beside them: it checks all of it without this package. What cannot be read of a damaged journal is left out, and named.
+"""
+
+from __future__ import annotations
+
+import base64
+import shutil
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final, Literal, TextIO
+
+import duckdb
+import msgspec
+
+from solvent.engine.journal.frames import Frame, Head, Pointer, decode_section, digest_of, split_frame
+from solvent.engine.rules.events import Opened
+from solvent.engine.rules.views import entry_of
+from solvent.engine.runtime.files import JOURNAL_NAME
+from solvent.engine.values.errors import InvalidRequest, JournalCorrupt, JournalError
+from solvent.engine.values.pool_id import is_stream, parse_canonical
+
+from .heads import PublishedHeads, publish
+from .salvage import Salvage
+
+FORMAT: Final = 1
+JOURNAL_FILE: Final = "journal.jsonl"
+LEDGER_FILE: Final = "ledger.jsonl"
+MANIFEST_FILE: Final = "manifest.json"
+VERIFIER_FILE: Final = "verify_export.py"
+
+ExportFormat = Literal["jsonl", "parquet"]
+
+_TEXT, _WHOLE, _DECIMAL, _JSON = "VARCHAR", "BIGINT", "DECIMAL(38, 9)", "JSON"
+_JOURNAL_COLUMNS: Final = {
+    **dict.fromkeys(("frame", "at"), _WHOLE),
+    "pool": _TEXT,
+    **dict.fromkeys(("first_version", "entries"), _WHOLE),
+    **dict.fromkeys(("previous_digest", "digest", "section"), _TEXT),
+}
+_LEDGER_COLUMNS: Final = {
+    "pool": _TEXT,
+    "version": _WHOLE,
+    **dict.fromkeys(("kind", "id"), _TEXT),
+    **dict.fromkeys(("amount", "change", "balance"), _DECIMAL),
+    **dict.fromkeys(("recorded_at", "occurred_at"), "TIMESTAMPTZ"),
+    "key": _TEXT,
+    "allocations": _JSON,
+    **dict.fromkeys(("about", "metric"), _TEXT),
+    "quantity": _DECIMAL,
+    "dimensions": _JSON,
+    "card": _WHOLE,
+    "covered": _JSON,
+}
+LINE_BYTES_MAX: Final = 256 << 20
+"""Of a section in base64; a frame has a few thousand events."""
+
+
+class Exported(msgspec.Struct, frozen=True, kw_only=True):
+    """What was written, and what could not be."""
+
+    format: int = FORMAT
+    frames: int
+    sections: int
+    entries: int
+    heads: PublishedHeads
+    left_out: list[str]
+    """What of a damaged journal could not be read, by file, frame and pool."""
+
+
+def export_journal(
+    directory: str | PathLike[str],
+    target: str | PathLike[str],
+    *,
+    format: ExportFormat = "jsonl",
+    customer: str | None = None,
+    force: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Exported:
+    """Write the journal in ``directory`` to the folder ``target``, of all pools or of a ``customer``'s.
+
+    ``parquet`` writes both tables as Parquet; only JSON lines can be checked without further software.
+    ``on_progress`` hears (frames done, frames in all). Reads only: it may run beside the service, and ends with the
+    frame that is the last when it begins. Takes the calling thread.
+
+    Raises ``InvalidRequest`` for a ``target`` that is not an empty folder, unless ``force``; ``JournalError``.
+    """
+    source, folder = Path(directory) / JOURNAL_NAME, Path(target)
+    if not source.is_file():
+        raise JournalError(f"there is no journal in {directory}")
+    if format not in ("jsonl", "parquet"):
+        raise InvalidRequest("format", "jsonl or parquet", got=str(format))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()) and not force:
+            raise InvalidRequest("target", "an empty folder, or force", got=str(folder))
+        exporter = _Exporter(customer)
+        salvage = Salvage(source)
+        try:
+            exporter.run(salvage, folder, on_progress)
+        finally:
+            salvage.close()
+        exported = exporter.result()
+        (folder / MANIFEST_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(exported)) + b"\n")
+        if format == "parquet":
+            _to_parquet(folder)
+        else:
+            shutil.copyfile(Path(__file__).with_name(VERIFIER_FILE), folder / VERIFIER_FILE)
+    except (OSError, duckdb.Error) as error:
+        raise JournalError(f"{source} cannot be exported to {folder}: {error}") from error
+    return exported
+
+
+class _Exporter:
+    def __init__(self, customer: str | None) -> None:
+        self._customer = customer
+        self._heads: dict[str, Head] = {}
+        self._scales: dict[str, int] = {}
+        self._left_out: list[str] = []
+        self._last = self._frames = self._sections = self._entries = 0
+
+    def run(self, salvage: Salvage, folder: Path, on_progress: Callable[[int, int], None] | None) -> None:
+        self._last = salvage.last
+        with (
+            (folder / JOURNAL_FILE).open("w", encoding="utf-8") as journal,
+            (folder / LEDGER_FILE).open("w", encoding="utf-8") as ledger,
+        ):
+            for frame in salvage.frames():
+                if isinstance(frame, JournalCorrupt):
+                    self._left_out.append(f"{JOURNAL_NAME}: {frame}")
+                    continue
+                self._frames += 1
+                try:
+                    for pointer, body in split_frame(frame):
+                        self._write(frame, pointer, body, journal, ledger)
+                except JournalCorrupt as error:
+                    self._left_out.append(f"{JOURNAL_NAME}: {error}")
+                if on_progress is not None:
+                    on_progress(frame.number, self._last)
+
+    def result(self) -> Exported:
+        return Exported(
+            frames=self._frames,
+            sections=self._sections,
+            entries=self._entries,
+            heads=publish(self._heads, self._last),
+            left_out=self._left_out,
+        )
+
+    def _write(self, frame: Frame, pointer: Pointer, body: bytes, journal: TextIO, ledger: TextIO) -> None:
+        section = decode_section(body, frame=frame.number)
+        name = section.pool
+        if self._customer is not None and parse_canonical(name).customer != self._customer:
+            return
+        digest = digest_of(body)
+        self._heads[name] = Head(section.last_version, pointer, digest)
+        self._sections += 1
+        line = {
+            "frame": frame.number,
+            "at": frame.at,
+            "pool": name,
+            "first_version": section.first_version,
+            "entries": len(section.events),
+            "previous_digest": section.previous_digest.hex(),
+            "digest": digest.hex(),
+            "section": base64.b64encode(body).decode("ascii"),
+        }
+        journal.write(msgspec.json.encode(line).decode() + "\n")
+        for version, event in enumerate(section.events, section.first_version):
+            if isinstance(event, Opened):
+                self._scales[name] = event.scale
+            scale = self._scales.get(name)
+            if is_stream(name):
+                continue
+            if scale is None:
+                self._left_out.append(f"{LEDGER_FILE}: pool {name}, entry {version}: its beginning could not be read")
+                continue
+            entry: dict[str, Any] = msgspec.to_builtins(entry_of(event, version, scale))
+            ledger.write(msgspec.json.encode({"pool": name, **entry}).decode() + "\n")
+            self._entries += 1
+
+
+def _to_parquet(folder: Path) -> None:
+    with duckdb.connect() as database:
+        for name, columns in ((JOURNAL_FILE, _JOURNAL_COLUMNS), (LEDGER_FILE, _LEDGER_COLUMNS)):
+            lines = folder / name
+            written = str(lines.with_suffix(".parquet")).replace("'", "''")
+            database.execute(
+                f"copy (select * from read_ndjson(?, columns = {columns!r}, maximum_object_size = {LINE_BYTES_MAX}))"
+                f" to '{written}' (format parquet)",
+                [str(lines)],
+            )
+            lines.unlink()

@@ -1,0 +1,65 @@
+"""The heads of the chains: what to publish so that nobody can rewrite history later, not even its owner.
+
+Each section of a pool carries the digest of the section before it, so the newest digest stands for the pool's whole
+history. Whoever has kept a head can have it compared: the section that ended at that version must still have that
+digest, however long the history has become since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from solvent.engine.journal.frames import DIGEST_BYTES, Head
+from solvent.engine.values.errors import InvalidRequest
+from solvent.engine.values.pool_id import parse_canonical
+
+FORMAT: Final = 1
+
+
+class PublishedHead(msgspec.Struct, frozen=True):
+    """The end of a pool's chain: its version, and the digest of its last section in hexadecimal."""
+
+    version: int
+    digest: str
+
+
+class PublishedHeads(msgspec.Struct, frozen=True, kw_only=True):
+    """The ends of the chains of some pools, by their canonical names, as of a frame."""
+
+    format: int = FORMAT
+    frame: int
+    pools: dict[str, PublishedHead]
+    digest: str
+    """Of all of them: one line to print on an invoice or to post where it cannot be changed."""
+
+
+def publish(heads: Mapping[str, Head], frame: int, *, customer: str | None = None) -> PublishedHeads:
+    """What to publish: all heads, or those of a customer's pools only."""
+    pools = {
+        name: PublishedHead(head.version, head.digest.hex())
+        for name, head in sorted(heads.items())
+        if customer is None or parse_canonical(name).customer == customer
+    }
+    return PublishedHeads(frame=frame, pools=pools, digest=digest_of_heads(pools))
+
+
+def digest_of_heads(pools: Mapping[str, PublishedHead]) -> str:
+    """BLAKE2b of 16 bytes over a line "pool version digest" for each pool, sorted by name."""
+    lines = "".join(f"{name} {head.version} {head.digest}\n" for name, head in sorted(pools.items()))
+    return blake2b(lines.encode(), digest_size=DIGEST_BYTES).hexdigest()
+
+
+def read_heads(path: Path) -> PublishedHeads:
+    """Heads that were published, from a file. Raises ``InvalidRequest``."""
+    try:
+        heads = msgspec.json.decode(path.read_bytes(), type=PublishedHeads)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest("against", f"a file of published heads ({error})", got=str(path)) from None
+    if heads.format != FORMAT or heads.digest != digest_of_heads(heads.pools):
+        raise InvalidRequest("against", "a file of published heads that was not changed", got=str(path))
+    return heads

@@ -1,0 +1,535 @@
+"""The rules of a pool a second time, as plainly as they can be written: what ``verify`` judges a journal by.
+
+Nothing here is shared with what serves (``decide``, ``evolve``, ``pool``, ``passing``): only the shape of the events.
+Each event is asked whether it could have happened to what the events before it made, and then happens. It reads like
+the rules in the README: a grant burns in its order, nothing is spent that is not there, a key is used once, a hold is
+settled once, what comes back comes back where it came from.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Callable
+from typing import Any, Final
+
+from solvent.engine.rules.events import (
+    Activated,
+    Alerted,
+    AlertsSet,
+    AllowanceRemoved,
+    AllowanceSet,
+    BudgetRemoved,
+    BudgetSet,
+    Captured,
+    Debited,
+    Event,
+    Expired,
+    Granted,
+    Held,
+    Lapsed,
+    MovedIn,
+    MovedOut,
+    Opened,
+    OutboxMoved,
+    Parts,
+    RatesSet,
+    RechargeClosed,
+    RechargeRequested,
+    RecurringEnded,
+    RecurringSet,
+    Released,
+    Reversed,
+    Trimmed,
+    Updated,
+    Voided,
+)
+
+_NEVER: Final = 1 << 63
+_PENDING, _LIVE, _VOIDED = "pending", "live", "voided"
+
+
+class Difference(Exception):
+    """An event says what cannot be, after those before it."""
+
+
+class PlainGrant:
+    """A block of credits, and where they are. ``amount`` is always the sum of the others."""
+
+    __slots__ = (
+        "amount",
+        "category",
+        "created_at",
+        "effective_at",
+        "expired",
+        "expires_at",
+        "held",
+        "left",
+        "moved_out",
+        "number",
+        "priority",
+        "recurring",
+        "spent",
+        "state",
+        "voided",
+    )
+
+    def __init__(self, number: int, event: Granted | MovedIn, *, created_at: int, effective_at: int) -> None:
+        self.number = number
+        self.amount = self.left = event.amount
+        self.held = self.spent = self.expired = self.voided = self.moved_out = 0
+        self.priority = event.priority
+        self.category = event.category
+        self.expires_at = event.expires_at
+        self.created_at = created_at
+        self.effective_at = effective_at
+        self.recurring = 0
+        self.state = _LIVE
+
+    def rank(self) -> tuple[int, int, bool, int, int, int]:
+        """Lower burns first: priority, expiry, promotional before paid, effect, creation, the journal's order."""
+        ends = _NEVER if self.expires_at is None else self.expires_at
+        return self.priority, ends, self.category == "paid", self.effective_at, self.created_at, self.number
+
+    def is_over(self, at: int) -> bool:
+        return self.state == _VOIDED or (self.expires_at is not None and self.expires_at <= at)
+
+
+class _Budget:
+    __slots__ = ("amount", "blocks", "start", "used")
+
+    def __init__(self) -> None:
+        self.amount = 0
+        self.blocks = False
+        self.start = 0
+        self.used: dict[bytes, int] = {}
+
+
+class PlainPool:
+    """One pool or stream, recomputed. ``happen`` raises ``Difference``."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.clock = 0
+        self.scale = 0
+        self.available = 0
+        self.grants: dict[int, PlainGrant] = {}
+        self.holds: dict[int, Held] = {}
+        self._burn: list[tuple[tuple[int, int, bool, int, int, int], PlainGrant]] = []
+        """The live grants with credits left, in burn order."""
+        self._debits: dict[int, Parts] = {}
+        self._undone: dict[int, int] = {}
+        """Of debits: how much came back to grants."""
+        self._keys: set[str] = set()
+        self._budgets: dict[int, _Budget] = {}
+        self._allowances: set[int] = set()
+        self._recurring: set[int] = set()
+        self._requests: set[int] = set()
+        """Recharge requests that nothing came of yet, or that were refused: each is granted once at most."""
+        self._published = 0
+
+    # What was recomputed
+
+    @property
+    def granted(self) -> int:
+        return sum(grant.amount for grant in self.grants.values() if grant.state != _PENDING)
+
+    def total(self, name: str) -> int:
+        """The sum over the grants of ``held``, ``spent``, ``expired``, ``voided`` or ``moved_out``."""
+        return sum(getattr(grant, name) for grant in self.grants.values())
+
+    # What happens
+
+    def happen(self, event: Event, frame: int) -> None:
+        """Let the next event of ``frame`` happen. Raises ``Difference`` if it cannot have."""
+        if event.at < self.clock:
+            raise Difference("it is dated before the entry before it")
+        self.clock = event.at
+        self.version += 1
+        if isinstance(event, Opened) != (self.version == 1):
+            raise Difference("a pool is opened once, first")
+        key = getattr(event, "key", None)
+        if key is not None:
+            if key in self._keys:
+                raise Difference(f"it uses the key {key!r} a second time")
+            self._keys.add(key)
+        if isinstance(event, OutboxMoved):
+            if not self._published <= event.frame < frame:
+                raise Difference(f"frame {event.frame} cannot have been published then")
+            self._published = event.frame
+            return
+        _RULES[type(event)](self, event)
+        if not isinstance(event, Opened) and event.balance != self.available:
+            raise Difference(f"it says the balance is {event.balance}, it is {self.available}")
+
+    def finish(self) -> None:
+        """Look at the whole once more: every grant adds up, and all of them to the pool. Raises ``Difference``."""
+        held = dict.fromkeys(self.grants, 0)
+        for hold in self.holds.values():
+            for number, part in hold.parts:
+                held[number] += part
+        for grant in self.grants.values():
+            places = (grant.left, grant.held, grant.spent, grant.expired, grant.voided, grant.moved_out)
+            if min(places) < 0 or sum(places) != grant.amount:
+                raise Difference(f"grant g{grant.number} of {grant.amount} does not add up: {places}")
+            if grant.held != held[grant.number]:
+                raise Difference(f"the open holds keep {held[grant.number]} of g{grant.number}, it says {grant.held}")
+        left = sum(grant.left for grant in self.grants.values() if grant.state != _PENDING)
+        if left != self.available:
+            raise Difference(f"{self.available} are available, the grants have {left}")
+
+    # Grants
+
+    def _opened(self, event: Opened) -> None:
+        self.scale = event.scale
+
+    def _granted(self, event: Granted) -> None:
+        starts = event.at if event.effective_at is None else event.effective_at
+        _positive(event.amount)
+        grant = PlainGrant(self.version, event, created_at=event.at, effective_at=starts)
+        # A period that was missed is granted late, and may be over by then.
+        if grant.is_over(max(event.at, starts)) and not event.recurring:
+            raise Difference("it grants what is over already")
+        self.grants[grant.number] = grant
+        if event.recurring:
+            if event.recurring not in self._recurring:
+                raise Difference(f"the recurring grant p{event.recurring} is not there")
+            grant.recurring = event.recurring
+            if event.next_at is None:
+                self._recurring.discard(event.recurring)
+        if event.recharge:
+            if event.recharge not in self._requests:
+                raise Difference(f"recharge q{event.recharge} was not asked for, or is granted a second time")
+            self._requests.discard(event.recharge)
+        if starts > event.at:
+            grant.state = _PENDING
+        else:
+            self._add(grant)
+
+    def _activated(self, event: Activated) -> None:
+        grant = self._grant(event.grant)
+        if grant.state != _PENDING or event.due_at != grant.effective_at or event.due_at > event.at:
+            raise Difference(f"g{event.grant} does not take effect then")
+        if event.amount != grant.amount:
+            raise Difference(f"g{event.grant} takes effect with {event.amount} of {grant.amount}")
+        grant.state = _LIVE
+        self._add(grant)
+
+    def _expired(self, event: Expired) -> None:
+        grant = self._grant(event.grant)
+        if grant.state != _LIVE or event.due_at != grant.expires_at or event.due_at > event.at:
+            raise Difference(f"g{event.grant} does not expire then")
+        if event.amount != grant.left or not event.amount:
+            raise Difference(f"{event.amount} of g{event.grant} expire, {grant.left} are left")
+        self._leave(grant, event.amount)
+        grant.expired += event.amount
+
+    def _lapsed(self, event: Lapsed) -> None:
+        grant = self._grant(event.grant)
+        if not grant.is_over(event.at):
+            raise Difference(f"credits of g{event.grant} lapse, which is not over")
+        self._leave(grant, event.amount)
+        if grant.state == _VOIDED:
+            grant.voided += event.amount
+        else:
+            grant.expired += event.amount
+
+    def _trimmed(self, event: Trimmed) -> None:
+        grant = self._grant(event.grant)
+        if not grant.recurring:
+            raise Difference(f"g{event.grant} does not roll over")
+        self._leave(grant, event.amount)
+        grant.expired += event.amount
+
+    def _voided(self, event: Voided) -> None:
+        grant = self._grant(event.grant)
+        if grant.state == _VOIDED or event.pending != (grant.state == _PENDING):
+            raise Difference(f"g{event.grant} cannot be voided so")
+        if event.amount != grant.left:
+            raise Difference(f"{event.amount} of g{event.grant} are voided, {grant.left} are left")
+        if event.pending:
+            grant.left = 0
+        elif event.amount:
+            self._leave(grant, event.amount)
+        grant.voided += event.amount
+        grant.state = _VOIDED
+
+    def _updated(self, event: Updated) -> None:
+        grant = self._grant(event.grant)
+        self._unlist(grant)
+        grant.priority, grant.expires_at = event.priority, event.expires_at
+        self._list(grant)
+
+    # Spending
+
+    def _debited(self, event: Debited) -> None:
+        covered = sum(cover.units for cover in event.covers)
+        if event.amount < 0 or event.amount + covered > event.requested:
+            raise Difference(f"{event.amount} and {covered} free are debited, {event.requested} were asked for")
+        if event.amount + covered < event.requested and not event.partial:
+            raise Difference(f"only {event.amount} and {covered} free of {event.requested} are debited")
+        self._check_covers(event.covers)
+        self._take(event.amount, event.parts, event.at)
+        self._spend(event.parts)
+        self._charge(event.charges, event.amount, check=True)
+        self._debits[self.version] = event.parts
+
+    def _held(self, event: Held) -> None:
+        if event.expires_at <= event.at or event.amount < 0:
+            raise Difference("it is a hold of nothing, or over at once")
+        self._check_covers(event.covers)
+        self._take(event.amount, event.parts, event.at)
+        for number, part in event.parts:
+            self.grants[number].held += part
+        self._charge(event.charges, event.amount, check=True)
+        self.holds[self.version] = event
+
+    def _captured(self, event: Captured) -> None:
+        hold = self._settle(event.hold, event.at)
+        beyond = sum(part for _, part in event.extra)
+        parts, returned = _cut(hold.parts, event.amount - beyond)
+        if (event.parts, event.returned) != (parts, returned) or (beyond and returned):
+            raise Difference(f"of the hold it spends {event.parts} and gives back {event.returned}")
+        for number, part in hold.parts:
+            self.grants[number].held -= part
+        self._spend(parts)
+        self._take(beyond, event.extra, event.at)
+        self._spend(event.extra)
+        self._charge(hold.charges, -sum(part for _, part in returned))
+        self._charge(event.charges, beyond, check=True)
+        self._come_back(returned)
+        self._debits[self.version] = parts + event.extra
+
+    def _released(self, event: Released) -> None:
+        if event.due_at is None:
+            hold = self._settle(event.hold, event.at)
+        else:
+            hold = self._settle(event.hold, event.due_at - 1)
+            if event.due_at != hold.expires_at or event.due_at > event.at:
+                raise Difference(f"hold h{event.hold} does not expire then")
+        if event.amount != hold.amount or event.parts != hold.parts:
+            raise Difference(f"of hold h{event.hold} come back {event.parts}, not {hold.parts}")
+        for number, part in hold.parts:
+            self.grants[number].held -= part
+        self._charge(hold.charges, -hold.amount)
+        self._come_back(hold.parts)
+
+    def _reversed(self, event: Reversed) -> None:
+        paid = self._debits.get(event.debit)
+        if paid is None:
+            raise Difference(f"there is no debit d{event.debit} to reverse")
+        undone = self._undone.get(event.debit, 0)
+        total = sum(part for _, part in paid)
+        if not 0 <= event.amount <= total - undone:
+            raise Difference(f"{event.amount} of d{event.debit} are reversed, {total - undone} are not yet")
+        kept, _ = _cut(paid, total - undone)
+        # The last that was taken comes back first.
+        _, parts = _cut(kept, total - undone - event.amount)
+        if event.parts != parts:
+            raise Difference(f"of d{event.debit} come back {event.parts}, it was paid by {parts}")
+        self._undone[event.debit] = undone + event.amount
+        for number, part in parts:
+            self.grants[number].spent -= part
+        self._charge(event.charges, event.beyond_hold - event.amount)
+        self._charge(event.beyond_charges, -event.beyond_hold)
+        self._come_back(parts)
+
+    def _moved_out(self, event: MovedOut) -> None:
+        _positive(event.amount)
+        self._take(event.amount, event.parts, event.at)
+        for number, part in event.parts:
+            self.grants[number].moved_out += part
+
+    def _moved_in(self, event: MovedIn) -> None:
+        _positive(event.amount)
+        grant = PlainGrant(self.version, event, created_at=event.created_at, effective_at=event.effective_at)
+        self.grants[grant.number] = grant
+        self._add(grant)
+
+    # Terms
+
+    def _budget_set(self, event: BudgetSet) -> None:
+        number = event.budget or self.version
+        budget = self._budgets.setdefault(number, _Budget()) if number == self.version else self._budget(number)
+        budget.amount, budget.blocks = event.terms.amount, event.terms.mode == "block"
+
+    def _budget_removed(self, event: BudgetRemoved) -> None:
+        self._budget(event.budget)
+        del self._budgets[event.budget]
+
+    def _allowance_set(self, event: AllowanceSet) -> None:
+        if event.allowance and event.allowance not in self._allowances:
+            raise Difference(f"there is no allowance f{event.allowance}")
+        self._allowances.add(event.allowance or self.version)
+
+    def _allowance_removed(self, event: AllowanceRemoved) -> None:
+        if event.allowance not in self._allowances:
+            raise Difference(f"there is no allowance f{event.allowance}")
+        self._allowances.discard(event.allowance)
+
+    def _recurring_set(self, event: RecurringSet) -> None:
+        if event.recurring and event.recurring not in self._recurring:
+            raise Difference(f"there is no recurring grant p{event.recurring}")
+        self._recurring.add(event.recurring or self.version)
+
+    def _recurring_ended(self, event: RecurringEnded) -> None:
+        if event.recurring not in self._recurring:
+            raise Difference(f"there is no recurring grant p{event.recurring}")
+        self._recurring.discard(event.recurring)
+
+    def _recharge_requested(self, event: RechargeRequested) -> None:
+        _positive(event.amount)
+        self._requests.add(self.version)
+
+    def _recharge_closed(self, event: RechargeClosed) -> None:
+        if event.recharge not in self._requests:
+            raise Difference(f"recharge q{event.recharge} is closed, but not open")
+
+    def _said(self, event: Alerted | AlertsSet | RatesSet) -> None:
+        """It changes no credits."""
+
+    # What the rules have in common
+
+    def _grant(self, number: int) -> PlainGrant:
+        grant = self.grants.get(number)
+        if grant is None:
+            raise Difference(f"there is no grant g{number}")
+        return grant
+
+    def _budget(self, number: int) -> _Budget:
+        budget = self._budgets.get(number)
+        if budget is None:
+            raise Difference(f"there is no budget b{number}")
+        return budget
+
+    def _settle(self, number: int, at: int) -> Held:
+        hold = self.holds.pop(number, None)
+        if hold is None:
+            raise Difference(f"hold h{number} is settled, but not open")
+        if hold.expires_at <= at:
+            raise Difference(f"hold h{number} is settled after it expired")
+        return hold
+
+    def _take(self, amount: int, parts: Parts, at: int) -> None:
+        """Take ``amount`` from the grants in burn order, which must be what ``parts`` says."""
+        if amount > self.available:
+            raise Difference(f"it takes {amount} of {self.available}: an overdraft")
+        expected: list[tuple[int, int]] = []
+        rest = amount
+        for _, grant in self._burn:
+            if not rest:
+                break
+            if grant.is_over(at):
+                raise Difference(f"it takes from g{grant.number}, which is over")
+            expected.append((grant.number, min(rest, grant.left)))
+            rest -= expected[-1][1]
+        if parts != tuple(expected):
+            raise Difference(f"it takes {parts}, the burn order says {tuple(expected)}")
+        for number, part in parts:
+            self._leave(self.grants[number], part)
+
+    def _spend(self, parts: Parts) -> None:
+        for number, part in parts:
+            self.grants[number].spent += part
+
+    def _add(self, grant: PlainGrant) -> None:
+        self.available += grant.left
+        self._list(grant)
+
+    def _leave(self, grant: PlainGrant, amount: int) -> None:
+        """Take ``amount`` out of what is left of a grant."""
+        if not 0 < amount <= grant.left:
+            raise Difference(f"{amount} of g{grant.number} go, {grant.left} are left")
+        if amount == grant.left:
+            self._unlist(grant)
+        grant.left -= amount
+        self.available -= amount
+
+    def _come_back(self, parts: Parts) -> None:
+        for number, part in parts:
+            grant = self.grants[number]
+            self.available += part
+            grant.left += part
+            if grant.left == part:
+                self._list(grant)
+
+    def _list(self, grant: PlainGrant) -> None:
+        if grant.left and grant.state == _LIVE:
+            insort(self._burn, (grant.rank(), grant), key=_rank_of)
+
+    def _unlist(self, grant: PlainGrant) -> None:
+        place = bisect_left(self._burn, grant.rank(), key=_rank_of)
+        if place < len(self._burn) and self._burn[place][1] is grant:
+            del self._burn[place]
+
+    def _charge(self, charges: tuple[Any, ...], amount: int, *, check: bool = False) -> None:
+        """Count what an entry was charged to budgets; with ``check``, none that blocks may be passed."""
+        for number, value, start in charges:
+            budget = self._budgets.get(number)
+            if budget is None:
+                if check:
+                    raise Difference(f"it is charged to budget b{number}, which is not there")
+                continue
+            if start > budget.start:
+                budget.start, budget.used = start, {}
+            if start == budget.start:
+                used = budget.used[value] = budget.used.get(value, 0) + amount
+                if check and amount and budget.blocks and used > budget.amount:
+                    raise Difference(f"budget b{number} of {budget.amount} would be passed: {used}")
+
+    def _check_covers(self, covers: tuple[Any, ...]) -> None:
+        for cover in covers:
+            if cover.allowance not in self._allowances or cover.units <= 0:
+                raise Difference(f"{cover.units} are covered by allowance f{cover.allowance}")
+
+
+def _rank_of(listed: tuple[tuple[int, int, bool, int, int, int], PlainGrant]) -> tuple[int, int, bool, int, int, int]:
+    return listed[0]
+
+
+def _positive(amount: int) -> None:
+    if amount <= 0:
+        raise Difference(f"an amount of {amount}")
+
+
+def _cut(parts: Parts, amount: int) -> tuple[Parts, Parts]:
+    """The first ``amount`` of ``parts``, and the rest."""
+    first: list[tuple[int, int]] = []
+    rest: list[tuple[int, int]] = []
+    for number, part in parts:
+        taken = max(0, min(part, amount))
+        amount -= taken
+        if taken:
+            first.append((number, taken))
+        if part > taken:
+            rest.append((number, part - taken))
+    return tuple(first), tuple(rest)
+
+
+_RULES: Final[dict[type[Any], Callable[[PlainPool, Any], None]]] = {
+    Opened: PlainPool._opened,
+    Granted: PlainPool._granted,
+    Activated: PlainPool._activated,
+    Expired: PlainPool._expired,
+    Lapsed: PlainPool._lapsed,
+    Trimmed: PlainPool._trimmed,
+    Voided: PlainPool._voided,
+    Updated: PlainPool._updated,
+    Debited: PlainPool._debited,
+    Held: PlainPool._held,
+    Captured: PlainPool._captured,
+    Released: PlainPool._released,
+    Reversed: PlainPool._reversed,
+    MovedOut: PlainPool._moved_out,
+    MovedIn: PlainPool._moved_in,
+    BudgetSet: PlainPool._budget_set,
+    BudgetRemoved: PlainPool._budget_removed,
+    AllowanceSet: PlainPool._allowance_set,
+    AllowanceRemoved: PlainPool._allowance_removed,
+    RecurringSet: PlainPool._recurring_set,
+    RecurringEnded: PlainPool._recurring_ended,
+    RechargeRequested: PlainPool._recharge_requested,
+    RechargeClosed: PlainPool._recharge_closed,
+    Alerted: PlainPool._said,
+    AlertsSet: PlainPool._said,
+    RatesSet: PlainPool._said,
+}

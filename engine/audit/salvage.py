@@ -1,0 +1,199 @@
+"""Every frame of a damaged journal that is still what was written, read without trusting the file as a whole.
+
+SQLite finds a row by way of the pages above it, and gives up where one of those is damaged, though the row itself may
+be sound. Here every page is looked at on its own: whatever looks like a row of the table of frames and has the right
+checksum (which is over the frame's number, time and bytes) is a frame, wherever it lies.
+
+The format is that of SQLite's documentation, "Database File Format", sections 1.6 and 2.1.
+"""
+
+from __future__ import annotations
+
+import mmap
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from solvent.engine.journal.frames import Frame
+from solvent.engine.journal.sqlite.journal import connect_for_reading, differences, read_frames
+from solvent.engine.journal.sqlite.wal import read_log
+from solvent.engine.runtime.files import INDEX_NAME
+from solvent.engine.values.errors import JournalCorrupt
+
+from .examine import identity_of, indexed_position
+
+PAGE_BYTES: Final = 4_096
+"""What every SQLite since 2016 makes; the journal is created with it, and its header may be what is damaged."""
+FRAMES_PER_READ: Final = 64
+
+_LEAF: Final = 0x0D
+_FILE_HEADER_BYTES: Final = 100
+_LOCAL_MAX: Final = PAGE_BYTES - 35
+_LOCAL_MIN: Final = (PAGE_BYTES - 12) * 32 // 255 - 23
+_OVERFLOW_BYTES: Final = PAGE_BYTES - 4
+_INTEGER_BYTES: Final = (0, 1, 2, 3, 4, 6, 8, 0, 0)
+"""By serial type. 8 and 9 stand for the numbers 0 and 1."""
+
+
+class Salvage:
+    """All frames of the journal at ``path`` that can be had. Raises ``OSError`` if there is no such file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._pages: _Pages | None = None
+        self.last = 0
+        """The highest frame there is."""
+        try:
+            self._connection = connect_for_reading(path)
+            self.last = int(self._connection.execute("select coalesce(max(number), 0) from frame").fetchone()[0])
+            sound = not differences(self._connection) and not read_log(path).damage
+        except (sqlite3.Error, TypeError, ValueError):
+            sound = False
+        if not sound:
+            self.last = max(self.last, self._rows().last)
+        # The newest may be gone without a trace in the journal itself.
+        identity = "" if self._connection is None else identity_of(self._connection)
+        self.last = max(self.last, indexed_position(path.with_name(INDEX_NAME), identity))
+
+    def close(self) -> None:
+        """Give back the file."""
+        if self._connection is not None:
+            self._connection.close()
+        if self._pages is not None:
+            self._pages.close()
+
+    def frames(self) -> Iterator[Frame | JournalCorrupt]:
+        """Frame 1, 2, 3, ... up to ``last``; in place of one that is lost, why."""
+        for first in range(1, self.last + 1, FRAMES_PER_READ):
+            numbers = range(first, min(first + FRAMES_PER_READ, self.last + 1))
+            known = {frame.number: frame for frame in self._read(numbers)}
+            for number in numbers:
+                frame = known.get(number)
+                if frame is None or not frame.is_intact():
+                    frame = self._rows().frame(number) or frame
+                yield JournalCorrupt("the frame cannot be read", frame=number) if frame is None else frame
+
+    def _read(self, numbers: range) -> list[Frame]:
+        """Those of the frames that SQLite finds."""
+        if self._connection is None:
+            return []
+        try:
+            return list(read_frames(self._connection, numbers[0] - 1, len(numbers)))
+        except JournalCorrupt:
+            found: list[Frame] = []
+        for number in numbers:
+            try:
+                found += read_frames(self._connection, number - 1, 1)
+            except JournalCorrupt:
+                continue
+        return found
+
+    def _rows(self) -> _Pages:
+        if self._pages is None:
+            self._pages = _Pages(self._path)
+        return self._pages
+
+
+class _Pages:
+    """The pages of a file and its log, each on its own."""
+
+    def __init__(self, path: Path) -> None:
+        log = read_log(path)
+        with path.open("rb") as file:
+            self._file = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else None
+        self._in_log = dict(log.committed)
+        self._beyond = dict(log.beyond)
+        self._places: dict[int, tuple[int | bytes, int]] = {}
+        """Of each frame: the page, or its number in the file, and where in it the row begins."""
+        # What comes later is believed more: the log was written after the file, and what is beyond may be in neither.
+        for leaf in (page for _, page in log.beyond):
+            self._note(leaf, leaf)
+        for number in range(1, self._count() + 1):
+            self._note(number, self._page_of_file(number))
+        for leaf in (page for _, page in log.committed):
+            self._note(leaf, leaf)
+        self.last = max(self._places, default=0)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def frame(self, number: int) -> Frame | None:
+        """Frame ``number``, if it is anywhere."""
+        found = self._places.get(number)
+        if found is None:
+            return None
+        page, place = found
+        return self._frame_at(self._page_of_file(page) if isinstance(page, int) else page, place)
+
+    def _count(self) -> int:
+        return 0 if self._file is None else -(-len(self._file) // PAGE_BYTES)
+
+    def _page_of_file(self, number: int) -> bytes:
+        return b"" if self._file is None else self._file[(number - 1) * PAGE_BYTES : number * PAGE_BYTES]
+
+    def _note(self, source: int | bytes, leaf: bytes) -> None:
+        start = _FILE_HEADER_BYTES if source == 1 else 0
+        if len(leaf) != PAGE_BYTES or leaf[start] != _LEAF:
+            return
+        cells = int.from_bytes(leaf[start + 3 : start + 5])
+        for pointer in range(start + 8, min(start + 8 + 2 * cells, PAGE_BYTES - 1), 2):
+            place = int.from_bytes(leaf[pointer : pointer + 2])
+            try:
+                frame = self._frame_at(leaf, place)
+            except (IndexError, ValueError):
+                continue
+            if frame.is_intact():
+                self._places[frame.number] = (source, place)
+
+    def _frame_at(self, leaf: bytes, place: int) -> Frame:
+        """The row that begins at ``place``. Raises ``IndexError`` or ``ValueError`` if there is none."""
+        size, place = _varint(leaf, place)
+        number, place = _varint(leaf, place)
+        if size <= _LOCAL_MAX:
+            payload = leaf[place : place + size]
+        else:
+            local = _LOCAL_MIN + (size - _LOCAL_MIN) % _OVERFLOW_BYTES
+            local = local if local <= _LOCAL_MAX else _LOCAL_MIN
+            payload = leaf[place : place + local]
+            payload += self._overflow(int.from_bytes(leaf[place + local : place + local + 4]), size - local)
+        if len(payload) != size:
+            raise ValueError("the row is cut off")
+        header_bytes, at = _varint(payload, 0)
+        kinds: list[int] = []
+        while at < header_bytes:
+            kind, at = _varint(payload, at)
+            kinds.append(kind)
+        if len(kinds) != 4 or kinds[0] or kinds[3] < 12 or kinds[3] % 2:
+            raise ValueError("it is no row of the table of frames")
+        numbers: list[int] = []
+        for kind in kinds[1:3]:
+            length = _INTEGER_BYTES[kind] if kind < len(_INTEGER_BYTES) else 0
+            numbers.append({8: 0, 9: 1}.get(kind, int.from_bytes(payload[at : at + length], signed=True)))
+            at += length
+        return Frame(number, numbers[0], payload[at:], numbers[1])
+
+    def _overflow(self, number: int, size: int) -> bytes:
+        parts: list[bytes] = []
+        while size > 0:
+            for page in (self._in_log.get(number, b""), self._page_of_file(number), self._beyond.get(number, b"")):
+                if len(page) == PAGE_BYTES and any(page):
+                    break
+            else:
+                raise ValueError("a page of the row is missing")
+            parts.append(page[4 : 4 + min(size, _OVERFLOW_BYTES)])
+            size -= _OVERFLOW_BYTES
+            number = int.from_bytes(page[:4])
+        return b"".join(parts)
+
+
+def _varint(page: bytes, place: int) -> tuple[int, int]:
+    """SQLite's integer of one to nine bytes, and where it ends."""
+    value = 0
+    for byte in range(8):
+        value = value << 7 | page[place + byte] & 0x7F
+        if page[place + byte] < 0x80:
+            return value, place + byte + 1
+    return (value << 8 | page[place + 8]) & 0x7FFF_FFFF_FFFF_FFFF, place + 9

@@ -1,0 +1,355 @@
+"""Proof of a journal: every frame, every chain, every balance recomputed from the first event on.
+
+The rules by which it judges are written a second time, in ``plain_rules``. Reads only, so it can run beside the service
+that writes the journal. Also compares the caches with what was recomputed: a snapshot or an index entry that tells
+another story is reported.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from os import PathLike
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import msgspec
+
+from solvent.engine.journal.frames import NO_HEAD, Head, Pointer, Section, decode_section, digest_of, split_frame
+from solvent.engine.journal.sqlite.journal import connect_for_reading, differences, read_frames
+from solvent.engine.journal.sqlite.wal import read_log
+from solvent.engine.projections.snapshots import decode_pool
+from solvent.engine.rules.events import NOTICES, Captured, Debited, Event, MovedIn, MovedOut
+from solvent.engine.runtime.files import INDEX_NAME, JOURNAL_NAME, SNAPSHOTS_NAME, USAGE_NAME
+from solvent.engine.values.amounts import to_decimal
+from solvent.engine.values.errors import JournalCorrupt, JournalError
+from solvent.engine.values.pool_id import parse_canonical
+
+from .examine import IndexFound, UsageFound, examine_index, examine_snapshots, examine_usage, identity_of
+from .heads import PublishedHeads
+from .plain_rules import Difference, PlainGrant, PlainPool
+
+PROBLEMS_MAX: Final = 100
+"""Findings after which a verification ends: more would say nothing new."""
+FRAMES_PER_READ: Final = 64
+LOG_READS: Final = 5
+LOG_READ_INTERVAL_S: Final = 0.05
+
+
+class Verification(msgspec.Struct, kw_only=True):
+    """What was recomputed, and what did not fit. No ``problems``: proven."""
+
+    frames: int = 0
+    entries: int = 0
+    pools: int = 0
+    debits: int = 0
+    granted: dict[str, Decimal] = {}
+    """Credits granted so far, by currency."""
+    spent: dict[str, Decimal] = {}
+    """Credits spent, by currency."""
+    snapshots_compared: int = 0
+    index_entries_compared: int = 0
+    problems: list[str] = []
+    heads: dict[str, Head] = {}
+    """The end of each pool's chain, by canonical name."""
+    seconds: float = 0.0
+
+    @property
+    def proven(self) -> bool:
+        return not self.problems
+
+
+def verify_journal(
+    directory: str | PathLike[str],
+    *,
+    against: PublishedHeads | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Verification:
+    """Recompute everything in ``directory``. ``on_progress`` hears (frames done, frames in all).
+
+    ``against`` are heads that were published earlier: whether history has been rewritten since is reported, too.
+
+    Takes the calling thread, about 5 seconds per million entries. Keeps all pools and their keys in memory. Raises
+    ``JournalError`` if there is no journal, or none that can be opened; what is wrong inside is reported.
+    """
+    started = time.perf_counter()
+    path = Path(directory)
+    if not (path / JOURNAL_NAME).is_file():
+        raise JournalError(f"there is no journal in {path}")
+    checker = _Checker(against)
+    try:
+        connection = connect_for_reading(path / JOURNAL_NAME)
+    except sqlite3.Error as error:
+        raise JournalError(f"{path / JOURNAL_NAME} cannot be opened: {error}") from error
+    try:
+        if damage := _damage_of_log(path / JOURNAL_NAME):
+            checker.report(damage)
+        checker.examine(path, identity_of(connection))
+        _check_frames(connection, checker, on_progress)
+        for difference in differences(connection):
+            checker.report(f"{JOURNAL_NAME}: {difference}")
+    finally:
+        connection.close()
+    checker.finish()
+    checker.result.heads = checker.heads
+    checker.result.seconds = time.perf_counter() - started
+    return checker.result
+
+
+def _check_frames(
+    connection: sqlite3.Connection, checker: _Checker, on_progress: Callable[[int, int], None] | None
+) -> None:
+    try:
+        last = int(connection.execute("select coalesce(max(number), 0) from frame").fetchone()[0])
+    except sqlite3.Error as error:
+        checker.report(f"{JOURNAL_NAME}: it cannot be read: {error}")
+        return
+    position = 0
+    while position < last and len(checker.result.problems) < PROBLEMS_MAX:
+        try:
+            frames = read_frames(connection, position, min(FRAMES_PER_READ, last - position))
+        except JournalCorrupt as error:
+            checker.report(f"{JOURNAL_NAME}, {error}", frame=error.frame)
+            return
+        for frame in frames:
+            try:
+                for pointer, body in split_frame(frame):
+                    checker.check(pointer, body)
+                checker.end_frame(frame.number)
+            except JournalCorrupt as error:
+                checker.report(f"{JOURNAL_NAME}, {error}", frame=error.frame)
+            checker.result.frames += 1
+            position = frame.number
+        if on_progress is not None:
+            on_progress(position, last)
+
+
+_Move: TypeAlias = tuple[str, str, str, int]
+"""From which pool to which, by which key, of which grant."""
+_MovedTerms: TypeAlias = tuple[str, int, int, int, int | None]
+
+
+def _terms(of: PlainGrant | MovedIn) -> _MovedTerms:
+    """What a transfer must not change."""
+    return of.category, of.priority, of.created_at, of.effective_at, of.expires_at
+
+
+class _Checker:
+    """Recomputes all pools by the plain rules, side by side with what is said of them."""
+
+    def __init__(self, against: PublishedHeads | None) -> None:
+        self.result = Verification()
+        self._published = {} if against is None else dict(against.pools)
+        """The heads that have not been found again yet."""
+        self._pools: dict[str, PlainPool] = {}
+        self._heads: dict[str, Head] = {}
+        self._broken: set[str] = set()
+        self._on_the_way: dict[_Move, tuple[int, _MovedTerms]] = {}
+        """Credits that left a pool (above zero) or reached one (below) in this frame, and their terms then."""
+        self._snapshots: dict[str, tuple[int, bytes]] = {}
+        self._index = IndexFound()
+        self._indexed: dict[str, Head] = {}
+        """The heads of the index that have not been found yet."""
+        self._notices: set[int] = set()
+        """Frames in which pools say something by themselves, as far as the index covers them."""
+        self._usage = UsageFound()
+        self._damaged: set[int] = set()
+        """Frames that cannot be read."""
+
+    def report(self, problem: str, *, frame: int | None = None) -> None:
+        self.result.problems.append(problem)
+        if frame is not None:
+            self._damaged.add(frame)
+
+    def examine(self, directory: Path, identity: str) -> None:
+        """Look at the caches, before the journal is read: so none can be ahead of it, even while a service writes."""
+        self._snapshots, problems = examine_snapshots(directory / SNAPSHOTS_NAME, identity)
+        self._index = examine_index(directory / INDEX_NAME, identity)
+        self._indexed = dict(self._index.heads)
+        self._usage = examine_usage(directory / USAGE_NAME, identity)
+        for name, found in (
+            (SNAPSHOTS_NAME, problems),
+            (INDEX_NAME, self._index.problems),
+            (USAGE_NAME, self._usage.problems),
+        ):
+            for problem in found:
+                self.report(f"{name}: {problem}")
+
+    @property
+    def heads(self) -> dict[str, Head]:
+        """The end of each pool's chain."""
+        return self._heads
+
+    def check(self, pointer: Pointer, body: bytes) -> None:
+        """One section. Raises ``JournalCorrupt``; reports the rest, once per pool."""
+        section = decode_section(body, frame=pointer.frame)
+        if section.pool in self._broken:
+            return
+        version = section.first_version
+        try:
+            self._check_chain(section, pointer)
+            for version, event in enumerate(section.events, section.first_version):
+                self._check_event(section.pool, version, event, pointer.frame)
+            head = Head(section.last_version, pointer, digest_of(body))
+            self._heads[section.pool] = head
+            self._compare(section.pool, head)
+            self._compare_published(section.pool, head)
+        except Difference as difference:
+            self._broken.add(section.pool)
+            self.report(f"{JOURNAL_NAME}, frame {pointer.frame}, pool {section.pool}, entry {version}: {difference}")
+
+    def end_frame(self, number: int) -> None:
+        """What left one pool for another in this frame must have arrived there in it."""
+        if self._usage.there and number == self._usage.position:
+            self._compare_usage()
+        if self._on_the_way:
+            moves = ", ".join(f"{source} to {target}, key {key!r}" for source, target, key, _ in self._on_the_way)
+            self.report(f"{JOURNAL_NAME}, frame {number}: a transfer has one side only: {moves}")
+            self._on_the_way.clear()
+
+    def _compare_usage(self) -> None:
+        for name, pool in self._pools.items():
+            found, spent = self._usage.spent.get(name, 0), pool.total("spent")
+            if found != spent and name not in self._broken:
+                self.report(f"{USAGE_NAME}, pool {name}: it says {found} units were spent, {JOURNAL_NAME} {spent}")
+
+    def _note_transfer(self, pool: str, event: MovedOut | MovedIn) -> None:
+        """Pair both sides of a transfer, whichever is first. What is moved keeps its terms. Raises ``Difference``."""
+        moves: list[tuple[_Move, int, _MovedTerms]]
+        if isinstance(event, MovedOut):
+            grants = self._pools[pool].grants
+            moves = [
+                ((pool, event.target, event.key, grant), part, _terms(grants[grant])) for grant, part in event.parts
+            ]
+        else:
+            move = (event.source, pool, event.source_key, event.source_grant)
+            moves = [(move, -event.amount, _terms(event))]
+        for move, units, terms in moves:
+            before, other = self._on_the_way.pop(move, (0, terms))
+            if before + units:
+                self._on_the_way[move] = (before + units, terms)
+            if terms != other:
+                raise Difference(f"g{move[3]} of {move[0]} arrives with other terms")
+
+    def _check_chain(self, section: Section, pointer: Pointer) -> None:
+        head = self._heads.get(section.pool, NO_HEAD)
+        if section.first_version != head.version + 1:
+            raise Difference(f"version {head.version + 1} is missing: a section begins at {section.first_version}")
+        if section.previous != head.pointer or section.previous_digest != head.digest:
+            raise Difference(f"the section at version {section.first_version} is not chained to the one before it")
+
+    def _check_event(self, name: str, version: int, event: Event, frame: int) -> None:
+        pool = self._pools.get(name)
+        if pool is None:
+            pool = self._pools[name] = PlainPool()
+        pool.happen(event, frame)
+        if isinstance(event, (Debited, Captured)):
+            self.result.debits += 1
+        elif isinstance(event, (MovedOut, MovedIn)):
+            self._note_transfer(name, event)
+        if isinstance(event, NOTICES) and frame <= self._index.position:
+            self._notices.add(frame)
+        self.result.entries += 1
+        saved = self._snapshots.get(name)
+        if saved is not None and saved[0] == version:
+            del self._snapshots[name]
+            self.result.snapshots_compared += 1
+            if not _tells_the_same(saved[1], pool):
+                self.report(
+                    f"{SNAPSHOTS_NAME}, pool {name}: the snapshot at version {version} is not what {JOURNAL_NAME} says"
+                )
+
+    def _compare(self, name: str, head: Head) -> None:
+        # Several sections may end at one version: one that is empty tells nothing, and was written once upon a time.
+        if self._indexed.get(name) == head:
+            del self._indexed[name]
+            self.result.index_entries_compared += 1
+
+    def _compare_published(self, name: str, head: Head) -> None:
+        published = self._published.get(name)
+        if published is not None and (published.version, published.digest) == (head.version, head.digest.hex()):
+            del self._published[name]
+
+    def finish(self) -> None:
+        """The sums, once all was recomputed."""
+        result = self.result
+        for name, pool in self._pools.items():
+            if name in self._broken:
+                continue
+            try:
+                pool.finish()
+            except Difference as difference:
+                self.report(f"{JOURNAL_NAME}, pool {name}, version {pool.version}: {difference}")
+            currency = parse_canonical(name).currency
+            for sums, units in ((result.granted, pool.granted), (result.spent, pool.total("spent"))):
+                sums[currency] = sums.get(currency, Decimal(0)) + to_decimal(units, pool.scale)
+        result.pools = len(self._pools)
+        for name, published in self._published.items():
+            if name in self._broken:
+                continue
+            if published.version <= self._heads.get(name, NO_HEAD).version:
+                what = f"at or before version {published.version}, the digest that was published is not there"
+            else:
+                what = f"no section ends at version {published.version}, which was published"
+            self.report(f"{JOURNAL_NAME}, pool {name}: history was rewritten: {what}")
+        for name, head in self._indexed.items():
+            if head.pointer.frame in self._damaged:
+                self.report(f"{JOURNAL_NAME}, frame {head.pointer.frame}, pool {name}: its newest entries are lost")
+            elif name not in self._broken:
+                there = head.version <= self._heads.get(name, NO_HEAD).version
+                what = "does not point to the section that ends" if there else "points to a section that is not there"
+                self.report(f"{INDEX_NAME}, pool {name}: it {what} at version {head.version}")
+        if self._index.there:
+            for name, head in self._heads.items():
+                if name not in self._index.heads and head.pointer.frame <= self._index.position:
+                    self.report(f"{INDEX_NAME}, pool {name}: it is missing")
+            for number in sorted(self._notices - self._index.notices):
+                self.report(f"{INDEX_NAME}, frame {number}: the events in it are not known")
+        if not result.problems:
+            if self._index.position > result.frames:
+                self.report(
+                    f"{JOURNAL_NAME}: it ends with frame {result.frames}, but frames up to {self._index.position} were "
+                    f"acknowledged"
+                )
+            for name, (version, _) in self._snapshots.items():
+                self.report(
+                    f"{SNAPSHOTS_NAME}, pool {name}: it speaks of version {version}, which the journal does not have"
+                )
+
+
+def _tells_the_same(snapshot: bytes, pool: PlainPool) -> bool:
+    """Whether a snapshot says of every grant and hold what the plain rules say."""
+    try:
+        saved = decode_pool(snapshot)
+    except ValueError:
+        return False
+    blocks = {
+        block.number: (block.amount, block.held, block.spent, block.expired, block.voided, block.moved_out)
+        for block in saved.blocks.values()
+    }
+    grants = {
+        grant.number: (grant.amount, grant.held, grant.spent, grant.expired, grant.voided, grant.moved_out)
+        for grant in pool.grants.values()
+    }
+    return (
+        blocks == grants
+        and saved.available == pool.available
+        and saved.clock == pool.clock
+        and {number: hold.parts for number, hold in saved.holds.items()}
+        == {number: hold.parts for number, hold in pool.holds.items()}
+    )
+
+
+def _damage_of_log(path: Path) -> str:
+    """What is damaged in the journal's log. A service that writes it while it is read makes it look damaged, too, but
+    never twice in the same place."""
+    damage = read_log(path).damage
+    for _ in range(LOG_READS - 1):
+        if not damage:
+            return ""
+        time.sleep(LOG_READ_INTERVAL_S)
+        again = read_log(path).damage
+        damage = damage if again == damage else ""
+    return damage

@@ -1,0 +1,168 @@
+"""Frames: how one group commit looks as bytes, and how a pool's history is found in them.
+
+A frame holds the events of all pools that were committed together: a *section* per pool, then a trailer with the
+lengths of the sections, then the trailer's own length in four bytes. A section names its pool, the version of its first
+event, and where the pool's previous section lies, with that section's digest: so each pool's history is a chain that
+can be walked backwards without an index, and a changed or missing link does not fit. Digests are BLAKE2b of 16 bytes
+(RFC 7693); a frame as a whole carries a CRC-32 against damage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from typing import Annotated, Final
+from zlib import crc32
+
+import msgspec
+
+from solvent.engine.rules.events import Event
+from solvent.engine.values.errors import JournalCorrupt
+
+FORMAT: Final = 1
+DIGEST_BYTES: Final = 16
+NO_DIGEST: Final = bytes(DIGEST_BYTES)
+"""The digest before a pool's first section."""
+
+
+class Pointer(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Where a section lies. Frame 0 does not exist: it stands for "nowhere"."""
+
+    frame: int
+    offset: int
+    length: int
+
+
+NOWHERE: Final = Pointer(0, 0, 0)
+
+
+class Head(msgspec.Struct, frozen=True, gc=False):
+    """The newest section of a pool: where its history begins when it is walked backwards."""
+
+    version: int
+    """The version of the pool after the last event of the section."""
+    pointer: Pointer
+    digest: bytes
+
+
+NO_HEAD: Final = Head(0, NOWHERE, NO_DIGEST)
+
+
+class Frame(msgspec.Struct, frozen=True, gc=False):
+    """One group commit as the journal stores it."""
+
+    number: int
+    """1, 2, 3, ... without a gap."""
+    at: int
+    """When it was sealed, microseconds."""
+    body: bytes
+    crc: int
+
+    @classmethod
+    def seal(cls, number: int, at: int, body: bytes) -> Frame:
+        return cls(number, at, body, _crc(number, at, body))
+
+    def is_intact(self) -> bool:
+        return self.crc == _crc(self.number, self.at, self.body)
+
+
+class Section(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The events of one pool in one frame, decoded."""
+
+    pool: str
+    """The canonical name of the pool."""
+    first_version: int
+    previous: Pointer
+    previous_digest: bytes
+    events: list[Event]
+
+    @property
+    def last_version(self) -> int:
+        return self.first_version + len(self.events) - 1
+
+
+class _Trailer(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    format: int
+    lengths: list[Annotated[int, msgspec.Meta(ge=0)]]
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_sections: Final = msgspec.msgpack.Decoder(Section)
+_trailers: Final = msgspec.msgpack.Decoder(_Trailer)
+_TRAILER_LENGTH_BYTES: Final = 4
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for bytes that are something else. Text that is no UTF-8 has an exception of its own."""
+
+
+class FrameBuilder:
+    """Gathers the sections of one frame. Offsets are final as soon as a section is added."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def add(self, pool: str, previous: Head, events: Sequence[Event]) -> Head:
+        """Add the next events of ``pool``, whose newest section is ``previous``. Returns the new head."""
+        body = _encoder.encode((pool, previous.version + 1, previous.pointer, previous.digest, events))
+        pointer = Pointer(self.number, self._size, len(body))
+        self._parts.append(body)
+        self._size += len(body)
+        return Head(previous.version + len(events), pointer, digest_of(body))
+
+    def seal(self, at: int) -> Frame:
+        trailer = _encoder.encode(_Trailer(FORMAT, [len(part) for part in self._parts]))
+        self._parts += (trailer, len(trailer).to_bytes(_TRAILER_LENGTH_BYTES))
+        return Frame.seal(self.number, at, b"".join(self._parts))
+
+
+def digest_of(section: bytes) -> bytes:
+    """The link that the pool's next section must carry."""
+    return blake2b(section, digest_size=DIGEST_BYTES).digest()
+
+
+def decode_section(body: bytes, *, frame: int) -> Section:
+    """Decode one section. Raises ``JournalCorrupt`` naming ``frame`` for bytes that are none."""
+    try:
+        return _sections.decode(body)
+    except _UNREADABLE as error:
+        raise JournalCorrupt(f"a section cannot be read: {error}", frame=frame) from None
+
+
+def split_frame(frame: Frame) -> Iterable[tuple[Pointer, bytes]]:
+    """The sections of a frame as they are, in order. Raises ``JournalCorrupt`` if the frame is not intact."""
+    if not frame.is_intact():
+        raise JournalCorrupt("the checksum does not fit", frame=frame.number)
+    body = frame.body
+    trailer_end = len(body) - _TRAILER_LENGTH_BYTES
+    trailer_length = int.from_bytes(body[trailer_end:])
+    try:
+        trailer = _trailers.decode(body[trailer_end - trailer_length : trailer_end])
+    except _UNREADABLE as error:
+        raise JournalCorrupt(f"the trailer cannot be read: {error}", frame=frame.number) from None
+    if trailer.format != FORMAT:
+        raise JournalCorrupt(f"format {trailer.format} is not known to this version", frame=frame.number)
+    if sum(trailer.lengths) + trailer_length + _TRAILER_LENGTH_BYTES != len(body):
+        raise JournalCorrupt("the lengths of the sections do not add up", frame=frame.number)
+    offset = 0
+    for length in trailer.lengths:
+        yield Pointer(frame.number, offset, length), body[offset : offset + length]
+        offset += length
+
+
+def _crc(number: int, at: int, body: bytes) -> int:
+    # Signed, since a damaged row may hold any number that SQLite can.
+    return crc32(body, crc32(number.to_bytes(8, signed=True) + at.to_bytes(8, signed=True)))
+
+
+class CommittedSection(msgspec.Struct, frozen=True, gc=False):
+    """What look-ups need to know of a section that became durable."""
+
+    pool: str
+    first_version: int
+    head: Head
+    key_hashes: Sequence[int]
+    due_at: int | None
+    has_notices: bool
+    scale: int | None
+    """The decimal places of a pool that begins here."""

@@ -1,0 +1,1 @@
+"""Live pools: one actor each, on one partition's journal and projections."""

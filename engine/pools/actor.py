@@ -1,0 +1,589 @@
+"""The actor of one pool: decides commands on the state it holds, and answers when what it decided is durable.
+
+It is the single writer of its pool, so debits need no lock. It decides at once, on top of what is still on its way to
+the disk, and puts every answer into the batch that holds the newest event the answer has seen: nobody is told, and
+nobody reads, what is not durable. If the actor dies between any two lines, its state is dropped and the pool is folded
+from the journal again; callers get a typed error and retry with their key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, TypeAlias, TypeGuard, assert_never
+
+import msgspec
+
+from solvent.actors import Actor, Mail, StopReason
+from solvent.engine.api.answers import Answer, Receipt
+from solvent.engine.journal.listeners import Listeners
+from solvent.engine.journal.writer import Batch, OpenSection, PoolLog
+from solvent.engine.projections.keys import hash_key
+from solvent.engine.rules.commands import (
+    SETTING_COMMANDS,
+    Check,
+    Command,
+    Debit,
+    Hold,
+    KeyedCommand,
+    Read,
+    Report,
+    Reverse,
+)
+from solvent.engine.rules.decide import Limits, decide
+from solvent.engine.rules.due import pass_time
+from solvent.engine.rules.events import KEYED, NOTICES, Captured, Debited, Event, RatesSet, RechargeClosed, answering
+from solvent.engine.rules.evolve import apply
+from solvent.engine.rules.outcomes import (
+    Conflict,
+    Insufficient,
+    KeyTaken,
+    OverBudget,
+    Prior,
+    Refusal,
+    Repeat,
+    Unchanged,
+    Unfit,
+    UnknownEntry,
+    UnknownPool,
+)
+from solvent.engine.rules.pool import Pool, check_totals
+from solvent.engine.rules.rates import RateBook, price
+from solvent.engine.rules.short_debit import debit_plainly
+from solvent.engine.rules.views import (
+    alerts_of,
+    allowances_of,
+    balance_of,
+    budgets_of,
+    grants_of,
+    holds_of,
+    receipt_of,
+    recurring_of,
+    unchanged,
+    verdict_of,
+)
+from solvent.engine.values.amounts import to_decimal
+from solvent.engine.values.dimensions import decode_dimensions
+from solvent.engine.values.errors import (
+    BudgetExceeded,
+    IdempotencyConflict,
+    InsufficientCredits,
+    InvalidRequest,
+    JournalCorrupt,
+    NotFound,
+    Overloaded,
+    SolventError,
+    StateConflict,
+    Unavailable,
+)
+from solvent.engine.values.pool_id import PoolId, is_stream, parse_canonical, rates_stream
+from solvent.engine.values.positions import Position, end_of
+from solvent.engine.values.times import to_datetime
+
+from .borrowing import Loans
+from .partition import Core
+from .refusals import Refusals
+from .scales import Scales
+
+
+class Lease:
+    """Asks a pool for itself: it takes no other command until ``over``. The answer is its actor."""
+
+    __slots__ = ("holds", "over")
+
+    def __init__(self) -> None:
+        self.over = asyncio.Event()
+        """To be set in any case, also when the lease was never granted."""
+        self.holds = True
+        """False once the actor has the pool back: because the lease is over, or because the actor is gone."""
+
+
+Message: TypeAlias = Command | Read | Check | Lease
+RETRY_AFTER_S = 0.1
+"""What an overloaded pool tells its callers: a full mailbox is worked off in less."""
+
+
+class Due(NamedTuple):
+    """When time will next do something to a pool, as of a version."""
+
+    at: int | None
+    version: int
+
+
+class Services:
+    """What the pool actors of an engine share."""
+
+    __slots__ = (
+        "core",
+        "limits",
+        "listeners",
+        "loans",
+        "now_us",
+        "rate_books",
+        "rate_changes",
+        "read_rates",
+        "ready",
+        "refusals",
+        "scales",
+    )
+
+    def __init__(
+        self,
+        *,
+        now_us: Callable[[], int],
+        scales: Scales,
+        limits: Limits,
+        core: Core,
+        listeners: Listeners,
+        refusals: Refusals,
+        loans: Loans,
+    ) -> None:
+        self.now_us = now_us
+        self.scales = scales
+        self.limits = limits
+        self.core = core
+        """Replaced after a failed commit, when everything has been read from the journal again."""
+        self.ready = asyncio.Event()
+        """Whether ``core`` can be used: not while it is being replaced."""
+        self.rate_books: dict[str, RateBook] = {}
+        """By canonical stream: those that were asked for since they were set last."""
+        self.rate_changes = 0
+        self.listeners = listeners
+        self.refusals = refusals
+        self.loans = loans
+        self.read_rates: Callable[[str], Awaitable[RateBook]] = _nothing_to_read
+        """Asks a stream for its book. It answers what is durable."""
+
+    async def load_rates(self, pool: str) -> None:
+        """Make sure that the rate cards for ``pool`` are at hand. Raises ``SolventError``."""
+        name = parse_canonical(pool)
+        stream = rates_stream(name.environment, name.currency).canonical
+        while stream not in self.rate_books:
+            changes = self.rate_changes
+            book = await self.read_rates(stream)
+            # A card that was set between the answer and now would be missing from this book for ever.
+            if changes == self.rate_changes:
+                self.rate_books[stream] = book
+
+
+async def _nothing_to_read(stream: str) -> RateBook:
+    raise Unavailable(f"the engine is not open yet: {stream} cannot be read")
+
+
+class PoolActor(Actor[Message]):
+    """One live pool."""
+
+    def __init__(self, pool_id: str, services: Services) -> None:
+        self.pool_id = pool_id
+        self.pool = Pool()
+        self._services = services
+        self._log = PoolLog(pool_id)
+        self._lease: Lease | None = None
+        self._name: PoolId = parse_canonical(pool_id)
+        self._scale = services.scales.of(self._name.currency)
+        self._rates = rates_stream(self._name.environment, self._name.currency).canonical
+
+    async def on_start(self) -> None:
+        while True:
+            await self._services.ready.wait()
+            try:
+                self.pool, head = await self._services.core.store.load(self.pool_id)
+                break
+            except Unavailable:
+                # The journal failed meanwhile. Who asks has a deadline; this waits for the next core.
+                await asyncio.sleep(0)
+        self._log = PoolLog(self.pool_id, head)
+        if is_stream(self.pool_id):
+            # It holds no amounts.
+            self._scale = self.pool.scale
+        elif not self.pool.version:
+            self.pool.scale = self._services.scales.of_new_pool(self._name.currency)
+
+    def may_passivate(self) -> bool:
+        return self._log.batch is None
+
+    def on_stop(self, reason: StopReason) -> None:
+        self._services.core.store.leave(self, self._log.head)
+
+    def receive(self, batch: list[Mail[Message]]) -> Awaitable[None] | None:
+        try:
+            lending = self._receive(batch)
+        except BaseException:
+            self._services.core.store.forget(self)
+            raise
+        return lending if lending is None else self._trusted(lending)
+
+    async def _trusted(self, lending: Awaitable[None]) -> None:
+        try:
+            await lending
+        except BaseException:
+            self._services.core.store.forget(self)
+            raise
+
+    def _receive(self, batch: list[Mail[Message]]) -> Awaitable[None] | None:
+        services, pool, pool_id, log = self._services, self.pool, self.pool_id, self._log
+        now = services.now_us()
+        self.let_time_pass(now)
+        core = services.core
+        keys, writer = core.keys, core.writer
+        is_new, use_new, seed = keys.is_new, keys.use_new, keys.seed
+        doubtful: list[tuple[Mail[Message], KeyedCommand, int]] = []
+        lacking: list[tuple[Mail[Message], Report]] = []
+        may_debit = self.keeps_scale and writer.failure is None and not core.is_behind()
+        section: OpenSection | None = None
+        open_batch: Batch | None = None
+        for mail in batch:
+            message = mail.message
+            # Debits come by the thousand: they are not asked whether they are something rarer.
+            if not isinstance(message, Debit):
+                if isinstance(message, Lease):
+                    if doubtful:
+                        self.context.spawn(self._look_up(doubtful))
+                    if lacking:
+                        self.context.spawn(self._report(lacking))
+                    return self._lend(mail, message, batch[batch.index(mail) + 1 :])
+                if isinstance(message, (Read, Check)):
+                    self._answer(mail, self._read(message))
+                    continue
+                if isinstance(message, SETTING_COMMANDS):
+                    section = None
+                    self._answer(mail, self._execute(message, now, None, 0))
+                    continue
+                if self._lacks_rates(message):
+                    lacking.append((mail, message))
+                    continue
+                if isinstance(message, Reverse):
+                    self.context.spawn(self._reverse(mail, message))
+                    continue
+            prior = None
+            key_hash = hash_key(pool_id, message.key, seed)
+            if not is_new(key_hash):
+                prior = keys.find_recent(pool_id, message.key, key_hash)
+                if prior is None and key_hash in keys.seen:
+                    doubtful.append((mail, message, key_hash))
+                    continue
+            elif may_debit and isinstance(message, Debit):
+                debited = debit_plainly(pool, message, now)
+                if debited is not None:
+                    if section is None or open_batch is None:
+                        # It is there: the writer has not failed, and nothing was awaited since that was asked.
+                        section = writer.section(log)
+                        open_batch = log.batch
+                        assert open_batch is not None  # noqa: S101 - narrows the type: a section is in a batch
+                        if pool.schedule:
+                            section.due_at = pool.schedule[0][0]
+                        core.store.changed(self)
+                    section.events.append(debited)
+                    section.key_hashes.append(key_hash)
+                    use_new(pool_id, debited, pool.version, key_hash)
+                    open_batch.answers.append((mail, receipt_of(debited, pool.version, pool.scale, replayed=False)))
+                    open_batch.events += 1
+                    continue
+            # What follows may go into another frame.
+            section = None
+            self._answer(mail, self._execute(message, now, prior, key_hash))
+        if doubtful:
+            self.context.spawn(self._look_up(doubtful))
+        if lacking:
+            self.context.spawn(self._report(lacking))
+        return None
+
+    async def _lend(self, mail: Mail[Message], lease: Lease, rest: list[Mail[Message]]) -> None:
+        """Leave the pool to the lease's holder until it is over, then go on with what came after it."""
+        self._lease = lease
+        try:
+            mail.reply(self)
+            await lease.over.wait()
+        finally:
+            self._lease = None
+            lease.holds = False
+        if rest and (another := self._receive(rest)) is not None:
+            await another
+
+    def let_time_pass(self, now: int) -> None:
+        """Write down what time has done to the pool by ``now``."""
+        core = self._services.core
+        schedule = self.pool.schedule
+        if not schedule or schedule[0][0] > max(self.pool.clock, now) or core.writer.failure is not None:
+            return
+        facts = pass_time(self.pool, now)
+        if not facts:
+            # What was due no longer matters. A section with nothing in it would say so for ever.
+            return
+        check_totals(self.pool)
+        section = core.writer.section(self._log)
+        self._hand_over(section, facts)
+        self._note(section, facts, self.pool.version - len(facts))
+
+    def _execute(self, command: Command, now: int, prior: Prior | None, key_hash: int) -> Receipt | SolventError:
+        outcome = self.judge(self.pool, command, now, prior)
+        return self.record(outcome, key_hash) if isinstance(outcome, tuple) else outcome
+
+    def judge(
+        self, pool: Pool, command: Command, now: int, prior: Prior | None
+    ) -> tuple[Event, ...] | Receipt | SolventError:
+        """What should happen to ``pool``, this actor's or a copy; or the answer, if that is nothing."""
+        services = self._services
+        if pool.scale != self._scale:
+            return self.scale_conflict()
+        if isinstance(command, Report):
+            priced = self._price(command, now)
+            if not isinstance(priced, Debit):
+                if prior is None:
+                    return priced
+                # It was priced once, and is only to be answered again.
+                priced = command.debit(0, 1)
+            command = priced
+        outcome = decide(pool, command, now, prior=prior, scale=self._scale, limits=services.limits)
+        if isinstance(outcome, tuple):
+            return Overloaded(retry_after=RETRY_AFTER_S) if services.core.is_behind() else outcome
+        if isinstance(outcome, Repeat):
+            return receipt_of(outcome.event, outcome.version, pool.scale, replayed=True)
+        if isinstance(outcome, Unchanged):
+            return unchanged(pool)
+        if isinstance(command, (Debit, Hold)) and isinstance(outcome, (Insufficient, OverBudget)):
+            services.refusals.add(self.pool_id, now, command.metric, bytes(command.dimensions))
+        return self._explain(outcome)
+
+    @property
+    def keeps_scale(self) -> bool:
+        """Whether the pool counts in the units in which amounts are given."""
+        return self.pool.scale == self._scale
+
+    def scale_conflict(self) -> StateConflict:
+        """Why no amount can be given for a pool that does not."""
+        return StateConflict(
+            "currency_scale",
+            f"{self._name} keeps {self.pool.scale} decimal places of {self._name.currency}, "
+            f"the engine was opened with {self._scale}",
+        )
+
+    def record(self, events: tuple[Event, ...], key_hash: int) -> Receipt | SolventError:
+        """Make ``events`` happen, and give them to the writer. The receipt may be told once they are durable."""
+        core, pool = self._services.core, self.pool
+        try:
+            section = core.writer.section(self._log)
+        except Unavailable as error:
+            return error
+        version = pool.version
+        for event in events:
+            apply(pool, event)
+        # Before it is given away: what breaks the books must never reach the journal.
+        check_totals(pool)
+        self._hand_over(section, events)
+        answer, answer_version = answering(events, version)
+        if len(events) == 1 and isinstance(answer, KEYED) and not isinstance(answer, RechargeClosed):
+            # The usual case, with the hash at hand.
+            section.key_hashes.append(key_hash)
+            core.keys.use(self.pool_id, answer, answer_version, key_hash)
+        else:
+            self._note(section, events, version)
+        return receipt_of(answer, answer_version, pool.scale, replayed=False)
+
+    def _hand_over(self, section: OpenSection, events: Sequence[Event]) -> None:
+        """Give the writer ``events`` that were applied to the pool, and say that it has changed."""
+        if self.pool.schedule:
+            section.due_at = self.pool.schedule[0][0]
+        section.events.extend(events)
+        core = self._services.core
+        core.writer.added(self._log, len(events))
+        core.store.changed(self)
+
+    def _note(self, section: OpenSection, events: Sequence[Event], version: int) -> None:
+        """Note whom ``events``, of which the first made ``version`` + 1, concern beside their pool."""
+        keys = self._services.core.keys
+        for place, event in enumerate(events, version + 1):
+            if isinstance(event, KEYED):
+                key_hash = hash_key(self.pool_id, event.key, keys.seed)
+                section.key_hashes.append(key_hash)
+                keys.use(self.pool_id, event, place, key_hash)
+            if isinstance(event, NOTICES):
+                section.has_notices = True
+            if isinstance(event, RatesSet):
+                self._services.rate_books.pop(self.pool_id, None)
+                self._services.rate_changes += 1
+
+    def open_section(self) -> None:
+        """Reserve a place in the open frame: several pools that do so in one turn share it. Raises ``Unavailable``."""
+        self._services.core.writer.section(self._log)
+
+    def append(self, events: tuple[Event, ...]) -> None:
+        """Make events happen that follow from another pool's, under no key of this one."""
+        section = self._services.core.writer.section(self._log)
+        for event in events:
+            apply(self.pool, event)
+        check_totals(self.pool)
+        self._hand_over(section, events)
+        self._note(section, events, self.pool.version - len(events))
+
+    def _lacks_rates(self, command: object) -> TypeGuard[Report]:
+        return isinstance(command, Report) and self._rates not in self._services.rate_books
+
+    def _price(self, report: Report, now: int) -> Debit | SolventError:
+        """The debit that ``report`` comes to."""
+        book = self._services.rate_books.get(self._rates)
+        if book is None:
+            return Unavailable("the rate card was just changed: ask again")
+        at = max(self.pool.clock, now) if report.occurred_at is None else report.occurred_at
+        version = book.at(at)
+        if version is None:
+            return NotFound("rate card", f"{self._name.currency} of {self._name.environment} at that time")
+        try:
+            dimensions = decode_dimensions(report.dimensions)
+            priced = price(version.card, report.metric, report.quantity, dimensions, self._scale)
+        except SolventError as error:
+            return error
+        return report.debit(priced.units, version.number)
+
+    def _answer(self, mail: Mail[Message], answer: object) -> None:
+        batch = self._log.batch
+        if batch is None:
+            mail.reply(answer)
+        else:
+            batch.answers.append((mail, answer))
+
+    def _read(self, read: Read | Check) -> Answer | RateBook | Due | Position | int | SolventError:
+        if isinstance(read, Read) and read.what == "rates":
+            return self.pool.rates or RateBook()
+        if isinstance(read, Read) and read.what == "due":
+            return Due(self.pool.schedule[0][0] if self.pool.schedule else None, self.pool.version)
+        if isinstance(read, Read) and read.what == "outbox":
+            return end_of(self.pool.outbox)
+        if not self.pool.version:
+            return NotFound("pool", str(self._name))
+        if isinstance(read, Check):
+            if not self.keeps_scale:
+                return self.scale_conflict()
+            return verdict_of(self.pool, str(self._name), read, max(self.pool.clock, self._services.now_us()))
+        if read.what == "balance":
+            return balance_of(self.pool, str(self._name))
+        if read.what == "scale":
+            return self.pool.scale
+        if read.what == "budgets":
+            return budgets_of(self.pool, str(self._name), max(self.pool.clock, self._services.now_us()))
+        if read.what == "allowances":
+            return allowances_of(self.pool, str(self._name), max(self.pool.clock, self._services.now_us()))
+        if read.what == "recurring":
+            return recurring_of(self.pool, str(self._name))
+        if read.what == "alerts":
+            return alerts_of(self.pool, str(self._name))
+        if read.what == "holds":
+            return holds_of(self.pool, str(self._name))
+        return grants_of(self.pool, str(self._name))
+
+    async def _look_up(self, doubtful: list[tuple[Mail[Message], KeyedCommand, int]]) -> None:
+        """Execute commands, those whose keys may have been used long ago once the index has said by what."""
+        keys = self._services.core.keys
+        while True:
+            drops = keys.drops
+            try:
+                seen = [(command.key, key_hash) for _, command, key_hash in doubtful if key_hash in keys.seen]
+                indexed = await self._services.core.find_keys(self.pool_id, seen) if seen else {}
+            except SolventError as error:
+                for mail, _, _ in doubtful:
+                    mail.fail(_of_look_up("key", error))
+                return
+            # A generation that was dropped meanwhile may have held one of the keys, and the look-up come too early.
+            if drops == keys.drops:
+                break
+        while self._lease is not None:
+            await self._lease.over.wait()
+            await asyncio.sleep(0)
+        try:
+            now = self._services.now_us()
+            self.let_time_pass(now)
+            lacking: list[tuple[Mail[Message], Report]] = []
+            for mail, command, key_hash in doubtful:
+                if self._lacks_rates(command):
+                    # The card was changed during the look-up.
+                    lacking.append((mail, command))
+                    continue
+                prior = keys.find_recent(self.pool_id, command.key, key_hash) or indexed.get(command.key)
+                self._answer(mail, self._execute(command, now, prior, key_hash))
+            if lacking:
+                self.context.spawn(self._report(lacking))
+        except BaseException:
+            self._services.core.store.forget(self)
+            raise
+
+    async def _report(self, reports: list[tuple[Mail[Message], Report]]) -> None:
+        """Read the rate cards first, then go the way of all commands whose keys may have been used before."""
+        try:
+            await self._services.load_rates(self.pool_id)
+        except SolventError as error:
+            for mail, _ in reports:
+                mail.fail(Unavailable(f"the rate cards could not be read, retry with the same key: {error}"))
+            return
+        seed = self._services.core.keys.seed
+        await self._look_up([(mail, report, hash_key(self.pool_id, report.key, seed)) for mail, report in reports])
+
+    async def _reverse(self, mail: Mail[Message], command: Reverse) -> None:
+        """Find the debit in the journal, then go the way of every command whose key may have been used before."""
+        try:
+            found = await self._services.core.find_entry(self.pool_id, command.debit)
+        except SolventError as error:
+            mail.fail(_of_look_up("debit", error))
+            return
+        command = completed(command, found)
+        key_hash = hash_key(self.pool_id, command.key, self._services.core.keys.seed)
+        await self._look_up([(mail, command, key_hash)])
+
+    def _explain(self, refusal: Refusal) -> SolventError:
+        scale = self.pool.scale
+        match refusal:
+            case Insufficient(requested, available, covered, reset):
+                return InsufficientCredits(
+                    requested=to_decimal(requested, scale),
+                    available=to_decimal(available, scale),
+                    top_up=to_decimal(requested - covered - available, scale),
+                    covered=to_decimal(covered, scale) if covered else None,
+                    resets_at=None if reset is None else to_datetime(reset.at),
+                    allowance=None if reset is None else reset.allowance,
+                    dimension=None if reset is None else reset.dimension,
+                    value=None if reset is None else reset.value,
+                )
+            case OverBudget(stop):
+                counted = scale if stop.counts == "credits" else 0
+                return BudgetExceeded(
+                    budget=stop.budget,
+                    limit=to_decimal(stop.limit, counted),
+                    used=to_decimal(stop.used, counted),
+                    resets_at=None if stop.resets_at is None else to_datetime(stop.resets_at),
+                    value=stop.value,
+                    counts=stop.counts,
+                )
+            case UnknownPool():
+                return NotFound("pool", str(self._name))
+            case UnknownEntry(what, number):
+                return NotFound(what, f"{what[0]}{number} of {self._name}")
+            case Conflict(reason, message):
+                return StateConflict(reason, message)
+            case KeyTaken(key, version):
+                return IdempotencyConflict(key=key, version=version)
+            case Unfit(field, expected):
+                return InvalidRequest(field, expected)
+        assert_never(refusal)
+
+
+def _of_look_up(what: str, error: SolventError) -> SolventError:
+    """What the caller is told. Damage is named: asking again does not help."""
+    if isinstance(error, JournalCorrupt):
+        return error
+    return Unavailable(f"the {what} could not be looked up, retry with the same key: {error}")
+
+
+def completed(command: Reverse, found: Event | None) -> Reverse:
+    """``command`` with what the journal says of its debit."""
+    match found:
+        case Debited():
+            command = msgspec.structs.replace(command, charges=found.charges)
+        case Captured():
+            beyond = sum(part for _, part in found.extra)
+            command = msgspec.structs.replace(
+                command, charges=found.held_charges, beyond_charges=found.charges, beyond_hold=beyond
+            )
+        case _:
+            return command
+    return msgspec.structs.replace(
+        command, paid=found.paid, dimensions=found.dimensions, covers=found.covers, metric=found.metric
+    )

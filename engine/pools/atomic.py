@@ -1,0 +1,207 @@
+"""Several commands as one: on one pool or on several of a customer, all of them happen or none.
+
+The pools are borrowed from their actors, in the order of their names so that no two callers wait for each other.
+Everything is judged on copies first; only if nothing is refused do the events go to the writer, all into the same
+frame. A crash leaves the whole frame or none of it. The other callers of these pools wait for about a commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from solvent.actors import Family
+from solvent.engine.api.answers import Receipt
+from solvent.engine.projections.keys import hash_key
+from solvent.engine.rules.commands import KeyedCommand, Report, Reverse, Transfer
+from solvent.engine.rules.decide import receive
+from solvent.engine.rules.events import KEYED, Event, MovedOut, answering
+from solvent.engine.rules.evolve import apply
+from solvent.engine.rules.outcomes import Prior, Unfit
+from solvent.engine.rules.pool import Pool, check_totals, clone
+from solvent.engine.values.errors import InvalidRequest, JournalError, SolventError, StateConflict, Unavailable
+from solvent.engine.values.pool_id import PoolId
+
+from .actor import Lease, Message, PoolActor, Services, completed
+from .partition import Core
+
+T = TypeVar("T")
+
+
+class Borrowed:
+    """The actors of some pools, which wait while this is held."""
+
+    def __init__(self, actors: dict[str, PoolActor], leases: Sequence[Lease]) -> None:
+        self.actors = actors
+        self._leases = leases
+
+    def check(self) -> None:
+        """Raise ``Unavailable`` if an actor was lost: its state may be another by now. Ask after every await."""
+        if not all(lease.holds for lease in self._leases):
+            raise Unavailable("the journal is read again after a failure: nothing was written, ask again")
+
+
+@asynccontextmanager
+async def borrowed(services: Services, family: Family[Message], pools: Sequence[PoolId]) -> AsyncIterator[Borrowed]:
+    """Borrow ``pools`` for the length of a block.
+
+    Raises ``ActorError`` or ``Overloaded`` if they cannot be had in time, ``TooLarge`` if they never can.
+    """
+    names = sorted({pool.canonical for pool in pools})
+    leases: list[Lease] = []
+    actors: dict[str, PoolActor] = {}
+    async with services.loans.places(len(names), timeout_s=family.options.default_timeout_s):
+        try:
+            for name in names:
+                lease = Lease()
+                leases.append(lease)
+                actors[name] = await family.ask(name, lease)
+            yield Borrowed(actors, leases)
+        finally:
+            for lease in leases:
+                lease.over.set()
+
+
+async def priors_of(core: Core, commands: Sequence[tuple[str, KeyedCommand]]) -> dict[tuple[str, str], Prior]:
+    """What used the keys of ``commands`` before, by pool and key."""
+    keys, found = core.keys, dict[tuple[str, str], Prior]()
+    doubtful: dict[str, list[tuple[str, int]]] = {}
+    for pool, command in commands:
+        key_hash = hash_key(pool, command.key, keys.seed)
+        prior = keys.find_recent(pool, command.key, key_hash)
+        if prior is not None:
+            found[pool, command.key] = prior
+        elif key_hash in keys.seen:
+            doubtful.setdefault(pool, []).append((command.key, key_hash))
+    for pool, wanted in doubtful.items():
+        while True:
+            drops = keys.drops
+            indexed = await core.find_keys(pool, wanted)
+            # A generation that was dropped meanwhile may have held a key, and the look-up come too early.
+            if drops == keys.drops:
+                break
+        found.update({(pool, key): prior for key, prior in indexed.items()})
+    return found
+
+
+async def do_together(
+    services: Services, family: Family[Message], commands: Sequence[tuple[PoolId, KeyedCommand]]
+) -> list[Receipt | SolventError]:
+    """All of ``commands`` or none. If one is refused, the others are answered ``StateConflict`` (batch_refused).
+
+    Raises ``ActorError``, ``JournalError``, ``Unavailable``.
+    """
+    pools = [pool for pool, _ in commands]
+    async with borrowed(services, family, pools) as lent:
+        core = services.core
+        named: list[tuple[str, KeyedCommand]] = []
+        for pool, command in commands:
+            named.append((pool.canonical, await _complete(services, pool.canonical, command)))
+        priors = await priors_of(core, named)
+        lent.check()
+        now = services.now_us()
+        for actor in lent.actors.values():
+            actor.let_time_pass(now)
+        copies = {name: clone(actor.pool) for name, actor in lent.actors.items()}
+        judged: list[tuple[Event, ...] | Receipt | SolventError] = []
+        for name, command in named:
+            outcome = lent.actors[name].judge(copies[name], command, now, priors.get((name, command.key)))
+            judged.append(outcome)
+            if isinstance(outcome, tuple):
+                _try_out(copies[name], outcome)
+                event, version = answering(outcome, copies[name].version - len(outcome))
+                if isinstance(event, KEYED):
+                    priors[name, command.key] = (event, version)
+        if any(isinstance(outcome, SolventError) for outcome in judged):
+            refused = StateConflict("batch_refused", "another command of this batch was refused, so none was done")
+            answers = [refused if isinstance(outcome, tuple) else outcome for outcome in judged]
+        else:
+            answers = _record(core, lent, [(name, command.key) for name, command in named], judged)
+    # A refusal and a receipt that is repeated wait as well: they speak of what may not be durable yet.
+    await _durable(core)
+    return answers
+
+
+def _record(
+    core: Core,
+    lent: Borrowed,
+    keys: Sequence[tuple[str, str]],
+    judged: Sequence[tuple[Event, ...] | Receipt | SolventError],
+) -> list[Receipt | SolventError]:
+    """Give all events to one frame."""
+    # All sections first: while one frame fills, asking for another section could begin the next.
+    for name in dict.fromkeys(
+        name for (name, _), outcome in zip(keys, judged, strict=True) if isinstance(outcome, tuple)
+    ):
+        lent.actors[name].open_section()
+    answers: list[Receipt | SolventError] = []
+    for (name, key), outcome in zip(keys, judged, strict=True):
+        if isinstance(outcome, tuple):
+            outcome = lent.actors[name].record(outcome, hash_key(name, key, core.keys.seed))
+        answers.append(outcome)
+    return answers
+
+
+async def transfer(
+    services: Services, family: Family[Message], source: PoolId, target: PoolId, command: Transfer
+) -> Receipt | SolventError:
+    """Move credits from ``source`` to ``target``. Raises ``ActorError``, ``JournalError``, ``Unavailable``."""
+    async with borrowed(services, family, [source, target]) as lent:
+        core = services.core
+        priors = await priors_of(core, [(source.canonical, command)])
+        lent.check()
+        now = services.now_us()
+        for actor in lent.actors.values():
+            actor.let_time_pass(now)
+        giving, getting = lent.actors[source.canonical], lent.actors[target.canonical]
+        if not getting.keeps_scale:
+            return getting.scale_conflict()
+        outcome = giving.judge(giving.pool, command, now, priors.get((source.canonical, command.key)))
+        if isinstance(outcome, tuple):
+            answer = _move(services, giving, getting, outcome, now)
+        else:
+            answer = outcome
+    # A refusal and a receipt that is repeated wait as well: they speak of what may not be durable yet.
+    await _durable(core)
+    return answer
+
+
+def _move(
+    services: Services, giving: PoolActor, getting: PoolActor, outcome: tuple[Event, ...], now: int
+) -> Receipt | SolventError:
+    """Give both sides of a transfer to one frame."""
+    moved = outcome[0]  # What there is to say of it follows.
+    assert isinstance(moved, MovedOut)  # noqa: S101 - narrows the type: what a transfer is decided to be
+    arrived = receive(getting.pool, giving.pool, giving.pool_id, moved, now, scale=getting.pool.scale)
+    if isinstance(arrived, Unfit):
+        return InvalidRequest(arrived.field, arrived.expected)
+    # Tried on copies first: of what is given to the writer, no half may fail.
+    _try_out(clone(giving.pool), outcome)
+    _try_out(clone(getting.pool), arrived)
+    giving.open_section()
+    getting.open_section()
+    getting.append(arrived)
+    return giving.record(outcome, hash_key(giving.pool_id, moved.key, services.core.keys.seed))
+
+
+async def _complete(services: Services, pool: str, command: KeyedCommand) -> KeyedCommand:
+    """Look up what a command needs beyond its pool's state."""
+    if isinstance(command, Reverse):
+        return completed(command, await services.core.find_entry(pool, command.debit))
+    if isinstance(command, Report):
+        await services.load_rates(pool)
+    return command
+
+
+def _try_out(pool: Pool, events: Sequence[Event]) -> None:
+    for event in events:
+        apply(pool, event)
+    check_totals(pool)
+
+
+async def _durable(core: Core) -> None:
+    try:
+        await core.writer.barrier()
+    except JournalError as error:
+        raise Unavailable(f"the outcome is unknown, retry with the same keys: {error}") from error

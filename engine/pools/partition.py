@@ -1,0 +1,215 @@
+"""Everything between the pool actors and the files: opened from the journal, and opened again after a failure.
+
+A core lives from one failure of the journal or the index to the next. It is opened by reading what the journal has: the
+index is caught up before anything is served, so what is in memory at the start is nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import anyio
+
+from solvent.engine.journal.frames import Pointer, Section
+from solvent.engine.journal.listeners import Listeners
+from solvent.engine.journal.protocol import Journal, NoSection
+from solvent.engine.journal.writer import Writer
+from solvent.engine.projections.history import sections_between
+from solvent.engine.projections.index import ForeignIndex, Index, IndexDamaged
+from solvent.engine.projections.keys import OPENING, KeyBook, hash_key
+from solvent.engine.projections.projector import BEHIND_KEYS_MAX, Projector
+from solvent.engine.projections.snapshots import Snapshots
+from solvent.engine.projections.store import PoolStore
+from solvent.engine.rules.events import KEYED, Event
+from solvent.engine.rules.outcomes import Prior
+from solvent.engine.runtime.files import INDEX_NAME, SNAPSHOTS_NAME
+from solvent.engine.runtime.sqlite import is_passing, remove_database
+from solvent.engine.values.errors import JournalCorrupt
+
+log = logging.getLogger(__name__)
+Progress = Callable[[int, int], None]
+
+
+class Core:
+    """Writer, projector, look-ups and caches of one engine, made for each other."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        index: Index,
+        snapshots: Snapshots,
+        keys: KeyBook,
+        *,
+        last_number: int,
+        now_us: Callable[[], int],
+        listeners: Listeners,
+    ) -> None:
+        self.journal = journal
+        self.index = index
+        self.keys = keys
+        self._snapshots = snapshots
+        self.projector = Projector(
+            index=index, snapshots=snapshots, keys=keys, barrier=self._barrier, listeners=listeners
+        )
+        self.writer = Writer(journal, last_number=last_number, now_us=now_us, on_commit=self.projector.committed)
+        self.store = PoolStore(
+            journal=journal,
+            index=index,
+            snapshots=snapshots,
+            barrier=self._barrier,
+            unprojected_head=self.projector.head,
+            began_earlier=self._began_earlier,
+        )
+
+    def _barrier(self) -> Awaitable[None]:
+        return self.writer.barrier()
+
+    @classmethod
+    async def open(
+        cls,
+        directory: Path,
+        journal: Journal,
+        *,
+        seed: int,
+        now_us: Callable[[], int],
+        listeners: Listeners,
+        on_progress: Progress | None,
+    ) -> Core:
+        """Open the caches in ``directory`` and catch them up with ``journal``; what is damaged is made anew.
+
+        ``seed`` is used for the key hashes of a new index. ``on_progress`` hears (frames read, frames to read). Raises
+        ``JournalError``, or ``sqlite3.Error`` if a cache cannot be written now.
+        """
+        last_number = await journal.last_number()
+        try:
+            return await cls._open(directory, journal, last_number, seed, now_us, listeners, on_progress)
+        except IndexDamaged as error:
+            if isinstance(error, ForeignIndex) and error.position and not last_number:
+                # An empty file in place of the journal is a new journal to SQLite.
+                raise _lost(0, error.position) from None
+            log.warning("the index is made anew from the journal: %s", error)
+            remove_database(directory / INDEX_NAME)
+            return await cls._open(directory, journal, last_number, seed, now_us, listeners, on_progress)
+
+    @classmethod
+    async def _open(
+        cls,
+        directory: Path,
+        journal: Journal,
+        last_number: int,
+        seed: int,
+        now_us: Callable[[], int],
+        listeners: Listeners,
+        on_progress: Progress | None,
+    ) -> Core:
+        index = await Index.open(directory / INDEX_NAME, journal_identity=journal.identity, seed=seed)
+        snapshots: Snapshots | None = None
+        try:
+            if index.position > last_number:
+                # The index is written after the journal was flushed: what it knows of was acknowledged.
+                raise _lost(last_number, index.position)
+            keys = KeyBook(seed=index.seed, seen=await index.load_seen())
+            snapshots = await Snapshots.open(directory / SNAPSHOTS_NAME, journal_identity=journal.identity)
+            core = cls(journal, index, snapshots, keys, last_number=last_number, now_us=now_us, listeners=listeners)
+            await core.projector.catch_up(journal, through=last_number, on_progress=on_progress)
+        except BaseException as error:
+            with anyio.CancelScope(shield=True):
+                await index.aclose()
+                if snapshots is not None:
+                    await snapshots.aclose()
+            if index.damage or (isinstance(error, sqlite3.Error) and not is_passing(error)):
+                raise IndexDamaged(index.damage or str(error)) from error
+            raise
+        return core
+
+    async def run(self) -> None:
+        """Write, load and project until cancelled. A ``JournalError`` or ``IndexDamaged`` (in an exception group)
+        ends it: then ``close`` it and open the next core."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self.writer.run)
+                tasks.start_soon(self.journal.write_back)
+                tasks.start_soon(self.store.run)
+                tasks.start_soon(self.projector.run, self.store)
+                tasks.start_soon(self.index.wait_for_damage)
+        finally:
+            self.store.forget_all()
+
+    async def settle(self) -> None:
+        """Bring all caches up to date, before a stop: the next start then has nothing to catch up."""
+        await self.projector.round(self.store, last=True)
+
+    async def aclose(self) -> None:
+        """Give back the files of the caches. The journal stays open."""
+        await self.index.aclose()
+        await self._snapshots.aclose()
+
+    def is_behind(self) -> bool:
+        """Whether so much is not indexed that no more commands can be taken."""
+        return self.projector.behind > BEHIND_KEYS_MAX
+
+    async def notice_frames(self, first: int, limit: int) -> list[int]:
+        """At most ``limit`` durable frames from ``first`` on in which pools say something by themselves, in order."""
+        # Taken first: from here they only ever move to the index.
+        recent = self.projector.notice_frames(first)
+        indexed = await self.index.notice_frames(first, limit)
+        return sorted({*indexed, *recent})[:limit]
+
+    async def find_entry(self, pool: str, version: int) -> Event | None:
+        """The durable event that made ``version`` of ``pool``, if there is one. Raises ``JournalError``."""
+        head = (await self.store.heads([pool])).get(pool)
+        if head is None or not 1 <= version <= head.version:
+            return None
+        for section in await sections_between(self.journal, self.index, pool, head, first=version, last=version):
+            if section.first_version <= version <= section.last_version:
+                return section.events[version - section.first_version]
+        return None
+
+    async def find_keys(self, pool: str, keys: Sequence[tuple[str, int]]) -> dict[str, Prior]:
+        """What used those ``keys`` (each with its hash) in ``pool``, as far as the index knows.
+
+        Raises ``JournalError``.
+        """
+        pointers = await self.index.find_keys([key_hash for _, key_hash in keys])
+        wanted = {key for key, _ in keys}
+        priors: dict[str, Prior] = {}
+        for section in await self._sections(pointers):
+            if section.pool != pool:
+                continue
+            for version, event in enumerate(section.events, section.first_version):
+                if isinstance(event, KEYED) and event.key in wanted:
+                    priors[event.key] = (event, version)
+        if len(priors) < len(wanted):
+            # Only filters have said that these were used before. They may err; the index must not.
+            await self.index.assure_keys(key_hash for key, key_hash in keys if key not in priors)
+        return priors
+
+    async def _began_earlier(self, pools: Sequence[str]) -> list[str]:
+        """Those of the ``pools`` that have a beginning in the journal, as far as it was indexed."""
+        hashes = [hash_key(pool, OPENING, self.keys.seed) for pool in pools]
+        doubtful = [key_hash for key_hash in hashes if key_hash in self.keys.seen]
+        if not doubtful:
+            return []
+        began = {section.pool for section in await self._sections(await self.index.find_keys(doubtful))}
+        found = [pool for pool in pools if pool in began]
+        if len(found) < len(doubtful):
+            await self.index.assure_keys(doubtful)
+        return found
+
+    async def _sections(self, pointers: dict[int, list[Pointer]]) -> Sequence[Section]:
+        try:
+            return await self.journal.sections(list({each for found in pointers.values() for each in found}))
+        except NoSection as error:
+            # The frame is what was written, so it is the index that errs.
+            self.index.condemn(str(error))
+
+
+def _lost(last_number: int, position: int) -> JournalCorrupt:
+    return JournalCorrupt(
+        f"the journal ends with frame {last_number}, but frames up to {position} were acknowledged: "
+        f"restore the journal, or accept their loss by removing {INDEX_NAME} and {SNAPSHOTS_NAME}",
+        frame=last_number + 1,
+    )

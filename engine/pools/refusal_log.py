@@ -1,0 +1,95 @@
+"""What was refused, kept beside the journal in a SQLite file: a statistic, which a crash may cost its last seconds."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import anyio
+import anyio.to_thread
+
+from solvent.engine.runtime.files import REFUSALS_NAME
+
+from .refusals import Refusals, Refused
+
+WRITE_INTERVAL_S: Final = 1.0
+
+log = logging.getLogger(__name__)
+
+_SCHEMA: Final = """
+create table if not exists refused (
+    number integer primary key,
+    pool text not null,
+    at integer not null,
+    metric text,
+    dimensions blob not null,
+    count integer not null
+) strict
+"""
+
+
+class RefusalLog:
+    """Writes down what ``refusals`` counts. The file in ``directory`` is made by the first refusal."""
+
+    def __init__(self, directory: Path, refusals: Refusals) -> None:
+        self._path = directory / REFUSALS_NAME
+        self._refusals = refusals
+        self._turn = anyio.Lock()
+        self.last_number = 0
+        """Of what was written down here."""
+
+    async def run(self) -> None:
+        """Write down what was counted now and then, until cancelled."""
+        try:
+            while True:
+                await anyio.sleep(WRITE_INTERVAL_S)
+                await self.flush()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.flush()
+
+    async def flush(self) -> None:
+        """Write down what was counted until now. What cannot be written is lost, and said in the log."""
+        async with self._turn:
+            refused = self._refusals.take()
+            if not refused:
+                return
+            try:
+                self.last_number = await anyio.to_thread.run_sync(_append, self._path, refused)
+            except sqlite3.Error as error:
+                log.warning("%d refusals are missing in the statistic: %s", sum(each.count for each in refused), error)
+
+
+def read_refused(path: Path, after: int, limit: int) -> list[tuple[int, Refused]]:
+    """At most ``limit`` of what was refused, with their numbers, all above ``after``. Raises ``sqlite3.Error``."""
+    if not path.exists():
+        return []
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        rows = connection.execute(
+            "select number, pool, at, metric, dimensions, count from refused where number > ? order by number limit ?",
+            (after, limit),
+        )
+        return [(number, Refused(*rest)) for number, *rest in rows]
+    finally:
+        connection.close()
+
+
+def _append(path: Path, refused: Sequence[Refused]) -> int:
+    connection = sqlite3.connect(path)
+    try:
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("pragma synchronous = normal")
+        with connection:
+            connection.execute(_SCHEMA)
+            connection.executemany(
+                "insert into refused (pool, at, metric, dimensions, count) values (?, ?, ?, ?, ?)",
+                [(each.pool, each.at, each.metric, each.dimensions, each.count) for each in refused],
+            )
+            (last,) = connection.execute("select max(number) from refused").fetchone()
+        return int(last)
+    finally:
+        connection.close()

@@ -1,0 +1,70 @@
+"""Reading a pool's history in order, from any version, in bounded steps."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+from solvent.engine.journal.frames import Head, Section
+from solvent.engine.journal.protocol import Journal
+from solvent.engine.rules.due import pass_time
+from solvent.engine.rules.evolve import apply
+from solvent.engine.rules.pool import Pool
+
+from .index import MARK_EVERY, Index
+
+STEP_VERSIONS: Final = 4 * MARK_EVERY
+"""How far one step goes, roughly: a thousand events are decoded in a few milliseconds."""
+
+
+async def read_history(
+    journal: Journal, index: Index, pool: str, head: Head, *, after: int
+) -> AsyncIterator[list[Section]]:
+    """The sections of ``pool`` with versions above ``after``, up to ``head``, oldest first, in steps.
+
+    The first section of a step may begin at or before its first new version. Raises ``JournalCorrupt``.
+    """
+    while after < head.version:
+        step = await _nearest(index, pool, head, after + STEP_VERSIONS)
+        yield await _walk(journal, pool, step, after + 1)
+        after = step.version
+
+
+async def fold_until(journal: Journal, index: Index, pool: str, head: Head, moment: int) -> Pool:
+    """The pool as of ``moment``: all events recorded by then, and what was due by then though written down later.
+
+    Reads the history from its beginning. A pool that did not exist yet is an empty one. Raises ``JournalCorrupt``.
+    """
+    past = Pool()
+    async for sections in read_history(journal, index, pool, head, after=0):
+        for section in sections:
+            for event in section.events[past.version + 1 - section.first_version :]:
+                if event.at > moment:
+                    pass_time(past, moment)
+                    return past
+                apply(past, event)
+    pass_time(past, moment)
+    return past
+
+
+async def sections_between(
+    journal: Journal, index: Index, pool: str, head: Head, *, first: int, last: int
+) -> list[Section]:
+    """The sections that hold versions ``first`` to ``last``, and perhaps some after, oldest first."""
+    return await _walk(journal, pool, await _nearest(index, pool, head, last), first)
+
+
+async def _nearest(index: Index, pool: str, head: Head, version: int) -> Head:
+    """The nearest place at or after ``version`` from which the history can be walked back."""
+    if version >= head.version:
+        return head
+    mark = await index.mark(pool, version)
+    return head if mark is None or mark.version > head.version else mark
+
+
+async def _walk(journal: Journal, pool: str, head: Head, down_to: int) -> list[Section]:
+    parts = [await journal.history(pool, head, down_to=down_to)]
+    while (first := parts[-1][0]).first_version > down_to:
+        before = Head(first.first_version - 1, first.previous, first.previous_digest)
+        parts.append(await journal.history(pool, before, down_to=down_to))
+    return [section for part in reversed(parts) for section in part]

@@ -1,0 +1,253 @@
+"""Snapshots: the state of pools at some version, so that waking one need not read its history.
+
+A cache and nothing more. A snapshot that is missing, damaged, of another format, or newer than the journal is ignored,
+with a warning where it should have been right; the pool is then folded from the journal.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+from zlib import crc32
+
+import aiosqlite
+import anyio.to_thread
+import msgspec
+from anyio import CapacityLimiter
+
+from solvent.engine.rules.alerts import Alerts
+from solvent.engine.rules.allowances import Allowance
+from solvent.engine.rules.budgets import Budget
+from solvent.engine.rules.pool import Block, BrokenInvariant, OpenHold, Pool, check_books, rebuild_orders
+from solvent.engine.rules.rates import RateBook
+from solvent.engine.rules.recurring import Recurring
+from solvent.engine.runtime.pacing import in_slices
+from solvent.engine.runtime.sqlite import is_passing, remove_database
+
+FORMAT: Final = 5
+"""Raised whenever what is stored changes shape: older snapshots are then ignored."""
+_LOOKUP_PARAMETERS_MAX: Final = 500
+
+_SCHEMA: Final = """
+create table if not exists setting (name text primary key, value any) strict, without rowid;
+create table if not exists snapshot (
+    pool text primary key, version integer not null, crc integer not null, body blob not null
+) strict, without rowid;
+"""
+_INSERT: Final = (
+    "insert or replace into snapshot select value ->> 0, value ->> 1, value ->> 2,"
+    " substr(?2, (value ->> 3) + 1, value ->> 4) from json_each(?1)"
+)
+"""Of an array of (pool, version, checksum, offset, length), and all bodies one after the other."""
+
+log = logging.getLogger(__name__)
+
+
+class _State(msgspec.Struct, array_like=True, gc=False):
+    """A ``Pool`` without what can be made from the rest."""
+
+    format: int
+    scale: int
+    version: int
+    clock: int
+    granted: int
+    available: int
+    held: int
+    spent: int
+    expired: int
+    voided: int
+    moved_out: int
+    pending: int
+    blocks: list[Block]
+    holds: list[OpenHold]
+    reversed: dict[int, int]
+    budgets: list[Budget]
+    allowances: list[Allowance]
+    recurring: list[Recurring]
+    alerts: Alerts | None
+    rates: RateBook | None
+    outbox: int
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(_State)
+
+
+def encode_pool(pool: Pool) -> bytes:
+    """The pool as bytes."""
+    return _encoder.encode(
+        _State(
+            FORMAT,
+            pool.scale,
+            pool.version,
+            pool.clock,
+            pool.granted,
+            pool.available,
+            pool.held,
+            pool.spent,
+            pool.expired,
+            pool.voided,
+            pool.moved_out,
+            pool.pending,
+            list(pool.blocks.values()),
+            list(pool.holds.values()),
+            pool.reversed,
+            list(pool.budgets.values()),
+            list(pool.allowances.values()),
+            list(pool.recurring.values()),
+            pool.alerts,
+            pool.rates,
+            pool.outbox,
+        )
+    )
+
+
+def decode_pool(body: bytes) -> Pool:
+    """The pool that ``encode_pool`` wrote. Raises ``ValueError`` for anything else."""
+    try:
+        state = _decoder.decode(body)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"it cannot be decoded: {error}") from None
+    if state.format != FORMAT:
+        raise ValueError(f"it has format {state.format}")
+    pool = Pool(
+        state.scale,
+        state.version,
+        state.clock,
+        state.granted,
+        state.available,
+        state.held,
+        state.spent,
+        state.expired,
+        state.voided,
+        state.moved_out,
+        state.pending,
+        {block.number: block for block in state.blocks},
+        {hold.number: hold for hold in state.holds},
+        state.reversed,
+        {budget.number: budget for budget in state.budgets},
+        {allowance.number: allowance for allowance in state.allowances},
+        {recurring.number: recurring for recurring in state.recurring},
+        state.alerts,
+        state.rates,
+        state.outbox,
+    )
+    rebuild_orders(pool)
+    try:
+        check_books(pool)
+    except BrokenInvariant as error:
+        raise ValueError(str(error)) from None
+    return pool
+
+
+class Snapshot(msgspec.Struct, frozen=True, gc=False):
+    """A pool to be saved, as bytes."""
+
+    pool: str
+    version: int
+    body: bytes
+
+
+class Snapshots:
+    """The snapshot file. One projector writes it; pools that wake read it."""
+
+    def __init__(self, writer: aiosqlite.Connection, reader: sqlite3.Connection) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._reader_turn = CapacityLimiter(1)
+
+    @classmethod
+    async def open(cls, path: Path, *, journal_identity: str) -> Snapshots:
+        """Open or create the file. One that is damaged or belongs to another journal is replaced.
+
+        Raises ``sqlite3.Error`` if it cannot be used now (a full disk).
+        """
+        try:
+            return await cls._open(path, journal_identity)
+        except (sqlite3.Error, ValueError) as error:
+            if is_passing(error):
+                raise
+            log.warning("snapshots in %s are ignored and made anew: %s", path, error)
+            remove_database(path)
+            return await cls._open(path, journal_identity)
+
+    @classmethod
+    async def _open(cls, path: Path, journal_identity: str) -> Snapshots:
+        writer = await aiosqlite.connect(path, isolation_level=None)
+        try:
+            await writer.execute("pragma journal_mode = wal")
+            await writer.execute("pragma synchronous = normal")
+            await writer.executescript(_SCHEMA)
+            identity = f"{journal_identity} {FORMAT}"
+            await writer.execute("insert or ignore into setting values ('journal', ?)", (identity,))
+            async with writer.execute("select value from setting where name = 'journal'") as cursor:
+                row = await cursor.fetchone()
+            if row is None or row[0] != identity:
+                raise ValueError("they belong to another journal or version")
+            reader = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        except BaseException:
+            await writer.close()
+            raise
+        return cls(writer, reader)
+
+    async def save(self, snapshots: Sequence[Snapshot]) -> None:
+        """Save ``snapshots``, all of versions that are durable. A failure is logged: the journal has it all."""
+        rows: list[tuple[str, int, int, int, int]] = []
+        offset = 0
+        async for each in in_slices(snapshots):
+            length = len(each.body)
+            rows.append((each.pool, each.version, crc_of(each.pool, each.version, each.body), offset, length))
+            offset += length
+        bodies = b"".join([each.body for each in snapshots])
+        try:
+            await self._writer.execute("begin immediate")
+            # One statement, not one for each row: see the index.
+            await self._writer.execute(_INSERT, (msgspec.json.encode(rows).decode(), bodies))
+            await self._writer.execute("commit")
+        except sqlite3.Error as error:
+            log.warning("%d snapshots could not be saved: %s", len(rows), error)
+            if self._writer.in_transaction:
+                await self._writer.execute("rollback")
+
+    async def load(self, pools: Sequence[str]) -> dict[str, Pool]:
+        """The saved states of those ``pools`` that have a sound one."""
+        try:
+            rows = await anyio.to_thread.run_sync(self._rows, pools, limiter=self._reader_turn)
+        except sqlite3.Error as error:
+            log.warning("snapshots cannot be read, the journal is: %s", error)
+            return {}
+        found: dict[str, Pool] = {}
+        for pool, version, crc, body in rows:
+            try:
+                if crc_of(pool, version, body) != crc:
+                    raise ValueError("the checksum does not fit")
+                state = decode_pool(body)
+                if state.version != version:
+                    raise ValueError(f"it holds version {state.version}")
+            except ValueError as error:
+                log.warning("snapshot of pool %s at version %s is ignored: %s", pool, version, error)
+            else:
+                found[pool] = state
+        return found
+
+    def _rows(self, pools: Sequence[str]) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = []
+        for start in range(0, len(pools), _LOOKUP_PARAMETERS_MAX):
+            chunk = pools[start : start + _LOOKUP_PARAMETERS_MAX]
+            marks = ",".join("?" * len(chunk))
+            rows += self._reader.execute(
+                f"select pool, version, crc, body from snapshot where pool in ({marks})", chunk
+            ).fetchall()
+        return rows
+
+    async def aclose(self) -> None:
+        await self._writer.close()
+        self._reader.close()
+
+
+def crc_of(pool: str, version: int, body: bytes) -> int:
+    """The checksum of a row: also over whose state it is, or a damaged name would give one pool another's credits."""
+    return crc32(body, crc32(f"{pool}\0{version}".encode()))

@@ -1,0 +1,254 @@
+"""Allowances: free quotas per window, used before any grant.
+
+An allowance covers usage whose dimensions have all of its ``match``; with ``each``, every distinct value of that
+dimension has a quota of its own. It is counted in credits, or in the quantity of a metric: then it covers the share of
+an event's price that its quantity still has room for. Allowances cover in the order in which they were set first, and
+what they leave is paid by grants. What is covered is part of the event, so that folding a journal needs no calendar.
+
+A window is one of the calendar, or it rolls: "5 hours" are the last 5 hours at any moment. A rolling window moves in
+``ROLLING_STEPS`` steps, and what was used comes back a step late rather than early: no stretch of time of the window's
+length ever has more than the quota. Counters are bounded: those of windows and steps that are over are dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+from fractions import Fraction
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+import msgspec
+
+from solvent.engine.values.dimensions import DimensionValue, decode_dimensions
+from solvent.engine.values.matching import Match, encode_value, matches, typed
+from solvent.engine.values.quantities import QUANTITY_PLACES
+from solvent.engine.values.windows import Period, window_of
+
+ALLOWANCE_PERIODS: Final[tuple[Period, ...]] = ("hour", "day", "week", "month")
+ALLOWANCES_MAX: Final = 100
+"""Allowances of one pool: each is looked at on every debit."""
+QUOTA_PLACES: Final = 6
+"""Decimal places of a quota that is counted in a quantity. What is used is rounded up to them."""
+ROLLING_STEPS: Final = 60
+ROLLING_MIN_S: Final = 60
+ROLLING_MAX_S: Final = 31 * 86_400
+
+Counted: TypeAlias = Literal["credits", "quantity"]
+
+
+class AllowanceTerms(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What is free."""
+
+    name: str
+    amount: int
+    """Per window: units of credits or, with ``metric``, millionths of its quantity."""
+    window: Period | None = None
+    """``None``: it rolls."""
+    rolling_us: int = 0
+    zone: str = "UTC"
+    match: Match = ()
+    each: str | None = None
+    metric: str | None = None
+    """The metric whose quantity is counted; ``None``: credits are."""
+
+    def same_counters(self, other: AllowanceTerms) -> bool:
+        """Whether what was used of ``other`` is used of this one too."""
+        return (self.window, self.rolling_us, self.zone, typed(self.match), self.each, self.metric) == (
+            other.window,
+            other.rolling_us,
+            other.zone,
+            typed(other.match),
+            other.each,
+            other.metric,
+        )
+
+    @property
+    def step_us(self) -> int:
+        """How far a rolling window moves at a time."""
+        return self.rolling_us // ROLLING_STEPS
+
+    def place_of(self, at: int) -> tuple[int, int]:
+        """Where usage at ``at`` is counted, by its beginning; and when it is forgotten."""
+        if self.window is not None:
+            return window_of(at, self.window, self.zone)
+        start = at - at % self.step_us
+        return start, self.forgotten_at(start)
+
+    def forgotten_at(self, start: int) -> int:
+        """When what was counted in the step of a rolling window that began at ``start`` comes back."""
+        return start + self.step_us + self.rolling_us
+
+
+class Allowance(msgspec.Struct, array_like=True, gc=False):
+    """An allowance of a pool, and what has been used of it."""
+
+    number: int
+    """The version of the pool that first set it."""
+    terms: AllowanceTerms
+    used: dict[int, dict[bytes, int]] = msgspec.field(default_factory=dict)
+    """By the beginning of the window, or of the step of a rolling one; by encoded value."""
+
+    def used_at(self, at: int, value: bytes) -> tuple[int, int]:
+        """How much ``value`` has used of the window at ``at``, and when some of that comes back."""
+        terms = self.terms
+        start, end = terms.place_of(at)
+        if terms.window is not None:
+            return self.used.get(start, {}).get(value, 0), end
+        used, resets_at = 0, end
+        for start, counters in self.used.items():
+            forgotten_at = terms.forgotten_at(start)
+            if forgotten_at > at and (count := counters.get(value, 0)):
+                used += count
+                resets_at = min(resets_at, forgotten_at)
+        return used, resets_at
+
+
+class Cover(NamedTuple):
+    """What an allowance paid of an entry."""
+
+    allowance: int
+    value: bytes
+    """The value of ``each`` for which it is counted."""
+    start: int
+    """The window, or the step of it, in which it is counted."""
+    units: int
+    """Credits, in units."""
+    used: int
+    """How much of the quota that was: the same units, or millionths of a quantity."""
+    name: str
+
+
+Covers: TypeAlias = tuple[Cover, ...]
+
+
+class Reset(NamedTuple):
+    """When an allowance has room again."""
+
+    allowance: str
+    dimension: str | None
+    """Of which each value has a quota of its own."""
+    value: DimensionValue | None
+    at: int
+
+
+class Covered(NamedTuple):
+    """What allowances say of an amount."""
+
+    covers: Covers
+    rest: int
+    """Units that are left for grants to pay."""
+    room: int
+    """Units that they would cover beyond it."""
+    reset: Reset | None
+    """The first to have room again of those that could not cover all of it; ``None`` if none was in the way."""
+
+
+NOTHING_COVERED: Final = Covered((), 0, 0, None)
+
+
+def cover(
+    allowances: Iterable[Allowance],
+    dimensions: msgspec.Raw,
+    at: int,
+    amount: int,
+    *,
+    metric: str | None = None,
+    quantity: str | None = None,
+    counted: Counted | None = None,
+) -> Covered:
+    """What ``allowances`` would pay of ``amount`` at ``at``; of those ``counted`` so only, if given. Changes nothing.
+
+    ``quantity`` of ``metric`` is what the amount is the price of.
+    """
+    values = decode_dimensions(dimensions)
+    nanos = 0 if quantity is None else int(Decimal(quantity).scaleb(QUANTITY_PLACES))
+    covers: list[Cover] = []
+    rest, room = amount, 0
+    reset: Reset | None = None
+    for allowance in allowances:
+        terms = allowance.terms
+        by_quantity = terms.metric is not None
+        if by_quantity and (terms.metric != metric or not nanos or counted == "credits"):
+            continue
+        if (not by_quantity and counted == "quantity") or not matches(terms.match, terms.each, values):
+            continue
+        value = b"" if terms.each is None else encode_value(values[terms.each])
+        used_before, opens_at = allowance.used_at(at, value)
+        left = max(0, terms.amount - used_before)
+        if by_quantity:
+            units, used = _cover_quantity(rest, amount, nanos, left)
+        else:
+            units = used = min(rest, left)
+            room += left - used
+        rest -= units
+        if units:
+            covers.append(Cover(allowance.number, value, terms.place_of(at)[0], units, used, terms.name))
+        if rest and (reset is None or opens_at < reset.at):
+            shown = None if terms.each is None else values[terms.each]
+            reset = Reset(terms.name, terms.each, shown, opens_at)
+    return Covered(tuple(covers), rest, room, reset if rest else None)
+
+
+def _cover_quantity(rest: int, amount: int, nanos: int, left: int) -> tuple[int, int]:
+    """How many of ``rest`` units a quota with ``left`` covers, and how much of it that is.
+
+    ``amount`` is the price of all ``nanos``. What is left to pay is rounded once, half-even, to whole units.
+    """
+    if not rest or not left:
+        return 0, 0
+    per_quota = 10 ** (QUANTITY_PLACES - QUOTA_PLACES)
+    wanted = Fraction(nanos * rest, amount * per_quota)
+    if wanted <= left:
+        return rest, -(-wanted.numerator // wanted.denominator)
+    units = rest - round(rest - Fraction(amount * left * per_quota, nanos))
+    return units, left if units else 0
+
+
+def count_covers(allowances: dict[int, Allowance], covers: Iterable[Cover], sign: int = 1) -> None:
+    """Count what was covered; with ``sign`` -1, give it back. What belongs to a time that is over is gone with it."""
+    for covered in covers:
+        allowance = allowances.get(covered.allowance)
+        if allowance is None:
+            continue
+        used = allowance.used
+        counters = used.get(covered.start)
+        if counters is None:
+            if sign < 0:
+                continue
+            terms = allowance.terms
+            for start in list(used):
+                if terms.window is not None or terms.forgotten_at(start) <= covered.start:
+                    del used[start]
+            counters = used[covered.start] = {}
+        count = counters.get(covered.value, 0) + sign * covered.used
+        if count > 0:
+            counters[covered.value] = count
+        else:
+            counters.pop(covered.value, None)
+
+
+def slice_covers(covers: Covers, start: int, end: int) -> Covers:
+    """What was covered of the units from ``start`` to ``end``, counted from the first; a quota is divided as they are.
+
+    Slices that share no unit share no part of a quota, and all of them together are the whole.
+    """
+    sliced: list[Cover] = []
+    for covered in covers:
+        first, last = min(max(start, 0), covered.units), min(max(end, 0), covered.units)
+        if last > first:
+            used = covered.used * last // covered.units - covered.used * first // covered.units
+            sliced.append(covered._replace(units=last - first, used=used))
+        start -= covered.units
+        end -= covered.units
+    return tuple(sliced)
+
+
+def sum_covers(covers: Iterable[Cover]) -> int:
+    """Units that were covered."""
+    return sum([covered.units for covered in covers])
+
+
+def clone_allowance(allowance: Allowance) -> Allowance:
+    """A copy that shares nothing that changes."""
+    used = {start: counters.copy() for start, counters in allowance.used.items()}
+    return Allowance(allowance.number, allowance.terms, used)

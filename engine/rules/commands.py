@@ -1,0 +1,336 @@
+"""What may be asked of a pool, in inner form: amounts in units, times in microseconds, dimensions as canonical bytes.
+
+Made by the functions of ``checking`` from what comes from outside.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from solvent.engine.values.dimensions import NO_DIMENSIONS
+from solvent.engine.values.terms import KEEP, PRIORITY_DEFAULT, Category, CostBasis, Keep
+from solvent.engine.values.times import SECOND_US
+
+from .alerts import AlertTerms
+from .allowances import (
+    AllowanceTerms,
+    Covers,
+)
+from .budgets import BudgetTerms, Charge
+from .rates import RateCard
+from .recurring import RecurringTerms
+
+HOLD_TTL_DEFAULT_US: Final = 3_600 * SECOND_US
+
+
+class Grant(msgspec.Struct, frozen=True, gc=False):
+    """Put a block of credits into the pool. ``None`` for a time means: now, or never."""
+
+    key: str
+    amount: int
+    category: Category = "paid"
+    priority: int = PRIORITY_DEFAULT
+    effective_at: int | None = None
+    expires_at: int | None = None
+    cost_basis: CostBasis | None = None
+    name: str | None = None
+    comment: str | None = None
+    metadata: msgspec.Raw = NO_DIMENSIONS
+
+
+class Debit(msgspec.Struct, frozen=True, gc=False):
+    """Consume credits for a usage event; with ``partial``, as much as is available, at least one unit."""
+
+    key: str
+    amount: int
+    partial: bool = False
+    occurred_at: int | None = None
+    metric: str | None = None
+    quantity: str | None = None
+    dimensions: msgspec.Raw = NO_DIMENSIONS
+    backfill: bool = False
+    """Lifts the limit on how far back ``occurred_at`` may lie, for old traces. Not part of what is recorded."""
+    card: int = 0
+    """The version of the rate card that priced it; 0 if its amount is the caller's."""
+
+
+class Hold(msgspec.Struct, frozen=True, gc=False):
+    """Set credits aside before the real cost is known, for ``ttl`` microseconds."""
+
+    key: str
+    amount: int
+    ttl: int = HOLD_TTL_DEFAULT_US
+    metric: str | None = None
+    dimensions: msgspec.Raw = NO_DIMENSIONS
+
+
+class Capture(msgspec.Struct, frozen=True, gc=False):
+    """Spend a hold: less than it, all of it, or more. What is not spent goes back. A hold is settled once.
+
+    The usage event has the dimensions of the hold, and its metric unless there is another.
+    """
+
+    hold: int
+    amount: int
+    occurred_at: int | None = None
+    metric: str | None = None
+    quantity: str | None = None
+
+    @property
+    def key(self) -> str:
+        return settlement_key(self.hold)
+
+
+class Release(msgspec.Struct, frozen=True, gc=False):
+    """Give back all of a hold."""
+
+    hold: int
+
+    @property
+    def key(self) -> str:
+        return settlement_key(self.hold)
+
+
+class Reverse(msgspec.Struct, frozen=True, gc=False):
+    """Undo a debit, or ``amount`` of it, by unwinding what it took from its grants, the last first."""
+
+    key: str
+    debit: int
+    amount: int | None = None
+    paid: tuple[tuple[int, int], ...] | None = None
+    """What the debit took from which grants, looked up in the journal. ``None``: there is no such debit."""
+    dimensions: msgspec.Raw = NO_DIMENSIONS
+    """Those of the debit, looked up with it."""
+    charges: tuple[Charge, ...] = ()
+    """What the debit was charged to, looked up with it; of a capture, for what was held."""
+    beyond_charges: tuple[Charge, ...] = ()
+    """What a capture was charged to for what it took ``beyond_hold``, looked up with it."""
+    beyond_hold: int = 0
+    """Units."""
+    covers: Covers = ()
+    """What allowances had covered of it, looked up with it."""
+    metric: str | None = None
+    """That of the debit, looked up with it."""
+
+
+class UpdateGrant(msgspec.Struct, frozen=True, gc=False):
+    """Change the terms of a grant. ``KEEP`` leaves a term as it is."""
+
+    key: str
+    grant: int
+    priority: int | Keep = KEEP
+    expires_at: int | Keep | None = KEEP
+    metadata: msgspec.Raw | Keep = KEEP
+
+
+class VoidGrant(msgspec.Struct, frozen=True, gc=False):
+    """Take away what is left of a grant, not what is held or spent. A grant is voided once."""
+
+    grant: int
+
+    @property
+    def key(self) -> str:
+        return void_key(self.grant)
+
+
+class Read(msgspec.Struct, frozen=True, gc=False):
+    """Ask for the pool as it is, after everything that was acknowledged before."""
+
+    what: Literal[
+        "balance", "grants", "holds", "budgets", "allowances", "recurring", "alerts", "rates", "outbox", "due", "scale"
+    ] = "balance"
+
+
+class Report(msgspec.Struct, frozen=True, gc=False):
+    """Debit what a metered quantity costs by the rate card that was in effect when it occurred."""
+
+    key: str
+    metric: str
+    quantity: str
+    partial: bool = False
+    occurred_at: int | None = None
+    dimensions: msgspec.Raw = NO_DIMENSIONS
+    backfill: bool = False
+
+    def debit(self, units: int, card: int) -> Debit:
+        """The debit that it comes to, by version ``card`` of the rate card."""
+        return Debit(
+            self.key,
+            units,
+            self.partial,
+            self.occurred_at,
+            self.metric,
+            self.quantity,
+            self.dimensions,
+            self.backfill,
+            card,
+        )
+
+
+class Transfer(msgspec.Struct, frozen=True, gc=False):
+    """Move unspent credits to another pool of the same customer and currency."""
+
+    key: str
+    amount: int
+    target: str
+    """The canonical form of the pool that gets them."""
+
+
+class SetRates(msgspec.Struct, frozen=True, gc=False):
+    """Let a rate card price what occurs from ``effective_at`` on; ``None`` is now."""
+
+    card: RateCard
+    effective_at: int | None = None
+
+
+class SetBudget(msgspec.Struct, frozen=True, gc=False):
+    """Let a budget have these terms. To ask for the terms that it has changes nothing."""
+
+    terms: BudgetTerms
+
+
+class RemoveBudget(msgspec.Struct, frozen=True, gc=False):
+    """Let there be no budget of this name. If there is none, nothing changes."""
+
+    name: str
+
+
+class OpenPool(msgspec.Struct, frozen=True, gc=False):
+    """Let there be this pool, with nothing in it."""
+
+
+class SetAllowance(msgspec.Struct, frozen=True, gc=False):
+    """Let an allowance have these terms."""
+
+    terms: AllowanceTerms
+
+
+class RemoveAllowance(msgspec.Struct, frozen=True, gc=False):
+    """Let there be no allowance of this name."""
+
+    name: str
+
+
+class SetRecurring(msgspec.Struct, frozen=True, gc=False):
+    """Let a recurring grant have these terms."""
+
+    terms: RecurringTerms
+
+
+class CancelRecurring(msgspec.Struct, frozen=True, gc=False):
+    """Let nothing more be granted under this name; with ``at_once``, void what is left of the last grant too."""
+
+    name: str
+    at_once: bool = False
+
+
+class SetAlerts(msgspec.Struct, frozen=True, gc=False):
+    """Let these be the alerts of the pool, all of them."""
+
+    terms: AlertTerms
+
+
+class MoveOutbox(msgspec.Struct, frozen=True, gc=False):
+    """Note that everything up to a frame was published."""
+
+    frame: int
+
+
+class GrantRecharge(msgspec.Struct, frozen=True, gc=False):
+    """Grant what a recharge request asks for, or ``amount``. A request is settled once."""
+
+    recharge: int
+    amount: int | None = None
+    cost_basis: CostBasis | None = None
+    expires_at: int | None = None
+    comment: str | None = None
+
+    @property
+    def key(self) -> str:
+        return recharge_key(self.recharge)
+
+
+class RefuseRecharge(msgspec.Struct, frozen=True, gc=False):
+    """Let a recharge request come to nothing."""
+
+    recharge: int
+
+    @property
+    def key(self) -> str:
+        return recharge_key(self.recharge)
+
+
+class Check(msgspec.Struct, frozen=True, gc=False):
+    """Ask whether a debit would be granted now, and out of what. Writes nothing."""
+
+    amount: int
+    dimensions: msgspec.Raw = NO_DIMENSIONS
+    metric: str | None = None
+    quantity: str | None = None
+
+
+PoolCommand: TypeAlias = (
+    Grant
+    | Debit
+    | Hold
+    | Capture
+    | Release
+    | Reverse
+    | UpdateGrant
+    | VoidGrant
+    | Transfer
+    | GrantRecharge
+    | RefuseRecharge
+)
+"""What a pool decides once per key."""
+KeyedCommand: TypeAlias = PoolCommand | Report
+SettingCommand: TypeAlias = (
+    OpenPool
+    | SetBudget
+    | RemoveBudget
+    | SetRates
+    | SetAllowance
+    | RemoveAllowance
+    | SetRecurring
+    | CancelRecurring
+    | SetAlerts
+    | MoveOutbox
+)
+"""What says how things shall be: it has no key, and to say it again changes nothing."""
+SETTING_COMMANDS: Final = (
+    OpenPool,
+    SetBudget,
+    RemoveBudget,
+    SetRates,
+    SetAllowance,
+    RemoveAllowance,
+    SetRecurring,
+    CancelRecurring,
+    SetAlerts,
+    MoveOutbox,
+)
+"""``SettingCommand``, for ``isinstance``."""
+Command: TypeAlias = KeyedCommand | SettingCommand
+"""What may be asked. A ``Report`` becomes a ``Debit`` before the pool decides it."""
+
+
+def settlement_key(hold: int) -> str:
+    """The key under which the end of a hold is filed. No caller can use it: keys have no control characters."""
+    return f"\x01hold:{hold}"
+
+
+def void_key(grant: int) -> str:
+    """The key under which the voiding of a grant is filed."""
+    return f"\x01void:{grant}"
+
+
+def recurring_key(recurring: int, moment: int) -> str:
+    """The key under which what a recurring grant makes at ``moment`` is filed."""
+    return f"\x01recurring:{recurring}:{moment}"
+
+
+def recharge_key(recharge: int) -> str:
+    """The key under which the end of a recharge request is filed."""
+    return f"\x01recharge:{recharge}"

@@ -1,0 +1,169 @@
+"""What time does to a pool: grants take effect and recur, grants, holds and requests expire. Facts, not answers."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+
+from solvent.engine.values.amounts import UNITS_MAX
+
+from .alerting import expiring_soon, recharge_of, with_alerts
+from .commands import recurring_key
+from .events import (
+    Activated,
+    AlertsSet,
+    Captured,
+    Event,
+    Expired,
+    Granted,
+    Held,
+    Lapsed,
+    MovedIn,
+    Parts,
+    RechargeClosed,
+    RechargeRequested,
+    RecurringEnded,
+    RecurringSet,
+    Released,
+    Reversed,
+    Trimmed,
+    Updated,
+)
+from .evolve import apply
+from .pool import LIVE, LOOK, PENDING, Pool, clone, look_at, warning_at
+from .recurring import Recurring, grant_at
+
+
+def due(pool: Pool, now: int) -> tuple[Event, ...]:
+    """What the passing of time has done to the pool by ``now``: grants that took effect, grants and holds that expired.
+
+    By the pool's own clock, if that is ahead: it judges what is recorded from here on.
+
+    In the order in which it was due. These are facts, not answers: they are journalled before the command that
+    found them, even when that is refused. ``pass_time`` also applies them.
+    """
+    if not pool.schedule or pool.schedule[0][0] > max(pool.clock, now):
+        return ()
+    return tuple(pass_time(clone(pool), now))
+
+
+def pass_time(pool: Pool, now: int) -> list[Event]:
+    """Apply what is ``due`` to ``pool``, which the caller alone owns, and return it."""
+    at = max(pool.clock, now)
+    facts: list[Event] = []
+    while pool.schedule and pool.schedule[0][0] <= at:
+        moment, number = heapq.heappop(pool.schedule)
+        happened = _fall_due(pool, moment, number, at)
+        for event in with_alerts(pool, happened) if happened else ():
+            apply(pool, event)
+            facts.append(event)
+    return facts
+
+
+def _fall_due(pool: Pool, moment: int, number: int, at: int) -> tuple[Event, ...]:
+    """What happens at a moment of the schedule; nothing, if it no longer matters."""
+    if number == LOOK:
+        return recharge_of(pool, at) if moment == look_at(pool) else ()
+    hold = pool.holds.get(number)
+    if hold is not None:
+        balance = pool.available + hold.amount
+        lapses = lapses_of(pool, hold.parts, balance, at)
+        lapsed, ended = sum_lapses(lapses), hold.expires_at
+        return Released(at, number, hold.amount, balance, hold.parts, lapsed, ended, hold.dimensions), *lapses
+    recurring = pool.recurring.get(number)
+    if recurring is not None:
+        return _recur(pool, recurring, at) if recurring.next_at == moment else ()
+    block = pool.blocks.get(number)
+    if block is None:
+        recharge = None if pool.alerts is None else pool.alerts.recharge
+        if recharge is None or recharge.request != number:
+            return ()
+        return (RechargeClosed(at, number, recharge.amount, pool.available, moment),)
+    if block.state == PENDING and moment == block.effective_at:
+        return (Activated(at, number, block.amount, pool.available + block.amount, moment),)
+    if moment == block.expires_at and block.available:
+        return (Expired(at, number, block.available, pool.available - block.available, moment),)
+    if moment == warning_at(pool, block):
+        return (expiring_soon(pool, block, at),)
+    return ()
+
+
+def _recur(pool: Pool, recurring: Recurring, at: int) -> tuple[Event, ...]:
+    """The grant of a period, and what of the periods before does not roll over into it."""
+    terms, moment = recurring.terms, recurring.next_at
+    amount, end = grant_at(terms, recurring.rhythm, moment)
+    if amount > UNITS_MAX - pool.granted - pool.pending:
+        return (RecurringEnded(at, recurring.number, pool.available, terms.name, True),)
+    trimmed = _trim(pool, recurring, at)
+    balance = trimmed[-1].balance if trimmed else pool.available
+    granted = Granted(
+        at,
+        recurring_key(recurring.number, moment),
+        amount,
+        balance + amount,
+        terms.category,
+        terms.priority,
+        moment,
+        None if terms.roll_over != 0 else end,
+        terms.cost_basis,
+        terms.name,
+        recurring=recurring.number,
+        next_at=None if terms.ends_at is not None and end >= terms.ends_at else end,
+    )
+    return (*trimmed, granted)
+
+
+def _trim(pool: Pool, recurring: Recurring, at: int) -> list[Trimmed]:
+    """What is left of earlier periods beyond the most that may roll over, in burn order."""
+    if not recurring.terms.roll_over:
+        return []
+    rolling = [block for block in pool.burn if block.recurring == recurring.number]
+    excess = sum([block.available for block in rolling]) - recurring.terms.roll_over
+    balance, trimmed = pool.available, list[Trimmed]()
+    for block in rolling:
+        if excess <= 0:
+            break
+        part = min(block.available, excess)
+        excess -= part
+        balance -= part
+        trimmed.append(Trimmed(at, block.number, part, balance))
+    return trimmed
+
+
+def lapses_of(pool: Pool, returned: Parts, balance: int, at: int) -> tuple[Lapsed, ...]:
+    """Where credits that come back cannot stay: what belongs to a grant that is over goes the way of that grant."""
+    lapses: list[Lapsed] = []
+    for number, part in returned:
+        block = pool.blocks[number]
+        if block.state != LIVE or (block.expires_at is not None and block.expires_at <= at):
+            balance -= part
+            lapses.append(Lapsed(at, number, part, balance))
+    return tuple(lapses)
+
+
+def due_after(event: Event) -> int | None:
+    """A time by which to look at the pool again after ``event``, as far as the event alone can tell: perhaps too early.
+
+    For whoever reads a journal without folding it. Credits that came back may belong to a grant that expires any time.
+    """
+    match event:
+        case Held(expires_at=ends):
+            return ends
+        case Granted(expires_at=None, effective_at=None, next_at=None, recharge=0) | Updated(expires_at=None):
+            return None
+        case MovedIn(expires_at=None):
+            return None
+        case Granted() | Updated() | MovedIn() | Activated() | Captured() | Released() | Reversed():
+            # Whether there is something to say before a grant expires, or more to ask for, is known to the pool only.
+            return event.at
+        case RecurringSet(next_at=next_at):
+            return next_at
+        case RechargeRequested(until=until):
+            return until
+        case AlertsSet() | RechargeClosed():
+            return event.at
+    return None
+
+
+def sum_lapses(lapses: Iterable[Lapsed]) -> int:
+    return sum([lapse.amount for lapse in lapses])

@@ -1,0 +1,299 @@
+"""One prepaid pool: what may still be spent, and by which grants it is paid.
+
+``decide`` says what should happen, ``evolve`` what a fact changes, ``passing`` what time does; live traffic, recovery
+and audits share them.
+Amounts are units of the pool's currency, times microseconds. Nothing here reads a clock, touches a file or awaits.
+
+Invariant, for every state reached by folding events over an empty pool, and for each grant alone:
+``granted == available + held + spent + expired + voided + moved_out``, with no term negative.
+"""
+
+from __future__ import annotations
+
+import heapq
+from copy import copy
+from typing import Final
+
+import msgspec
+
+from solvent.engine.values.amounts import SCALE_DEFAULT
+from solvent.engine.values.terms import Category, CostBasis
+from solvent.engine.values.times import MOMENT_MAX_US
+
+from .alerts import Alerts, clone_alerts
+from .allowances import Allowance, Covers, clone_allowance
+from .budgets import Budget, Charge, clone_budget
+from .events import Parts
+from .rates import RateBook
+from .recurring import Recurring
+
+PENDING, LIVE, EXPIRED, VOIDED = range(4)
+"""The states a grant is put into by events. A live grant with nothing left is called depleted."""
+
+
+LOOK: Final = 0
+"""On the schedule, in place of a number: the pool looks whether to ask for credits."""
+_NEVER: Final = MOMENT_MAX_US
+
+
+class Block(msgspec.Struct, array_like=True, gc=False):
+    """A grant in a pool: its terms, and where its credits are."""
+
+    number: int
+    """The version of the pool that the grant made. Written ``g<number>`` outside."""
+    state: int
+    amount: int
+    available: int
+    held: int
+    spent: int
+    expired: int
+    voided: int
+    moved_out: int
+    category: Category
+    priority: int
+    created_at: int
+    effective_at: int
+    expires_at: int | None
+    key: str
+    cost_basis: CostBasis | None
+    name: str | None
+    comment: str | None
+    metadata: msgspec.Raw
+    recurring: int = 0
+    """The recurring grant that made it, if one did."""
+
+    def burn_rank(self) -> tuple[int, int, bool, int, int, int]:
+        """Sorts grants by the order in which they are burned (design section 2)."""
+        ends = _NEVER if self.expires_at is None else self.expires_at
+        return self.priority, ends, self.category == "paid", self.effective_at, self.created_at, self.number
+
+
+class OpenHold(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Credits that are set aside: out of ``parts`` of grants, until ``expires_at``."""
+
+    number: int
+    """The version of the pool that the hold made. Written ``h<number>`` outside."""
+    amount: int
+    parts: Parts
+    created_at: int
+    expires_at: int
+    key: str
+    metric: str | None
+    dimensions: msgspec.Raw
+    charges: tuple[Charge, ...] = ()
+    covers: Covers = ()
+    """What allowances keep for it, beyond ``amount``."""
+
+
+class Pool(msgspec.Struct, gc=False):
+    """The state of one pool. ``apply`` changes it in place, ``evolve`` makes a changed copy."""
+
+    scale: int = SCALE_DEFAULT
+    version: int = 0
+    """How many events made it. 0: the pool does not exist yet."""
+    clock: int = 0
+    """The last recorded time. It never runs backwards."""
+    granted: int = 0
+    available: int = 0
+    held: int = 0
+    spent: int = 0
+    expired: int = 0
+    voided: int = 0
+    moved_out: int = 0
+    pending: int = 0
+    """Credits of grants that have not taken effect. Not part of ``granted`` until they do."""
+    blocks: dict[int, Block] = msgspec.field(default_factory=dict)
+    """All grants by number, in the order of the journal."""
+    holds: dict[int, OpenHold] = msgspec.field(default_factory=dict)
+    """The holds that are not settled yet, by number."""
+    reversed: dict[int, int] = msgspec.field(default_factory=dict)
+    """How much of a debit, by its number, has been undone: of what grants and allowances paid."""
+    budgets: dict[int, Budget] = msgspec.field(default_factory=dict)
+    """By number, in the order in which they were set first."""
+    allowances: dict[int, Allowance] = msgspec.field(default_factory=dict)
+    """By number, in the order in which they were set first, which is that in which they cover."""
+    recurring: dict[int, Recurring] = msgspec.field(default_factory=dict)
+    """By number: those that will grant something."""
+    alerts: Alerts | None = None
+    rates: RateBook | None = None
+    """Only in the stream that keeps the rate cards of a currency."""
+    outbox: int = 0
+    """The last frame whose alerts were published. Only in the stream that keeps it."""
+    burn: list[Block] = msgspec.field(default_factory=list)
+    """The live grants with credits left, in burn order. Made from ``blocks``, as is ``schedule``."""
+    schedule: list[tuple[int, int]] = msgspec.field(default_factory=list)
+    """A heap of (time, number) at which something happens to a grant, a hold, a recurring grant or a recharge request,
+    or there may be one to make (``LOOK``); some no longer matter."""
+
+
+class BrokenInvariant(Exception):
+    """The books of a pool do not balance. A bug: nothing of this pool may be served."""
+
+
+def leave_burn(pool: Pool, block: Block) -> None:
+    # A debit empties grants from the front; whatever else takes one from further back is rare.
+    if pool.burn[0] is block:
+        del pool.burn[0]
+    else:
+        pool.burn.remove(block)
+
+
+def put_on_schedule(pool: Pool, block: Block) -> None:
+    if block.state == PENDING:
+        heapq.heappush(pool.schedule, (block.effective_at, block.number))
+    if block.expires_at is not None and (block.state == PENDING or block.available):
+        heapq.heappush(pool.schedule, (block.expires_at, block.number))
+        put_warning_on_schedule(pool, block)
+
+
+def warning_at(pool: Pool, block: Block) -> int | None:
+    """When to say that a grant expires soon; ``None`` if there is nothing to say, or it was said."""
+    alerts = pool.alerts
+    if alerts is None or alerts.terms.expiring_us is None or block.expires_at is None or not block.available:
+        return None
+    return None if alerts.warned.get(block.number) == block.expires_at else block.expires_at - alerts.terms.expiring_us
+
+
+def put_warning_on_schedule(pool: Pool, block: Block) -> None:
+    moment = warning_at(pool, block)
+    if moment is not None:
+        heapq.heappush(pool.schedule, (moment, block.number))
+
+
+def look_at(pool: Pool) -> int | None:
+    """When to look whether to ask for credits, as nothing need happen to the pool then; ``None``: never.
+
+    What stands against it before then is the pause after a request, and what the month has had. Whatever happens to a
+    pool looks as well: a moment before the last entry is over.
+    """
+    if pool.alerts is None:
+        return None
+    rule, state = pool.alerts.terms.recharge, pool.alerts.recharge
+    if rule is None or state.request:
+        return None
+    moment = state.not_before
+    if rule.monthly_max is not None and state.month_used >= rule.monthly_max:
+        moment = max(moment, state.month_end)
+    return moment if moment and moment >= pool.clock else None
+
+
+def put_look_on_schedule(pool: Pool) -> None:
+    moment = look_at(pool)
+    if moment is not None:
+        heapq.heappush(pool.schedule, (moment, LOOK))
+
+
+def forget_due(pool: Pool) -> None:
+    """Drop from the top of the schedule what has happened, and expiries of grants with nothing left.
+
+    Called whenever a grant takes effect, expires or is depleted, so that the top always matters.
+    """
+    while pool.schedule:
+        moment, number = pool.schedule[0]
+        if number in pool.holds:
+            return
+        block = pool.blocks.get(number)
+        if block is not None:
+            if block.state == PENDING or (block.available and moment == block.expires_at):
+                return
+            if pool.alerts is not None and moment == warning_at(pool, block):
+                return
+        recurring = pool.recurring.get(number)
+        if recurring is not None and recurring.next_at == moment:
+            return
+        if number == LOOK:
+            if moment == look_at(pool):
+                return
+        elif pool.alerts is not None and pool.alerts.recharge.request == number:
+            return
+        heapq.heappop(pool.schedule)
+
+
+def clone(pool: Pool) -> Pool:
+    """A copy that shares nothing that changes."""
+    changed = copy(pool)
+    changed.blocks = {number: copy(block) for number, block in pool.blocks.items()}
+    changed.burn = [changed.blocks[block.number] for block in pool.burn]
+    changed.holds = pool.holds.copy()
+    changed.reversed = pool.reversed.copy()
+    changed.budgets = {number: clone_budget(budget) for number, budget in pool.budgets.items()}
+    changed.allowances = {number: clone_allowance(each) for number, each in pool.allowances.items()}
+    changed.recurring = {number: copy(each) for number, each in pool.recurring.items()}
+    changed.alerts = None if pool.alerts is None else clone_alerts(pool.alerts)
+    changed.schedule = pool.schedule.copy()
+    return changed
+
+
+def rebuild_orders(pool: Pool) -> None:
+    """Make ``burn`` and ``schedule`` from ``blocks``: for a pool that was read from a snapshot."""
+    pool.burn = sorted(
+        (block for block in pool.blocks.values() if block.state == LIVE and block.available), key=Block.burn_rank
+    )
+    pool.schedule = [(hold.expires_at, hold.number) for hold in pool.holds.values()]
+    pool.schedule += [(each.next_at, each.number) for each in pool.recurring.values()]
+    if pool.alerts is not None and (recharge := pool.alerts.recharge).request:
+        pool.schedule.append((recharge.until, recharge.request))
+    heapq.heapify(pool.schedule)
+    put_look_on_schedule(pool)
+    for block in pool.blocks.values():
+        put_on_schedule(pool, block)
+
+
+def check_totals(pool: Pool) -> None:
+    """Raise ``BrokenInvariant`` unless the pool's own totals balance. Cheap: asked after every command."""
+    available, held, spent = pool.available, pool.held, pool.spent
+    expired, voided, moved_out = pool.expired, pool.voided, pool.moved_out
+    if (
+        pool.granted != available + held + spent + expired + voided + moved_out
+        or available < 0
+        or held < 0
+        or spent < 0
+        or expired < 0
+        or voided < 0
+        or moved_out < 0
+        or pool.pending < 0
+    ):
+        raise BrokenInvariant(f"the books do not balance at version {pool.version}: {_terms(pool)}")
+
+
+def check_books(pool: Pool) -> None:
+    """Raise ``BrokenInvariant`` unless every grant balances and the totals are the sums of the grants."""
+    check_totals(pool)
+    sums = dict.fromkeys(_terms(pool), 0)
+    pending = granted = 0
+    for block in pool.blocks.values():
+        terms = _terms(block)
+        if block.state == PENDING:
+            pending += block.amount
+            if any(terms.values()):
+                raise BrokenInvariant(f"grant g{block.number} is pending and has {terms}")
+            continue
+        granted += block.amount
+        if block.amount != sum(terms.values()) or min(terms.values()) < 0:
+            raise BrokenInvariant(f"grant g{block.number} of {block.amount} has {terms}")
+        for term, value in terms.items():
+            sums[term] += value
+    if (sums, granted, pending) != (_terms(pool), pool.granted, pool.pending):
+        raise BrokenInvariant(f"the grants add up to {sums}, the pool says {_terms(pool)}")
+    held: dict[int, int] = dict.fromkeys(pool.blocks, 0)
+    for hold in pool.holds.values():
+        if sum(part for _, part in hold.parts) != hold.amount:
+            raise BrokenInvariant(f"hold h{hold.number} of {hold.amount} has {hold.parts}")
+        for number, part in hold.parts:
+            held[number] += part
+    if held != {number: block.held for number, block in pool.blocks.items()}:
+        raise BrokenInvariant(f"the holds add up to {held}, the grants say otherwise")
+    expected = sorted((block for block in pool.blocks.values() if block.available), key=Block.burn_rank)
+    if [block.number for block in expected] != [block.number for block in pool.burn]:
+        raise BrokenInvariant(f"the burn order is not that of the grants at version {pool.version}")
+
+
+def _terms(holder: Pool | Block) -> dict[str, int]:
+    return {
+        "available": holder.available,
+        "held": holder.held,
+        "spent": holder.spent,
+        "expired": holder.expired,
+        "voided": holder.voided,
+        "moved_out": holder.moved_out,
+    }

@@ -1,0 +1,369 @@
+"""Rate cards: what a metered quantity costs in credits, by metric and dimensions.
+
+A card is a set of rates such as "30 credits per 1,000,000 input_tokens where model is gpt-4". The most specific rate
+that matches prices an event: the one that asks for the most dimensions. ``parse_card`` refuses every card in which two
+rates could match one event equally well, so on a card that it returned the answer never depends on an order.
+
+Decimal text outside, integers inside. A price is an exact fraction, rounded once, half-even, to whole units of the
+currency: no binary float is ever computed with. Nothing here reads a clock, touches a file or awaits.
+
+Values of dimensions are compared with their types, as everywhere: ``1``, ``1.0``, ``True`` and ``"1"`` are four values.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from functools import cached_property
+from math import isfinite
+from typing import Final, TypeAlias
+
+import msgspec
+
+from solvent.engine.values.amounts import UNITS_MAX, AmountLike, format_amount, parse_scale, shown
+from solvent.engine.values.dimensions import (
+    DIMENSION_NAME_CHARS_MAX,
+    DIMENSIONS_MAX,
+    Dimensions,
+    DimensionValue,
+    decode_dimensions,
+    encode_dimensions,
+)
+from solvent.engine.values.errors import InvalidRequest, NotFound
+from solvent.engine.values.pool_id import CURRENCY_DEFAULT, check_id
+from solvent.engine.values.quantities import QUANTITY_PLACES, check_quantity
+from solvent.engine.values.times import format_time
+
+RATES_MAX: Final = 1_000
+"""Rates of one card. A card is journaled whole, and whoever sets a price has to be able to read it."""
+CREDITS_PLACES_MAX: Final = 12
+
+_CREDITS: Final = re.compile(rf"[0-9]{{1,18}}(\.[0-9]{{1,{CREDITS_PLACES_MAX}}})?", re.ASCII)
+_FIELDS: Final = ("metric", "match", "credits", "per")
+_NAMES_SHOWN_CHARS_MAX: Final = 120
+
+_Typed: TypeAlias = str | tuple[type, int | float]
+"""A value that is equal only to values of its own type: text as it is, a number or a boolean beside its type."""
+_Price: TypeAlias = tuple["Rate", int, int]
+"""A rate with its price as a fraction: quantity in 10^-9, times the first, over the second, is credits."""
+_Group: TypeAlias = tuple[tuple[str, ...], dict[tuple[_Typed | None, ...], _Price]]
+"""The rates of one metric that ask for the same names, by the values they ask for."""
+
+
+class Rate(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True):
+    """``credits`` per ``per`` of ``metric``, for events whose dimensions have at least the values of ``match``.
+
+    On a card ``match`` is sorted by name, and the numbers are decimal text without superfluous zeros.
+    """
+
+    metric: str
+    match: tuple[tuple[str, DimensionValue], ...]
+    credits: str
+    per: str = "1"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Rate) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    @property
+    def _identity(self) -> tuple[object, ...]:
+        # The tuples themselves would make rates for 1, 1.0 and True equal.
+        return self.metric, tuple((name, _typed(name, value)) for name, value in self.match), self.credits, self.per
+
+
+class RateCard(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True):
+    """The rates of one currency, in canonical order: equal cards encode equally. Make one with ``parse_card``."""
+
+    currency: str
+    rates: tuple[Rate, ...]
+
+    def find(self, metric: str, dimensions: Dimensions) -> Rate | None:
+        """The most specific rate that matches, if any does.
+
+        Raises ``InvalidRequest`` naming the dimension whose value could not be one.
+        """
+        price = self._find(metric, dimensions)
+        return None if price is None else price[0]
+
+    def _find(self, metric: str, dimensions: Dimensions) -> _Price | None:
+        indexed = self._index.get(metric)
+        if indexed is None:
+            return None
+        names_used, groups = indexed
+        values = {name: _typed(name, value) for name, value in dimensions.items() if name in names_used}
+        for names, prices in groups:
+            # A missing name becomes None, which no rate asks for.
+            if len(names) <= len(values) and (price := prices.get(tuple([values.get(name) for name in names]))):
+                return price
+        return None
+
+    @cached_property
+    def _index(self) -> dict[str, tuple[frozenset[str], tuple[_Group, ...]]]:
+        """By metric: the names that any rate asks for, and the groups, those that ask for the most names first.
+
+        Many rates ask for few different sets of names, so that a search costs one look into each group.
+        """
+        metrics: dict[str, dict[tuple[str, ...], dict[tuple[_Typed | None, ...], _Price]]] = {}
+        for rate in self.rates:
+            names = tuple(name for name, _ in rate.match)
+            values = tuple(_typed(name, value) for name, value in rate.match)
+            numerator = _scaled(rate.credits, CREDITS_PLACES_MAX)
+            denominator = _scaled(rate.per, QUANTITY_PLACES) * 10**CREDITS_PLACES_MAX
+            groups = metrics.setdefault(rate.metric, {})
+            groups.setdefault(names, {})[values] = (rate, numerator, denominator)
+        return {
+            metric: (
+                frozenset(name for names in groups for name in names),
+                tuple(sorted(groups.items(), key=lambda group: len(group[0]), reverse=True)),
+            )
+            for metric, groups in metrics.items()
+        }
+
+
+class Priced(msgspec.Struct, frozen=True):
+    """What an event costs, in units of the card's currency, and by which rate. Zero is a price."""
+
+    units: int
+    rate: Rate
+
+
+class CardVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A card, and from when on it prices events."""
+
+    number: int
+    effective_at_us: int
+    card: RateCard
+
+
+class RateBook(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True):
+    """Every card there ever was, in the order they were set: versions are numbered from 1, without a gap."""
+
+    versions: tuple[CardVersion, ...] = ()
+
+    def at(self, us: int) -> CardVersion | None:
+        """The version that prices what happens at ``us``: of those in effect the one that took effect last, and of
+        several that took effect in one microsecond the one that was set last."""
+        moments, versions = self._timeline
+        place = bisect_right(moments, us)
+        return versions[place - 1] if place else None
+
+    def with_version(self, card: RateCard, *, effective_at_us: int, now_us: int) -> RateBook:
+        """The book with one version more. Raises ``InvalidRequest`` for a past time: history is not repriced."""
+        if effective_at_us < now_us:
+            raise InvalidRequest(
+                "effective_at", f"{format_time(now_us)} or later: what was used before is not repriced"
+            )
+        version = CardVersion(len(self.versions) + 1, effective_at_us, card)
+        return RateBook((*self.versions, version))
+
+    @cached_property
+    def _timeline(self) -> tuple[tuple[int, ...], tuple[CardVersion, ...]]:
+        versions = sorted(self.versions, key=lambda version: (version.effective_at_us, version.number))
+        return tuple(version.effective_at_us for version in versions), tuple(versions)
+
+
+def price(card: RateCard, metric: str, quantity: AmountLike, dimensions: Dimensions | None, scale: int) -> Priced:
+    """Return what ``quantity`` of ``metric`` costs: exact, then rounded once, half-even, to units of 10^-scale.
+
+    Raises ``NotFound`` when no rate matches, and ``InvalidRequest`` naming the field: for a quantity that
+    ``check_quantity`` refuses, for one whose price exceeds 63 bits, or for a dimension that could not be one. Other
+    limits of dimensions are checked where the event is recorded.
+    """
+    check_id(metric, "metric")
+    measured = _scaled(check_quantity(_number(quantity, "quantity"), "quantity"), QUANTITY_PLACES)
+    if dimensions is None:
+        dimensions = {}
+    elif not isinstance(dimensions, Mapping):
+        raise InvalidRequest("dimensions", "an object of names and values", got=type(dimensions).__name__)
+    found = card._find(metric, dimensions)
+    if found is None:
+        raise NotFound("rate", metric)
+    rate, numerator, denominator = found
+    units = _divide_half_even(measured * numerator * 10 ** parse_scale(scale), denominator)
+    if units > UNITS_MAX:
+        largest = format_amount(UNITS_MAX, scale)
+        raise InvalidRequest("quantity", f"a quantity that costs at most {largest} credits", got=shown(quantity))
+    return Priced(units, rate)
+
+
+def parse_card(rates: object, *, currency: object = CURRENCY_DEFAULT) -> RateCard:
+    """Return the card of these rates, given as ``Rate`` or as plain data such as JSON holds::
+
+        [{"metric": "input_tokens", "match": {"model": "gpt-4"}, "credits": "30", "per": 1000000}]
+
+    ``match`` (default: empty, every event of the metric) is an object or a list of pairs, ``credits`` and ``per``
+    (default: 1) are decimal text, integers or ``Decimal``. Raises ``InvalidRequest`` naming the place, such as
+    ``rates[2].match.model``.
+    """
+    checked_currency = check_id(currency, "currency")
+    if not isinstance(rates, (list, tuple)):
+        raise InvalidRequest("rates", "a list of rates", got=type(rates).__name__)
+    if len(rates) > RATES_MAX:
+        raise InvalidRequest("rates", f"at most {RATES_MAX} rates", got=str(len(rates)))
+    checked = [_check_rate(rate, f"rates[{place}]") for place, rate in enumerate(rates)]
+    _refuse_ties(checked)
+    return RateCard(checked_currency, tuple(sorted(checked, key=_canonical_place)))
+
+
+def _check_rate(rate: object, at: str) -> Rate:
+    fields: dict[object, object]
+    if isinstance(rate, Rate):
+        fields = {name: getattr(rate, name) for name in _FIELDS}
+    elif isinstance(rate, Mapping):
+        fields = dict(rate)
+    else:
+        raise InvalidRequest(at, f"an object of {', '.join(_FIELDS)}", got=type(rate).__name__)
+    for name in fields:
+        if name not in _FIELDS:
+            place = f"{at}.{_named(name)}" if isinstance(name, str) else at
+            raise InvalidRequest(place, f"only the fields {', '.join(_FIELDS)}")
+    for name in ("metric", "credits"):
+        if name not in fields:
+            raise InvalidRequest(f"{at}.{name}", "a value", got="none")
+    per = check_quantity(_number(fields.get("per", "1"), f"{at}.per"), f"{at}.per")
+    if per == "0":
+        raise InvalidRequest(f"{at}.per", "a quantity above zero", got="0")
+    return Rate(
+        metric=check_id(fields["metric"], f"{at}.metric"),
+        match=_check_match(fields.get("match", ()), f"{at}.match"),
+        credits=_check_credits(_number(fields["credits"], f"{at}.credits"), f"{at}.credits"),
+        per=per,
+    )
+
+
+def _check_match(match: object, at: str) -> tuple[tuple[str, DimensionValue], ...]:
+    if isinstance(match, (list, tuple)):
+        match = _check_pairs(match, at)
+    elif not isinstance(match, Mapping):
+        raise InvalidRequest(at, "an object of names and values", got=type(match).__name__)
+    # What no event may have, no rate may ask for: the same gate judges both.
+    values = decode_dimensions(encode_dimensions(match, at))
+    # Zero has one sign here. An event's -0.0 is equal to 0.0, and equal cards have to encode equally.
+    return tuple((name, value + 0.0 if type(value) is float else value) for name, value in sorted(values.items()))
+
+
+def _check_pairs(pairs: Sequence[object], at: str) -> dict[str, object]:
+    if len(pairs) > DIMENSIONS_MAX:
+        raise InvalidRequest(at, f"at most {DIMENSIONS_MAX} names", got=str(len(pairs)))
+    match: dict[str, object] = {}
+    for pair in pairs:
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+            raise InvalidRequest(at, "an object of names and values, or a list of pairs")
+        name, value = pair
+        if not isinstance(name, str):
+            raise InvalidRequest(at, f"names of 1 to {DIMENSION_NAME_CHARS_MAX} characters")
+        if name in match:
+            raise InvalidRequest(f"{at}.{_named(name)}", "each name once")
+        match[name] = value
+    return match
+
+
+def _number(value: object, field: str) -> str | int | Decimal:
+    """``value``, if it is of a type that holds exact numbers. Anything else is not even quoted: it may be nested
+    deeper than Python can write out."""
+    if isinstance(value, (str, int, Decimal)) and not isinstance(value, bool):
+        return value
+    got = "a binary float" if isinstance(value, float) else type(value).__name__
+    raise InvalidRequest(field, 'an integer or a decimal string such as "12.5"', got=got)
+
+
+def _check_credits(credits: str | int | Decimal, field: str) -> str:
+    """Return ``credits`` as canonical decimal text: at least 0, at most 18 digits and 12 places."""
+    text = ""
+    if isinstance(credits, str):
+        text = credits
+    elif isinstance(credits, int):
+        text = str(credits) if 0 <= credits < 10**18 else ""
+    elif credits.is_finite() and -CREDITS_PLACES_MAX <= credits.adjusted() < 18:
+        # Only now: an exponent such as that of 1e999999999 would be written out zero by zero.
+        text = format(credits, "f")
+    if not _CREDITS.fullmatch(text):
+        raise InvalidRequest(
+            field,
+            f"a decimal number of at most 18 digits and {CREDITS_PLACES_MAX} decimal places, at least 0",
+            got=shown(credits),
+        )
+    whole, _, places = text.partition(".")
+    places = places.rstrip("0")
+    whole = whole.lstrip("0") or "0"
+    return f"{whole}.{places}" if places else whole
+
+
+def _refuse_ties(rates: Sequence[Rate]) -> None:
+    """Raise ``InvalidRequest`` for the first two rates that one event could match equally well.
+
+    Two rates of as many names can both match an event unless they ask for different values of some name. That is no
+    tie if a third rate asks for exactly what both ask for: it is more specific, and matches every such event.
+    """
+    asked = [frozenset((name, _typed(name, value)) for name, value in rate.match) for rate in rates]
+    places: dict[tuple[str, frozenset[tuple[str, _Typed]]], int] = {}
+    for place, rate in enumerate(rates):
+        earlier = places.setdefault((rate.metric, asked[place]), place)
+        if earlier != place:
+            raise InvalidRequest(f"rates[{place}].match", f"another metric or match than that of rates[{earlier}]")
+
+    # Per metric and number of names, one bit per rate: 64 conjunctions find all the rivals of a rate. To compare every
+    # rate with every other, name by name, takes seconds for a card that means harm.
+    peers: dict[tuple[str, int], list[int]] = {}
+    for place, rate in enumerate(rates):
+        peers.setdefault((rate.metric, len(rate.match)), []).append(place)
+    for (metric, _), peer in peers.items():
+        asks_name: dict[str, int] = {}
+        asks_value: dict[tuple[str, _Typed], int] = {}
+        for bit, place in enumerate(peer):
+            for item in asked[place]:
+                asks_name[item[0]] = asks_name.get(item[0], 0) | 1 << bit
+                asks_value[item] = asks_value.get(item, 0) | 1 << bit
+        for bit, place in enumerate(peer):
+            rivals = (1 << len(peer)) - (2 << bit)
+            for item in asked[place]:
+                rivals &= ~asks_name[item[0]] | asks_value[item]
+            while rivals:
+                lowest = rivals & -rivals
+                rivals ^= lowest
+                rival = peer[lowest.bit_length() - 1]
+                both = asked[place] | asked[rival]
+                if (metric, both) not in places:
+                    names = ", ".join(_named(name) for name, _ in sorted(both, key=lambda item: item[0]))
+                    if len(names) > _NAMES_SHOWN_CHARS_MAX:
+                        names = f"{names[: _NAMES_SHOWN_CHARS_MAX - 3]}..."
+                    raise InvalidRequest(
+                        f"rates[{rival}].match",
+                        f"no tie with rates[{place}], as one event can match both: "
+                        f"ask for a different value of one name, or add a rate for both together ({names})",
+                    )
+
+
+def _canonical_place(rate: Rate) -> tuple[object, ...]:
+    return rate.metric, tuple((name, type(value).__name__, value) for name, value in rate.match)
+
+
+def _typed(name: str, value: object) -> _Typed:
+    kind = type(value)
+    if isinstance(value, str) and kind is str:
+        return value
+    if isinstance(value, (int, float)) and (kind is int or kind is bool or (kind is float and isfinite(value))):
+        return kind, value
+    # A member of an enumeration counts as its value, as it does when it is recorded. The rest is refused.
+    return _typed(name, decode_dimensions(encode_dimensions({name: value}, "dimensions"))[name])
+
+
+def _scaled(number: str, places: int) -> int:
+    """Canonical decimal text as whole units of 10^-places."""
+    whole, _, fraction = number.partition(".")
+    return int(whole + fraction.ljust(places, "0"))
+
+
+def _divide_half_even(numerator: int, denominator: int) -> int:
+    quotient, rest = divmod(numerator, denominator)
+    over_half = 2 * rest - denominator
+    return quotient + (over_half > 0 or (over_half == 0 and quotient % 2 == 1))
+
+
+def _named(name: str) -> str:
+    """How the place of an error names a dimension or a field: never long, and always printable."""
+    return ascii(name[:60])[1:-1][:60]

@@ -1,0 +1,1 @@
+"""What touches the machine below all else: file names, errors of SQLite, pacing, the collector. Knows no credits."""

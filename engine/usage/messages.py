@@ -1,0 +1,218 @@
+"""What an engine and its usage process say to each other: msgpack behind its length, over the process's pipes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from typing import Final, TypeAlias
+
+import msgspec
+
+from solvent.engine.api.usage_table import Packed, UsageGroup, UsageTable, pack, unpack, unpacked
+
+from .analysis import Compared, CompareOrder
+from .query import UsageCell, UsageEntries, UsageQuery
+
+LENGTH_BYTES: Final = 4
+ROWS_PER_PART: Final = 5_000
+"""Rows of an answer sent at once: a quarter of a megabyte, read in some hundred microseconds of the engine's loop."""
+GROUPS_PER_PART: Final = 500
+"""Groups sent at once: about as long to decode."""
+
+
+class Extent(msgspec.Struct, frozen=True, array_like=True):
+    """What must be in an answer: the journal up to a frame, and the refusals up to a number."""
+
+    frame: int = 0
+    refusal: int = 0
+
+
+class AskTable(msgspec.Struct, frozen=True, tag="table"):
+    """Answer ``query``, once ``extent`` is reached, within ``patience_s`` seconds."""
+
+    id: int
+    query: UsageQuery
+    extent: Extent
+    patience_s: float
+
+
+class AskEntries(msgspec.Struct, frozen=True, tag="entries"):
+    """A page of the entries behind a cell."""
+
+    id: int
+    query: UsageQuery
+    cell: UsageCell
+    as_of: int | None
+    cursor: str | None
+    limit: int
+    patience_s: float
+
+
+class AskComparison(msgspec.Struct, frozen=True, tag="comparison"):
+    """Compare what ``query`` says with what ``before`` says, group by group."""
+
+    id: int
+    query: UsageQuery
+    before: UsageQuery
+    order: CompareOrder
+    top: int | None
+    extent: Extent
+    patience_s: float
+
+
+class AskSpikes(msgspec.Struct, frozen=True, tag="spikes"):
+    """Find what stands out in the answer to ``query``, in buckets that end after ``since``."""
+
+    id: int
+    query: UsageQuery
+    since: int
+    history_min: int
+    sensitivity: float
+    limit: int
+    extent: Extent
+    patience_s: float
+
+
+class AskStatus(msgspec.Struct, frozen=True, tag="status"):
+    id: int
+
+
+class Rebuild(msgspec.Struct, frozen=True, tag="rebuild"):
+    """Make the file again from the journal. Answered at once with the status."""
+
+    id: int
+
+
+class Stop(msgspec.Struct, frozen=True, tag="stop"):
+    """Close the file and end."""
+
+
+Lookup: TypeAlias = AskTable | AskEntries | AskComparison | AskSpikes
+"""What is answered from the file, and may have to wait for it."""
+Question: TypeAlias = Lookup | AskStatus | Rebuild | Stop
+
+
+class TablePart(msgspec.Struct, frozen=True, tag="part"):
+    """The next groups of a table, and its next rows, which may be of groups that are still to come."""
+
+    id: int
+    groups: list[UsageGroup]
+    cells: list[Packed]
+
+
+class TableEnd(msgspec.Struct, frozen=True, tag="end"):
+    """The last part of a table was sent."""
+
+    id: int
+    metrics: list[str]
+    total: list[Packed]
+    position: int
+    as_of: int
+
+
+class Entries(msgspec.Struct, frozen=True, tag="entries"):
+    id: int
+    entries: UsageEntries
+
+
+class Comparison(msgspec.Struct, frozen=True, tag="comparison"):
+    """Groups in two periods, by columns."""
+
+    id: int
+    groups: list[UsageGroup]
+    columns: list[Packed]
+    """Credits before and after, events before and after."""
+
+
+def comparison_of(id: int, groups: Sequence[Compared]) -> Comparison:
+    """``groups`` as a message."""
+    columns = [
+        pack([getattr(each, name) for each in groups])
+        for name in ("credits_before", "credits_after", "events_before", "events_after")
+    ]
+    return Comparison(id, [UsageGroup(each.values, each.other) for each in groups], columns)
+
+
+def compared_in(message: Comparison) -> list[Compared]:
+    """The groups of a message."""
+    columns = map(unpack, message.columns)
+    return [
+        Compared(group.values, group.other, *numbers) for group, *numbers in zip(message.groups, *columns, strict=True)
+    ]
+
+
+class Spikes(msgspec.Struct, frozen=True, tag="spikes"):
+    """Rows that stand out, as a table of a part: a group for each. Half of ``expected_twice`` units were expected."""
+
+    id: int
+    part: TablePart
+    end: TableEnd
+    expected_twice: Packed
+    scores: list[float]
+
+
+class Status(msgspec.Struct, frozen=True, tag="status"):
+    """How far the file is, and the new one if one is being made; or why the last one could not be made."""
+
+    id: int
+    position: int
+    journal: int
+    rebuilt: int | None = None
+    failure: str | None = None
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """The error that is raised for who asked: its code, and what the code needs."""
+
+    id: int
+    code: str
+    field: str
+    text: str
+    got: str | None = None
+
+
+Reply: TypeAlias = TablePart | TableEnd | Entries | Comparison | Spikes | Status | Failed
+
+_encoder: Final = msgspec.msgpack.Encoder()
+questions: Final = msgspec.msgpack.Decoder(Question)
+replies: Final = msgspec.msgpack.Decoder(Reply)
+
+
+def framed(message: Question | Reply) -> bytes:
+    """The message behind its length."""
+    payload = _encoder.encode(message)
+    return len(payload).to_bytes(LENGTH_BYTES, "big") + payload
+
+
+def parts_of(id: int, table: UsageTable) -> Iterator[TablePart | TableEnd]:
+    """A table as messages."""
+    cells = table.cells.narrow()
+    offsets = cells.offsets()
+    rows = range(0, max(1, len(table.cells.bucket)), ROWS_PER_PART)
+    groups = range(0, len(table.groups), GROUPS_PER_PART)
+    for row, group in zip_longest(rows, groups):
+        yield TablePart(
+            id,
+            [] if group is None else list(table.groups[group : group + GROUPS_PER_PART]),
+            [] if row is None else cells.part(row, row + ROWS_PER_PART, offsets).packed(),
+        )
+    yield TableEnd(id, list(table.metrics), table.total.narrow().packed(), table.position, table.as_of)
+
+
+def table_from(query: UsageQuery, parts: Sequence[TablePart], end: TableEnd) -> UsageTable:
+    """The answer to ``query`` that came as messages."""
+    return UsageTable(
+        query.group_by,
+        query.buckets(),
+        [group for part in parts for group in part.groups],
+        end.metrics,
+        unpacked([part.cells for part in parts if part.cells]),
+        unpacked([end.total]),
+        end.position,
+        end.as_of,
+    )
+
+
+def length_of(header: bytes) -> int:
+    """How many bytes follow a header."""
+    return int.from_bytes(header, "big")

@@ -1,0 +1,90 @@
+"""Usage as rows: what the entries of the journal say of who consumed how much, when, of what and out of which grant.
+
+Debits and captures count when they occurred, reversals when they were recorded. An entry that several grants paid is a
+row for each of them, in burn order; the first carries the event and its quantity, so that sums over rows are sums over
+events. Debited and reversed units have columns of their own, neither ever below zero.
+
+What was refused is no entry: it comes from a statistic beside the journal, as rows that carry nothing but a count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, TypeAlias
+
+import msgspec
+
+from solvent.engine.journal.frames import Section
+from solvent.engine.pools.refusals import Refused
+from solvent.engine.rules.events import Captured, Debited, Granted, MovedIn, Reversed
+from solvent.engine.values.dimensions import DimensionValue
+
+Dimensions: TypeAlias = dict[str, DimensionValue]
+UsageTuple: TypeAlias = tuple[int, int, int, int, int, int, int, str | None, str | None, Dimensions]
+"""(version, occurred at, grant or 0, debited, reversed, event, refused, quantity, metric, dimensions)."""
+
+NO_EVENT: Final = -1
+"""In the place of the number of events, which is 1 or 0: the row counts for none, and its time for no event's."""
+NO_ENTRY: Final = 0
+"""The version of rows that no entry of the ledger stands behind."""
+
+_decode: Final = msgspec.msgpack.Decoder(dict[str, str | int | float | bool]).decode
+_NO_PARTS: Final = ((0, 0),)
+
+
+class GrantTerms(msgspec.Struct, frozen=True, gc=False):
+    """What the credits of a grant are: for breakdowns by category and cost basis."""
+
+    pool: str
+    grant: int
+    category: str
+    cost_basis: str | None
+    """Decimal text and the currency, such as "0.01 USD"."""
+
+
+class UsageRows:
+    """The rows of some frames of the journal, in its order."""
+
+    __slots__ = ("grants", "pools", "rows")
+
+    def __init__(self) -> None:
+        self.pools: list[tuple[str, int]] = []
+        """Whose rows they are: (canonical pool, so many rows)."""
+        self.rows: list[UsageTuple] = []
+        self.grants: list[GrantTerms] = []
+
+    def add(self, sections: Iterable[Section]) -> None:
+        """Add what ``sections`` say of usage. Events of other kinds, of which there may be new ones, say nothing."""
+        rows = self.rows
+        append = rows.append
+        for section in sections:
+            before = len(rows)
+            version = section.first_version - 1
+            for event in section.events:
+                version += 1
+                # The usual events first: this loop sees every entry of the journal.
+                if isinstance(event, (Debited, Captured)):
+                    at = event.at if event.occurred_at is None else event.occurred_at
+                    metric, dimensions = event.metric, _decode(event.dimensions)
+                    counted, quantity = 1, event.quantity
+                    paid = event.parts if isinstance(event, Debited) else event.paid
+                    for grant, units in paid or _NO_PARTS:
+                        append((version, at, grant, units, 0, counted, 0, quantity, metric, dimensions))
+                        counted, quantity = 0, None
+                elif isinstance(event, Reversed):
+                    metric, dimensions = event.metric, _decode(event.dimensions)
+                    for grant, units in event.parts or _NO_PARTS:
+                        append((version, event.at, grant, 0, units, NO_EVENT, 0, None, metric, dimensions))
+                elif isinstance(event, (Granted, MovedIn)):
+                    cost = event.cost_basis
+                    basis = None if cost is None else f"{cost.per_credit} {cost.currency}"
+                    self.grants.append(GrantTerms(section.pool, version, event.category, basis))
+            if len(rows) > before:
+                self.pools.append((section.pool, len(rows) - before))
+
+    def add_refused(self, refusals: Iterable[Refused]) -> None:
+        """Add what was refused."""
+        for each in refusals:
+            dimensions = _decode(each.dimensions)
+            self.rows.append((NO_ENTRY, each.at, 0, 0, 0, NO_EVENT, each.count, None, each.metric, dimensions))
+            self.pools.append((each.pool, 1))

@@ -1,0 +1,711 @@
+"""Usage in a DuckDB file of its own: batches of rows from the journal go in, answers to queries come out.
+
+A projection: everything here can be made again from the journal, and a file that is missing, damaged or made for
+another journal is thrown away and rebuilt. Batches and the number of the last frame that they cover are committed
+together, so each frame is in it once or not at all, whatever stops the process. Until then the store alone sees them:
+what was not committed is read from the journal again. Few commits make few writes: a batch that is committed by itself
+goes into DuckDB's log, with 250 bytes a row, and the flushes of the journal wait for that; as many as a row group of
+DuckDB's go straight into the file, packed.
+
+Everything waits and nothing is a coroutine: the store belongs in a process of its own, and to one thread at a time.
+Sums are of 128 bits, exact.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
+from operator import add, sub
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import duckdb
+import msgspec
+import nanoarrow
+from nanoarrow.iterator import iter_py
+
+from solvent.engine.api.usage_table import NO_MOMENT, Cells, UsageGroup, UsageTable, Value
+from solvent.engine.usage.query import (
+    CURSOR_CHARS_MAX,
+    ENTRIES_PAGE_DEFAULT,
+    NO_METRIC,
+    ROWS_MAX,
+    UsageCell,
+    UsageEntries,
+    UsageEntry,
+    UsageQuery,
+)
+from solvent.engine.values.errors import InvalidRequest, TooLarge
+
+from .batch import UsageBatch
+from .catalog import COLUMNS_END, DIMENSIONS_FROM, MISSING, Catalog, PoolNumbers
+from .plan import MEASURES_COUNT, QUANTITY_UNITS, Key, Plan, Rank, Statement
+from .rows import NO_EVENT
+
+SCHEMA_VERSION: Final = 1
+MEMORY_DEFAULT: Final = "1GB"
+CHECKPOINT_AT: Final = "256MB"
+"""Size of DuckDB's log at which it is folded into the file: about 5 million rows."""
+COMMIT_ROWS: Final = 2 * 122_880
+"""Rows of batches that are committed together: two of DuckDB's row groups."""
+COMMIT_INTERVAL_S: Final = 30.0
+"""Or all that came in this time: what has to be read from the journal again after a crash."""
+LEADER_BITS: Final = 18
+"""Groups whose keys have so many bits at most, as those of one dimension do, are ranked in an array, not by hashes:
+four times as fast with 100,000 of them, for 6 MB in each thread."""
+
+_UNAVAILABLE: Final = ("lock on file", "No space left", "Could not write", "Could not create", "Cannot open file")
+_HEADERS_BYTES: Final = 3 * 4_096
+_SCHEMA: Final = """
+create table setting (name varchar, value varchar);
+create table realm (number integer, environment varchar, currency varchar);
+create table pool (number integer, canonical varchar, realm integer, customer integer, resource integer);
+create table dimension (number integer, name varchar);
+create table closed (dimension integer);
+create table value (dimension integer, code integer, text varchar);
+create table terms (pool integer, grant_number bigint, category varchar, cost_basis varchar);
+create table extra (seq bigint, dimension integer, text varchar);
+create table usage (
+    seq bigint, realm integer, pool integer, version bigint, moment bigint, grant_number bigint,
+    debited bigint, reversed bigint, events tinyint, refused bigint, quantity bigint, quantity_nano integer,
+    c1 integer, c2 integer, c3 integer
+);
+"""
+
+_ARRAY_CODES: Final = {"int32": "i", "int64": "q"}
+_ARROW_INTS: Final = {"b": nanoarrow.int8(), "i": nanoarrow.int32(), "q": nanoarrow.int64()}
+
+
+class UsageDamaged(Exception):
+    """The file cannot be used. Delete it and rebuild it from the journal."""
+
+
+class UsageUnavailable(Exception):
+    """The file cannot be read or written now: it is open elsewhere, or the disk is full. It is as it was."""
+
+
+class UsageStore:
+    """The usage file, open. Close it, or the log is folded into the file when it is opened next."""
+
+    def __init__(self, path: Path, *, journal_identity: str, threads: int = 1, memory: str = MEMORY_DEFAULT) -> None:
+        """Open or create the file at ``path``.
+
+        ``threads`` and ``memory``, such as "512MB", are DuckDB's limits. Raises ``UsageDamaged`` if the file cannot be
+        read or belongs to another journal or version, ``UsageUnavailable`` if it is open in another process.
+        """
+        self._journal_identity = journal_identity
+        with _failures(opening=True):
+            self._db = duckdb.connect(
+                str(path),
+                config={
+                    "threads": threads,
+                    "memory_limit": memory,
+                    "checkpoint_threshold": CHECKPOINT_AT,
+                    "autoinstall_known_extensions": False,
+                    "autoload_known_extensions": False,
+                },
+            )
+        try:
+            with _failures(opening=True):
+                self._create_if_new()
+                self._check_size(path)
+                self._load()
+        except BaseException:
+            self._db.close()
+            raise
+        self._uncommitted = 0
+        """Rows of the batches that were not committed yet."""
+        self._began_at: float | None = None
+        """When the first of them came."""
+        self._was_undone = False
+        """Whether a failure has undone some since the last commit. Then the next batch is committed by itself, or
+        failures that come again and again, as those of too large a question, would have the same undone for ever."""
+
+    def close(self) -> None:
+        """Commit, and close the file. Nothing is lost without it, and a file that cannot be written is closed too."""
+        with suppress(UsageDamaged, UsageUnavailable, TooLarge):
+            self.commit()
+        self._db.close()
+
+    def _create_if_new(self) -> None:
+        if self._db.execute("select count(*) from duckdb_tables()").fetchone() != (0,):
+            return
+        self._db.execute("begin")
+        self._db.execute(_SCHEMA)
+        settings = {
+            "schema": SCHEMA_VERSION,
+            "journal": self._journal_identity,
+            "position": 0,
+            "refusals": 0,
+            "rows": 0,
+        }
+        for name, value in settings.items():
+            self._db.execute("insert into setting values (?, ?)", (name, str(value)))
+        self._db.execute("commit")
+
+    def _check_size(self, path: Path) -> None:
+        """Blocks that are cut off are missed only when they are read: look for them now.
+
+        Free blocks at the end may rightly be missing, so some of a cut is found by a read only.
+        """
+        row = self._db.execute("select block_size * used_blocks from pragma_database_size()").fetchone()
+        if row is None or path.stat().st_size < row[0] + _HEADERS_BYTES:
+            raise UsageDamaged("the file is shorter than it says")
+
+    def _load(self) -> None:
+        """Take the state from the file: when it is opened, and after a batch that could not be committed."""
+        settings = dict(self._rows("select name, value from setting"))
+        if settings.get("schema") != str(SCHEMA_VERSION) or settings.get("journal") != self._journal_identity:
+            raise UsageDamaged("it belongs to another journal or version")
+        self.position = int(settings["position"])
+        """The last frame that is covered; 0 before the first."""
+        self.refusals = int(settings["refusals"])
+        """The last refusal that is covered."""
+        self._next_seq = int(settings["rows"])
+        catalog = self._catalog = Catalog()
+        for environment, currency in self._rows("select environment, currency from realm order by number"):
+            catalog.realms[environment, currency] = len(catalog.realms) + 1
+        statement = "select canonical, number, realm, customer, resource from pool order by number"
+        for canonical, *numbers in self._rows(statement):
+            catalog.add_pool(canonical, PoolNumbers(*numbers))
+        for (name,) in self._rows("select name from dimension order by number"):
+            catalog.dimension(name)
+        for number, column in catalog.columns.items():
+            texts = self._rows(f"select text from value where dimension = {number} order by code")
+            column.load(text for (text,) in texts)
+        for (number,) in self._rows("select dimension from closed"):
+            catalog.columns[number].closed = True
+        catalog.unsaved()
+        # What is rare need not be added up where there is none of it.
+        ((self._has_rest,),) = self._rows("select exists(select 1 from usage where events is null)")
+        ((self._has_nanos,),) = self._rows("select exists(select 1 from usage where quantity_nano <> 0)")
+
+    def _rows(self, statement: str) -> list[Any]:
+        return self._db.execute(statement).fetchall()
+
+    # -- In: batches of rows
+
+    @contextmanager
+    def batch(self) -> Iterator[UsageBatch]:
+        """Add to the batch what follows ``position`` and ``refusals``. It is in the answers once the context is left.
+        If that is by an exception, it is not, nor are earlier ones that were not committed.
+
+        Raises ``UsageUnavailable`` or ``UsageDamaged``. If it was done in memory but the commit failed in a way that
+        DuckDB does not survive, it is ``UsageUnavailable`` from then on: close it and open it.
+        """
+        batch = UsageBatch(self._catalog, frame=self.position, refusal=self.refusals)
+        with self._or_undone():
+            yield batch
+            if batch.frame > self.position or batch.refusal > self.refusals:
+                self._add(batch)
+        if self._is_commit_due():
+            self.commit()
+
+    def dimensions_by_use(self) -> list[str]:
+        """The names of the dimensions, those that most rows have first. Raises as ``batch`` does."""
+        columns = [number for number in self._catalog.columns if number >= DIMENSIONS_FROM]
+        counted = ", ".join(f"count(*) filter (c{number} > {MISSING})" for number in columns)
+        with self._or_undone():
+            counts = dict(self._rows("select dimension, count(*) from extra group by dimension"))
+            if columns:
+                (found,) = self._rows(f"select {counted} from usage")
+                for number, count in zip(columns, found, strict=True):
+                    counts[number] = counts.get(number, 0) + count
+        numbers = self._catalog.dimensions
+        return sorted(numbers, key=lambda name: -counts.get(numbers[name], 0))
+
+    def reserve(self, names: Iterable[str]) -> None:
+        """Number dimensions before a row has them: the columns are for the first. Raises as ``batch`` does."""
+        with self._or_undone():
+            for name in names:
+                self._catalog.dimension(name)
+            self._begin()
+            self._add_names(self._catalog)
+        self.commit()
+
+    def _add(self, batch: UsageBatch) -> None:
+        self._begin()
+        self._add_names(batch.catalog)
+        self._add_terms(batch)
+        if batch.count:
+            self._add_rows(batch)
+        self._set("position", batch.frame)
+        self._set("refusals", batch.refusal)
+        self._set("rows", self._next_seq + batch.count)
+        self.position, self.refusals = batch.frame, batch.refusal
+        self._next_seq += batch.count
+        self._uncommitted += batch.count
+        self._has_rest = self._has_rest or batch.has_rest
+        self._has_nanos = self._has_nanos or batch.has_nanos
+
+    def _begin(self) -> None:
+        if self._began_at is None:
+            self._db.execute("begin")
+            self._began_at = time.monotonic()
+
+    def _is_commit_due(self) -> bool:
+        if self._began_at is None:
+            return False
+        is_old = time.monotonic() - self._began_at >= COMMIT_INTERVAL_S
+        return self._was_undone or is_old or self._uncommitted >= COMMIT_ROWS
+
+    def commit(self) -> None:
+        """Commit the batches that were not yet. If that fails, they were not added. Raises as ``batch`` does."""
+        if self._began_at is None:
+            return
+        with self._or_undone():
+            self._db.execute("commit")
+            self._began_at, self._uncommitted, self._was_undone = None, 0, False
+
+    @contextmanager
+    def _or_undone(self) -> Iterator[None]:
+        """What fails ends the transaction: the store is then what was committed last."""
+        with _failures():
+            try:
+                yield
+            except BaseException:
+                with suppress(duckdb.TransactionException):  # None was begun, or a commit that failed rolled it back.
+                    self._db.execute("rollback")
+                self._was_undone = self._was_undone or self._uncommitted > 0
+                self._began_at, self._uncommitted = None, 0
+                self._load()
+                raise
+
+    def _set(self, name: str, value: int) -> None:
+        self._db.execute("update setting set value = ? where name = ?", (str(value), name))
+
+    def _add_names(self, catalog: Catalog) -> None:
+        """Write down what the catalog has numbered since this was done last."""
+        new = catalog.unsaved()
+        for number, environment, currency in new.realms:
+            self._db.execute("insert into realm values (?, ?, ?)", (number, environment, currency))
+        for number, name in new.dimensions:
+            self._db.execute("insert into dimension values (?, ?)", (number, name))
+            if number < COLUMNS_END:
+                self._db.execute(f"alter table usage add column c{number} integer default 0")
+        for number in new.closed:
+            self._db.execute("insert into closed values (?)", (number,))
+        if new.pools:
+            names, pools = zip(*new.pools, strict=True)
+            self._insert(
+                "pool",
+                {
+                    "number": array("i", [each.pool for each in pools]),
+                    "canonical": list(names),
+                    "realm": array("i", [each.realm for each in pools]),
+                    "customer": array("i", [each.customer for each in pools]),
+                    "resource": array("i", [each.resource for each in pools]),
+                },
+            )
+        if new.values:
+            dimensions, codes, texts = zip(*new.values, strict=True)
+            self._insert("value", {"dimension": array("i", dimensions), "code": array("i", codes), "text": list(texts)})
+
+    def _add_terms(self, batch: UsageBatch) -> None:
+        if batch.terms:
+            pools, terms = zip(*batch.terms, strict=True)
+            self._insert(
+                "terms",
+                {
+                    "pool": array("i", pools),
+                    "grant_number": array("q", [each.grant for each in terms]),
+                    "category": [each.category for each in terms],
+                    "cost_basis": [each.cost_basis for each in terms],
+                },
+            )
+
+    def _add_rows(self, batch: UsageBatch) -> None:
+        first = self._next_seq
+        columns: dict[str, Any] = {"seq": array("q", range(first, first + batch.count)), **batch.numbers}
+        columns |= {batch.catalog.columns[number].name: codes for number, codes in batch.filled_codes()}
+        self._insert("usage", columns, events=f"nullif(events, {NO_EVENT})")
+        if batch.extra:
+            rows, numbers, texts = zip(*batch.extra, strict=True)
+            self._insert(
+                "extra",
+                {
+                    "seq": array("q", [first + row for row in rows]),
+                    "dimension": array("i", numbers),
+                    "text": list(texts),
+                },
+            )
+
+    def _insert(self, table: str, columns: dict[str, Any], **expressions: str) -> None:
+        """Add rows, given as arrays of numbers and lists of text, by way of Arrow: nothing else is nearly as fast."""
+        names = ", ".join(columns)
+        selected = ", ".join(expressions.get(name, name) for name in columns)
+        self._db.register("batch", _arrow(columns))
+        try:
+            self._db.execute(f"insert into {table} ({names}) select {selected} from batch")
+        finally:
+            self._db.unregister("batch")
+
+    # -- Out: answers
+
+    def query(self, query: UsageQuery) -> UsageTable:
+        """Answer ``query`` from what is covered. Raises ``TooLarge`` for an answer of too many rows."""
+        plan = Plan(query, self._catalog)
+        with self._or_undone():
+            top = self._top(plan)
+            columns = self._cells(plan, top, of_events=True)
+            if self._has_rest:
+                rest = self._cells(plan, top, of_events=False)
+                columns = [[*some, *others] for some, others in zip(columns, rest, strict=True)]
+        if len(columns[0]) > ROWS_MAX:
+            raise _too_many_rows()
+        groups, metrics, rows = _answer(plan, columns)
+        return UsageTable(
+            query.group_by, plan.buckets, groups, metrics, rows, rows.sum(), self.position, self._next_seq
+        )
+
+    def _top(self, plan: Plan) -> list[tuple[Key, ...]] | None:
+        """The keys of the groups that make the top; ``None`` if all groups are to be looked at."""
+        top = plan.query.top
+        if top is None or plan.is_small:
+            return None
+        if plan.query.order != "name":
+            leaders = self._leaders(plan)
+            if len(leaders) <= top:
+                return None
+            if leaders[top - 1][-1] != leaders[top][-1]:
+                return [leader[:-1] for leader in leaders[:top]]
+        # Where groups measure the same, names decide.
+        return self._run(plan.top())
+
+    def _leaders(self, plan: Plan) -> list[tuple[Any, ...]]:
+        """What ``Plan.leaders`` asks for."""
+        self._db.execute(f"set perfect_ht_threshold = {LEADER_BITS}")
+        try:
+            return self._run(plan.leaders(rest=self._has_rest))
+        finally:
+            self._db.execute("reset perfect_ht_threshold")
+
+    def _cells(self, plan: Plan, top: list[tuple[Key, ...]] | None, *, of_events: bool) -> list[Sequence[Any]]:
+        """The cells of an answer by columns, with sums of any size as integers."""
+
+        def statement(*, wide: bool) -> Statement:
+            return plan.table(ROWS_MAX, of_events=of_events, nanos=self._has_nanos, wide=wide, top=top)
+
+        if top == []:
+            return [()] * plan.width
+        first = plan.width - MEASURES_COUNT - 2
+        columns = self._columns(statement(wide=False))
+        if all(isinstance(sums, array) or None not in sums for sums in columns[first:-2]):
+            return columns
+        # A sum beyond 64 bits. Text is the fastest way out of DuckDB for those, and twice as slow for all others.
+        columns = self._columns(statement(wide=True))
+        return [*columns[:first], *(list(map(int, sums)) for sums in columns[first:-2]), *columns[-2:]]
+
+    def entries(
+        self,
+        query: UsageQuery,
+        cell: UsageCell,
+        *,
+        as_of: int | None = None,
+        cursor: str | None = None,
+        limit: int = ENTRIES_PAGE_DEFAULT,
+    ) -> UsageEntries:
+        """A page of the entries that count in ``cell`` of the answer to ``query``, by time, pool and version.
+
+        ``as_of`` is that of the answer; without it, the entries are those that are there now. ``cursor`` is that of the
+        page before. Raises ``InvalidRequest`` for a cursor of another query.
+        """
+        after = None
+        if cursor is not None:
+            as_of, after = _read_cursor(cursor, _digest(query, cell))
+        elif as_of is None:
+            as_of = self._next_seq
+        plan = Plan(query, self._catalog)
+        rows_max = limit + 1
+        with self._or_undone():
+            rows = self._run(plan.entries(cell, as_of, after, rows_max))
+            found = _by_entry(rows)
+            # An entry may be several rows, and the last one may have been cut: one more than asked for must be seen.
+            while len(rows) == rows_max and len(found) <= limit:
+                rows_max *= 2
+                rows = self._run(plan.entries(cell, as_of, after, rows_max))
+                found = _by_entry(rows)
+        names = self._catalog.canonical
+        page = [UsageEntry(names[pool], version, moment, units) for (moment, pool, version), units in found[:limit]]
+        more = len(found) > limit
+        last = found[limit - 1][0] if more else None
+        following = None if last is None else _write_cursor(_digest(query, cell), as_of, last)
+        return UsageEntries(page, following, as_of)
+
+    def _run(self, statement: Statement) -> list[tuple[Any, ...]]:
+        return self._db.execute(statement.text, statement.parameters).fetchall()
+
+    def _columns(self, statement: Statement) -> list[Sequence[Any]]:
+        """An answer by columns, by way of Arrow: numbers stay what they are, and no row becomes an object."""
+        relation = self._db.sql(statement.text, params=statement.parameters)
+        chunks = list(nanoarrow.c_array_stream(relation))
+        return [_column(chunks, place) for place in range(len(relation.columns))]
+
+
+@contextmanager
+def _failures(*, opening: bool = False) -> Iterator[None]:
+    """Raise what DuckDB raises as what the caller can do about it. What is left is a bug, and stays what it is."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        limit = "a question that fits into the memory it may take: fewer groups, or a shorter range"
+        raise TooLarge("usage", limit) from error
+    except duckdb.IOException as error:
+        # DuckDB has one exception for a file that cannot be read, one that is locked, and a disk that is full.
+        text = str(error)
+        if any(cause in text for cause in _UNAVAILABLE):
+            raise UsageUnavailable(text) from error
+        raise UsageDamaged(text) from error
+    except (duckdb.SerializationException, duckdb.InternalException) as error:
+        raise UsageDamaged(str(error)) from error
+    except duckdb.FatalException as error:
+        raise UsageUnavailable(str(error)) from error
+    except duckdb.Error as error:
+        if opening:
+            raise UsageDamaged(str(error)) from error
+        raise
+
+
+def _arrow(columns: dict[str, Any]) -> nanoarrow.ArrayStream:
+    children, types = [], {}
+    count = 0
+    for name, values in columns.items():
+        count = len(values)
+        if isinstance(values, array):
+            types[name] = _ARROW_INTS[values.typecode]
+            children.append(nanoarrow.c_array_from_buffers(types[name], count, [None, values]))
+        else:
+            types[name] = nanoarrow.string()
+            children.append(nanoarrow.c_array(values, types[name]))
+    rows = nanoarrow.c_array_from_buffers(nanoarrow.struct(types), count, [None], children=children)
+    return nanoarrow.ArrayStream(rows)
+
+
+def _column(chunks: Sequence[Any], place: int) -> Sequence[Any]:
+    """A column of Arrow's: an array if it is of whole numbers without a null, else a list."""
+    children = [chunk.child(place) for chunk in chunks]
+    views = [child.view() for child in children]
+    code = _ARRAY_CODES.get(views[0].storage_type) if views else None
+    if code is None or any(view.null_count for view in views):
+        return [value for child in children for value in iter_py(child)]
+    column = array(code)
+    for view in views:
+        values = memoryview(view.buffer(1))
+        column.frombytes(values[view.offset : view.offset + view.length].tobytes())
+    return column
+
+
+def _too_many_rows() -> TooLarge:
+    return TooLarge("top", f"an answer of at most {ROWS_MAX} rows: ask for the top groups only, or for a wider window")
+
+
+class _Group:
+    """A group of an answer."""
+
+    __slots__ = ("other", "rank", "values")
+
+    def __init__(self, values: tuple[Value, ...], rank: tuple[Rank, ...], *, other: bool = False) -> None:
+        self.values = values
+        self.rank = rank
+        self.other = other
+
+
+def _answer(plan: Plan, columns: Sequence[Sequence[Any]]) -> tuple[list[UsageGroup], list[str], Cells]:
+    """The groups of an answer in their order, its metrics, and its rows.
+
+    ``columns`` are those of cells in any order: (bucket, *keys, *keys of the metric, sums, first and last moment).
+    There are tens of thousands of them: what is done for each is done in loops that hold next to nothing.
+    """
+    query, buckets = plan.query, columns[0]
+    keys_end = 1 + sum(len(field.keys) for field in plan.fields)
+    sums_from = keys_end + len(plan.metric.keys)
+    debited, reverse, events, refused, whole, nano, firsts, lasts = columns[sums_from:]
+    keys = _keys(columns[1:keys_end], len(buckets))
+    groups = {key: _group_of(plan, key) for key in dict.fromkeys(keys)}
+    if not query.group_by:
+        groups.setdefault((), _Group((), ()))
+    ordered = _ordered(groups, query, keys, columns[sums_from:])
+    places = {key: place for place, key in enumerate(ordered)}
+    told = [UsageGroup(groups[key].values, groups[key].other) for key in ordered]
+    if query.top is not None and len(told) > query.top and not told[query.top].other:
+        # All groups were looked at: those beyond the top become one.
+        places = {key: min(place, query.top) for key, place in places.items()}
+        told = [*told[: query.top], UsageGroup((None,) * len(query.group_by), True)]
+
+    # The number of a row says its bucket and its group, and sorts as the answer does.
+    width = len(told)
+    groups_of = list(map(places.__getitem__, keys))
+    numbers = [bucket * width + group for bucket, group in zip(buckets, groups_of, strict=True)]
+    rows: Sequence[int] | None = None
+    if not query.fill_empty and 0 < len(numbers) == len(set(numbers)):
+        # A cell for each row, as where there is one metric: nothing is to be added up, and all stay where they are.
+        count = len(numbers)
+        order: Sequence[int] = sorted(range(count), key=numbers.__getitem__)
+    else:
+        if query.fill_empty:
+            found: Sequence[int] = range(len(plan.buckets) * width)
+        elif query.group_by or query.window is not None:
+            found = sorted(set(numbers))
+        else:
+            found = (0,)
+        order, count = range(len(found)), len(found)
+        if count > ROWS_MAX:
+            raise _too_many_rows()
+        rows = list(map(dict(zip(found, order, strict=True)).__getitem__, numbers))
+        buckets, groups_of = [number // width for number in found], [number % width for number in found]
+    metric_keys = _keys(columns[keys_end:sums_from], len(numbers))
+    metrics, metered, metric, quantity = _metered(plan, metric_keys, _billionths(whole, nano), rows, count)
+    cells = Cells(
+        order,
+        buckets,
+        groups_of,
+        _summed(debited, rows, count),
+        _summed(reverse, rows, count),
+        _summed(events, rows, count),
+        _summed(refused, rows, count),
+        _moments(firsts, rows, count, min),
+        _moments(lasts, rows, count, max),
+        metered,
+        metric,
+        quantity,
+    )
+    return told, metrics, cells
+
+
+def _keys(columns: Sequence[Sequence[Any]], count: int) -> Sequence[Any]:
+    """The key of each cell: nearly always one, which needs no tuple."""
+    if len(columns) == 1:
+        return columns[0]
+    return list(zip(*columns, strict=True)) if columns else [()] * count
+
+
+def _group_of(plan: Plan, key: Any) -> _Group:
+    keys = key if isinstance(key, tuple) else (key,)
+    if keys and keys[0] is None:
+        return _Group((None,) * len(plan.fields), (), other=True)
+    return _Group(*plan.group(keys))
+
+
+def _ordered(
+    groups: dict[Any, _Group], query: UsageQuery, keys: Sequence[Any], sums: Sequence[Sequence[int]]
+) -> list[Any]:
+    """The keys of the groups by what the query orders by, over the whole range, and by name where that is equal.
+
+    The others are last.
+    """
+    ordered = sorted(groups, key=lambda key: groups[key].rank, reverse=query.order == "name" and query.descending)
+    if query.order != "name":
+        debited, reverse, events, refused, whole, nano, *_ = sums
+        match query.order:
+            case "credits":
+                measure: Iterable[int] = map(sub, debited, reverse)
+            case "events":
+                measure = events
+            case "refused":
+                measure = refused
+            case "quantity":
+                measure = _billionths(whole, nano)
+        totals = dict.fromkeys(groups, 0)
+        for key, units in zip(keys, measure, strict=True):
+            totals[key] += units
+        ordered.sort(key=totals.__getitem__, reverse=query.descending)
+    return sorted(ordered, key=lambda key: groups[key].other)
+
+
+def _billionths(whole: Sequence[int], nano: Sequence[int]) -> list[int]:
+    found = [each * QUANTITY_UNITS for each in whole]
+    return list(map(add, found, nano)) if any(nano) else found
+
+
+def _summed(column: Sequence[int], rows: Sequence[int] | None, count: int) -> Sequence[int]:
+    """The sums of a column by the rows that its cells belong to; without ``rows``, each is one."""
+    if rows is None:
+        return column
+    sums = [0] * count
+    if any(column):
+        for row, units in zip(rows, column, strict=True):
+            sums[row] += units
+    return sums
+
+
+def _moments(
+    column: Sequence[int | None], rows: Sequence[int] | None, count: int, choose: Callable[[int, int], int]
+) -> Sequence[int]:
+    """The first or the last of the moments of each row, ``NO_MOMENT`` where there is none."""
+    if rows is None:
+        return column if isinstance(column, array) else [NO_MOMENT if at is None else at for at in column]
+    found = [NO_MOMENT] * count
+    for row, at in zip(rows, column, strict=True):
+        if at is not None:
+            known = found[row]
+            found[row] = at if known == NO_MOMENT else choose(known, at)
+    return found
+
+
+def _metered(
+    plan: Plan, keys: Sequence[Any], quantities: Sequence[int], rows: Sequence[int] | None, count: int
+) -> tuple[list[str], Sequence[int], Sequence[int], Sequence[int]]:
+    """The metrics; then how many each row has, which, and how much of each."""
+    names: dict[str, int] = {}
+    numbers: dict[Any, int] = {}
+    for key in dict.fromkeys(keys):
+        value, _ = plan.metric.value(key if isinstance(key, tuple) else (key,))
+        numbers[key] = names.setdefault(str(value or NO_METRIC), len(names))
+    if len(names) == 1 and all(sums := _summed(quantities, rows, count)):
+        return list(names), [1] * count, [0] * count, sums
+    width = len(names)
+    found: dict[int, int] = {}
+    for row, key, quantity in zip(range(count) if rows is None else rows, keys, quantities, strict=True):
+        if quantity:
+            place = row * width + numbers[key]
+            found[place] = found.get(place, 0) + quantity
+    metered = [0] * count
+    for place in found:
+        metered[place // width] += 1
+    ordered = sorted(found)
+    return list(names), metered, [place % width for place in ordered], [found[place] for place in ordered]
+
+
+_Position: TypeAlias = tuple[int, int, int]
+"""(moment, pool, version) of an entry: what pages are ordered by."""
+
+
+def _by_entry(rows: Iterable[tuple[Any, ...]]) -> list[tuple[_Position, int]]:
+    """Rows of (pool, version, moment, debited, reversed), in order, as entries with their units."""
+    found: dict[_Position, int] = {}
+    for pool, version, moment, debited, reverse in rows:
+        position = moment, pool, version
+        found[position] = found.get(position, 0) + debited - reverse
+    return list(found.items())
+
+
+class _Cursor(msgspec.Struct, frozen=True, array_like=True):
+    digest: bytes
+    as_of: int
+    after: _Position
+
+
+_cursors: Final = msgspec.msgpack.Decoder(_Cursor)
+
+
+def _digest(query: UsageQuery, cell: UsageCell) -> bytes:
+    return blake2b(msgspec.msgpack.encode((query, cell)), digest_size=8).digest()
+
+
+def _write_cursor(digest: bytes, as_of: int, after: _Position) -> str:
+    return base64.urlsafe_b64encode(msgspec.msgpack.encode(_Cursor(digest, as_of, after))).decode()
+
+
+def _read_cursor(cursor: str, digest: bytes) -> tuple[int, _Position]:
+    try:
+        if len(cursor) <= CURSOR_CHARS_MAX:
+            found = _cursors.decode(base64.b64decode(cursor, altchars=b"-_", validate=True))
+            if found.digest == digest:
+                return found.as_of, found.after
+    except (ValueError, msgspec.MsgspecError):
+        pass
+    raise InvalidRequest("cursor", "the cursor of the page before, with the same query and cell")

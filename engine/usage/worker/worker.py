@@ -1,0 +1,420 @@
+"""The usage process: follows a journal into a usage file, and answers questions from it.
+
+``python -m solvent.engine.usage.worker.worker DIRECTORY`` is started by the engine, not by people. It has an
+interpreter and a low priority of its own, since what it does would stop debits for tens of milliseconds in theirs. It
+reads the journal without the power to write it, in short reads, and speaks with the engine over its standard input and
+output; when the input ends, so does the process.
+
+One thread does everything in turn: follow a little, answer a question. Nothing here is worth keeping: a file that is
+damaged is made again, and one that is wanted anew is made beside the old, which answers until then.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import queue
+import signal
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from solvent.engine.api.usage_table import UsageRow, UsageTable, pack, table_of
+from solvent.engine.journal.frames import decode_section, split_frame
+from solvent.engine.journal.sqlite.journal import connect_for_reading, read_frames
+from solvent.engine.pools.refusal_log import read_refused
+from solvent.engine.pools.refusals import Refused
+from solvent.engine.runtime.collector import tune_collector
+from solvent.engine.runtime.files import JOURNAL_NAME, REBUILT_NAME, REFUSALS_NAME, USAGE_NAME
+from solvent.engine.runtime.sqlite import is_passing
+from solvent.engine.usage.analysis import Spike, compare, exact, series_of, spikes
+from solvent.engine.usage.messages import (
+    LENGTH_BYTES,
+    AskComparison,
+    AskEntries,
+    AskSpikes,
+    AskStatus,
+    AskTable,
+    Entries,
+    Failed,
+    Lookup,
+    Question,
+    Rebuild,
+    Reply,
+    Spikes,
+    Status,
+    Stop,
+    TableEnd,
+    TablePart,
+    comparison_of,
+    framed,
+    length_of,
+    parts_of,
+    questions,
+)
+from solvent.engine.values.errors import InvalidRequest, JournalError, SolventError, TooLarge, Unavailable
+
+from .catalog import DIMENSION_COLUMNS_MAX
+from .priority import go_to_background
+from .rows import UsageRows
+from .store import UsageDamaged, UsageStore, UsageUnavailable
+
+FOLLOW_INTERVAL_S: Final = 0.25
+"""Between two looks at the journal when nobody asks."""
+WAITING_INTERVAL_S: Final = 0.01
+"""The same while questions wait for their answers."""
+FRESH_S: Final = 0.5
+"""How old an answer may be that need not be consistent: beyond it, the journal is read first."""
+FRAMES_PER_READ: Final = 8
+"""A frame may hold two thousand events."""
+ROWS_PER_CHUNK: Final = 500
+"""Rows that are worth being encoded: few enough to stay in the cache, and many enough to share what a call costs."""
+ROWS_PER_ROUND: Final = 10_000
+"""Rows added before questions get their turn: some 60 ms."""
+ROWS_PER_REBUILD: Final = 20_000
+REFUSALS_PER_ROUND: Final = 2_000
+SPIKE_CELLS_MAX: Final = 2_000_000
+"""Buckets of all groups that are looked at for spikes: a second or so."""
+RETRY_S: Final = 0.5
+PIPE_BYTES: Final = 1 << 20
+"""What an answer may fill before the engine reads it. Linux gives anyone so much, and 64 KiB unless asked."""
+YOUNG_MAX: Final = 500_000
+"""Batches and answers are tens of thousands of small objects without cycles, which come and go together."""
+
+log = logging.getLogger(__name__)
+_Waiting = tuple[float, Lookup]
+
+
+class UsageWorker:
+    """Owns the usage file of one directory. ``now`` counts seconds from anywhere."""
+
+    def __init__(
+        self,
+        directory: Path,
+        reply: Callable[[Reply], None],
+        *,
+        threads: int,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._directory = directory
+        self._reply = reply
+        self._threads = threads
+        self._now = now
+        self._journal = connect_for_reading(directory / JOURNAL_NAME)
+        (identity,) = self._journal.execute("select value from identity").fetchone()
+        self._identity = str(identity)
+        self._store: UsageStore | None = None
+        self._rebuilt: UsageStore | None = None
+        self._waiting: list[_Waiting] = []
+        self._covered_at = -1e9
+        """When the file covered all that was in the journal."""
+        self._not_before = 0.0
+        """After a failure, when to try again."""
+        self._trouble = "the usage file is being opened"
+        self._rebuild_failure: str | None = None
+
+    def run(self, inbox: queue.SimpleQueue[Question]) -> None:
+        """Follow and answer until told to stop."""
+        behind = True
+        while True:
+            busy = behind or self._rebuilt is not None
+            try:
+                timeout = WAITING_INTERVAL_S if self._waiting else FOLLOW_INTERVAL_S
+                question = inbox.get(block=not busy, timeout=timeout)
+            except queue.Empty:
+                pass
+            else:
+                if isinstance(question, Stop):
+                    break
+                self._take(question)
+            behind = self._follow()
+            self._rebuild_on()
+            self._answer_one()
+        for store in (self._store, self._rebuilt):
+            if store is not None:
+                store.close()
+        self._journal.close()
+
+    def _take(self, question: Lookup | AskStatus | Rebuild) -> None:
+        if not isinstance(question, (AskStatus, Rebuild)):
+            self._waiting.append((self._now() + question.patience_s, question))
+            return
+        try:
+            if isinstance(question, Rebuild) and self._rebuilt is None:
+                self._begin_rebuilding()
+            self._reply(self._status(question.id))
+        except (UsageDamaged, UsageUnavailable, JournalError, sqlite3.Error, OSError) as error:
+            self._fail(question.id, Unavailable(f"the usage file cannot be made again now: {error}"))
+
+    def _status(self, id: int) -> Status:
+        store, rebuilt = self._store, self._rebuilt
+        return Status(
+            id,
+            0 if store is None else store.position,
+            self._last_frame(),
+            None if rebuilt is None else rebuilt.position,
+            self._rebuild_failure,
+        )
+
+    def _last_frame(self) -> int:
+        return int(self._journal.execute("select coalesce(max(number), 0) from frame").fetchone()[0])
+
+    # -- Following the journal
+
+    def _follow(self) -> bool:
+        """Add what is new, at most so much. Returns whether there is more."""
+        if self._now() < self._not_before:
+            time.sleep(min(FOLLOW_INTERVAL_S, self._not_before - self._now()))
+            return True
+        try:
+            if self._store is None:
+                self._store = self._open(USAGE_NAME)
+            began, store = self._now(), self._store
+            wanted = any(not self._is_covered(store, question) for _, question in self._waiting)
+            if began - self._covered_at < FOLLOW_INTERVAL_S and not wanted:
+                return False
+            more = follow(self._journal, self._directory / REFUSALS_NAME, store, rows_max=ROWS_PER_ROUND)
+        except UsageDamaged as damage:
+            log.warning("the usage file is made again from the journal: %s", damage)
+            self._discard()
+            return True
+        except (UsageUnavailable, JournalError, sqlite3.Error) as error:
+            log.warning("usage does not follow the journal for now: %s", error)
+            self._trouble = str(error)
+            self._close()
+            self._not_before = self._now() + RETRY_S
+            return True
+        if not more:
+            self._covered_at = began
+        return more
+
+    def _open(self, name: str) -> UsageStore:
+        store = UsageStore(self._directory / name, journal_identity=self._identity, threads=self._threads)
+        if store.position > self._last_frame():
+            store.close()
+            raise UsageDamaged("it covers more than the journal has")
+        return store
+
+    def _close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def _discard(self) -> None:
+        self._close()
+        remove_usage(self._directory / USAGE_NAME)
+        self._covered_at = -1e9
+
+    # -- Making the file again
+
+    def _begin_rebuilding(self) -> None:
+        remove_usage(self._directory / REBUILT_NAME)
+        busiest: list[str] = []
+        try:
+            if self._store is None:  # Whoever starts an engine to have it made again asks at once.
+                self._store = self._open(USAGE_NAME)
+            busiest = self._store.dimensions_by_use()[:DIMENSION_COLUMNS_MAX]
+        except (UsageDamaged, UsageUnavailable) as error:
+            log.warning("which dimensions are used most cannot be read from the old usage file: %s", error)
+        self._rebuilt = self._open(REBUILT_NAME)
+        self._rebuilt.reserve(busiest)
+        self._rebuild_failure = None
+
+    def _rebuild_on(self) -> None:
+        if self._rebuilt is None:
+            return
+        try:
+            if not follow(self._journal, self._directory / REFUSALS_NAME, self._rebuilt, rows_max=ROWS_PER_REBUILD):
+                self._rebuilt.commit()
+                self._rebuilt.close()
+                self._rebuilt = None
+                self._close()
+                remove_usage(self._directory / USAGE_NAME)
+                (self._directory / REBUILT_NAME).replace(self._directory / USAGE_NAME)
+        except (UsageDamaged, UsageUnavailable, JournalError, sqlite3.Error, OSError) as error:
+            log.warning("the usage file was not made again, the old one stays: %s", error)
+            self._rebuild_failure = str(error)
+            if self._rebuilt is not None:
+                self._rebuilt.close()
+                self._rebuilt = None
+
+    # -- Answers
+
+    def _answer_one(self) -> None:
+        """Answer the question that waits longest of those that can be answered, and those that waited too long."""
+        for place, (until, question) in enumerate(self._waiting):
+            late = self._now() > until
+            store = self._store
+            if store is not None and self._is_covered(store, question):
+                del self._waiting[place]
+                self._answer(store, question)
+                return
+            if late:
+                del self._waiting[place]
+                self._fail(question.id, Unavailable(self._why_not_yet()))
+                return
+
+    def _is_covered(self, store: UsageStore, question: Lookup) -> bool:
+        if self._now() - self._covered_at > FRESH_S:
+            return False
+        if isinstance(question, AskEntries):
+            return True
+        return store.position >= question.extent.frame and store.refusals >= question.extent.refusal
+
+    def _why_not_yet(self) -> str:
+        if self._store is None:
+            return f"usage cannot be read now: {self._trouble}"
+        return f"usage is being brought up to date: {self._store.position} of {self._last_frame()} frames are in it"
+
+    def _answer(self, store: UsageStore, question: Lookup) -> None:
+        try:
+            match question:
+                case AskTable(id, query):
+                    self._send_table(id, store.query(query))
+                case AskEntries(id, query, cell, as_of, cursor, limit):
+                    found = store.entries(query, cell, as_of=as_of, cursor=cursor, limit=limit)
+                    self._reply(Entries(id, found))
+                case AskComparison(id, query, before, order, top):
+                    rows, rows_before = store.query(query).rows, store.query(before).rows
+                    descending = order != "name"
+                    groups = compare(rows, rows_before, order=order, descending=descending, top=top)
+                    self._reply(comparison_of(id, groups))
+                case AskSpikes():
+                    self._reply(_spikes(store, question))
+        except SolventError as error:
+            self._fail(question.id, error)
+        except UsageDamaged as damage:
+            log.warning("the usage file is made again from the journal: %s", damage)
+            self._discard()
+            self._fail(question.id, Unavailable("the usage file was damaged and is being made again"))
+        except UsageUnavailable as error:
+            self._close()
+            self._fail(question.id, Unavailable(f"usage cannot be read now: {error}"))
+        except Exception:  # the supervisor of questions: logged, and answered
+            log.exception("a question failed: %r", question)
+            self._fail(question.id, SolventError("an internal error: the log of the usage process says more"))
+
+    def _send_table(self, id: int, table: UsageTable) -> None:
+        for message in parts_of(id, table):
+            self._reply(message)
+
+    def _fail(self, id: int, error: SolventError) -> None:
+        if isinstance(error, InvalidRequest):
+            self._reply(Failed(id, error.code, error.field, error.expected))
+        else:
+            self._reply(Failed(id, error.code, "", error.message))
+
+
+def follow(journal: sqlite3.Connection, refusals: Path, store: UsageStore, *, rows_max: int) -> bool:
+    """Add what the store does not cover yet, at most about ``rows_max`` rows. Returns whether there is more.
+
+    Raises ``JournalError``, ``sqlite3.Error``, ``UsageDamaged``, ``UsageUnavailable``.
+    """
+    with store.batch() as batch:
+        more, rows = True, UsageRows()
+        while more and batch.count < rows_max:
+            frames = read_frames(journal, batch.frame, FRAMES_PER_READ)
+            for each in frames:
+                rows.add(decode_section(body, frame=each.number) for _, body in split_frame(each))
+                if len(rows.rows) >= ROWS_PER_CHUNK or each is frames[-1]:
+                    batch.add(rows, through_frame=each.number)
+                    rows = UsageRows()
+            more = len(frames) == FRAMES_PER_READ
+        refused = _refused(refusals, batch.refusal)
+        if refused:
+            rows.add_refused(each for _, each in refused)
+            batch.add(rows, through_refusal=refused[-1][0])
+    return more or len(refused) == REFUSALS_PER_ROUND
+
+
+def _refused(path: Path, after: int) -> list[tuple[int, Refused]]:
+    try:
+        return read_refused(path, after, REFUSALS_PER_ROUND)
+    except sqlite3.Error as error:
+        if is_passing(error):
+            raise
+        # A statistic that is damaged is no reason to say nothing of the journal.
+        log.warning("what was refused is not counted, %s cannot be read: %s", path.name, error)
+        return []
+
+
+def _spikes(store: UsageStore, question: AskSpikes) -> Spikes:
+    query = question.query
+    table = store.query(query)
+    buckets = query.buckets()
+    if len(table.groups) * len(buckets) > SPIKE_CELLS_MAX:
+        limit = f"at most {SPIKE_CELLS_MAX} buckets of all groups together: ask for the top groups, or a wider window"
+        raise TooLarge("window", limit)
+    every = table.rows
+    rows = {(row.start, row.other, exact(row.values)): row for row in every}
+    found: list[tuple[UsageRow, Spike]] = []
+    series = series_of(every, [start for start, _ in buckets])
+    for spike in spikes(series, sensitivity=question.sensitivity, history_min=question.history_min):
+        start, end = buckets[spike.bucket]
+        # A bucket in which nothing happened stands out where there were only reversals before. Nothing is behind it.
+        row = rows.get((start, spike.other, exact(spike.values)))
+        if row is not None and end > question.since and len(found) < question.limit:
+            found.append((row, spike))
+    told = table_of(table.columns, buckets, [row for row, _ in found], position=table.position, as_of=table.as_of)
+    return Spikes(
+        question.id,
+        TablePart(question.id, list(told.groups), told.cells.narrow().packed()),
+        TableEnd(question.id, list(told.metrics), told.total.narrow().packed(), told.position, told.as_of),
+        pack([int(2 * spike.expected) for _, spike in found]),
+        [spike.score for _, spike in found],
+    )
+
+
+def remove_usage(path: Path) -> None:
+    """Delete a usage file and its log."""
+    for name in (path, path.with_name(f"{path.name}.wal")):
+        name.unlink(missing_ok=True)
+
+
+def _receive(source: BinaryIO, inbox: queue.SimpleQueue[Question]) -> None:
+    """Take questions until the engine is gone; then, whatever is under way, nothing of it is missed."""
+    status = 1
+    try:
+        while len(header := source.read(LENGTH_BYTES)) == LENGTH_BYTES:
+            inbox.put(questions.decode(source.read(length_of(header))))
+        status = 0
+    except Exception:  # the supervisor of the process: logged, and ended, since nothing could be asked any more
+        log.exception("a question cannot be read")
+    finally:
+        os._exit(status)
+
+
+def main() -> None:
+    """Serve the directory that is the first argument with as many threads as the second says."""
+    logging.basicConfig(format="solvent usage: %(message)s", level=logging.WARNING)
+    for each in (signal.SIGINT, signal.SIGTERM):
+        # Meant for the engine, which ends this process when it is done with it.
+        signal.signal(each, signal.SIG_IGN)
+    go_to_background()
+    tune_collector(YOUNG_MAX)
+    source, sink = sys.stdin.buffer, sys.stdout.buffer
+    if sys.platform == "linux":
+        # Else an answer of a megabyte is handed over in twenty turns of both processes.
+        with suppress(OSError):  # Above what the system lets a user have.
+            fcntl.fcntl(sink, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+    def reply(message: Reply) -> None:
+        sink.write(framed(message))
+        sink.flush()
+
+    inbox: queue.SimpleQueue[Question] = queue.SimpleQueue()
+    worker = UsageWorker(Path(sys.argv[1]), reply, threads=int(sys.argv[2]))
+    threading.Thread(target=_receive, args=(source, inbox), daemon=True).start()
+    worker.run(inbox)
+    # The receiving thread may hold the input: an orderly end of the interpreter would wait for it.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Answers as tables, bars and files, for people."""

@@ -1,0 +1,1 @@
+"""The verbs of ``solvent``, by what a person does with them."""

@@ -1,0 +1,118 @@
+"""The verbs of metered usage: rate cards, reports that they price, and estimates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from solvent.engine.api.answers import CardList, Estimate, Receipt, to_wire
+from solvent.engine.api.credits import Credits
+from solvent.engine.values.errors import InvalidRequest
+from solvent.engine.values.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT
+from solvent.transports.cli.options import Dims, Key, PoolArgument, Shared, random_key, with_shared_options
+from solvent.transports.cli.pairs import parse_dimensions
+from solvent.transports.cli.render import tables as render
+from solvent.transports.cli.running import reporting, respond
+
+from .changes import command
+
+MetricArgument = Annotated[str, typer.Argument(metavar="METRIC", help='What was metered, such as "input_tokens".')]
+QuantityArgument = Annotated[str, typer.Argument(metavar="QUANTITY", help="How much of it, as decimal text.")]
+Environment = Annotated[str, typer.Option(help="The environment whose card it is.")]
+CurrencyName = Annotated[str, typer.Option("--for-currency", metavar="NAME", help="The currency that it prices in.")]
+
+
+@with_shared_options
+def set_rates(
+    shared: Shared,
+    file: Annotated[Path, typer.Argument(help="JSON: a list of rates, each metric, credits, per, match.", exists=True)],
+    effective_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: now.")] = None,
+    environment: Environment = ENVIRONMENT_DEFAULT,
+    for_currency: CurrencyName = CURRENCY_DEFAULT,
+) -> None:
+    """Set the rate card of a currency: what a quantity of each metric costs, by dimensions.
+
+    A rate is {"metric": "input_tokens", "match": {"model": "gpt-4"}, "credits": "30", "per": 1000000}. The one that
+    matches with the most dimensions wins. The card replaces the one before it, from its date on.
+    """
+    with reporting(shared.as_json):
+        target = shared.target()
+        rates = _read_card(file)
+
+    async def ask() -> Receipt:
+        async with target.open(create=True) as credits:
+            return await credits.set_rates(
+                rates, environment=environment, currency=for_currency, effective_at=effective_at
+            )
+
+    respond(shared.as_json, ask, plain=lambda answer: render.receipt("rates", for_currency, answer, None), wire=to_wire)
+
+
+def _read_card(file: Path) -> list[dict[str, Any]]:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=list[dict[str, Any]])
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InvalidRequest("FILE", "a JSON list of rates", got=str(error)[:100]) from None
+
+
+@with_shared_options
+def rates(
+    shared: Shared, environment: Environment = ENVIRONMENT_DEFAULT, for_currency: CurrencyName = CURRENCY_DEFAULT
+) -> None:
+    """Show all versions of a currency's rate card."""
+    with reporting(shared.as_json):
+        target = shared.target()
+
+    async def ask() -> CardList:
+        async with target.open() as credits:
+            return await credits.rates(environment=environment, currency=for_currency)
+
+    respond(shared.as_json, ask, plain=render.cards, wire=to_wire)
+
+
+@with_shared_options
+def report(
+    shared: Shared,
+    pool: PoolArgument,
+    metric: MetricArgument,
+    quantity: QuantityArgument,
+    key: Key = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Take what is there, if it is less.")] = False,
+    occurred_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: now.")] = None,
+    dim: Dims = None,
+) -> None:
+    """Debit what a metered quantity costs by the rate card that was in effect when it occurred."""
+    used_key = key or random_key()
+    with reporting(shared.as_json):
+        dimensions = parse_dimensions(dim) if dim else None
+
+    async def work(credits: Credits) -> Receipt:
+        return await credits.report(
+            pool, metric, quantity, key=used_key, partial=partial, occurred_at=occurred_at, dimensions=dimensions
+        )
+
+    command(shared, "debit", pool, work, key=used_key)
+
+
+@with_shared_options
+def estimate(
+    shared: Shared,
+    pool: PoolArgument,
+    metric: MetricArgument,
+    quantity: QuantityArgument,
+    occurred_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: now.")] = None,
+    dim: Dims = None,
+) -> None:
+    """Say what a metered quantity would cost, and whether the pool would allow it. Writes nothing."""
+    with reporting(shared.as_json):
+        target = shared.target()
+        dimensions = parse_dimensions(dim) if dim else None
+
+    async def ask() -> Estimate:
+        async with target.open() as credits:
+            return await credits.estimate(pool, metric, quantity, occurred_at=occurred_at, dimensions=dimensions)
+
+    respond(shared.as_json, ask, plain=render.estimate, wire=to_wire)

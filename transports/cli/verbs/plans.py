@@ -1,0 +1,212 @@
+"""The verbs that say what a pool is given by itself: allowances, and grants that recur."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import typer
+
+from solvent.engine.api.answers import AllowanceList, Receipt, RecurringList, to_wire
+from solvent.engine.api.credits import Credits
+from solvent.engine.values.terms import PRIORITY_DEFAULT
+from solvent.transports.cli.options import AmountArgument, PoolArgument, Shared, with_shared_options
+from solvent.transports.cli.pairs import parse_cost_basis, parse_dimensions
+from solvent.transports.cli.render import plans as render_plans
+from solvent.transports.cli.running import reporting, respond
+
+from .changes import command
+
+AllowanceArgument: TypeAlias = Annotated[
+    str, typer.Argument(metavar="NAME", help="The allowance's name in its pool: set again, it takes new terms.")
+]
+RecurringArgument: TypeAlias = Annotated[
+    str, typer.Argument(metavar="NAME", help="The recurring grant's name in its pool.")
+]
+CostBasisOption: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="CODE=PRICE", help="What one credit costs, such as USD=0.0125.")
+]
+
+
+@with_shared_options
+def open_pool(shared: Shared, pool: PoolArgument) -> None:
+    """Let there be this pool, with nothing in it, and the journal if there is none. A first grant opens it as well."""
+
+    async def work(credits: Credits) -> Receipt:
+        return await credits.open_pool(pool)
+
+    command(
+        shared,
+        "opening",
+        pool,
+        work,
+        key=None,
+        create=True,
+    )
+
+
+@with_shared_options
+def set_allowance(
+    shared: Shared,
+    pool: PoolArgument,
+    name: AllowanceArgument,
+    amount: Annotated[
+        str, typer.Argument(metavar="AMOUNT", help="Credits or, with --metric, its quantity, as decimal text.")
+    ],
+    window: Annotated[str | None, typer.Option(help="hour, day, week or month. This or --rolling.")] = None,
+    rolling: Annotated[
+        int | None, typer.Option(metavar="SECONDS", help="In any so many seconds: a multiple of 60, 60 to 2678400.")
+    ] = None,
+    time_zone: Annotated[str, typer.Option(help="Where days, weeks and months begin, such as Europe/Paris.")] = "UTC",
+    match: Annotated[
+        list[str] | None,
+        typer.Option("--match", metavar="NAME=VALUE", help="Only what has this dimension; as --dim. Repeatable."),
+    ] = None,
+    each: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Every value of this dimension has a quota of its own.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="Count the quantity of this metric, not credits.")] = None,
+) -> None:
+    """Let usage be free up to an amount per window, before any grant pays. Opens the pool if it is new."""
+    with reporting(shared.as_json):
+        wanted = parse_dimensions(match, "--match") if match else None
+
+    async def work(credits: Credits) -> Receipt:
+        return await credits.set_allowance(
+            pool,
+            name,
+            amount,
+            window=window,
+            rolling_s=rolling,
+            time_zone=time_zone,
+            match=wanted,
+            each=each,
+            metric=metric,
+        )
+
+    command(
+        shared,
+        "allowance",
+        pool,
+        work,
+        key=None,
+        create=True,
+    )
+
+
+@with_shared_options
+def remove_allowance(shared: Shared, pool: PoolArgument, name: AllowanceArgument) -> None:
+    """Let there be no allowance of this name."""
+
+    async def work(credits: Credits) -> Receipt:
+        return await credits.remove_allowance(pool, name)
+
+    command(shared, "removal", pool, work, key=None)
+
+
+@with_shared_options
+def allowances(shared: Shared, pool: PoolArgument) -> None:
+    """List the allowances of a pool in the order in which they cover, with what is used of them now."""
+    with reporting(shared.as_json):
+        target = shared.target()
+
+    async def ask() -> AllowanceList:
+        async with target.open() as credits:
+            return await credits.allowances(pool)
+
+    respond(shared.as_json, ask, plain=render_plans.allowances, wire=to_wire)
+
+
+@with_shared_options
+def set_recurring(
+    shared: Shared,
+    pool: PoolArgument,
+    name: RecurringArgument,
+    amount: AmountArgument,
+    period: Annotated[str, typer.Option(help="day, week, month or year.")],
+    every: Annotated[int, typer.Option(help="At every how many-th period, 1 to 1000.")] = 1,
+    anchor: Annotated[
+        str | None, typer.Option(help="A moment at which a period begins, ISO 8601 with its zone. Default: the start.")
+    ] = None,
+    starts_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: now.")] = None,
+    ends_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: never.")] = None,
+    time_zone: Annotated[str, typer.Option(help="Whose calendar is meant, such as Europe/Paris.")] = "UTC",
+    category: Annotated[str, typer.Option(help='"paid" or "promotional".')] = "paid",
+    priority: Annotated[int, typer.Option(help="0 to 100; lower burns first.")] = PRIORITY_DEFAULT,
+    cost_basis: CostBasisOption = None,
+    roll_over: Annotated[
+        str,
+        typer.Option(help='What stays of a period when the next begins: "none", "all", or at most so many credits.'),
+    ] = "none",
+    prorate: Annotated[
+        bool, typer.Option("--prorate", help="Grant a first period that is not whole in part only.")
+    ] = False,
+) -> None:
+    """Grant credits at the start and at the beginning of every period after it. Opens the pool if it is new.
+
+    Set again, the terms count from the next grant on; another rhythm begins anew.
+    """
+    with reporting(shared.as_json):
+        cost = parse_cost_basis(cost_basis, "--cost-basis")
+
+    async def work(credits: Credits) -> Receipt:
+        return await credits.set_recurring(
+            pool,
+            name,
+            amount,
+            period=period,
+            every=every,
+            anchor=anchor,
+            starts_at=starts_at,
+            ends_at=ends_at,
+            time_zone=time_zone,
+            category=category,
+            priority=priority,
+            cost_basis=cost,
+            roll_over=roll_over,
+            prorate=prorate,
+        )
+
+    command(
+        shared,
+        "recurring grant",
+        pool,
+        work,
+        key=None,
+        create=True,
+    )
+
+
+@with_shared_options
+def cancel_recurring(
+    shared: Shared,
+    pool: PoolArgument,
+    name: RecurringArgument,
+    at_once: Annotated[
+        bool, typer.Option("--at-once", help="Void what is left of the present period as well.")
+    ] = False,
+) -> None:
+    """Grant nothing more under this name. What was granted stays to its end, unless it is to go --at-once."""
+
+    async def work(credits: Credits) -> Receipt:
+        return await credits.cancel_recurring(pool, name, at_once=at_once)
+
+    command(
+        shared,
+        "cancellation",
+        pool,
+        work,
+        key=None,
+    )
+
+
+@with_shared_options
+def recurring(shared: Shared, pool: PoolArgument) -> None:
+    """List the recurring grants of a pool that are not over, and when each grants next."""
+    with reporting(shared.as_json):
+        target = shared.target()
+
+    async def ask() -> RecurringList:
+        async with target.open() as credits:
+            return await credits.recurring(pool)
+
+    respond(shared.as_json, ask, plain=render_plans.recurring, wire=to_wire)

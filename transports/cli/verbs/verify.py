@@ -1,0 +1,119 @@
+"""``solvent verify``: reads a journal from its first byte and proves that the books balance."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import anyio.to_thread
+import msgspec
+import typer
+from rich.console import Group, RenderableType
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from solvent.engine.audit.heads import PublishedHeads, publish, read_heads
+from solvent.engine.audit.verify import Verification, verify_journal
+from solvent.engine.values.errors import InvalidRequest
+from solvent.transports.cli.exits import Exit
+from solvent.transports.cli.options import DATA_DIR_DEFAULT, DataDir, Json
+from solvent.transports.cli.render.tables import amount, plain_amount
+from solvent.transports.cli.running import err, out, print_json, reporting, run_async
+from solvent.transports.cli.target import require_journal
+
+PROBLEMS_SHOWN_MAX = 20
+T = TypeVar("T")
+
+
+def verify(
+    data_dir: DataDir = DATA_DIR_DEFAULT,
+    heads: Annotated[
+        Path | None, typer.Option("--heads", help="Write the heads of the chains to this file: what to publish.")
+    ] = None,
+    customer: Annotated[str | None, typer.Option(help="With --heads: those of this customer's pools only.")] = None,
+    against: Annotated[
+        Path | None, typer.Option("--against", help="Heads that were published: was history rewritten since?")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Recompute every pool from the journal and compare: checksums, chains, sums, keys. Exit code 8: it differs.
+
+    Reads the folder, not a service; the service may go on working meanwhile.
+    """
+    with reporting(as_json):
+        require_journal(data_dir)
+        published = None if against is None else read_heads(against)
+        found = run_async(lambda: verified(data_dir, published))
+        if heads is not None and not found.problems:
+            written = msgspec.json.encode(publish(found.heads, found.frames, customer=customer))
+            try:
+                heads.write_bytes(msgspec.json.format(written) + b"\n")
+            except OSError as error:
+                raise InvalidRequest("heads", f"a file that can be written ({error})", got=str(heads)) from None
+    if as_json:
+        print_json(verification_to_wire(found))
+    else:
+        out().print(verification(found))
+    if found.problems:
+        raise typer.Exit(Exit.DIFFERENCE)
+
+
+async def verified(directory: Path, against: PublishedHeads | None = None) -> Verification:
+    """The verification of a journal, with a progress bar on stderr where that is a terminal."""
+    return await with_progress(
+        "verify", lambda on_progress: verify_journal(directory, against=against, on_progress=on_progress)
+    )
+
+
+async def with_progress(what: str, work: Callable[[Callable[[int, int], None]], T]) -> T:
+    """Do ``work`` in a thread, with a bar of the frames it is done with on stderr where that is a terminal."""
+    columns = (
+        TextColumn(f"[bold]{what}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.completed:,.0f} frames"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err(), transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task(what, total=None)
+        # The thread changes no journal; if the wait is cancelled it ends with the process.
+        return await anyio.to_thread.run_sync(
+            lambda: work(lambda done, total: progress.update(task, completed=done, total=total)),
+            abandon_on_cancel=True,
+        )
+
+
+def verification(found: Verification) -> RenderableType:
+    """What was proven, or each difference."""
+    table = Table(box=None, show_header=False, padding=(0, 1))
+    table.add_column(style="bright_black")
+    table.add_column(justify="right")
+    table.add_row("frames", f"{found.frames:,}")
+    table.add_row("entries", f"{found.entries:,}")
+    table.add_row("debits", f"{found.debits:,}")
+    table.add_row("pools", f"{found.pools:,}")
+    for currency, spent in found.spent.items():
+        table.add_row(Text(f"{currency} spent"), amount(spent))
+    table.add_row("seconds", f"{found.seconds:.2f}")
+    if not found.problems:
+        return Group(Text.assemble(("✓ ", "bold green"), "proven: every pool recomputed, no difference"), table)
+    shown = [Text(f"  {problem}") for problem in found.problems[:PROBLEMS_SHOWN_MAX]]
+    if len(found.problems) > PROBLEMS_SHOWN_MAX:
+        shown.append(Text(f"  and {len(found.problems) - PROBLEMS_SHOWN_MAX} more"))
+    return Group(Text(f"✗ {len(found.problems)} differences", style="bold red"), *shown, table)
+
+
+def verification_to_wire(found: Verification) -> dict[str, Any]:
+    """The verification as plain JSON values."""
+    return {
+        "frames": found.frames,
+        "entries": found.entries,
+        "debits": found.debits,
+        "pools": found.pools,
+        "spent": {currency: plain_amount(spent) for currency, spent in found.spent.items()},
+        "problems": list(found.problems),
+        "seconds": found.seconds,
+    }

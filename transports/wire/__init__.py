@@ -1,0 +1,1 @@
+"""Operations as JSON, for any transport: bodies, answers, errors, and the table of operations."""

@@ -1,0 +1,100 @@
+"""Requests about usage over NATS: the subject says whose, the body what, and the two must not differ."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, Final
+
+import msgspec
+
+from solvent.engine.api.usage_answers import Usage, UsageLine, UsageQuestion
+from solvent.engine.api.usage_requests import (
+    USAGE_REQUESTS,
+    AnyUsageRequest,
+    ForecastRequest,
+    RebuildRequest,
+    StatusRequest,
+    UsageRequest,
+)
+from solvent.engine.api.usage_verbs import UsageVerbs
+from solvent.engine.values.errors import InvalidRequest, TooLarge
+from solvent.engine.values.pool_id import ENVIRONMENT_DEFAULT, PoolId, parse_pool, pool_id
+from solvent.transports.nats.subjects import subject_of
+
+LINES_PER_TURN: Final = 100
+"""Lines made before others get their turn: half a millisecond."""
+LINE_BYTES_MIN: Final = 180
+"""A line without fields, quantities and moments, whose numbers have a digit each."""
+
+
+def usage_decoders() -> dict[str, msgspec.json.Decoder[Any]]:
+    """A decoder of the body of each operation."""
+    return {kind.operation: msgspec.json.Decoder(kind) for kind in USAGE_REQUESTS}
+
+
+ANSWERS: Final[frozenset[type[Any]]] = frozenset(kind.answer for kind in USAGE_REQUESTS)
+"""The types of what is answered."""
+
+
+def usage_subject(request: AnyUsageRequest) -> str:
+    """Where ``request`` is sent: to the customer whose usage it is about, or to ``-`` if it is about all."""
+    operation = type(request).operation
+    if isinstance(request, (StatusRequest, RebuildRequest)):
+        return subject_of(request.environment, None, operation)
+    if isinstance(request, ForecastRequest):
+        pool = parse_pool(request.pool)
+        return subject_of(pool.environment, pool.customer, operation)
+    question = request.question
+    if question.pool is None:
+        return subject_of(question.environment, question.customer, operation)
+    pool = parse_pool(question.pool)
+    return subject_of(pool.environment, pool.customer, operation)
+
+
+def read_usage(verbs: UsageVerbs, request: AnyUsageRequest, environment: str, customer: str | None) -> Awaitable[Any]:
+    """Ask what the body asks, of what the subject names. Raises ``InvalidRequest`` where they differ."""
+    kind: type[UsageRequest] = type(request)
+    if isinstance(request, (StatusRequest, RebuildRequest)):
+        if customer is not None:
+            raise InvalidRequest("customer", '"-" in the subject: this is about the whole journal', got=customer[:60])
+    elif isinstance(request, ForecastRequest):
+        request = msgspec.structs.replace(request, pool=str(_pool(request.pool, environment, customer)))
+    else:
+        request = msgspec.structs.replace(request, question=_scoped(request.question, environment, customer))
+    return verbs._ask_usage(request, kind.answer)
+
+
+async def with_lines(usage: Usage, bytes_max: int) -> Usage:
+    """``usage`` with its lines made, which encoding would do without a pause. Raises ``TooLarge`` where they cannot fit
+    into ``bytes_max``."""
+    if len(usage.lines) * LINE_BYTES_MIN > bytes_max:
+        limit = f"a smaller number: {len(usage.lines):,} lines do not fit into one message"
+        raise TooLarge("top", limit, got=str(usage.question.top))
+    lines: list[UsageLine] = []
+    for first in range(0, len(usage.lines), LINES_PER_TURN):
+        lines += usage.lines[first : first + LINES_PER_TURN]
+        await asyncio.sleep(0)
+    return msgspec.structs.replace(usage, lines=tuple(lines))
+
+
+def _scoped(question: UsageQuestion, environment: str, customer: str | None) -> UsageQuestion:
+    """The question, about no more than the subject allows: without a pool, about all of its customer's."""
+    if question.environment not in (ENVIRONMENT_DEFAULT, environment):
+        raise InvalidRequest("environment", "the environment of the subject", got=repr(question.environment)[:60])
+    if question.pool is not None:
+        pool = _pool(question.pool, environment, customer)
+        return msgspec.structs.replace(question, pool=str(pool), environment=environment)
+    if customer is not None and question.customer not in (None, customer):
+        raise InvalidRequest("customer", "the customer of the subject", got=repr(question.customer)[:60])
+    whose = question.customer if customer is None else customer
+    return msgspec.structs.replace(question, customer=whose, environment=environment)
+
+
+def _pool(written: str, environment: str, customer: str | None) -> PoolId:
+    pool = parse_pool(written)
+    if pool.environment not in (ENVIRONMENT_DEFAULT, environment):
+        raise InvalidRequest("pool", "a pool of the subject's environment", got=repr(written)[:60])
+    if customer is not None and pool.customer != customer:
+        raise InvalidRequest("pool", "a pool of the subject's customer", got=repr(written)[:60])
+    return pool_id(environment, pool.customer, pool.resource, pool.currency)
