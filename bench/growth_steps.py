@@ -9,10 +9,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
-from solvent.engine.engine import Engine, Settings
+from solvent.engine.engine import Engine
 from solvent.engine.runtime.collector import tune_collector
 from solvent.engine.runtime.files import SNAPSHOTS_NAME
 from solvent.engine.runtime.sqlite import remove_database
+from solvent.engine.settings import Settings
 
 from .apart import peak_bytes
 from .journals import write_journal

@@ -7,8 +7,9 @@ import gc
 from pathlib import Path
 from typing import Final
 
-from solvent.engine.engine import Engine, Settings
+from solvent.engine.engine import Engine
 from solvent.engine.runtime.files import INDEX_NAME, JOURNAL_NAME, SNAPSHOTS_NAME, USAGE_NAME
+from solvent.engine.settings import Settings
 
 from .apart import apart, resident_bytes
 from .journals import write_journal

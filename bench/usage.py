@@ -30,13 +30,15 @@ from rich.console import Console
 from rich.table import Table
 
 from solvent.engine.api.usage_answers import UsageQuestion
-from solvent.engine.engine import Engine, Settings, outcome_of
+from solvent.engine.engine import Engine
 from solvent.engine.journal.frames import NO_HEAD, FrameBuilder, Head
 from solvent.engine.journal.sqlite.journal import SqliteJournal, connect_for_reading
+from solvent.engine.pools.asking import outcome_of
 from solvent.engine.rules.checking import debit_command
 from solvent.engine.rules.events import Debited, Granted, Opened
 from solvent.engine.runtime.collector import tune_collector
 from solvent.engine.runtime.files import JOURNAL_NAME, USAGE_NAME
+from solvent.engine.settings import Settings
 from solvent.engine.usage.desk import UsageDesk
 from solvent.engine.usage.messages import Extent
 from solvent.engine.usage.process import UsageProcess

@@ -12,56 +12,39 @@ import logging
 import secrets
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, TypeVar
 
 import anyio
-import msgspec
 
 from solvent.actors import (
-    ActorCrashed,
     ActorError,
-    ActorFailed,
-    ActorSystem,
     Answers,
-    DeadlineExceeded,
     Family,
-    MailboxFull,
-    Options,
     Place,
 )
-from solvent.engine.api.answers import (
-    AlertsView,
-    AllowanceList,
-    Balance,
-    BudgetList,
-    CardList,
-    CostReport,
-    CustomerTotals,
-    Estimate,
-    EventPage,
-    GrantList,
-    HoldList,
-    LedgerPage,
-    PoolEvent,
-    PoolPage,
-    Receipt,
-    RecurringList,
-    Verdict,
-)
+from solvent.engine.api.balances import Balance, CustomerTotals, GrantList, HoldList, PoolPage
 from solvent.engine.api.credits import ATOMIC_COMMANDS_MAX, BATCH_COMMANDS_MAX, REQUESTS, Credits, DebitRequest, Request
+from solvent.engine.api.events import EventPage, PoolEvent
+from solvent.engine.api.ledger import CostReport, LedgerPage
+from solvent.engine.api.prices import CardList, Estimate
+from solvent.engine.api.receipts import Receipt
+from solvent.engine.api.settings import AlertsView, AllowanceList, BudgetList, RecurringList
 from solvent.engine.api.usage_requests import AnyUsageRequest
+from solvent.engine.api.verdicts import Verdict
 from solvent.engine.journal.frames import Head
 from solvent.engine.journal.listeners import Changes, Listeners
 from solvent.engine.journal.lock import exclusive
 from solvent.engine.journal.sqlite.journal import SqliteJournal
-from solvent.engine.pools.actor import RETRY_AFTER_S, Due, Message, PoolActor, Services
+from solvent.engine.pools.actor import Message, Services
+from solvent.engine.pools.asking import outcome_of, outcomes_of, tell, translate
 from solvent.engine.pools.atomic import do_together, transfer
 from solvent.engine.pools.borrowing import Loans
+from solvent.engine.pools.host import SEED_BITS, running
 from solvent.engine.pools.partition import Core, Progress
 from solvent.engine.pools.refusal_log import RefusalLog
 from solvent.engine.pools.refusals import Refusals
@@ -74,7 +57,6 @@ from solvent.engine.reads.ledger import parse_cursor, read_page
 from solvent.engine.reads.totals import PoolSums
 from solvent.engine.rules.checking import COMMANDS, check_question, debit_command, set_rates_command, transfer_command
 from solvent.engine.rules.commands import SETTING_COMMANDS, KeyedCommand, MoveOutbox, Read
-from solvent.engine.rules.decide import LIMITS_DEFAULT, Limits
 from solvent.engine.rules.events import Event, Opened
 from solvent.engine.rules.pool import Pool
 from solvent.engine.rules.rates import RateBook, price
@@ -89,7 +71,6 @@ from solvent.engine.values.errors import (
     InvalidRequest,
     JournalError,
     NotFound,
-    Overloaded,
     SolventError,
     StateConflict,
     TooLarge,
@@ -113,42 +94,10 @@ from solvent.engine.values.pool_id import (
 from solvent.engine.values.positions import END, Position, end_of, parse_position
 from solvent.engine.values.times import MOMENT_MAX_US, TimeLike, parse_time, to_datetime
 
-SWEEP_INTERVAL_S: Final = 1.0
-"""How often due pools are woken. An expiry is written down about so late when nobody asks, and in time when asked."""
-SWEEP_POOLS_MAX: Final = 500
-RECOVERY_INTERVAL_S: Final = 0.5
-"""Between two tries to read the journal again after a failure."""
-SEED_BITS: Final = 63
+from .settings import SETTINGS_DEFAULT, Settings
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The bounds of an engine."""
-
-    mailbox_max: int = 4_096
-    """Commands that may wait for one pool, or for the disk, before more are refused as ``Overloaded``."""
-    pending_max: int = 65_536
-    """The same over all pools together."""
-    resident_max: int = 10_000
-    """Pools held in memory at once. The others are a row on disk; waking one takes some tens of microseconds."""
-    idle_after_s: float = 60.0
-    """Seconds without a command after which a pool leaves memory."""
-    timeout_s: float = 10.0
-    """Seconds after which a command that is still unanswered fails as ``Unavailable``."""
-    stop_timeout_s: float = 30.0
-    """Seconds that commands under way are given when the engine is closed."""
-    limits: Limits = LIMITS_DEFAULT
-    usage: Literal["on demand", "always"] = "on demand"
-    """When the usage process runs: from the first question about usage on, or from the start."""
-    usage_threads: int = 1
-    """Threads with which a question about usage is answered. More are faster, at the cost of debits meanwhile."""
-    usage_timeout_s: float = 30.0
-    """Seconds after which a question about usage fails as ``Unavailable``."""
-
-
-SETTINGS_DEFAULT: Final = Settings()
 
 
 def system_clock_us() -> int:
@@ -232,7 +181,9 @@ class Engine(Credits):
                 usage = UsageProcess(path, threads=settings.usage_threads)
                 if settings.usage == "always":
                     usage.start()
-                async with _running(path, journal, services, settings, (usage.run, refusal_log.run)) as (
+                beside = (usage.run, refusal_log.run)
+                stop_timeout_s = settings.stop_timeout_s
+                async with running(path, journal, services, settings.options, stop_timeout_s, beside) as (
                     family,
                     streams,
                 ):
@@ -269,7 +220,7 @@ class Engine(Credits):
         try:
             return self._family.ask(pool.canonical, command)
         except ActorError as error:
-            raise _translate(error) from None
+            raise translate(error) from None
 
     def submit_all(self, asks: Iterable[tuple[str, Message, Place]]) -> None:
         """Hand many checked commands to their pools, each with the canonical name of its pool and the place of its
@@ -284,7 +235,7 @@ class Engine(Credits):
         try:
             future = self._streams.ask(stream.canonical, command)
         except ActorError as error:
-            raise _translate(error) from None
+            raise translate(error) from None
         return await self._answer_to(future, kind)
 
     @staticmethod
@@ -350,7 +301,7 @@ class Engine(Credits):
         if not requests:
             return []
         done: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
-        answers = Answers(len(requests), partial(_tell, done))
+        answers = Answers(len(requests), partial(tell, done))
         asks: list[tuple[str, Message, Place]] = []
         for request, place in zip(requests, answers.places(), strict=True):
             try:
@@ -387,7 +338,7 @@ class Engine(Credits):
         try:
             return await do_together(self._services, self._family, given)
         except ActorError as error:
-            return [_translate(error)] * len(given)
+            return [translate(error)] * len(given)
         except SolventError as error:
             return [error] * len(given)
 
@@ -399,7 +350,7 @@ class Engine(Credits):
         try:
             answer = await transfer(self._services, self._family, giving, getting, command)
         except ActorError as error:
-            raise _translate(error) from None
+            raise translate(error) from None
         if isinstance(answer, SolventError):
             raise answer
         return answer
@@ -742,167 +693,6 @@ def _begin(after: str, core: Core) -> Position:
         # Waiting there, a reader would miss all that comes before it.
         raise InvalidRequest("after", f"a position of this journal, which ends with frame {last}", got=after)
     return position
-
-
-def outcome_of(future: asyncio.Future[Any]) -> Any:
-    """What became of a finished ``submit``: the answer, or a ``SolventError`` as a value."""
-    try:
-        return future.result()
-    except SolventError as error:
-        return error
-    except ActorError as error:
-        return _translate(error)
-
-
-def outcomes_of(answers: Answers) -> Sequence[Any]:
-    """What became of commands of ``submit_all``: their answers, with a ``SolventError`` as a value for each "no".
-
-    Whatever else went wrong is logged, and an ``Unavailable``.
-    """
-    if not answers.errors:
-        return answers.values
-    return [_as_value(value) if isinstance(value, BaseException) else value for value in answers.values]
-
-
-def _tell(done: asyncio.Future[Answers], answers: Answers) -> None:
-    """Unless whoever asked has gone."""
-    if not done.done():
-        done.set_result(answers)
-
-
-def _as_value(error: BaseException) -> SolventError:
-    if isinstance(error, SolventError):
-        return error
-    if isinstance(error, ActorError):
-        return _translate(error)
-    log.error("a command failed", exc_info=error)
-    return Unavailable("an internal error, the outcome is unknown: the log says more")
-
-
-def _translate(error: ActorError) -> SolventError:
-    """What an error of the actor runtime means to who asked for credits."""
-    match error:
-        case MailboxFull() | DeadlineExceeded(delivered=False):
-            return Overloaded(retry_after=RETRY_AFTER_S)
-        case ActorCrashed(cause=JournalError() as cause) | ActorFailed(cause=JournalError() as cause):
-            return cause
-        case _ if error.delivered:
-            return Unavailable(f"the outcome is unknown, retry with the same key: {error}")
-    return Unavailable(f"nothing was done: {error}")
-
-
-@asynccontextmanager
-async def _running(
-    directory: Path,
-    journal: SqliteJournal,
-    services: Services,
-    settings: Settings,
-    beside: Sequence[Callable[[], Coroutine[Any, Any, None]]],
-) -> AsyncIterator[tuple[Family[Message], Family[Message]]]:
-    """The tasks of an engine, those ``beside`` it, and the actors of pools and of streams, for the length of a block.
-
-    An exception of the block leaves it as it is: the task group alone would wrap it in a group, and
-    ``except InsufficientCredits`` around the block would not see it.
-    """
-    of_block: Exception | None = None
-    options = Options(
-        mailbox_max=settings.mailbox_max,
-        pending_max=settings.pending_max,
-        resident_max=settings.resident_max,
-        idle_after_s=settings.idle_after_s,
-        default_timeout_s=settings.timeout_s,
-    )
-    async with anyio.create_task_group() as tasks, ActorSystem() as system:
-        family = system.register("pool", lambda pool_id: PoolActor(pool_id, services), options)
-        # Streams have places of their own: a pool waits for its rate cards, and keeps its place meanwhile.
-        streams = system.register("stream", lambda stream: PoolActor(stream, services), options)
-        tasks.start_soon(_keep_running, directory, journal, services, (family, streams))
-        tasks.start_soon(_sweep, services, family)
-        for each in beside:
-            tasks.start_soon(each)
-        try:
-            yield family, streams
-        except Exception as error:  # noqa: BLE001 - raised again below, past the group
-            of_block = error
-        finally:
-            with anyio.CancelScope(shield=True):
-                await system.stop(settings.stop_timeout_s)
-                if services.ready.is_set():
-                    await _settle(services.core)
-            tasks.cancel_scope.cancel()
-    if of_block is not None:
-        raise of_block
-
-
-async def _sweep(services: Services, family: Family[Message]) -> None:
-    """Wake pools to which time does something, so that it is written down even when nobody asks."""
-    while True:
-        await anyio.sleep(SWEEP_INTERVAL_S)
-        await services.ready.wait()
-        core = services.core
-        try:
-            pools = await core.index.due(services.now_us(), SWEEP_POOLS_MAX)
-            futures = {pool: family.ask(pool, Read("due")) for pool in pools}
-        except (ActorError, SolventError) as error:
-            # Overloaded, or the index is being replaced: what is due stays so.
-            log.info("due pools are not woken this time: %s", error)
-            continue
-        if futures:
-            await asyncio.wait(futures.values())
-        for pool, future in futures.items():
-            due = outcome_of(future)
-            if isinstance(due, Due):
-                core.projector.woken(pool, due.at, due.version)
-            else:
-                log.info("pool %s was not woken: %s", pool, due)
-
-
-async def _settle(core: Core) -> None:
-    try:
-        await core.settle()
-    except (JournalError, IndexDamaged, sqlite3.Error) as error:
-        # Nothing is lost: the next start catches the indexes up from the journal.
-        log.warning("the indexes could not be brought up to date at the stop: %s", error)
-
-
-async def _keep_running(
-    directory: Path, journal: SqliteJournal, services: Services, families: Sequence[Family[Message]]
-) -> None:
-    """Run the core; when the journal or the index fails, read everything again and run the next one."""
-    core = services.core
-    while True:
-        services.ready.set()
-        # A flush that failed may have written its frame all the same: whoever waits for events looks again.
-        services.listeners.notices.ring()
-        try:
-            await core.run()
-        except* (JournalError, IndexDamaged) as failures:
-            services.ready.clear()
-            services.rate_books.clear()
-            # What the actors hold may never have reached the journal: none may decide anything on it.
-            for family in families:
-                family.crash_all(Unavailable("the journal is read again after a failure"), counts=False)
-            log.error("reading the journal again after a failure: %s", failures.exceptions)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await core.aclose()
-        core = services.core = await _open_again(directory, journal, services)
-
-
-async def _open_again(directory: Path, journal: SqliteJournal, services: Services) -> Core:
-    while True:
-        try:
-            return await Core.open(
-                directory,
-                journal,
-                seed=secrets.randbits(SEED_BITS),
-                now_us=services.now_us,
-                listeners=services.listeners,
-                on_progress=None,
-            )
-        except (IndexDamaged, JournalError, sqlite3.Error) as error:
-            log.error("the journal cannot be read again yet: %s", error)
-            await anyio.sleep(RECOVERY_INTERVAL_S)
 
 
 def _directory(directory: str | PathLike[str]) -> Path:

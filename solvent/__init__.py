@@ -7,42 +7,15 @@ from __future__ import annotations
 
 from importlib.metadata import version as _version
 
-from solvent.engine.api.answers import (
-    AlertsView,
-    Allocation,
-    AllowanceCount,
-    AllowanceList,
-    AllowanceView,
+from solvent.engine.api.balances import (
     Balance,
-    BudgetCount,
-    BudgetList,
-    BudgetView,
-    CardList,
-    CardView,
-    CostLine,
-    CostReport,
-    Coverage,
     CurrencyTotals,
     CustomerTotals,
-    Estimate,
-    EventPage,
     GrantList,
     GrantView,
     HoldList,
     HoldView,
-    LedgerEntry,
-    LedgerPage,
-    OpenRecharge,
-    PoolEvent,
     PoolPage,
-    RateView,
-    Receipt,
-    RechargeRule,
-    RecurringList,
-    RecurringView,
-    ResetView,
-    StopView,
-    Verdict,
 )
 from solvent.engine.api.credits import (
     CaptureRequest,
@@ -54,6 +27,23 @@ from solvent.engine.api.credits import (
     ReleaseRequest,
     ReportRequest,
     ReverseRequest,
+)
+from solvent.engine.api.events import EventPage, PoolEvent
+from solvent.engine.api.ledger import CostLine, CostReport, LedgerEntry, LedgerPage
+from solvent.engine.api.prices import CardList, CardView, Estimate, RateView
+from solvent.engine.api.receipts import Allocation, Coverage, Receipt
+from solvent.engine.api.settings import (
+    AlertsView,
+    AllowanceCount,
+    AllowanceList,
+    AllowanceView,
+    BudgetCount,
+    BudgetList,
+    BudgetView,
+    OpenRecharge,
+    RechargeRule,
+    RecurringList,
+    RecurringView,
 )
 from solvent.engine.api.usage_answers import (
     Forecast,
@@ -68,9 +58,11 @@ from solvent.engine.api.usage_answers import (
     UsageSpikes,
     UsageStatus,
 )
-from solvent.engine.engine import Engine, Settings
+from solvent.engine.api.verdicts import ResetView, StopView, Verdict
+from solvent.engine.engine import Engine
 from solvent.engine.rules.decide import Limits
 from solvent.engine.runtime.collector import tune_collector
+from solvent.engine.settings import Settings
 from solvent.engine.values.errors import (
     BudgetExceeded,
     IdempotencyConflict,

@@ -24,10 +24,10 @@ NOT_YET = {"docs"}
 
 ORDER = (
     *("values", "runtime", "api", "rules", "journal", "projections"),
-    *("pools", "reads", "usage", "audit", "cluster", "engine"),
+    *("pools", "reads", "usage", "audit", "cluster", "settings", "engine"),
 )
-"""The folders of ``engine``, from the ground up, and ``engine.py`` on top. Each imports itself and what stands before
-it, nothing behind it."""
+"""The folders of ``engine``, from the ground up, with its two modules on top. Each imports itself and what stands
+before it, nothing behind it."""
 PURE = ("values", "rules")
 """The folders of ``engine`` that neither wait nor look: what they return follows from what they are given."""
 OPENS_NOTHING = ("api",)

@@ -24,26 +24,14 @@ from solvent.engine.values.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT,
 from solvent.engine.values.terms import KEEP, PRIORITY_DEFAULT, CostBasis, Keep
 from solvent.engine.values.times import TimeLike
 
-from .answers import (
-    AlertsView,
-    AllowanceList,
-    Balance,
-    BudgetList,
-    CardList,
-    CostReport,
-    CustomerTotals,
-    Estimate,
-    EventPage,
-    GrantList,
-    HoldList,
-    LedgerPage,
-    PoolEvent,
-    PoolPage,
-    Receipt,
-    RecurringList,
-    Verdict,
-)
+from .balances import Balance, CustomerTotals, GrantList, HoldList, PoolPage
+from .events import EventPage, PoolEvent
+from .ledger import CostReport, LedgerPage
+from .prices import CardList, Estimate
+from .receipts import Receipt
+from .settings import AlertsView, AllowanceList, BudgetList, RecurringList
 from .usage_verbs import UsageVerbs
+from .verdicts import Verdict
 
 BATCH_COMMANDS_MAX = 10_000
 ATOMIC_COMMANDS_MAX = 1_000

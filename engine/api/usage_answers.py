@@ -16,7 +16,7 @@ from solvent.engine.values.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT
 from solvent.engine.values.quantities import QUANTITY_PLACES
 from solvent.engine.values.times import to_datetime
 
-from .answers import LedgerEntry
+from .ledger import LedgerEntry
 from .usage_table import NO_MOMENT, UsageTable
 
 GroupValue: TypeAlias = DimensionValue | None

@@ -15,7 +15,8 @@ from typing import NamedTuple, TypeAlias, TypeGuard, assert_never
 import msgspec
 
 from solvent.actors import Actor, Mail, StopReason
-from solvent.engine.api.answers import Answer, Receipt
+from solvent.engine.api.answers import Answer
+from solvent.engine.api.receipts import Receipt
 from solvent.engine.journal.listeners import Listeners
 from solvent.engine.journal.writer import Batch, OpenSection, PoolLog
 from solvent.engine.projections.keys import hash_key

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from solvent.actors import Family
-from solvent.engine.api.answers import Receipt
+from solvent.engine.api.receipts import Receipt
 from solvent.engine.projections.keys import hash_key
 from solvent.engine.rules.commands import KeyedCommand, Report, Reverse, Transfer
 from solvent.engine.rules.decide import receive

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable
 from decimal import Context, Decimal
 from typing import Final
 
-from solvent.engine.api.answers import CostLine
+from solvent.engine.api.ledger import CostLine
 from solvent.engine.journal.frames import Section
 from solvent.engine.rules.events import (
     Captured,

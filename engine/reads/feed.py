@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
-from solvent.engine.api.answers import PoolEvent
+from solvent.engine.api.events import PoolEvent
 from solvent.engine.journal.frames import decode_section, split_frame
 from solvent.engine.pools.partition import Core
 from solvent.engine.rules.events import NOTICES, Notice

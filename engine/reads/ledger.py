@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from solvent.engine.api.answers import LedgerEntry, LedgerPage
+from solvent.engine.api.ledger import LedgerEntry, LedgerPage
 from solvent.engine.journal.frames import Head
 from solvent.engine.journal.protocol import Journal
 from solvent.engine.projections.history import sections_between

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Context, Decimal
 from typing import Final
 
-from solvent.engine.api.answers import Balance, CurrencyTotals
+from solvent.engine.api.balances import Balance, CurrencyTotals
 
 _EXACT: Final = Context(prec=60)
 """19 digits and 9 places of a pool, and more pools than there can be: the caller's own context may round."""

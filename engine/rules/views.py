@@ -5,39 +5,25 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Final, assert_never
 
-from solvent.engine.api.answers import (
-    NO_DETAILS,
+from solvent.engine.api.balances import Balance, GrantList, GrantState, GrantView, HoldList, HoldView
+from solvent.engine.api.events import PoolEvent
+from solvent.engine.api.ledger import EntryKind, LedgerEntry
+from solvent.engine.api.prices import CardList, CardView, RateView
+from solvent.engine.api.receipts import NO_DETAILS, Allocation, Coverage, Details, Receipt
+from solvent.engine.api.settings import (
     AlertsView,
-    Allocation,
     AllowanceCount,
     AllowanceList,
     AllowanceView,
-    Balance,
     BudgetCount,
     BudgetList,
     BudgetView,
-    CardList,
-    CardView,
-    Coverage,
-    Details,
-    EntryKind,
-    GrantList,
-    GrantState,
-    GrantView,
-    HoldList,
-    HoldView,
-    LedgerEntry,
     OpenRecharge,
-    PoolEvent,
-    RateView,
-    Receipt,
     RechargeRule,
     RecurringList,
     RecurringView,
-    ResetView,
-    StopView,
-    Verdict,
 )
+from solvent.engine.api.verdicts import ResetView, StopView, Verdict
 from solvent.engine.values.amounts import to_decimal
 from solvent.engine.values.dimensions import decode_dimensions
 from solvent.engine.values.matching import decode_value

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from solvent.engine.api.answers import GrantList
+from solvent.engine.api.balances import GrantList
 from solvent.engine.api.usage_answers import (
     Forecast,
     GroupValue,

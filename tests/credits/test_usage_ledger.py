@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from solvent import Engine, LedgerEntry, ReportRequest, SolventError
-from solvent.engine.engine import Settings
+from solvent.engine.settings import Settings
 
 TRACES = Path(__file__).parents[3] / "shared" / "data"
 POOLS = ("acme", "acme/website-1", "acme/website-2", "globex", "acme:tokens", "staging@acme")

@@ -14,7 +14,8 @@ from typing import Literal
 import msgspec
 
 from solvent.engine.api.answers import to_wire
-from solvent.engine.engine import Engine, Settings
+from solvent.engine.engine import Engine
+from solvent.engine.settings import Settings
 from solvent.engine.values.errors import InsufficientCredits
 
 POOLS = 20

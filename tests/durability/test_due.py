@@ -11,8 +11,9 @@ import pytest
 
 from solvent import LedgerEntry
 from solvent.engine.audit.verify import verify_journal
-from solvent.engine.engine import Engine, Settings
+from solvent.engine.engine import Engine
 from solvent.engine.projections.index import Index
+from solvent.engine.settings import Settings
 
 LATE_MAX_S = 4.0
 """A sweep a second, a round of the projector every half, and a slow machine."""

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from solvent.engine.api.answers import LedgerEntry
+from solvent.engine.api.ledger import LedgerEntry
 from solvent.engine.audit.verify import verify_journal
 from solvent.engine.engine import Engine
 

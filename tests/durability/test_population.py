@@ -13,7 +13,9 @@ import pytest
 
 from solvent.engine.api.credits import DebitRequest
 from solvent.engine.audit.verify import verify_journal
-from solvent.engine.engine import Engine, Settings, outcome_of
+from solvent.engine.engine import Engine
+from solvent.engine.pools.asking import outcome_of
+from solvent.engine.settings import Settings
 from solvent.engine.values.errors import Overloaded, SolventError
 from solvent.engine.values.pool_id import parse_pool
 

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from solvent.engine.audit.verify import verify_journal
-from solvent.engine.engine import Engine, Settings
+from solvent.engine.engine import Engine
 from solvent.engine.journal.sqlite.journal import SqliteJournal
+from solvent.engine.settings import Settings
 from solvent.engine.values.errors import (
     InvalidRequest,
     JournalCorrupt,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from solvent.engine.api.answers import LedgerEntry
+from solvent.engine.api.ledger import LedgerEntry
 from solvent.engine.audit.verify import verify_journal
 from solvent.engine.engine import Engine
 

@@ -13,7 +13,8 @@ import sys
 import time
 
 from solvent.engine.api.credits import DebitRequest, GrantRequest
-from solvent.engine.engine import Engine, Settings
+from solvent.engine.engine import Engine
+from solvent.engine.settings import Settings
 from solvent.engine.values.errors import SolventError
 
 CHUNK = 500

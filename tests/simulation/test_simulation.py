@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from solvent import CardList, LedgerEntry, connect
-from solvent.engine.api.answers import EntryKind
+from solvent.engine.api.ledger import EntryKind
 from solvent.engine.audit.verify import verify_journal
 from solvent.transports.nats.launcher import nats_server
 from tests.nats.conftest import service_process

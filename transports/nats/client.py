@@ -30,27 +30,15 @@ from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError
 
 from solvent.actors import Answers, Place
-from solvent.engine.api.answers import (
-    AlertsView,
-    AllowanceList,
-    Balance,
-    BudgetList,
-    CardList,
-    CostReport,
-    CustomerTotals,
-    Estimate,
-    EventPage,
-    GrantList,
-    HoldList,
-    LedgerPage,
-    PoolEvent,
-    PoolPage,
-    Receipt,
-    RecurringList,
-    Verdict,
-)
+from solvent.engine.api.balances import Balance, CustomerTotals, GrantList, HoldList, PoolPage
 from solvent.engine.api.credits import BATCH_COMMANDS_MAX, REQUESTS, Credits, DebitRequest, Request
+from solvent.engine.api.events import EventPage, PoolEvent
+from solvent.engine.api.ledger import CostReport, LedgerPage
+from solvent.engine.api.prices import CardList, Estimate
+from solvent.engine.api.receipts import Receipt
+from solvent.engine.api.settings import AlertsView, AllowanceList, BudgetList, RecurringList
 from solvent.engine.api.usage_requests import AnyUsageRequest
+from solvent.engine.api.verdicts import Verdict
 from solvent.engine.rules.checking import check_transfer, check_ttl, set_rates_command
 from solvent.engine.values.amounts import AmountLike
 from solvent.engine.values.dimensions import Dimensions, encode_dimensions

@@ -18,7 +18,7 @@ from typing import Final, Protocol
 
 import anyio
 
-from solvent.engine.api.answers import EventPage, PoolEvent
+from solvent.engine.api.events import EventPage, PoolEvent
 from solvent.engine.values.errors import Overloaded, SolventError, TooLarge
 
 PAGE_EVENTS: Final = 200

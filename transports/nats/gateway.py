@@ -26,10 +26,12 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from solvent.actors import Answers, Place
-from solvent.engine.api.answers import Answer, Receipt
+from solvent.engine.api.answers import Answer
 from solvent.engine.api.credits import Credits
+from solvent.engine.api.receipts import Receipt
 from solvent.engine.api.usage_answers import Usage
-from solvent.engine.engine import Engine, outcome_of, outcomes_of
+from solvent.engine.engine import Engine
+from solvent.engine.pools.asking import outcome_of, outcomes_of
 from solvent.engine.rules.commands import SETTING_COMMANDS, Command, KeyedCommand
 from solvent.engine.values.errors import InvalidRequest, Overloaded, SolventError, TooLarge, Unavailable
 from solvent.engine.values.pool_id import PoolId, pool_id

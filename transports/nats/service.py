@@ -19,7 +19,8 @@ import anyio
 import msgspec
 from nats.errors import Error as NatsError
 
-from solvent.engine.engine import SETTINGS_DEFAULT, Engine, Settings
+from solvent.engine.engine import Engine
+from solvent.engine.settings import SETTINGS_DEFAULT, Settings
 from solvent.engine.values.pool_id import check_id
 
 from .background import background

@@ -16,8 +16,11 @@ from typing import Any, ClassVar, Final, Literal, NamedTuple, TypeAlias, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from solvent.engine.api.answers import NO_DETAILS, Answer, Balance, Details, PoolEvent, Receipt
+from solvent.engine.api.answers import Answer
+from solvent.engine.api.balances import Balance
 from solvent.engine.api.credits import HOLD_TTL_DEFAULT_S
+from solvent.engine.api.events import PoolEvent
+from solvent.engine.api.receipts import NO_DETAILS, Details, Receipt
 from solvent.engine.api.usage_answers import plain_lines
 from solvent.engine.rules.checking import COMMANDS, KEY_CHARS_MAX, debit_command, grant_command
 from solvent.engine.rules.commands import Command, Debit, Grant

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from solvent.engine.api.answers import Balance, LedgerEntry, Receipt
+from solvent.engine.api.balances import Balance
 from solvent.engine.api.credits import Credits, DebitRequest
+from solvent.engine.api.ledger import LedgerEntry
+from solvent.engine.api.receipts import Receipt
 from solvent.engine.values.pages import LEDGER_PAGE_MAX
 from solvent.transports.cli.render.tables import amount
 

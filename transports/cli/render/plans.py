@@ -11,13 +11,12 @@ from typing import Final
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from solvent.engine.api.answers import (
+from solvent.engine.api.events import EventPage, PoolEvent
+from solvent.engine.api.settings import (
     AlertsView,
     AllowanceCount,
     AllowanceList,
     AllowanceView,
-    EventPage,
-    PoolEvent,
     RechargeRule,
     RecurringList,
     RecurringView,

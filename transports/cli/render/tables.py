@@ -16,26 +16,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from solvent.engine.api.answers import (
-    Balance,
-    BudgetCount,
-    BudgetList,
-    CardList,
-    CostReport,
-    Coverage,
-    CustomerTotals,
-    Estimate,
-    GrantList,
-    GrantView,
-    HoldList,
-    LedgerEntry,
-    LedgerPage,
-    PoolPage,
-    RateView,
-    Receipt,
-    StopView,
-    Verdict,
-)
+from solvent.engine.api.balances import Balance, CustomerTotals, GrantList, GrantView, HoldList, PoolPage
+from solvent.engine.api.ledger import CostReport, LedgerEntry, LedgerPage
+from solvent.engine.api.prices import CardList, Estimate, RateView
+from solvent.engine.api.receipts import Coverage, Receipt
+from solvent.engine.api.settings import BudgetCount, BudgetList
+from solvent.engine.api.verdicts import StopView, Verdict
 from solvent.engine.values.pool_id import parse_pool
 
 BAR_CHARS: Final = 60

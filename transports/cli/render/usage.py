@@ -22,7 +22,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from solvent.engine.api.answers import LedgerEntry
+from solvent.engine.api.ledger import LedgerEntry
 from solvent.engine.api.usage_answers import (
     Forecast,
     GroupValue,

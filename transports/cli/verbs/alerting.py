@@ -14,8 +14,11 @@ import typer
 from anyio.abc import TaskStatus
 from rich.text import Text
 
-from solvent.engine.api.answers import AlertsView, EventPage, PoolEvent, Receipt, to_wire
+from solvent.engine.api.answers import to_wire
 from solvent.engine.api.credits import Credits
+from solvent.engine.api.events import EventPage, PoolEvent
+from solvent.engine.api.receipts import Receipt
+from solvent.engine.api.settings import AlertsView
 from solvent.engine.values.errors import InvalidRequest
 from solvent.engine.values.pool_id import ENVIRONMENT_DEFAULT
 from solvent.engine.values.positions import END

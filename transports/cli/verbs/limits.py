@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
-from solvent.engine.api.answers import BudgetList, Receipt, to_wire
+from solvent.engine.api.answers import to_wire
 from solvent.engine.api.credits import Credits
+from solvent.engine.api.receipts import Receipt
+from solvent.engine.api.settings import BudgetList
 from solvent.transports.cli.options import AmountArgument, PoolArgument, Shared, with_shared_options
 from solvent.transports.cli.pairs import parse_dimensions
 from solvent.transports.cli.render import tables as render

@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from solvent.engine.api.answers import CardList, Estimate, Receipt, to_wire
+from solvent.engine.api.answers import to_wire
 from solvent.engine.api.credits import Credits
+from solvent.engine.api.prices import CardList, Estimate
+from solvent.engine.api.receipts import Receipt
 from solvent.engine.values.errors import InvalidRequest
 from solvent.engine.values.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT
 from solvent.transports.cli.options import Dims, Key, PoolArgument, Shared, random_key, with_shared_options

@@ -6,8 +6,10 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from solvent.engine.api.answers import AllowanceList, Receipt, RecurringList, to_wire
+from solvent.engine.api.answers import to_wire
 from solvent.engine.api.credits import Credits
+from solvent.engine.api.receipts import Receipt
+from solvent.engine.api.settings import AllowanceList, RecurringList
 from solvent.engine.values.terms import PRIORITY_DEFAULT
 from solvent.transports.cli.options import AmountArgument, PoolArgument, Shared, with_shared_options
 from solvent.transports.cli.pairs import parse_cost_basis, parse_dimensions

@@ -6,16 +6,10 @@ from typing import Annotated
 
 import typer
 
-from solvent.engine.api.answers import (
-    Balance,
-    CostReport,
-    CustomerTotals,
-    GrantList,
-    LedgerPage,
-    PoolPage,
-    Receipt,
-    to_wire,
-)
+from solvent.engine.api.answers import to_wire
+from solvent.engine.api.balances import Balance, CustomerTotals, GrantList, PoolPage
+from solvent.engine.api.ledger import CostReport, LedgerPage
+from solvent.engine.api.receipts import Receipt
 from solvent.engine.values.pool_id import ENVIRONMENT_DEFAULT, parse_pool
 from solvent.engine.values.terms import PRIORITY_DEFAULT
 from solvent.transports.cli.options import (
