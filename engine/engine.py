@@ -45,7 +45,7 @@ from solvent.engine.pools.asking import outcome_of, outcomes_of, tell, translate
 from solvent.engine.pools.atomic import do_together, transfer
 from solvent.engine.pools.borrowing import Loans
 from solvent.engine.pools.host import SEED_BITS, running
-from solvent.engine.pools.partition import Core, Progress
+from solvent.engine.pools.partition import Partition, Progress
 from solvent.engine.pools.refusal_log import RefusalLog
 from solvent.engine.pools.refusals import Refusals
 from solvent.engine.pools.scales import Scales
@@ -163,16 +163,16 @@ class Engine(Credits):
                 seed = secrets.randbits(SEED_BITS)
                 listeners, refusals = Listeners(), Refusals()
                 try:
-                    core = await Core.open(
+                    partition = await Partition.open(
                         path, journal, seed=seed, now_us=now_us, listeners=listeners, on_progress=on_progress
                     )
                 except (IndexDamaged, sqlite3.Error) as error:
                     raise JournalError(f"the index or the snapshots in {path} cannot be written: {error}") from error
                 services = Services(
                     now_us=now_us,
-                    scales=Scales(told, core.index.scales),
+                    scales=Scales(told, partition.index.scales),
                     limits=settings.limits,
-                    core=core,
+                    partition=partition,
                     listeners=listeners,
                     refusals=refusals,
                     loans=Loans(settings.resident_max),
@@ -486,7 +486,7 @@ class Engine(Credits):
         after: str | None = None,
     ) -> AsyncIterator[PoolEvent]:
         """See ``Credits.events``."""
-        begin = _begin(END if after is None else after, self._services.core)
+        begin = _begin(END if after is None else after, self._services.partition)
         return self._events(begin, _chosen(pool, customer, environment))
 
     async def _events(self, after: Position, wanted: Callable[[str], bool]) -> AsyncIterator[PoolEvent]:
@@ -501,7 +501,7 @@ class Engine(Credits):
         """
         while True:
             ring = self._services.listeners.notices.listen()
-            span = await read_events(await self._core(), after, wanted, self._scale_of_pool, limit=EVENT_PAGE_MAX)
+            span = await read_events(await self._partition(), after, wanted, self._scale_of_pool, limit=EVENT_PAGE_MAX)
             yield span
             after = span.position
             if not span.more:
@@ -519,8 +519,8 @@ class Engine(Credits):
         """See ``Credits.past_events``."""
         check_limit(limit, EVENT_PAGE_MAX)
         wanted = _chosen(pool, customer, environment)
-        core = await self._core()
-        span = await read_events(core, _begin(after, core), wanted, self._scale_of_pool, limit=limit)
+        partition = await self._partition()
+        span = await read_events(partition, _begin(after, partition), wanted, self._scale_of_pool, limit=limit)
         return EventPage(tuple(span.events), str(span.position), span.more)
 
     async def published(self, publisher: str) -> Position:
@@ -546,8 +546,8 @@ class Engine(Credits):
         moment = parse_time(as_of, "as_of")
         if moment > self._services.now_us():
             raise InvalidRequest("as_of", "a time that has come already")
-        core, head, _ = await self._history(pool)
-        past = await fold_until(core.journal, core.index, pool.canonical, head, moment)
+        partition, head, _ = await self._history(pool)
+        past = await fold_until(partition.journal, partition.index, pool.canonical, head, moment)
         if not past.version:
             raise NotFound("pool", f"{pool} at that time")
         return past
@@ -559,9 +559,9 @@ class Engine(Credits):
         ends = MOMENT_MAX_US if end is None else parse_time(end, "end")
         if ends < begins:
             raise InvalidRequest("end", "a time that is not before start")
-        core, head, scale = await self._history(target)
+        partition, head, scale = await self._history(target)
         sums = CostSums(begins, ends)
-        await sums.read(read_history(core.journal, core.index, target.canonical, head, after=0))
+        await sums.read(read_history(partition.journal, partition.index, target.canonical, head, after=0))
         return CostReport(
             pool=str(target),
             start=None if start is None else to_datetime(begins),
@@ -569,15 +569,15 @@ class Engine(Credits):
             lines=sums.lines(scale),
         )
 
-    async def _history(self, pool: PoolId) -> tuple[Core, Head, int]:
+    async def _history(self, pool: PoolId) -> tuple[Partition, Head, int]:
         """Where the history of a pool ends, with all that was acknowledged and all that was due, and how many decimal
         places it keeps. Raises ``NotFound``."""
         scale = await self._ask(pool, Read("scale"), int)
-        core = await self._core()
-        head = (await core.store.heads([pool.canonical])).get(pool.canonical)
+        partition = await self._partition()
+        head = (await partition.store.heads([pool.canonical])).get(pool.canonical)
         if head is None:
             raise NotFound("pool", str(pool))
-        return core, head, scale
+        return partition, head, scale
 
     async def ledger(
         self, pool: PoolLike, *, limit: int = 100, cursor: str | None = None, newest_first: bool = True
@@ -586,10 +586,10 @@ class Engine(Credits):
         target = parse_pool(pool)
         check_limit(limit, LEDGER_PAGE_MAX)
         version = parse_cursor(cursor)
-        core, head, scale = await self._history(target)
+        partition, head, scale = await self._history(target)
         return await read_page(
-            core.journal,
-            core.index,
+            partition.journal,
+            partition.index,
             target.canonical,
             head,
             name=str(target),
@@ -615,11 +615,11 @@ class Engine(Credits):
         else:
             prefixes = customer_prefixes(environment, check_id(customer, "customer"))
         after = "" if cursor is None else parse_pool(cursor).canonical
-        core = await self._core()
+        partition = await self._partition()
         # What the index may not have yet is in memory. Taken first: it only ever moves from there to the index.
-        names = {name for name in core.projector.pools() if name > after and name.startswith(prefixes)}
+        names = {name for name in partition.projector.pools() if name > after and name.startswith(prefixes)}
         for prefix in prefixes:
-            names.update(await core.index.pools(prefix, after=after, limit=limit + 1))
+            names.update(await partition.index.pools(prefix, after=after, limit=limit + 1))
         page = sorted(names)[: limit + 1]
         balances = await asyncio.gather(*(self.balance(parse_pool(name)) for name in page[:limit]))
         return PoolPage(tuple(balances), page[limit - 1] if len(page) > limit else None)
@@ -644,15 +644,15 @@ class Engine(Credits):
     async def _extent(self) -> Extent:
         """Everything that was acknowledged up to now."""
         await self._refusal_log.flush()
-        return Extent((await self._core()).writer.last_number, self._refusal_log.last_number)
+        return Extent((await self._partition()).writer.last_number, self._refusal_log.last_number)
 
     async def _find_entry(self, pool: str, version: int) -> Event | None:
-        return await (await self._core()).find_entry(pool, version)
+        return await (await self._partition()).find_entry(pool, version)
 
-    async def _core(self) -> Core:
+    async def _partition(self) -> Partition:
         with anyio.move_on_after(SETTINGS_DEFAULT.timeout_s):
             await self._services.ready.wait()
-            return self._services.core
+            return self._services.partition
         raise Unavailable("the journal is being read again after a failure")
 
     @property
@@ -662,13 +662,13 @@ class Engine(Credits):
 
     def statistics(self) -> dict[str, int]:
         """Counters for people and monitoring."""
-        core = self._services.core
+        partition = self._services.partition
         return {
-            "frames": core.writer.frames,
-            "events": core.writer.events,
+            "frames": partition.writer.frames,
+            "events": partition.writer.events,
             "resident_pools": self._family.resident,
-            "keys_not_indexed": core.projector.behind,
-            "projector_rounds": core.projector.rounds,
+            "keys_not_indexed": partition.projector.behind,
+            "projector_rounds": partition.projector.rounds,
         }
 
 
@@ -683,9 +683,9 @@ def _chosen(pool: PoolLike | None, customer: str | None, environment: str) -> Ca
     return lambda name: name.startswith(prefixes)
 
 
-def _begin(after: str, core: Core) -> Position:
+def _begin(after: str, partition: Partition) -> Position:
     """The position that ``after`` says. Raises ``InvalidRequest`` for one behind the journal's end."""
-    last = core.writer.last_number
+    last = partition.writer.last_number
     if after == END:
         return end_of(last)
     position = parse_position(after)

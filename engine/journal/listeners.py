@@ -54,7 +54,7 @@ class Changes:
 
 
 class Listeners:
-    """All of them. They outlive the core that tells them."""
+    """All of them. They outlive the partition that tells them."""
 
     def __init__(self) -> None:
         self.notices = Bell()

@@ -82,7 +82,7 @@ from solvent.engine.values.positions import Position, end_of
 from solvent.engine.values.times import to_datetime
 
 from .borrowing import Loans
-from .partition import Core
+from .partition import Partition
 from .refusals import Refusals
 from .scales import Scales
 
@@ -115,11 +115,11 @@ class Services:
     """What the pool actors of an engine share."""
 
     __slots__ = (
-        "core",
         "limits",
         "listeners",
         "loans",
         "now_us",
+        "partition",
         "rate_books",
         "rate_changes",
         "read_rates",
@@ -134,7 +134,7 @@ class Services:
         now_us: Callable[[], int],
         scales: Scales,
         limits: Limits,
-        core: Core,
+        partition: Partition,
         listeners: Listeners,
         refusals: Refusals,
         loans: Loans,
@@ -142,10 +142,10 @@ class Services:
         self.now_us = now_us
         self.scales = scales
         self.limits = limits
-        self.core = core
+        self.partition = partition
         """Replaced after a failed commit, when everything has been read from the journal again."""
         self.ready = asyncio.Event()
-        """Whether ``core`` can be used: not while it is being replaced."""
+        """Whether ``partition`` can be used: not while it is being replaced."""
         self.rate_books: dict[str, RateBook] = {}
         """By canonical stream: those that were asked for since they were set last."""
         self.rate_changes = 0
@@ -188,10 +188,10 @@ class PoolActor(Actor[Message]):
         while True:
             await self._services.ready.wait()
             try:
-                self.pool, head = await self._services.core.store.load(self.pool_id)
+                self.pool, head = await self._services.partition.store.load(self.pool_id)
                 break
             except Unavailable:
-                # The journal failed meanwhile. Who asks has a deadline; this waits for the next core.
+                # The journal failed meanwhile. Who asks has a deadline; this waits for the next partition.
                 await asyncio.sleep(0)
         self._log = PoolLog(self.pool_id, head)
         if is_stream(self.pool_id):
@@ -204,13 +204,13 @@ class PoolActor(Actor[Message]):
         return self._log.batch is None
 
     def on_stop(self, reason: StopReason) -> None:
-        self._services.core.store.leave(self, self._log.head)
+        self._services.partition.store.leave(self, self._log.head)
 
     def receive(self, batch: list[Mail[Message]]) -> Awaitable[None] | None:
         try:
             lending = self._receive(batch)
         except BaseException:
-            self._services.core.store.forget(self)
+            self._services.partition.store.forget(self)
             raise
         return lending if lending is None else self._trusted(lending)
 
@@ -218,19 +218,19 @@ class PoolActor(Actor[Message]):
         try:
             await lending
         except BaseException:
-            self._services.core.store.forget(self)
+            self._services.partition.store.forget(self)
             raise
 
     def _receive(self, batch: list[Mail[Message]]) -> Awaitable[None] | None:
         services, pool, pool_id, log = self._services, self.pool, self.pool_id, self._log
         now = services.now_us()
         self.let_time_pass(now)
-        core = services.core
-        keys, writer = core.keys, core.writer
+        partition = services.partition
+        keys, writer = partition.keys, partition.writer
         is_new, use_new, seed = keys.is_new, keys.use_new, keys.seed
         doubtful: list[tuple[Mail[Message], KeyedCommand, int]] = []
         lacking: list[tuple[Mail[Message], Report]] = []
-        may_debit = self.keeps_scale and writer.failure is None and not core.is_behind()
+        may_debit = self.keeps_scale and writer.failure is None and not partition.is_behind()
         section: OpenSection | None = None
         open_batch: Batch | None = None
         for mail in batch:
@@ -273,7 +273,7 @@ class PoolActor(Actor[Message]):
                         assert open_batch is not None  # noqa: S101 - narrows the type: a section is in a batch
                         if pool.schedule:
                             section.due_at = pool.schedule[0][0]
-                        core.store.changed(self)
+                        partition.store.changed(self)
                     section.events.append(debited)
                     section.key_hashes.append(key_hash)
                     use_new(pool_id, debited, pool.version, key_hash)
@@ -303,16 +303,16 @@ class PoolActor(Actor[Message]):
 
     def let_time_pass(self, now: int) -> None:
         """Write down what time has done to the pool by ``now``."""
-        core = self._services.core
+        partition = self._services.partition
         schedule = self.pool.schedule
-        if not schedule or schedule[0][0] > max(self.pool.clock, now) or core.writer.failure is not None:
+        if not schedule or schedule[0][0] > max(self.pool.clock, now) or partition.writer.failure is not None:
             return
         facts = pass_time(self.pool, now)
         if not facts:
             # What was due no longer matters. A section with nothing in it would say so for ever.
             return
         check_totals(self.pool)
-        section = core.writer.section(self._log)
+        section = partition.writer.section(self._log)
         self._hand_over(section, facts)
         self._note(section, facts, self.pool.version - len(facts))
 
@@ -337,7 +337,7 @@ class PoolActor(Actor[Message]):
             command = priced
         outcome = decide(pool, command, now, prior=prior, scale=self._scale, limits=services.limits)
         if isinstance(outcome, tuple):
-            return Overloaded(retry_after=RETRY_AFTER_S) if services.core.is_behind() else outcome
+            return Overloaded(retry_after=RETRY_AFTER_S) if services.partition.is_behind() else outcome
         if isinstance(outcome, Repeat):
             return receipt_of(outcome.event, outcome.version, pool.scale, replayed=True)
         if isinstance(outcome, Unchanged):
@@ -361,9 +361,9 @@ class PoolActor(Actor[Message]):
 
     def record(self, events: tuple[Event, ...], key_hash: int) -> Receipt | SolventError:
         """Make ``events`` happen, and give them to the writer. The receipt may be told once they are durable."""
-        core, pool = self._services.core, self.pool
+        partition, pool = self._services.partition, self.pool
         try:
-            section = core.writer.section(self._log)
+            section = partition.writer.section(self._log)
         except Unavailable as error:
             return error
         version = pool.version
@@ -376,7 +376,7 @@ class PoolActor(Actor[Message]):
         if len(events) == 1 and isinstance(answer, KEYED) and not isinstance(answer, RechargeClosed):
             # The usual case, with the hash at hand.
             section.key_hashes.append(key_hash)
-            core.keys.use(self.pool_id, answer, answer_version, key_hash)
+            partition.keys.use(self.pool_id, answer, answer_version, key_hash)
         else:
             self._note(section, events, version)
         return receipt_of(answer, answer_version, pool.scale, replayed=False)
@@ -386,13 +386,13 @@ class PoolActor(Actor[Message]):
         if self.pool.schedule:
             section.due_at = self.pool.schedule[0][0]
         section.events.extend(events)
-        core = self._services.core
-        core.writer.added(self._log, len(events))
-        core.store.changed(self)
+        partition = self._services.partition
+        partition.writer.added(self._log, len(events))
+        partition.store.changed(self)
 
     def _note(self, section: OpenSection, events: Sequence[Event], version: int) -> None:
         """Note whom ``events``, of which the first made ``version`` + 1, concern beside their pool."""
-        keys = self._services.core.keys
+        keys = self._services.partition.keys
         for place, event in enumerate(events, version + 1):
             if isinstance(event, KEYED):
                 key_hash = hash_key(self.pool_id, event.key, keys.seed)
@@ -406,11 +406,11 @@ class PoolActor(Actor[Message]):
 
     def open_section(self) -> None:
         """Reserve a place in the open frame: several pools that do so in one turn share it. Raises ``Unavailable``."""
-        self._services.core.writer.section(self._log)
+        self._services.partition.writer.section(self._log)
 
     def append(self, events: tuple[Event, ...]) -> None:
         """Make events happen that follow from another pool's, under no key of this one."""
-        section = self._services.core.writer.section(self._log)
+        section = self._services.partition.writer.section(self._log)
         for event in events:
             apply(self.pool, event)
         check_totals(self.pool)
@@ -474,12 +474,12 @@ class PoolActor(Actor[Message]):
 
     async def _look_up(self, doubtful: list[tuple[Mail[Message], KeyedCommand, int]]) -> None:
         """Execute commands, those whose keys may have been used long ago once the index has said by what."""
-        keys = self._services.core.keys
+        keys = self._services.partition.keys
         while True:
             drops = keys.drops
             try:
                 seen = [(command.key, key_hash) for _, command, key_hash in doubtful if key_hash in keys.seen]
-                indexed = await self._services.core.find_keys(self.pool_id, seen) if seen else {}
+                indexed = await self._services.partition.find_keys(self.pool_id, seen) if seen else {}
             except SolventError as error:
                 for mail, _, _ in doubtful:
                     mail.fail(_of_look_up("key", error))
@@ -504,7 +504,7 @@ class PoolActor(Actor[Message]):
             if lacking:
                 self.context.spawn(self._report(lacking))
         except BaseException:
-            self._services.core.store.forget(self)
+            self._services.partition.store.forget(self)
             raise
 
     async def _report(self, reports: list[tuple[Mail[Message], Report]]) -> None:
@@ -515,18 +515,18 @@ class PoolActor(Actor[Message]):
             for mail, _ in reports:
                 mail.fail(Unavailable(f"the rate cards could not be read, retry with the same key: {error}"))
             return
-        seed = self._services.core.keys.seed
+        seed = self._services.partition.keys.seed
         await self._look_up([(mail, report, hash_key(self.pool_id, report.key, seed)) for mail, report in reports])
 
     async def _reverse(self, mail: Mail[Message], command: Reverse) -> None:
         """Find the debit in the journal, then go the way of every command whose key may have been used before."""
         try:
-            found = await self._services.core.find_entry(self.pool_id, command.debit)
+            found = await self._services.partition.find_entry(self.pool_id, command.debit)
         except SolventError as error:
             mail.fail(_of_look_up("debit", error))
             return
         command = completed(command, found)
-        key_hash = hash_key(self.pool_id, command.key, self._services.core.keys.seed)
+        key_hash = hash_key(self.pool_id, command.key, self._services.partition.keys.seed)
         await self._look_up([(mail, command, key_hash)])
 
     def _explain(self, refusal: Refusal) -> SolventError:

@@ -24,7 +24,7 @@ from solvent.engine.values.errors import InvalidRequest, JournalError, SolventEr
 from solvent.engine.values.pool_id import PoolId
 
 from .actor import Lease, Message, PoolActor, Services, completed
-from .partition import Core
+from .partition import Partition
 
 T = TypeVar("T")
 
@@ -63,9 +63,9 @@ async def borrowed(services: Services, family: Family[Message], pools: Sequence[
                 lease.over.set()
 
 
-async def priors_of(core: Core, commands: Sequence[tuple[str, KeyedCommand]]) -> dict[tuple[str, str], Prior]:
+async def priors_of(partition: Partition, commands: Sequence[tuple[str, KeyedCommand]]) -> dict[tuple[str, str], Prior]:
     """What used the keys of ``commands`` before, by pool and key."""
-    keys, found = core.keys, dict[tuple[str, str], Prior]()
+    keys, found = partition.keys, dict[tuple[str, str], Prior]()
     doubtful: dict[str, list[tuple[str, int]]] = {}
     for pool, command in commands:
         key_hash = hash_key(pool, command.key, keys.seed)
@@ -77,7 +77,7 @@ async def priors_of(core: Core, commands: Sequence[tuple[str, KeyedCommand]]) ->
     for pool, wanted in doubtful.items():
         while True:
             drops = keys.drops
-            indexed = await core.find_keys(pool, wanted)
+            indexed = await partition.find_keys(pool, wanted)
             # A generation that was dropped meanwhile may have held a key, and the look-up come too early.
             if drops == keys.drops:
                 break
@@ -94,11 +94,11 @@ async def do_together(
     """
     pools = [pool for pool, _ in commands]
     async with borrowed(services, family, pools) as lent:
-        core = services.core
+        partition = services.partition
         named: list[tuple[str, KeyedCommand]] = []
         for pool, command in commands:
             named.append((pool.canonical, await _complete(services, pool.canonical, command)))
-        priors = await priors_of(core, named)
+        priors = await priors_of(partition, named)
         lent.check()
         now = services.now_us()
         for actor in lent.actors.values():
@@ -117,14 +117,14 @@ async def do_together(
             refused = StateConflict("batch_refused", "another command of this batch was refused, so none was done")
             answers = [refused if isinstance(outcome, tuple) else outcome for outcome in judged]
         else:
-            answers = _record(core, lent, [(name, command.key) for name, command in named], judged)
+            answers = _record(partition, lent, [(name, command.key) for name, command in named], judged)
     # A refusal and a receipt that is repeated wait as well: they speak of what may not be durable yet.
-    await _durable(core)
+    await _durable(partition)
     return answers
 
 
 def _record(
-    core: Core,
+    partition: Partition,
     lent: Borrowed,
     keys: Sequence[tuple[str, str]],
     judged: Sequence[tuple[Event, ...] | Receipt | SolventError],
@@ -138,7 +138,7 @@ def _record(
     answers: list[Receipt | SolventError] = []
     for (name, key), outcome in zip(keys, judged, strict=True):
         if isinstance(outcome, tuple):
-            outcome = lent.actors[name].record(outcome, hash_key(name, key, core.keys.seed))
+            outcome = lent.actors[name].record(outcome, hash_key(name, key, partition.keys.seed))
         answers.append(outcome)
     return answers
 
@@ -148,8 +148,8 @@ async def transfer(
 ) -> Receipt | SolventError:
     """Move credits from ``source`` to ``target``. Raises ``ActorError``, ``JournalError``, ``Unavailable``."""
     async with borrowed(services, family, [source, target]) as lent:
-        core = services.core
-        priors = await priors_of(core, [(source.canonical, command)])
+        partition = services.partition
+        priors = await priors_of(partition, [(source.canonical, command)])
         lent.check()
         now = services.now_us()
         for actor in lent.actors.values():
@@ -163,7 +163,7 @@ async def transfer(
         else:
             answer = outcome
     # A refusal and a receipt that is repeated wait as well: they speak of what may not be durable yet.
-    await _durable(core)
+    await _durable(partition)
     return answer
 
 
@@ -182,13 +182,13 @@ def _move(
     giving.open_section()
     getting.open_section()
     getting.append(arrived)
-    return giving.record(outcome, hash_key(giving.pool_id, moved.key, services.core.keys.seed))
+    return giving.record(outcome, hash_key(giving.pool_id, moved.key, services.partition.keys.seed))
 
 
 async def _complete(services: Services, pool: str, command: KeyedCommand) -> KeyedCommand:
     """Look up what a command needs beyond its pool's state."""
     if isinstance(command, Reverse):
-        return completed(command, await services.core.find_entry(pool, command.debit))
+        return completed(command, await services.partition.find_entry(pool, command.debit))
     if isinstance(command, Report):
         await services.load_rates(pool)
     return command
@@ -200,8 +200,8 @@ def _try_out(pool: Pool, events: Sequence[Event]) -> None:
     check_totals(pool)
 
 
-async def _durable(core: Core) -> None:
+async def _durable(partition: Partition) -> None:
     try:
-        await core.writer.barrier()
+        await partition.writer.barrier()
     except JournalError as error:
         raise Unavailable(f"the outcome is unknown, retry with the same keys: {error}") from error

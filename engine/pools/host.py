@@ -21,7 +21,7 @@ from solvent.engine.values.errors import JournalError, SolventError, Unavailable
 
 from .actor import Due, Message, PoolActor, Services
 from .asking import outcome_of
-from .partition import Core
+from .partition import Partition
 
 SWEEP_INTERVAL_S: Final = 1.0
 """How often due pools are woken. An expiry is written down about so late when nobody asks, and in time when asked."""
@@ -64,7 +64,7 @@ async def running(
             with anyio.CancelScope(shield=True):
                 await system.stop(stop_timeout_s)
                 if services.ready.is_set():
-                    await _settle(services.core)
+                    await _settle(services.partition)
             tasks.cancel_scope.cancel()
     if of_block is not None:
         raise of_block
@@ -75,9 +75,9 @@ async def _sweep(services: Services, family: Family[Message]) -> None:
     while True:
         await anyio.sleep(SWEEP_INTERVAL_S)
         await services.ready.wait()
-        core = services.core
+        partition = services.partition
         try:
-            pools = await core.index.due(services.now_us(), SWEEP_POOLS_MAX)
+            pools = await partition.index.due(services.now_us(), SWEEP_POOLS_MAX)
             futures = {pool: family.ask(pool, Read("due")) for pool in pools}
         except (ActorError, SolventError) as error:
             # Overloaded, or the index is being replaced: what is due stays so.
@@ -88,14 +88,14 @@ async def _sweep(services: Services, family: Family[Message]) -> None:
         for pool, future in futures.items():
             due = outcome_of(future)
             if isinstance(due, Due):
-                core.projector.woken(pool, due.at, due.version)
+                partition.projector.woken(pool, due.at, due.version)
             else:
                 log.info("pool %s was not woken: %s", pool, due)
 
 
-async def _settle(core: Core) -> None:
+async def _settle(partition: Partition) -> None:
     try:
-        await core.settle()
+        await partition.settle()
     except (JournalError, IndexDamaged, sqlite3.Error) as error:
         # Nothing is lost: the next start catches the indexes up from the journal.
         log.warning("the indexes could not be brought up to date at the stop: %s", error)
@@ -104,14 +104,14 @@ async def _settle(core: Core) -> None:
 async def _keep_running(
     directory: Path, journal: SqliteJournal, services: Services, families: Sequence[Family[Message]]
 ) -> None:
-    """Run the core; when the journal or the index fails, read everything again and run the next one."""
-    core = services.core
+    """Run the partition; when the journal or the index fails, read everything again and run the next one."""
+    partition = services.partition
     while True:
         services.ready.set()
         # A flush that failed may have written its frame all the same: whoever waits for events looks again.
         services.listeners.notices.ring()
         try:
-            await core.run()
+            await partition.run()
         except* (JournalError, IndexDamaged) as failures:
             services.ready.clear()
             services.rate_books.clear()
@@ -121,14 +121,14 @@ async def _keep_running(
             log.error("reading the journal again after a failure: %s", failures.exceptions)
         finally:
             with anyio.CancelScope(shield=True):
-                await core.aclose()
-        core = services.core = await _open_again(directory, journal, services)
+                await partition.aclose()
+        partition = services.partition = await _open_again(directory, journal, services)
 
 
-async def _open_again(directory: Path, journal: SqliteJournal, services: Services) -> Core:
+async def _open_again(directory: Path, journal: SqliteJournal, services: Services) -> Partition:
     while True:
         try:
-            return await Core.open(
+            return await Partition.open(
                 directory,
                 journal,
                 seed=secrets.randbits(SEED_BITS),

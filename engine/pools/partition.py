@@ -1,7 +1,7 @@
-"""Everything between the pool actors and the files: opened from the journal, and opened again after a failure.
+"""A partition: everything between the pool actors and one journal.
 
-A core lives from one failure of the journal or the index to the next. It is opened by reading what the journal has: the
-index is caught up before anything is served, so what is in memory at the start is nothing.
+It lives from one failure of the journal or the index to the next; then it is dropped, and another one is opened from
+what the journal has. The index is caught up before anything is served, so a new partition has nothing in memory.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 
 
-class Core:
+class Partition:
     """Writer, projector, look-ups and caches of one engine, made for each other."""
 
     def __init__(
@@ -77,7 +77,7 @@ class Core:
         now_us: Callable[[], int],
         listeners: Listeners,
         on_progress: Progress | None,
-    ) -> Core:
+    ) -> Partition:
         """Open the caches in ``directory`` and catch them up with ``journal``; what is damaged is made anew.
 
         ``seed`` is used for the key hashes of a new index. ``on_progress`` hears (frames read, frames to read). Raises
@@ -104,7 +104,7 @@ class Core:
         now_us: Callable[[], int],
         listeners: Listeners,
         on_progress: Progress | None,
-    ) -> Core:
+    ) -> Partition:
         index = await Index.open(directory / INDEX_NAME, journal_identity=journal.identity, seed=seed)
         snapshots: Snapshots | None = None
         try:
@@ -113,8 +113,10 @@ class Core:
                 raise _lost(last_number, index.position)
             keys = KeyBook(seed=index.seed, seen=await index.load_seen())
             snapshots = await Snapshots.open(directory / SNAPSHOTS_NAME, journal_identity=journal.identity)
-            core = cls(journal, index, snapshots, keys, last_number=last_number, now_us=now_us, listeners=listeners)
-            await core.projector.catch_up(journal, through=last_number, on_progress=on_progress)
+            partition = cls(
+                journal, index, snapshots, keys, last_number=last_number, now_us=now_us, listeners=listeners
+            )
+            await partition.projector.catch_up(journal, through=last_number, on_progress=on_progress)
         except BaseException as error:
             with anyio.CancelScope(shield=True):
                 await index.aclose()
@@ -123,11 +125,11 @@ class Core:
             if index.damage or (isinstance(error, sqlite3.Error) and not is_passing(error)):
                 raise IndexDamaged(index.damage or str(error)) from error
             raise
-        return core
+        return partition
 
     async def run(self) -> None:
         """Write, load and project until cancelled. A ``JournalError`` or ``IndexDamaged`` (in an exception group)
-        ends it: then ``close`` it and open the next core."""
+        ends it: then ``close`` it and open the next partition."""
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self.writer.run)

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from solvent.engine.api.events import PoolEvent
 from solvent.engine.journal.frames import decode_section, split_frame
-from solvent.engine.pools.partition import Core
+from solvent.engine.pools.partition import Partition
 from solvent.engine.rules.events import NOTICES, Notice
 from solvent.engine.rules.views import pool_event_of
 from solvent.engine.values.errors import JournalCorrupt
@@ -31,7 +31,12 @@ class EventSpan(NamedTuple):
 
 
 async def read_events(
-    core: Core, after: Position, wanted: Callable[[str], bool], scale_of: Callable[[str], Awaitable[int]], *, limit: int
+    partition: Partition,
+    after: Position,
+    wanted: Callable[[str], bool],
+    scale_of: Callable[[str], Awaitable[int]],
+    *,
+    limit: int,
 ) -> EventSpan:
     """At most ``limit`` events behind ``after`` of the pools that are ``wanted``, of a bounded number of frames.
 
@@ -39,11 +44,11 @@ async def read_events(
 
     Raises ``JournalError``.
     """
-    frames = await core.notice_frames(after.frame, FRAMES_PER_READ)
+    frames = await partition.notice_frames(after.frame, FRAMES_PER_READ)
     events: list[PoolEvent] = []
     for number in frames:
         place = 0
-        for pool, version, event in await _notices(core, number):
+        for pool, version, event in await _notices(partition, number):
             place += 1
             if Position(number, place) <= after:
                 continue
@@ -57,8 +62,8 @@ async def read_events(
     return EventSpan(events, after, len(frames) == FRAMES_PER_READ)
 
 
-async def _notices(core: Core, number: int) -> list[tuple[str, int, Notice]]:
-    frames = await core.journal.read(number - 1, 1)
+async def _notices(partition: Partition, number: int) -> list[tuple[str, int, Notice]]:
+    frames = await partition.journal.read(number - 1, 1)
     if not frames or frames[0].number != number:
         raise JournalCorrupt("the frame is missing", frame=number)
     found: list[tuple[str, int, Notice]] = []

@@ -25,7 +25,7 @@ def soon(seconds: float) -> datetime:
 
 async def nothing_due(engine: Engine) -> None:
     """Wait until the agenda is empty: no pool was asked anything."""
-    index: Index = engine._services.core.index
+    index: Index = engine._services.partition.index
     for _ in range(200):
         if not await index.due(2**60, 10):
             return

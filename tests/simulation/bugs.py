@@ -130,10 +130,10 @@ def tear_an_atomic_batch_apart() -> None:
     """Each command of an atomic batch has a frame of its own."""
     record = together._record
 
-    def apart(core: Any, lent: together.Borrowed, keys: Any, judged: Any) -> list[Any]:
+    def apart(partition: Any, lent: together.Borrowed, keys: Any, judged: Any) -> list[Any]:
         answers: list[Any] = []
         for key, outcome in zip(keys, judged, strict=True):
-            answers += record(core, lent, [key], [outcome])
+            answers += record(partition, lent, [key], [outcome])
             _begin_another_frame(lent.actors[key[0]])
         return answers
 
@@ -143,7 +143,7 @@ def tear_an_atomic_batch_apart() -> None:
 
 def _begin_another_frame(actor: pool_actor.PoolActor) -> None:
     """What is given to the writer from here on goes into the next frame."""
-    of = actor._services.core.writer
+    of = actor._services.partition.writer
     if of._open.sections:
         of._full.append(of._open)
         of._open = writer.Batch()
@@ -208,7 +208,7 @@ def publish_from_now_on() -> None:
     """A service that starts publishes what happens from then on, and does not look back."""
 
     async def end(self: Engine, publisher: str) -> Position:
-        return end_of((await self._core()).writer.last_number)
+        return end_of((await self._partition()).writer.last_number)
 
     Engine.published = end  # type: ignore[method-assign]
 
