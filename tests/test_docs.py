@@ -73,7 +73,7 @@ def test_every_error_is_in_the_table_with_its_number_and_fields() -> None:
 
 
 def test_every_reason_of_a_conflict_is_listed() -> None:
-    sources = "".join(path.read_text() for path in sorted((DOCS.parent / "engine").glob("*.py")))
+    sources = "".join(path.read_text() for path in sorted((DOCS.parent / "engine").rglob("*.py")))
     reasons = set(re.findall(r'(?:Conflict|StateConflict)\(\s*"(\w+)"', sources))
     reasons |= {f"hold_{word}" for word in ("captured", "released", "expired")}
     reasons |= {f"grant_{word}" for word in ("voided", "expired")}

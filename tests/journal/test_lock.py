@@ -18,8 +18,8 @@ from solvent.engine.values.errors import JournalLocked
 HOLDER = """
 import sys
 from pathlib import Path
-from solvent.engine.errors import JournalLocked
-from solvent.engine.lock import exclusive
+from solvent.engine.values.errors import JournalLocked
+from solvent.engine.journal.lock import exclusive
 
 try:
     with exclusive(Path(sys.argv[1])):

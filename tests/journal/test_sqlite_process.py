@@ -23,7 +23,7 @@ from solvent.engine.values.errors import JournalError, JournalLocked
 OWNER = """
 import asyncio, sys
 from pathlib import Path
-from solvent.engine.sqlite_process import SqliteProcess
+from solvent.engine.journal.sqlite.process import SqliteProcess
 
 async def main():
     process = await SqliteProcess.start(Path(sys.argv[1]), connections=2)

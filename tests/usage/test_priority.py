@@ -13,7 +13,7 @@ from solvent.engine.usage.worker.priority import NICENESS, SLICE_NS
 
 SHOW = """
 import ctypes, os, platform, struct
-from solvent.engine.background import go_to_background
+from solvent.engine.usage.worker.priority import go_to_background
 go_to_background()
 if platform.machine() in ("x86_64", "aarch64") and platform.system() == "Linux":
     found = ctypes.create_string_buffer(48)
