@@ -14,7 +14,8 @@ from typing import Final
 
 import msgspec
 
-from solvent.engine.api.credits import Credits, DebitRequest, GrantRequest
+from solvent.engine.api.credits import Credits
+from solvent.engine.api.requests import DebitRequest, GrantRequest
 from solvent.engine.audit.verify import verify_journal
 from solvent.engine.engine import Engine
 from solvent.engine.journal.sqlite.journal import connect_for_reading

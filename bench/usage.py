@@ -291,7 +291,7 @@ class Load:
             self.latencies_ms.append((time.perf_counter() - due) * 1e3)
 
         try:
-            self._engine.submit(self._target, command).add_done_callback(answered)
+            self._engine.live.submit(self._target, command).add_done_callback(answered)
         except SolventError:
             self.behind += 1
 

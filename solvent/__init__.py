@@ -17,21 +17,21 @@ from solvent.engine.api.balances import (
     HoldView,
     PoolPage,
 )
-from solvent.engine.api.credits import (
+from solvent.engine.api.credits import Credits
+from solvent.engine.api.events import EventPage, PoolEvent
+from solvent.engine.api.holds import OpenHold
+from solvent.engine.api.ledger import CostLine, CostReport, LedgerEntry, LedgerPage
+from solvent.engine.api.prices import CardList, CardView, Estimate, RateView
+from solvent.engine.api.receipts import Allocation, Coverage, Receipt
+from solvent.engine.api.requests import (
     CaptureRequest,
-    Credits,
     DebitRequest,
     GrantRequest,
     HoldRequest,
-    OpenHold,
     ReleaseRequest,
     ReportRequest,
     ReverseRequest,
 )
-from solvent.engine.api.events import EventPage, PoolEvent
-from solvent.engine.api.ledger import CostLine, CostReport, LedgerEntry, LedgerPage
-from solvent.engine.api.prices import CardList, CardView, Estimate, RateView
-from solvent.engine.api.receipts import Allocation, Coverage, Receipt
 from solvent.engine.api.settings import (
     AlertsView,
     AllowanceCount,

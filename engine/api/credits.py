@@ -1,167 +1,86 @@
 """The one interface of Solvent, whether it is embedded or reached over a transport.
 
-``Engine`` and the NATS client are both ``Credits``: they bring ``_command`` and the reads, and the verbs are these.
-One test suite runs over both.
+``Engine`` and the clients are ``Credits``. The verbs are defined here, once: each builds a request and sends it. An
+implementation brings ``send``, ``batch`` and ``events``. One test suite runs over all of them.
 """
 
 from __future__ import annotations
 
-import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Generator, Mapping, Sequence
-from contextlib import suppress
-from decimal import Decimal
-from types import TracebackType
-from typing import Any, ClassVar, Final
-
-import anyio
-import msgspec
+from collections.abc import AsyncIterator, Mapping, Sequence
+from inspect import getdoc
+from typing import Any, TypeVar
 
 from solvent.engine.values.amounts import AmountLike
 from solvent.engine.values.dimensions import Dimensions
-from solvent.engine.values.errors import SolventError, StateConflict
+from solvent.engine.values.errors import SolventError
 from solvent.engine.values.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT, PoolLike
-from solvent.engine.values.terms import KEEP, PRIORITY_DEFAULT, CostBasis, Keep
+from solvent.engine.values.quantities import QuantityLike
+from solvent.engine.values.recurrence import RecurrencePeriod
+from solvent.engine.values.terms import (
+    HOLD_TTL_DEFAULT_S,
+    KEEP,
+    PRIORITY_DEFAULT,
+    BudgetMode,
+    Category,
+    CostLike,
+    Keep,
+    RollOver,
+    Seconds,
+)
 from solvent.engine.values.times import TimeLike
+from solvent.engine.values.windows import AllowanceWindow, BudgetWindow
 
+from . import requests as ask
 from .balances import Balance, CustomerTotals, GrantList, HoldList, PoolPage
 from .events import EventPage, PoolEvent
+from .holds import PendingHold
 from .ledger import CostReport, LedgerPage
 from .prices import CardList, Estimate
 from .receipts import Receipt
+from .requests import BatchRequest, Request
 from .settings import AlertsView, AllowanceList, BudgetList, RecurringList
 from .usage_verbs import UsageVerbs
 from .verdicts import Verdict
 
 BATCH_COMMANDS_MAX = 10_000
 ATOMIC_COMMANDS_MAX = 1_000
-HOLD_TTL_DEFAULT_S: Final = 3_600
-RELEASE_TIMEOUT_S: Final = 5.0
-"""How long leaving a hold's block may take. If nobody answers by then, the hold expires by itself."""
 
-
-class GrantRequest(msgspec.Struct, kw_only=True):
-    """A grant as one command of a ``batch``. The fields are those of ``Credits.grant``."""
-
-    operation: ClassVar[str] = "grant"
-
-    pool: PoolLike
-    amount: AmountLike
-    key: str
-    category: str = "paid"
-    priority: int = PRIORITY_DEFAULT
-    effective_at: TimeLike | None = None
-    expires_at: TimeLike | None = None
-    cost_basis: CostBasis | None = None
-    name: str | None = None
-    comment: str | None = None
-    metadata: Dimensions | None = None
-
-
-class DebitRequest(msgspec.Struct, kw_only=True):
-    """A debit as one command of a ``batch``. The fields are those of ``Credits.debit``."""
-
-    operation: ClassVar[str] = "debit"
-
-    pool: PoolLike
-    amount: AmountLike
-    key: str
-    partial: bool = False
-    occurred_at: TimeLike | None = None
-    metric: str | None = None
-    quantity: AmountLike | None = None
-    dimensions: Dimensions | None = None
-    backfill: bool = False
-
-
-class ReportRequest(msgspec.Struct, kw_only=True):
-    """A metered usage event as one command of a ``batch``. The fields are those of ``Credits.report``."""
-
-    operation: ClassVar[str] = "report"
-
-    pool: PoolLike
-    metric: str
-    quantity: AmountLike
-    key: str
-    partial: bool = False
-    occurred_at: TimeLike | None = None
-    dimensions: Dimensions | None = None
-    backfill: bool = False
-
-
-class HoldRequest(msgspec.Struct, kw_only=True):
-    """A hold as one command of a ``batch``. The fields are those of ``Credits.hold``."""
-
-    operation: ClassVar[str] = "hold"
-
-    pool: PoolLike
-    amount: AmountLike
-    key: str
-    ttl_s: float | Decimal = HOLD_TTL_DEFAULT_S
-    metric: str | None = None
-    dimensions: Dimensions | None = None
-
-
-class CaptureRequest(msgspec.Struct, kw_only=True):
-    """A capture as one command of a ``batch``. The fields are those of ``Credits.capture``."""
-
-    operation: ClassVar[str] = "hold.capture"
-
-    pool: PoolLike
-    hold: str
-    amount: AmountLike
-    occurred_at: TimeLike | None = None
-    metric: str | None = None
-    quantity: AmountLike | None = None
-
-
-class ReleaseRequest(msgspec.Struct, kw_only=True):
-    """A release as one command of a ``batch``."""
-
-    operation: ClassVar[str] = "hold.release"
-
-    pool: PoolLike
-    hold: str
-
-
-class ReverseRequest(msgspec.Struct, kw_only=True):
-    """A reversal as one command of a ``batch``. The fields are those of ``Credits.reverse``."""
-
-    operation: ClassVar[str] = "reverse"
-
-    pool: PoolLike
-    debit: str
-    key: str
-    amount: AmountLike | None = None
-
-
-Request = GrantRequest | DebitRequest | ReportRequest | HoldRequest | CaptureRequest | ReleaseRequest | ReverseRequest
-REQUESTS: Final = (
-    GrantRequest,
-    DebitRequest,
-    ReportRequest,
-    HoldRequest,
-    CaptureRequest,
-    ReleaseRequest,
-    ReverseRequest,
-)
-"""``Request``, for ``isinstance``."""
+A = TypeVar("A")
 
 
 class Credits(UsageVerbs):
-    """Grants, holds, debits and what can be known of them. Each method raises a ``SolventError`` when the answer is no.
+    """Grants, holds, debits and everything that can be read of them.
 
-    ``pool`` is written ``customer``, ``customer/resource``, with ``:currency`` and ``environment@`` where they are
-    not the defaults. Amounts go in as ``int``, ``str`` or ``Decimal``. A ``key`` is the caller's own name for the
-    command, 1 to 256 characters: the same key and request again is answered with the first receipt.
+    **Pools** are written ``customer`` or ``customer/resource``, with ``:currency`` and ``environment@`` where those are
+    not the defaults: ``acme``, ``acme/website-1``, ``staging@acme:tokens``.
 
-    Any command may raise ``NotFound``, ``InvalidRequest``, ``Overloaded`` (nothing was written), or ``Unavailable``
-    (outcome unknown: retry with the same key).
+    **Amounts** go in as ``int``, ``str`` or ``Decimal`` and come out as ``Decimal``, in credits. A binary float is
+    refused. **Times** go in as aware ``datetime`` or as ISO 8601 text with an offset, and come out in UTC.
+
+    **Keys**: a ``key`` is the caller's own name for a command, 1 to 256 printable characters, unique within the pool.
+    The same key with the same request is answered with the first receipt, marked ``replayed``, for the journal's life.
+    A refusal does not use up its key.
+
+    **Errors** of every method, besides those that it names: ``InvalidRequest`` (a field is wrong), ``NotFound`` (no
+    such pool), ``StateConflict`` with ``currency_scale`` (the pool keeps other decimal places than the currency is
+    configured with), ``Overloaded`` (nothing was written: try again later), ``Unavailable`` (the outcome is unknown
+    unless the error says otherwise: try again with the same key) and ``JournalError`` (the journal failed).
     """
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        # A verb that an implementation writes again for speed shows the same text in every tool.
+        super().__init_subclass__(**options)
+        for name, member in vars(cls).items():
+            if callable(member) and not member.__doc__ and not name.startswith("_"):
+                member.__doc__ = getdoc(getattr(Credits, name, None))
+
     @abstractmethod
-    async def _command(self, operation: str, pool: PoolLike, fields: dict[str, Any]) -> Receipt:
-        """Do one command. ``fields`` are the parts of its ``*_command`` function, as the caller gave them."""
+    async def send(self, request: Request[A]) -> A:
+        """Send any one request and return its answer. The other methods are shorter ways to write this.
+
+        Raises what the verb of that request raises.
+        """
 
     async def grant(
         self,
@@ -169,35 +88,54 @@ class Credits(UsageVerbs):
         amount: AmountLike,
         *,
         key: str,
-        category: str = "paid",
+        category: Category = "paid",
         priority: int = PRIORITY_DEFAULT,
         effective_at: TimeLike | None = None,
         expires_at: TimeLike | None = None,
-        cost_basis: CostBasis | tuple[str, str] | Mapping[str, str] | None = None,
+        cost_basis: CostLike | None = None,
         name: str | None = None,
         comment: str | None = None,
         metadata: Dimensions | None = None,
     ) -> Receipt:
-        """Put a block of credits into a pool; the first grant creates the pool.
+        """Put a block of credits into a pool. The first grant opens the pool.
 
-        Grants burn by ``priority`` (0 to 100, lower first), then the sooner ``expires_at``, then ``promotional`` before
-        ``paid``. ``cost_basis`` is what one credit cost, such as ``("0.0125", "USD")``.
+        Grants burn by ``priority`` (0 to 100, lower first), then by the sooner ``expires_at``, then ``promotional``
+        before ``paid``, then by the sooner ``effective_at``, then by age.
+
+        Args:
+            pool: The pool that gets the credits.
+            amount: Credits, above zero.
+            key: The idempotency key.
+            category: ``"paid"`` or ``"promotional"``.
+            priority: 0 to 100.
+            effective_at: The time from which the credits can be spent. Default: now.
+            expires_at: The time at which what is left expires. Default: never.
+            cost_basis: What one credit cost, such as ``("0.0125", "USD")``: at most 12 decimal places.
+            name: A name for people, at most 256 characters.
+            comment: A comment for people, at most 1,024 characters.
+            metadata: Names with values, as in ``dimensions`` of ``debit``. Kept, and never interpreted.
+
+        Returns:
+            The receipt. Its ``id`` ("g1") names the grant.
+
+        Raises:
+            IdempotencyConflict: The key was used for another request.
+            InvalidRequest: A field is wrong, or all grants of the pool would exceed 63 bits of the smallest unit.
         """
-        return await self._command(
-            "grant",
-            pool,
-            {
-                "amount": amount,
-                "key": key,
-                "category": category,
-                "priority": priority,
-                "effective_at": effective_at,
-                "expires_at": expires_at,
-                "cost_basis": cost_basis,
-                "name": name,
-                "comment": comment,
-                "metadata": metadata,
-            },
+        return await self.send(
+            ask.GrantRequest(
+                pool=pool,
+                amount=amount,
+                key=key,
+                category=category,
+                priority=priority,
+                effective_at=effective_at,
+                expires_at=expires_at,
+                cost_basis=cost_basis,
+                name=name,
+                comment=comment,
+                metadata=metadata,
+            )
         )
 
     async def update_grant(
@@ -210,17 +148,45 @@ class Credits(UsageVerbs):
         expires_at: TimeLike | Keep | None = KEEP,
         metadata: Dimensions | Keep = KEEP,
     ) -> Receipt:
-        """Change the terms of a grant: only those that are given. ``expires_at=None`` is never.
+        """Change the terms of a grant. A term that is left out keeps its value; at least one is needed.
 
-        Raises ``StateConflict`` (``grant_expired``, ``grant_voided``) for a grant that is over.
+        Args:
+            pool: The pool of the grant.
+            grant: The id of the grant, such as "g1".
+            key: The idempotency key.
+            priority: 0 to 100.
+            expires_at: The new expiry, or ``None`` for never.
+            metadata: The new metadata, which replaces the old.
+
+        Returns:
+            The receipt of the change.
+
+        Raises:
+            NotFound: There is no such grant.
+            StateConflict: The grant has ended (``grant_expired``, ``grant_voided``).
+            IdempotencyConflict: The key was used for another request.
         """
-        given = {"priority": priority, "expires_at": expires_at, "metadata": metadata}
-        changes = {name: value for name, value in given.items() if value is not KEEP}
-        return await self._command("grant.update", pool, {"grant": grant, "key": key, **changes})
+        return await self.send(
+            ask.UpdateGrantRequest(
+                pool=pool, grant=grant, key=key, priority=priority, expires_at=expires_at, metadata=metadata
+            )
+        )
 
     async def void_grant(self, pool: PoolLike, grant: str) -> Receipt:
-        """Take away what is left of a grant, not what is held or spent. Voided again, it answers as it did."""
-        return await self._command("grant.void", pool, {"grant": grant})
+        """Take away what is left of a grant, but not what is held or spent. A second void answers as the first did.
+
+        Args:
+            pool: The pool of the grant.
+            grant: The id of the grant, such as "g1".
+
+        Returns:
+            The receipt. Its ``amount`` is what was taken away, in credits.
+
+        Raises:
+            NotFound: There is no such grant.
+            StateConflict: The grant has expired (``grant_expired``).
+        """
+        return await self.send(ask.VoidGrantRequest(pool=pool, grant=grant))
 
     async def debit(
         self,
@@ -231,37 +197,56 @@ class Credits(UsageVerbs):
         partial: bool = False,
         occurred_at: TimeLike | None = None,
         metric: str | None = None,
-        quantity: AmountLike | None = None,
+        quantity: QuantityLike | None = None,
         dimensions: Dimensions | None = None,
         backfill: bool = False,
     ) -> Receipt:
-        """Consume credits: all or nothing, or with ``partial`` what is there, at least one unit.
+        """Consume credits for a usage event: all of ``amount``, or with ``partial`` as much as is available.
 
-        ``occurred_at`` (default: when it is recorded) lies at most 400 days back and 5 minutes ahead; ``backfill``
-        lifts the first, for old traces. ``metric`` and ``quantity`` say what was metered, ``dimensions`` who and what.
+        Allowances pay first, then grants in burn order. Every budget that matches has to let the debit pass. All of it
+        is one atomic, durable step: the answer comes after the flush.
 
-        Raises ``InsufficientCredits``, ``BudgetExceeded``, ``IdempotencyConflict``.
+        Args:
+            pool: The pool that pays.
+            amount: Credits, above zero.
+            key: The idempotency key, for instance the id of the usage event.
+            partial: Take what is available, at least one unit, where there is less than ``amount``.
+            occurred_at: When the usage happened: at most 400 days back and 5 minutes ahead (``Settings.limits``).
+                Default: when it is recorded.
+            metric: What was metered, such as "input_tokens".
+            quantity: How much was metered, from 0, with at most 18 digits before the point and 9 after it.
+            dimensions: Who and what used the credits, such as ``{"model": "gpt-4", "user": "u7"}``: at most 64 names of
+                1 to 128 characters, with strings of at most 1,024 characters, numbers or booleans; 8 KiB in all.
+            backfill: Lift the limit on how far back ``occurred_at`` may lie, for old traces.
+
+        Returns:
+            The receipt: ``id`` ("d2"), ``amount``, ``allocations`` to grants, ``allowances`` that paid, the ``balance``
+            after it, the pool's ``version``, ``warnings`` of budgets that only warn.
+
+        Raises:
+            InsufficientCredits: There is less than ``amount``; the error says what would help.
+            BudgetExceeded: A budget does not let it pass; the error names the budget and when its window resets.
+            IdempotencyConflict: The key was used for another request.
         """
-        return await self._command(
-            "debit",
-            pool,
-            {
-                "amount": amount,
-                "key": key,
-                "partial": partial,
-                "occurred_at": occurred_at,
-                "metric": metric,
-                "quantity": quantity,
-                "dimensions": dimensions,
-                "backfill": backfill,
-            },
+        return await self.send(
+            ask.DebitRequest(
+                pool=pool,
+                amount=amount,
+                key=key,
+                partial=partial,
+                occurred_at=occurred_at,
+                metric=metric,
+                quantity=quantity,
+                dimensions=dimensions,
+                backfill=backfill,
+            )
         )
 
     async def report(
         self,
         pool: PoolLike,
         metric: str,
-        quantity: AmountLike,
+        quantity: QuantityLike,
         *,
         key: str,
         partial: bool = False,
@@ -269,40 +254,75 @@ class Credits(UsageVerbs):
         dimensions: Dimensions | None = None,
         backfill: bool = False,
     ) -> Receipt:
-        """Debit what a metered quantity costs by the rate card that was in effect when it occurred.
+        """Debit what a metered quantity costs, by the rate card that was in effect when the usage happened.
 
-        The price is exact, and rounded once, half-even, to the currency's decimal places. What costs nothing is
-        recorded all the same. Asked again with its key, the first price stands whatever the card says by then.
+        The price is exact, and rounded once, half-even, to the currency's decimal places. Usage that costs nothing is
+        recorded all the same. Reported again with its key, the first price stands, whatever the rates are by then.
 
-        Raises as ``debit``, and ``NotFound`` (``rate card``, ``rate``) for what no rate prices.
+        Args:
+            pool: The pool that pays.
+            metric: What was metered, such as "input_tokens".
+            quantity: How much was metered, from 0, with at most 18 digits before the point and 9 after it.
+            key: The idempotency key, for instance the id of the usage event.
+            partial: Take what is available, at least one unit, where there is less than the price.
+            occurred_at: When the usage happened: at most 400 days back and 5 minutes ahead. Default: when it is
+                recorded.
+            dimensions: Who and what used the credits; rates match on them. Bounds as for ``debit``.
+            backfill: Lift the limit on how far back ``occurred_at`` may lie, for old traces.
+
+        Returns:
+            The receipt of the debit, with ``card``, the version of the rate card that priced it.
+
+        Raises:
+            NotFound: No rate card was in effect (``rate card``), or no rate matches (``rate``).
+            InsufficientCredits: There is less than the price.
+            BudgetExceeded: A budget does not let it pass.
+            IdempotencyConflict: The key was used for another request.
         """
-        return await self._command(
-            "report",
-            pool,
-            {
-                "metric": metric,
-                "quantity": quantity,
-                "key": key,
-                "partial": partial,
-                "occurred_at": occurred_at,
-                "dimensions": dimensions,
-                "backfill": backfill,
-            },
+        return await self.send(
+            ask.ReportRequest(
+                pool=pool,
+                metric=metric,
+                quantity=quantity,
+                key=key,
+                partial=partial,
+                occurred_at=occurred_at,
+                dimensions=dimensions,
+                backfill=backfill,
+            )
         )
 
-    @abstractmethod
     async def estimate(
         self,
         pool: PoolLike,
         metric: str,
-        quantity: AmountLike,
+        quantity: QuantityLike,
         *,
         occurred_at: TimeLike | None = None,
         dimensions: Dimensions | None = None,
     ) -> Estimate:
-        """What a usage event would cost, by which rate, and whether the pool would allow it. Writes nothing."""
+        """Return what a usage event would cost, by which rate, and whether the pool would allow it. Writes nothing.
 
-    @abstractmethod
+        Args:
+            pool: The pool that would pay.
+            metric: What would be metered.
+            quantity: How much would be metered, from 0.
+            occurred_at: The time whose rate card is asked. Default: now.
+            dimensions: Those of the usage event; rates match on them.
+
+        Returns:
+            The price in credits, the version of the card, the rate, and for a price above zero the verdict of
+            ``check``.
+
+        Raises:
+            NotFound: No rate card is in effect (``rate card``), or no rate matches (``rate``).
+        """
+        return await self.send(
+            ask.EstimateRequest(
+                pool=pool, metric=metric, quantity=quantity, occurred_at=occurred_at, dimensions=dimensions
+            )
+        )
+
     async def set_rates(
         self,
         rates: Sequence[Mapping[str, Any]],
@@ -311,15 +331,40 @@ class Credits(UsageVerbs):
         currency: str = CURRENCY_DEFAULT,
         effective_at: TimeLike | None = None,
     ) -> Receipt:
-        """Let these rates price what occurs from ``effective_at`` on: now, or later. They replace the card before them.
+        """Set the rates that price usage from ``effective_at`` on. They replace the card before them.
 
-        A rate is ``{"metric": "input_tokens", "match": {"model": "gpt-4"}, "credits": "30", "per": 1000000}``. The one
-        that matches with the most dimensions wins; a card in which two could match equally well is refused.
+        A rate is ``{"metric": "input_tokens", "match": {"model": "gpt-4"}, "credits": "30", "per": 1000000}``. The rate
+        that matches with the most dimensions prices an event; a card in which two could match equally well is refused.
+
+        Args:
+            rates: At most 1,000 rates. ``match`` may be left out, and ``per`` is 1 then.
+            environment: The environment whose usage they price.
+            currency: The currency they price in.
+            effective_at: The time from which they hold, now or later. Default: now.
+
+        Returns:
+            The receipt. Its ``id`` ("c8") names the version of the card.
+
+        Raises:
+            InvalidRequest: A rate is wrong, two rates could match equally well, or the time has passed: what was used
+                before is not priced again.
+            StateConflict: The currency has 1,000 cards over its life already (``too_many_rate_cards``).
         """
+        return await self.send(
+            ask.SetRatesRequest(rates=rates, environment=environment, currency=currency, effective_at=effective_at)
+        )
 
-    @abstractmethod
     async def rates(self, *, environment: str = ENVIRONMENT_DEFAULT, currency: str = CURRENCY_DEFAULT) -> CardList:
-        """All versions of a currency's rate card."""
+        """Return all versions of a currency's rate card, oldest first.
+
+        Args:
+            environment: The environment whose usage they price.
+            currency: The currency they price in.
+
+        Returns:
+            The cards with their rates and the times from which they hold; none where no card was set.
+        """
+        return await self.send(ask.RatesRequest(environment=environment, currency=currency))
 
     def hold(
         self,
@@ -327,19 +372,34 @@ class Credits(UsageVerbs):
         amount: AmountLike,
         *,
         key: str,
-        ttl_s: float | Decimal = HOLD_TTL_DEFAULT_S,
+        ttl_s: Seconds = HOLD_TTL_DEFAULT_S,
         metric: str | None = None,
         dimensions: Dimensions | None = None,
     ) -> PendingHold:
-        """Set credits aside before the real cost is known, for ``ttl_s`` seconds, 1 to 86,400, to the microsecond.
+        """Set credits aside before the real cost is known. Nobody else can spend them until the hold ends.
 
-        Await it for the hold, or enter it: ``async with credits.hold(...) as hold`` releases what the block did not
-        capture. What is held is nobody else's, even when its grant expires meanwhile.
+        Await the result for an ``OpenHold``, or enter it: ``async with credits.hold(...) as hold`` releases what the
+        block did not capture. A grant that expires while credits of it are held keeps them for the hold.
 
-        Raises ``InsufficientCredits``, ``IdempotencyConflict``.
+        Args:
+            pool: The pool that pays.
+            amount: Credits, above zero.
+            key: The idempotency key.
+            ttl_s: Seconds until the hold expires by itself, 1 to 86,400, to the microsecond.
+            metric: What will be metered.
+            dimensions: Those of the usage event that will capture the hold. Bounds as for ``debit``.
+
+        Returns:
+            The hold. Its ``id`` ("h3") and its receipt are there once it was awaited or entered.
+
+        Raises:
+            InsufficientCredits: There is less than ``amount``.
+            BudgetExceeded: A budget does not let it pass.
+            IdempotencyConflict: The key was used for another request.
         """
-        fields = {"amount": amount, "key": key, "ttl_s": ttl_s, "metric": metric, "dimensions": dimensions}
-        return PendingHold(self, pool, fields)
+        return PendingHold(
+            self, ask.HoldRequest(pool=pool, amount=amount, key=key, ttl_s=ttl_s, metric=metric, dimensions=dimensions)
+        )
 
     async def capture(
         self,
@@ -349,33 +409,70 @@ class Credits(UsageVerbs):
         *,
         occurred_at: TimeLike | None = None,
         metric: str | None = None,
-        quantity: AmountLike | None = None,
+        quantity: QuantityLike | None = None,
     ) -> Receipt:
         """Spend a hold: less than it (the rest goes back), all of it, or more (the rest is debited, if it fits).
 
-        What does not fit is ``uncovered`` in the receipt. A hold is settled once: captured again, it answers as it did.
-        Raises ``StateConflict`` (``hold_released``, ``hold_expired``).
+        A hold is settled once: a second capture answers as the first did.
+
+        Args:
+            pool: The pool of the hold.
+            hold: The id of the hold, such as "h3".
+            amount: Credits, above zero.
+            occurred_at: When the usage happened: at most 400 days back and 5 minutes ahead. Default: when it is
+                recorded.
+            metric: What was metered. Default: the metric of the hold.
+            quantity: How much was metered, from 0.
+
+        Returns:
+            The receipt of the debit, with ``returned`` (what went back), ``lapsed`` (what would have gone back to a
+            grant that has ended) and ``uncovered`` (what exceeded the hold and did not fit).
+
+        Raises:
+            NotFound: There is no such hold.
+            StateConflict: The hold has ended otherwise (``hold_released``, ``hold_expired``).
         """
-        return await self._command(
-            "hold.capture",
-            pool,
-            {"hold": hold, "amount": amount, "occurred_at": occurred_at, "metric": metric, "quantity": quantity},
+        return await self.send(
+            ask.CaptureRequest(
+                pool=pool, hold=hold, amount=amount, occurred_at=occurred_at, metric=metric, quantity=quantity
+            )
         )
 
     async def release(self, pool: PoolLike, hold: str) -> Receipt:
-        """Give back a hold. Released again, it answers as it did.
+        """Give back all of a hold. A second release answers as the first did.
 
-        Raises ``StateConflict`` (``hold_captured``, ``hold_expired``).
+        Args:
+            pool: The pool of the hold.
+            hold: The id of the hold, such as "h3".
+
+        Returns:
+            The receipt, with ``lapsed``, what would have gone back to a grant that has ended.
+
+        Raises:
+            NotFound: There is no such hold.
+            StateConflict: The hold has ended otherwise (``hold_captured``, ``hold_expired``).
         """
-        return await self._command("hold.release", pool, {"hold": hold})
+        return await self.send(ask.ReleaseRequest(pool=pool, hold=hold))
 
     async def reverse(self, pool: PoolLike, debit: str, *, key: str, amount: AmountLike | None = None) -> Receipt:
-        """Undo a debit or a capture, or ``amount`` of it: the credits go back to the grants that had paid.
+        """Undo a debit or a capture, or a part of it: the credits go back to the grants that had paid, the last first.
 
-        What belongs to a grant that is over does not come back: it is ``lapsed`` in the receipt. Raises
-        ``StateConflict`` (``already_reversed``), ``IdempotencyConflict``.
+        Args:
+            pool: The pool of the debit.
+            debit: The id of the debit, such as "d2".
+            key: The idempotency key.
+            amount: Credits, at most what is left of the debit. Default: all of it.
+
+        Returns:
+            The receipt, with ``lapsed``, what belongs to a grant that has ended and does not come back.
+
+        Raises:
+            NotFound: There is no such debit.
+            InvalidRequest: ``amount`` exceeds what is left of the debit.
+            StateConflict: Nothing is left of the debit (``already_reversed``).
+            IdempotencyConflict: The key was used for another request.
         """
-        return await self._command("reverse", pool, {"debit": debit, "key": key, "amount": amount})
+        return await self.send(ask.ReverseRequest(pool=pool, debit=debit, key=key, amount=amount))
 
     async def set_budget(
         self,
@@ -383,42 +480,71 @@ class Credits(UsageVerbs):
         name: str,
         amount: AmountLike,
         *,
-        window: str,
+        window: BudgetWindow,
         time_zone: str = "UTC",
         match: Dimensions | None = None,
         each: str | None = None,
-        mode: str = "block",
+        mode: BudgetMode = "block",
         holds_max: int | None = None,
     ) -> Receipt:
-        """Limit what may be spent per ``window`` (minute, hour, day, week, month, total) of a time zone.
+        """Limit what may be spent per window. A budget of the same name takes the new terms.
 
-        The budget counts the debits and holds whose dimensions have all of ``match``; with ``each``, every value of
-        that dimension on its own. ``mode`` is ``block``, or ``warn``: then receipts name it. ``holds_max`` is how many
-        holds may be open at once. Set again, it takes new terms; its count goes on unless match, each, window or time
-        zone change.
+        The budget counts debits and holds; a release or a reversal gives back. What was counted stays counted unless
+        ``match``, ``each``, ``window`` or ``time_zone`` change. A pool has at most 100 budgets.
+
+        Args:
+            pool: The pool.
+            name: The name of the budget, 1 to 128 printable characters.
+            amount: Credits per window, above zero.
+            window: "minute", "hour", "day", "week", "month" or "total".
+            time_zone: The time zone in which windows begin, such as "Europe/Paris".
+            match: Count only what has all of these dimensions. Default: all of the pool.
+            each: A dimension, each value of which has a count of its own.
+            mode: "block" refuses what does not fit; "warn" lets it pass and names the budget in the receipt.
+            holds_max: The most holds that may be open at once, 0 to 1,000,000. Default: no limit.
+
+        Returns:
+            The receipt. Its ``id`` is empty if nothing had to change.
+
+        Raises:
+            StateConflict: The pool has 100 budgets already (``too_many_budgets``).
         """
-        return await self._command(
-            "budget.set",
-            pool,
-            {
-                "name": name,
-                "amount": amount,
-                "window": window,
-                "time_zone": time_zone,
-                "match": match,
-                "each": each,
-                "mode": mode,
-                "holds_max": holds_max,
-            },
+        return await self.send(
+            ask.SetBudgetRequest(
+                pool=pool,
+                name=name,
+                amount=amount,
+                window=window,
+                time_zone=time_zone,
+                match=match,
+                each=each,
+                mode=mode,
+                holds_max=holds_max,
+            )
         )
 
     async def remove_budget(self, pool: PoolLike, name: str) -> Receipt:
-        """Let there be no budget of this name."""
-        return await self._command("budget.remove", pool, {"name": name})
+        """Remove a budget. Removing one that does not exist changes nothing.
+
+        Args:
+            pool: The pool.
+            name: The name of the budget.
+
+        Returns:
+            The receipt. Its ``id`` is empty if there was no such budget.
+        """
+        return await self.send(ask.RemoveBudgetRequest(pool=pool, name=name))
 
     async def open_pool(self, pool: PoolLike) -> Receipt:
-        """Let there be this pool, with nothing in it. A first grant opens it as well."""
-        return await self._command("pool.open", pool, {})
+        """Open a pool with nothing in it. A first grant opens it as well. Opening one that exists changes nothing.
+
+        Args:
+            pool: The pool.
+
+        Returns:
+            The receipt. Its ``id`` is empty if the pool exists.
+        """
+        return await self.send(ask.OpenPoolRequest(pool=pool))
 
     async def set_allowance(
         self,
@@ -426,41 +552,71 @@ class Credits(UsageVerbs):
         name: str,
         amount: AmountLike,
         *,
-        window: str | None = None,
+        window: AllowanceWindow | None = None,
         rolling_s: int | None = None,
         time_zone: str = "UTC",
         match: Dimensions | None = None,
         each: str | None = None,
         metric: str | None = None,
     ) -> Receipt:
-        """Let usage be free up to ``amount`` per ``window`` (hour, day, week, month) or in any ``rolling_s`` seconds.
+        """Make usage free up to a quota per window. An allowance of the same name takes the new terms.
 
-        The allowance covers debits and holds before any grant does, those whose dimensions have all of ``match``; with
-        ``each``, every value of that dimension has a quota of its own. It counts credits or, with ``metric``, the
-        quantity of that metric. ``rolling_s`` is a multiple of 60, at most 31 days. Opens the pool if it is new.
+        An allowance pays for debits and holds before any grant does. Opens the pool if it is new. A pool has at most
+        100 allowances.
+
+        Args:
+            pool: The pool.
+            name: The name of the allowance, 1 to 128 printable characters.
+            amount: The quota per window, above zero: credits, or a quantity of ``metric`` where that is given.
+            window: "hour", "day", "week" or "month". Exactly one of ``window`` and ``rolling_s`` is needed.
+            rolling_s: The length of a rolling window in seconds, a multiple of 60, from 60 to 2,678,400 (31 days).
+            time_zone: The time zone in which fixed windows begin, such as "Europe/Paris".
+            match: Cover only what has all of these dimensions. Default: all of the pool.
+            each: A dimension, each value of which has a quota of its own.
+            metric: The metric whose quantity is counted. Default: credits are counted.
+
+        Returns:
+            The receipt. Its ``id`` is empty if nothing had to change.
+
+        Raises:
+            StateConflict: The pool has 100 allowances already (``too_many_allowances``).
         """
-        return await self._command(
-            "allowance.set",
-            pool,
-            {
-                "name": name,
-                "amount": amount,
-                "window": window,
-                "rolling_s": rolling_s,
-                "time_zone": time_zone,
-                "match": match,
-                "each": each,
-                "metric": metric,
-            },
+        return await self.send(
+            ask.SetAllowanceRequest(
+                pool=pool,
+                name=name,
+                amount=amount,
+                window=window,
+                rolling_s=rolling_s,
+                time_zone=time_zone,
+                match=match,
+                each=each,
+                metric=metric,
+            )
         )
 
     async def remove_allowance(self, pool: PoolLike, name: str) -> Receipt:
-        """Let there be no allowance of this name."""
-        return await self._command("allowance.remove", pool, {"name": name})
+        """Remove an allowance. Removing one that does not exist changes nothing.
 
-    @abstractmethod
+        Args:
+            pool: The pool.
+            name: The name of the allowance.
+
+        Returns:
+            The receipt. Its ``id`` is empty if there was no such allowance.
+        """
+        return await self.send(ask.RemoveAllowanceRequest(pool=pool, name=name))
+
     async def allowances(self, pool: PoolLike) -> AllowanceList:
-        """The allowances of a pool, with what is used of them now."""
+        """Return the allowances of a pool, with what is used of them now.
+
+        Args:
+            pool: The pool.
+
+        Returns:
+            The allowances in the order in which they pay, with the pool's version.
+        """
+        return await self.send(ask.AllowancesRequest(pool=pool))
 
     async def set_recurring(
         self,
@@ -468,55 +624,90 @@ class Credits(UsageVerbs):
         name: str,
         amount: AmountLike,
         *,
-        period: str,
+        period: RecurrencePeriod,
         every: int = 1,
         anchor: TimeLike | None = None,
         starts_at: TimeLike | None = None,
         ends_at: TimeLike | None = None,
         time_zone: str = "UTC",
-        category: str = "paid",
+        category: Category = "paid",
         priority: int = PRIORITY_DEFAULT,
-        cost_basis: CostBasis | tuple[str, str] | Mapping[str, str] | None = None,
-        roll_over: AmountLike = "none",
+        cost_basis: CostLike | None = None,
+        roll_over: RollOver = "none",
         prorate: bool = False,
     ) -> Receipt:
-        """Grant ``amount`` at the start and at the beginning of every period (day, week, month, year) after it.
+        """Grant credits at the start of every period. A recurring grant of the same name takes the new terms.
 
-        Periods are counted from ``anchor`` (default: the start), in a time zone: on the 31st, or on the last day of a
-        shorter month. The first, if it is not whole, is granted in full or, ``prorate``, in part. ``roll_over`` says
-        what is left of a period when the next begins: it expires ("none"), stays ("all"), or stays up to an amount.
-        A period that was missed is granted when the pool is next looked at, within a second or two of the start.
+        New terms count from the next grant on; another rhythm begins again. A period that was missed is granted when
+        the pool is next used, or by itself within a second or two of the engine's start. Opens the pool if it is new. A
+        pool has at most 100 recurring grants.
 
-        Set again, the terms count from the next grant on; another rhythm begins anew. Opens the pool if it is new.
+        Args:
+            pool: The pool.
+            name: The name of the recurring grant, 1 to 128 printable characters.
+            amount: Credits per period, above zero.
+            period: "day", "week", "month" or "year".
+            every: The number of periods between two grants, 1 to 1,000.
+            anchor: The moment from which periods are counted: on the 31st, or the last day of a shorter month. Default:
+                the start.
+            starts_at: The time of the first grant. Default: now.
+            ends_at: No grant is made at or after this time. Default: never.
+            time_zone: The time zone in which periods begin, such as "Europe/Paris".
+            category: The category of each grant.
+            priority: The priority of each grant, 0 to 100.
+            cost_basis: What one credit of each grant cost.
+            roll_over: What is left of a period when the next begins: "none" expires, "all" stays, an amount stays up to
+                that amount.
+            prorate: Grant a first period that is not whole in part instead of in full.
+
+        Returns:
+            The receipt. Its ``id`` is empty if nothing had to change.
+
+        Raises:
+            StateConflict: The pool has 100 recurring grants already (``too_many_recurring``).
         """
-        return await self._command(
-            "recurring.set",
-            pool,
-            {
-                "name": name,
-                "amount": amount,
-                "period": period,
-                "every": every,
-                "anchor": anchor,
-                "starts_at": starts_at,
-                "ends_at": ends_at,
-                "time_zone": time_zone,
-                "category": category,
-                "priority": priority,
-                "cost_basis": cost_basis,
-                "roll_over": roll_over,
-                "prorate": prorate,
-            },
+        return await self.send(
+            ask.SetRecurringRequest(
+                pool=pool,
+                name=name,
+                amount=amount,
+                period=period,
+                every=every,
+                anchor=anchor,
+                starts_at=starts_at,
+                ends_at=ends_at,
+                time_zone=time_zone,
+                category=category,
+                priority=priority,
+                cost_basis=cost_basis,
+                roll_over=roll_over,
+                prorate=prorate,
+            )
         )
 
     async def cancel_recurring(self, pool: PoolLike, name: str, *, at_once: bool = False) -> Receipt:
-        """Grant nothing more under this name. What was granted stays to its end or, ``at_once``, what is left of the
-        present period is voided."""
-        return await self._command("recurring.cancel", pool, {"name": name, "at_once": at_once})
+        """End a recurring grant. What was granted stays until its own end.
 
-    @abstractmethod
+        Args:
+            pool: The pool.
+            name: The name of the recurring grant.
+            at_once: Void what is left of the present period too.
+
+        Returns:
+            The receipt. Its ``id`` is empty if there was no such recurring grant.
+        """
+        return await self.send(ask.CancelRecurringRequest(pool=pool, name=name, at_once=at_once))
+
     async def recurring(self, pool: PoolLike) -> RecurringList:
-        """The recurring grants of a pool that are not over."""
+        """Return the recurring grants of a pool that have not ended.
+
+        Args:
+            pool: The pool.
+
+        Returns:
+            The recurring grants with their terms and the time of their next grant, and the pool's version.
+        """
+        return await self.send(ask.RecurringRequest(pool=pool))
 
     async def set_alerts(
         self,
@@ -527,34 +718,49 @@ class Credits(UsageVerbs):
         budget_percents: Sequence[int] = (),
         recharge: Mapping[str, Any] | None = None,
     ) -> Receipt:
-        """Let the pool say when credits run low, out, or are about to expire. All of its alerts, each time.
+        """Set all alerts of a pool. What is left out is switched off.
 
-        ``low`` has amounts, and percentages such as "20%" of what was available when credits were last added: each
-        sounds once, and is armed again when credits are added above it. ``expiring_within_s`` is how long before a
-        grant with credits left expires, ``budget_percents`` at how much of a budget. A pool with alerts also says when
-        it is depleted, and when a hold expires.
+        An alert sounds once when its threshold is crossed, and is armed again when credits are added above it. A pool
+        with any alert also says when it is depleted and when a hold expires. ``events`` delivers what pools say.
 
-        ``recharge`` asks for credits: ``{"below": "20", "target": "100"}``, and perhaps ``monthly_max``,
-        ``time_zone``, ``timeout_s`` (a day), ``category``, ``cost_basis``, and ``grants``: then the pool grants them
-        by itself. One request is open at a time, until ``grant_recharge``, ``refuse_recharge`` or its end; the next is
-        made as soon as it may be while the balance is below, whether or not anything is spent.
+        ``recharge`` is a rule that asks for credits: ``{"below": "20", "target": "100"}``, and optionally
+        ``monthly_max`` (credits), ``time_zone``, ``timeout_s`` (60 to 2,678,400; a day), ``category``, ``cost_basis``
+        and ``grants``: then the pool grants the credits by itself. One request is open at a time, until
+        ``grant_recharge``, ``refuse_recharge`` or its time-out. The next is made as soon as the rule allows while the
+        balance is below, whether or not anything is spent.
+
+        Args:
+            pool: The pool.
+            low: At most 20 thresholds: amounts, or percentages such as "20%" of what was available when credits were
+                last added.
+            expiring_within_s: How many seconds before its expiry a grant with credits left is announced, 1 to
+                31,622,400 (366 days).
+            budget_percents: At most 20 percentages of a budget, 1 to 100, at which its use is announced.
+            recharge: The rule that asks for credits.
+
+        Returns:
+            The receipt. Its ``id`` is empty if nothing had to change.
         """
-        return await self._command(
-            "alerts.set",
-            pool,
-            {
-                "low": list(low) if isinstance(low, (list, tuple)) else low,
-                "expiring_within_s": expiring_within_s,
-                "budget_percents": list(budget_percents)
-                if isinstance(budget_percents, (list, tuple))
-                else budget_percents,
-                "recharge": recharge,
-            },
+        return await self.send(
+            ask.SetAlertsRequest(
+                pool=pool,
+                low=low,
+                expiring_within_s=expiring_within_s,
+                budget_percents=budget_percents,
+                recharge=recharge,
+            )
         )
 
-    @abstractmethod
     async def alerts(self, pool: PoolLike) -> AlertsView:
-        """The alerts of a pool, and the recharge request that is open."""
+        """Return the alerts of a pool, and its open recharge request.
+
+        Args:
+            pool: The pool.
+
+        Returns:
+            The thresholds and the rule as they were set, and what is asked for now.
+        """
+        return await self.send(ask.AlertsRequest(pool=pool))
 
     async def grant_recharge(
         self,
@@ -562,33 +768,55 @@ class Credits(UsageVerbs):
         recharge: str,
         *,
         amount: AmountLike | None = None,
-        cost_basis: CostBasis | tuple[str, str] | Mapping[str, str] | None = None,
+        cost_basis: CostLike | None = None,
         expires_at: TimeLike | None = None,
         comment: str | None = None,
     ) -> Receipt:
-        """Grant what a recharge request, such as "q7", asks for, or ``amount``. Granted again, it answers as it did.
+        """Grant what a recharge request asks for, or another amount. A second grant answers as the first did.
 
-        If that leaves the balance below the threshold, the rest is asked for at once.
-        Raises ``StateConflict`` (``recharge_refused``, ``recharge_timed_out``), ``NotFound``.
+        If the balance is still below the threshold afterwards, the rest is asked for at once.
+
+        Args:
+            pool: The pool.
+            recharge: The id of the recharge request, such as "q7".
+            amount: Credits, above zero. Default: what was asked for.
+            cost_basis: What one credit cost. Default: that of the rule.
+            expires_at: The expiry of the grant. Default: never.
+            comment: A comment for people, at most 1,024 characters.
+
+        Returns:
+            The receipt of the grant.
+
+        Raises:
+            NotFound: There is no such request.
+            StateConflict: The request has ended otherwise (``recharge_refused``, ``recharge_timed_out``).
         """
-        return await self._command(
-            "recharge.grant",
-            pool,
-            {
-                "recharge": recharge,
-                "amount": amount,
-                "cost_basis": cost_basis,
-                "expires_at": expires_at,
-                "comment": comment,
-            },
+        return await self.send(
+            ask.GrantRechargeRequest(
+                pool=pool,
+                recharge=recharge,
+                amount=amount,
+                cost_basis=cost_basis,
+                expires_at=expires_at,
+                comment=comment,
+            )
         )
 
     async def refuse_recharge(self, pool: PoolLike, recharge: str) -> Receipt:
-        """Let a recharge request come to nothing: a card was declined. The next is not made before its timeout.
+        """Refuse a recharge request, for instance because a card was declined. The next comes after its time-out.
 
-        Raises ``StateConflict`` (``recharge_granted``, ``recharge_timed_out``), ``NotFound``.
+        Args:
+            pool: The pool.
+            recharge: The id of the recharge request, such as "q7".
+
+        Returns:
+            The receipt of the refusal.
+
+        Raises:
+            NotFound: There is no such request.
+            StateConflict: The request has ended otherwise (``recharge_granted``, ``recharge_timed_out``).
         """
-        return await self._command("recharge.refuse", pool, {"recharge": recharge})
+        return await self.send(ask.RefuseRechargeRequest(pool=pool, recharge=recharge))
 
     @abstractmethod
     def events(
@@ -599,17 +827,26 @@ class Credits(UsageVerbs):
         environment: str = ENVIRONMENT_DEFAULT,
         after: str | None = None,
     ) -> AsyncIterator[PoolEvent]:
-        """What pools say, as it happens: alerts and recharge requests, in the journal's order, each once.
+        """Iterate over what pools say, as it happens: alerts and recharge requests, in the journal's order, each once.
 
-        Of one pool, of a customer's, or of an environment's. From now on; or with ``after``, the position of the last
-        event that was dealt with ("0.0": none), everything behind that first. Nothing is missed or repeated between
-        the two, nor while a service restarts. Events are read when they are asked for: who is slow holds up nobody.
+        Nothing is missed or repeated between the past and the present, nor while a service restarts. Events are read
+        when they are asked for, so a slow reader holds up nobody. Over NATS, errors show at the first event that is
+        waited for: ``Unavailable`` if no service answers, or the client may not ask it. Without the permission to
+        subscribe to published events, a client finds events some seconds late.
 
-        Raises ``InvalidRequest`` for a position that is none of this journal's. Over NATS, what is wrong shows at the
-        first event that is waited for: ``Unavailable`` if no service answers, or the client may not ask it.
+        Args:
+            pool: The pool. Default: all pools of ``customer``, or of ``environment``.
+            customer: The customer. Default: all of the environment.
+            environment: The environment.
+            after: The position of the last event that was dealt with; "0.0" is the beginning. Default: now.
+
+        Returns:
+            An iterator without an end. Each event carries its ``position``.
+
+        Raises:
+            InvalidRequest: The position is not one of this journal.
         """
 
-    @abstractmethod
     async def past_events(
         self,
         pool: PoolLike | None = None,
@@ -617,35 +854,76 @@ class Credits(UsageVerbs):
         customer: str | None = None,
         environment: str = ENVIRONMENT_DEFAULT,
         after: str = "0.0",
-        limit: int = 100,
+        limit: int = ask.PAGE_DEFAULT,
     ) -> EventPage:
-        """A page of what pools have said, behind the position ``after``, ``1 <= limit <= 1000``.
+        """Return a page of what pools have said.
 
-        "end" as a position stands for that of the newest: the page is empty, and says where the next event goes.
-        Raises ``InvalidRequest``.
+        Args:
+            pool: The pool. Default: all pools of ``customer``, or of ``environment``.
+            customer: The customer. Default: all of the environment.
+            environment: The environment.
+            after: The position of the last event that was dealt with; "0.0" is the beginning. "end" is the newest: the
+                page is empty then, and says where the next event goes.
+            limit: Events of the page, 1 to 1,000.
+
+        Returns:
+            The events, the position behind them, and whether there are more.
+
+        Raises:
+            InvalidRequest: The position is not one of this journal.
         """
+        return await self.send(
+            ask.PastEventsRequest(pool=pool, customer=customer, environment=environment, after=after, limit=limit)
+        )
 
-    @abstractmethod
     async def budgets(self, pool: PoolLike) -> BudgetList:
-        """The budgets of a pool, with what is used of them in their present windows."""
+        """Return the budgets of a pool, with what is used of them in their present windows.
 
-    @abstractmethod
+        Args:
+            pool: The pool.
+
+        Returns:
+            The budgets with their terms and counts, and the pool's version.
+        """
+        return await self.send(ask.BudgetsRequest(pool=pool))
+
     async def transfer(self, source: PoolLike, target: PoolLike, amount: AmountLike, *, key: str) -> Receipt:
         """Move unspent credits between two pools of one customer and currency, in one atomic step.
 
-        They leave in burn order, and each block keeps its category, priority, expiry and cost basis. The key is the
-        source's. Raises ``InsufficientCredits``, ``IdempotencyConflict``.
+        They leave in burn order. Each block keeps its category, priority, expiry and cost basis.
+
+        Args:
+            source: The pool that gives.
+            target: The pool that gets. It is opened if it is new.
+            amount: Credits, above zero.
+            key: The idempotency key, unique within the source.
+
+        Returns:
+            The receipt of the source.
+
+        Raises:
+            InsufficientCredits: There is less than ``amount``.
+            IdempotencyConflict: The key was used for another request.
         """
+        return await self.send(ask.TransferRequest(pool=source, target=target, amount=amount, key=key))
 
     @abstractmethod
-    async def batch(self, requests: Sequence[Request], *, atomic: bool = False) -> list[Receipt | SolventError]:
-        """Do many commands: receipts and errors side by side, in the order of the requests, and nothing raised for one.
+    async def batch(self, requests: Sequence[BatchRequest], *, atomic: bool = False) -> list[Receipt | SolventError]:
+        """Send many commands at once: each has its own answer, and nothing is raised for one.
 
-        Each stands on its own, 10,000 at most; ``atomic``, all of them are done or none, 1,000 at most, on any pools of
-        one customer. If one is refused then, the others are answered ``StateConflict`` (``batch_refused``).
+        Args:
+            requests: ``GrantRequest``, ``DebitRequest``, ``ReportRequest``, ``HoldRequest``, ``CaptureRequest``,
+                ``ReleaseRequest`` or ``ReverseRequest``, at most 10,000. Those of one pool are done in this order.
+            atomic: Do all of them or none: at most 1,000, on any pools of one customer.
+
+        Returns:
+            A receipt or an error for each request, in their order. If one request of an atomic batch is refused, the
+            others are answered ``StateConflict`` (``batch_refused``).
+
+        Raises:
+            TooLarge: There are more requests than a batch may have.
         """
 
-    @abstractmethod
     async def check(
         self,
         pool: PoolLike,
@@ -653,136 +931,131 @@ class Credits(UsageVerbs):
         *,
         dimensions: Dimensions | None = None,
         metric: str | None = None,
-        quantity: AmountLike | None = None,
+        quantity: QuantityLike | None = None,
     ) -> Verdict:
-        """Whether ``amount`` could be spent now, how much at most, and out of which allowances and grants.
+        """Return whether an amount could be spent now, how much at most, and out of what. Writes nothing.
 
-        ``metric`` and ``quantity`` matter to allowances that count them. Writes nothing.
+        Args:
+            pool: The pool that would pay.
+            amount: Credits, above zero.
+            dimensions: Those of the debit that would follow; budgets and allowances match on them.
+            metric: What would be metered. Matters to allowances that count it.
+            quantity: How much would be metered.
+
+        Returns:
+            The verdict, with allowances and grants that would pay, and what would stop it and when that resets.
         """
+        return await self.send(
+            ask.CheckRequest(pool=pool, amount=amount, dimensions=dimensions, metric=metric, quantity=quantity)
+        )
 
-    @abstractmethod
     async def balance(self, pool: PoolLike, *, as_of: TimeLike | None = None) -> Balance:
-        """The pool as it is, or as it was at a moment. Raises ``NotFound`` for a pool that was never granted
-        anything."""
+        """Return the balance of a pool, now or as it was at a moment.
 
-    @abstractmethod
-    async def grants(self, pool: PoolLike, *, as_of: TimeLike | None = None) -> GrantList:
-        """All grants of a pool, those that can be burned first, in burn order."""
+        Args:
+            pool: The pool.
+            as_of: The moment, not after now. Default: now.
 
-    @abstractmethod
-    async def holds(self, pool: PoolLike) -> HoldList:
-        """The holds of a pool that are not settled, oldest first."""
+        Returns:
+            The balance in credits, with the pool's version.
 
-    @abstractmethod
-    async def costs(self, pool: PoolLike, *, start: TimeLike | None = None, end: TimeLike | None = None) -> CostReport:
-        """What became of the pool's credits in [start, end), by cost basis: burned, expired, voided, and their value.
-
-        By the time of recording: what finance needs to recognise revenue. Read from the journal.
+        Raises:
+            NotFound: The pool does not exist, or did not at that time.
         """
+        return await self.send(ask.BalanceRequest(pool=pool, as_of=as_of))
 
-    @abstractmethod
+    async def grants(self, pool: PoolLike, *, as_of: TimeLike | None = None) -> GrantList:
+        """Return all grants of a pool: those that can be burned first, in burn order.
+
+        Args:
+            pool: The pool.
+            as_of: The moment, not after now. Default: now.
+
+        Returns:
+            The grants with their states and amounts in credits, and the pool's version.
+
+        Raises:
+            NotFound: The pool does not exist, or did not at that time.
+        """
+        return await self.send(ask.GrantsRequest(pool=pool, as_of=as_of))
+
+    async def holds(self, pool: PoolLike) -> HoldList:
+        """Return the open holds of a pool, oldest first.
+
+        Args:
+            pool: The pool.
+
+        Returns:
+            The holds with their amounts in credits and their expiries, and the pool's version.
+        """
+        return await self.send(ask.HoldsRequest(pool=pool))
+
+    async def costs(self, pool: PoolLike, *, start: TimeLike | None = None, end: TimeLike | None = None) -> CostReport:
+        """Return what became of a pool's credits in [start, end), by cost basis: burned, expired, voided, their value.
+
+        By the time of recording, read from the journal: what finance needs to recognise revenue.
+
+        Args:
+            pool: The pool.
+            start: The first moment. Default: the beginning.
+            end: The moment after the last, not before ``start``. Default: the end.
+
+        Returns:
+            A line for each cost basis, with amounts in credits and values in the currency of the basis.
+        """
+        return await self.send(ask.CostsRequest(pool=pool, start=start, end=end))
+
     async def ledger(
-        self, pool: PoolLike, *, limit: int = 100, cursor: str | None = None, newest_first: bool = True
+        self, pool: PoolLike, *, limit: int = ask.PAGE_DEFAULT, cursor: str | None = None, newest_first: bool = True
     ) -> LedgerPage:
-        """A page of the pool's history, ``1 <= limit <= 1000``. A cursor stays valid while entries are added."""
+        """Return a page of a pool's history.
 
-    @abstractmethod
+        Args:
+            pool: The pool.
+            limit: Entries of the page, 1 to 1,000.
+            cursor: The ``next_cursor`` of the page before. It stays valid while entries are added.
+            newest_first: Whether the newest entry comes first.
+
+        Returns:
+            The entries, and the cursor of the next page.
+
+        Raises:
+            TooLarge: The page does not fit into one message of the transport: ask for fewer entries.
+        """
+        return await self.send(ask.LedgerRequest(pool=pool, limit=limit, cursor=cursor, newest_first=newest_first))
+
     async def pools(
         self,
         customer: str | None = None,
         *,
         environment: str = ENVIRONMENT_DEFAULT,
-        limit: int = 100,
+        limit: int = ask.PAGE_DEFAULT,
         cursor: str | None = None,
     ) -> PoolPage:
-        """Balances of a customer's pools, or of a whole environment's, ``1 <= limit <= 1000`` a page."""
+        """Return a page of balances: of a customer's pools, or of all pools of an environment.
 
-    @abstractmethod
-    async def totals(self, customer: str, *, environment: str = ENVIRONMENT_DEFAULT) -> CustomerTotals:
-        """What all pools of a customer hold together, by currency; nothing, if there is none.
+        Args:
+            customer: The customer. Default: all of the environment.
+            environment: The environment.
+            limit: Balances of the page, 1 to 1,000.
+            cursor: The ``next_cursor`` of the page before.
 
-        Each pool counts as it is when it is asked, one after another: what moves between two of them meanwhile may be
-        counted in both or in neither.
+        Returns:
+            The balances by name, and the cursor of the next page.
         """
+        return await self.send(ask.PoolsRequest(customer=customer, environment=environment, limit=limit, cursor=cursor))
 
+    async def totals(self, customer: str, *, environment: str = ENVIRONMENT_DEFAULT) -> CustomerTotals:
+        """Return what all pools of a customer hold together, by currency.
 
-class OpenHold:
-    """A hold that was granted. ``capture`` or ``release`` it; else it expires at ``receipt.expires_at``."""
+        Each pool counts as it is when it is read, one after another: what moves between two of them meanwhile may be
+        counted in both or in neither.
 
-    def __init__(self, credits: Credits, pool: PoolLike, receipt: Receipt) -> None:
-        self._credits = credits
-        self._pool = pool
-        self.receipt = receipt
-        self.settled = False
+        Args:
+            customer: The customer.
+            environment: The environment.
 
-    @property
-    def id(self) -> str:
-        return self.receipt.id
-
-    async def capture(
-        self,
-        amount: AmountLike,
-        *,
-        occurred_at: TimeLike | None = None,
-        metric: str | None = None,
-        quantity: AmountLike | None = None,
-    ) -> Receipt:
-        """See ``Credits.capture``."""
-        receipt = await self._credits.capture(
-            self._pool, self.id, amount, occurred_at=occurred_at, metric=metric, quantity=quantity
-        )
-        self.settled = True
-        return receipt
-
-    async def release(self) -> Receipt:
-        """See ``Credits.release``."""
-        receipt = await self._credits.release(self._pool, self.id)
-        self.settled = True
-        return receipt
-
-
-class PendingHold:
-    """What ``Credits.hold`` returns: nothing is asked until it is awaited or entered."""
-
-    def __init__(self, credits: Credits, pool: PoolLike, fields: dict[str, Any]) -> None:
-        self._credits = credits
-        self._pool = pool
-        self._fields = fields
-        self._opened: OpenHold | None = None
-
-    async def _open(self) -> OpenHold:
-        receipt = await self._credits._command("hold", self._pool, self._fields)
-        return OpenHold(self._credits, self._pool, receipt)
-
-    def __await__(self) -> Generator[Any, None, OpenHold]:
-        return self._open().__await__()
-
-    async def __aenter__(self) -> OpenHold:
-        opening = asyncio.ensure_future(self._open())
-        try:
-            self._opened = opened = await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            # The hold may be granted already: nobody else would ever release it.
-            with anyio.move_on_after(RELEASE_TIMEOUT_S, shield=True), suppress(SolventError):
-                await (await opening).release()
-            opening.cancel()
-            raise
-        return opened
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._opened is not None  # noqa: S101 - narrows the type: it was entered
-        if self._opened.settled:
-            return
-        # Also when the block was cancelled: credits that nobody will spend should not wait for their expiry.
-        with anyio.move_on_after(RELEASE_TIMEOUT_S, shield=True):
-            try:
-                await self._opened.release()
-            except StateConflict:
-                # It is over already: captured by its id, by an earlier try with the same key, or expired.
-                return
-            except SolventError as failure:
-                if error is None:
-                    raise
-                error.add_note(f"hold {self._opened.id} could not be released and will expire: {failure}")
+        Returns:
+            A line for each currency; none if the customer has no pool.
+        """
+        return await self.send(ask.TotalsRequest(customer=customer, environment=environment))

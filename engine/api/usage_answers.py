@@ -23,24 +23,42 @@ GroupValue: TypeAlias = DimensionValue | None
 
 
 class UsageQuestion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A question as it was asked, with its range of time as moments. ``Credits.usage`` says what each part means."""
+    """A question about usage: whose, which time, broken down by what. In an answer, its range of time is in moments."""
 
     pool: str | None = None
+    """The pool. Default: all pools of ``customer``, or of ``environment``, in ``currency``."""
     customer: str | None = None
+    """The customer. Default: all of the environment."""
     environment: str = ENVIRONMENT_DEFAULT
+    """The environment."""
     currency: str = CURRENCY_DEFAULT
+    """The currency, where no pool is given."""
     period: str | None = None
+    """A range in words, such as "last 7 days", "this month", "2026-Q3" or "2026-07-01..2026-07-14"."""
     start: str | None = None
+    """The first moment of the range, ISO 8601 with an offset. Either ``period`` or ``start`` and ``end`` are given."""
     end: str | None = None
+    """The moment after the last."""
     window: str | None = None
+    """The buckets of the calendar: minute, hour, day, week, month, quarter or year. Default: one, the whole range."""
     time_zone: str = "UTC"
+    """The time zone of ``period`` and ``window``, such as Europe/Paris."""
     group_by: tuple[str, ...] = ()
+    """At most 8 fields: dimensions, and ``$metric``, ``$customer``, ``$resource``, ``$grant``, ``$category``,
+    ``$cost_basis``, ``$currency``. A dimension whose name begins with a dollar sign is written with one more."""
     filters: tuple[dict[str, Any], ...] = ()
+    """At most 50 conditions that must all hold: ``field``, ``op`` (=, in, not in, missing, prefix), and ``value`` or
+    ``values`` (at most 1,000)."""
     top: int | None = None
+    """The groups to keep, 1 to 10,000, ranked by ``order`` over the whole range; the rest is one line, "other"."""
     order: str = "credits"
+    """By what groups are ranked: credits, events, refused, quantity or name."""
     descending: bool | None = None
+    """Whether the largest comes first. Default: yes, except by name."""
     fill_empty: bool = False
+    """Whether windows in which nothing happened are lines too."""
     consistent: bool = False
+    """Whether to wait until all that was acknowledged before is in the answer."""
 
 
 class UsageLine(msgspec.Struct, frozen=True, kw_only=True):

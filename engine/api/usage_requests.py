@@ -1,13 +1,12 @@
-"""What may be asked about usage, each as one value: the same for an embedded engine and on the wire."""
+"""What may be asked about usage, one struct for each operation: the same for an embedded engine and on the wire."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, TypeAlias
-
-import msgspec
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from solvent.engine.values.pool_id import ENVIRONMENT_DEFAULT
 
+from .requests import Request
 from .usage_answers import (
     Forecast,
     GroupValue,
@@ -26,94 +25,104 @@ PERIOD_DEFAULT = "last 30 days"
 FORECAST_PERIOD_DEFAULT = "last 7 days"
 
 
-class UsageRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """One request about usage."""
-
-    operation: ClassVar[str] = ""
-    answer: ClassVar[type[Any]] = msgspec.Struct
+A = TypeVar("A")
 
 
-class TableRequest(UsageRequest, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """See ``Credits.usage``."""
+class UsageRequest(Request[A], Generic[A], kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A request about usage. Its fields are the body of the JSON as they are."""
+
+
+class QuestionRequest(UsageRequest[A], Generic[A], kw_only=True):
+    """A request about a question."""
+
+    question: UsageQuestion
+    """The question: whose usage, which time, broken down by what."""
+
+
+class TableRequest(QuestionRequest[Usage], kw_only=True):
+    """Ask where the credits went, broken down by fields and windows of time."""
 
     operation: ClassVar[str] = "usage"
-    answer: ClassVar[type[Any]] = Usage
-
-    question: UsageQuestion
 
 
-class EntriesRequest(UsageRequest, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """See ``Credits.usage_entries``. The line is named by its bucket and group, or is that of the others."""
+class EntriesRequest(QuestionRequest[UsageEntryPage], kw_only=True):
+    """Read the ledger entries behind one line of an answer, or behind all of it."""
 
     operation: ClassVar[str] = "usage.entries"
-    answer: ClassVar[type[Any]] = UsageEntryPage
 
-    question: UsageQuestion
     start: str | None = None
+    """The start of the line's bucket, ISO 8601. Default: all buckets."""
     group: dict[str, GroupValue] | None = None
+    """The group of the line. Default: all groups."""
     other: bool = False
+    """Whether the line is that of all groups that did not make the top."""
     as_of: int | None = None
+    """The ``as_of`` of the answer: entries that came later are left out."""
     cursor: str | None = None
+    """The ``next_cursor`` of the page before."""
     limit: int = ENTRIES_LIMIT_DEFAULT
+    """Entries of the page, 1 to 1,000."""
 
 
-class CompareRequest(UsageRequest, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """See ``Credits.compare_usage``."""
+class CompareRequest(QuestionRequest[UsageComparison], kw_only=True):
+    """Compare usage with that of another period, group by group."""
 
     operation: ClassVar[str] = "usage.compare"
-    answer: ClassVar[type[Any]] = UsageComparison
 
-    question: UsageQuestion
     against: str = "previous"
+    """The other period: "previous", "year before", or any period in words."""
     order: str = "change"
+    """By what groups are ranked: "change" (its size), "increase", "credits" or "name"."""
     top: int | None = None
+    """The groups to keep, 1 to 10,000. Default: all."""
 
 
-class SpikesRequest(UsageRequest, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """See ``Credits.usage_spikes``."""
+class SpikesRequest(QuestionRequest[UsageSpikes], kw_only=True):
+    """Find the buckets and groups that stand out against their own history."""
 
     operation: ClassVar[str] = "usage.spikes"
-    answer: ClassVar[type[Any]] = UsageSpikes
 
-    question: UsageQuestion
     sensitivity: float = SENSITIVITY_DEFAULT
+    """The score from which a bucket stands out."""
     limit: int = SPIKES_LIMIT_DEFAULT
+    """Spikes of the answer, 1 to 1,000."""
 
 
-class ForecastRequest(UsageRequest, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """See ``Credits.forecast``."""
+class ForecastRequest(UsageRequest[Forecast], kw_only=True):
+    """Ask when a pool runs dry if its credits go on being used as they were."""
 
     operation: ClassVar[str] = "usage.forecast"
-    answer: ClassVar[type[Any]] = Forecast
 
     pool: str
+    """The pool."""
     period: str = FORECAST_PERIOD_DEFAULT
+    """The period in words whose rate of use is taken."""
     time_zone: str = "UTC"
+    """The time zone of the period."""
 
 
-class StatusRequest(UsageRequest, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """See ``Credits.usage_status``."""
+class StatusRequest(UsageRequest[UsageStatus], kw_only=True):
+    """Ask how far the usage file has followed the journal."""
 
     operation: ClassVar[str] = "usage.status"
-    answer: ClassVar[type[Any]] = UsageStatus
 
     environment: str = ENVIRONMENT_DEFAULT
-    """One that is served: it says who is asked, the usage file holds all."""
+    """An environment that the service serves. The usage file holds all of its environments."""
 
 
-class RebuildRequest(UsageRequest, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """See ``Credits.rebuild_usage``."""
+class RebuildRequest(UsageRequest[UsageStatus], kw_only=True):
+    """Begin to rebuild the usage file from the journal."""
 
     operation: ClassVar[str] = "usage.rebuild"
-    answer: ClassVar[type[Any]] = UsageStatus
 
     environment: str = ENVIRONMENT_DEFAULT
+    """An environment that the service serves. The usage file holds all of its environments."""
 
 
 AnyUsageRequest: TypeAlias = (
     TableRequest | EntriesRequest | CompareRequest | SpikesRequest | ForecastRequest | StatusRequest | RebuildRequest
 )
-USAGE_REQUESTS: tuple[type[UsageRequest], ...] = (
+USAGE_REQUESTS: tuple[type[UsageRequest[Any]], ...] = (
     TableRequest,
     EntriesRequest,
     CompareRequest,

@@ -1,4 +1,4 @@
-"""The verbs about usage: a part of ``Credits``, where the embedded engine and the client bring only ``_ask_usage``."""
+"""The verbs about usage: a part of ``Credits``. Each builds a request and sends it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import msgspec
 from solvent.engine.values.errors import InvalidRequest
 from solvent.engine.values.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT, PoolLike, parse_pool
 from solvent.engine.values.times import TimeLike
+from solvent.engine.values.windows import Period
 
+from .requests import Request
 from .usage_answers import (
     Forecast,
     GroupValue,
@@ -30,7 +32,6 @@ from .usage_requests import (
     PERIOD_DEFAULT,
     SENSITIVITY_DEFAULT,
     SPIKES_LIMIT_DEFAULT,
-    AnyUsageRequest,
     CompareRequest,
     EntriesRequest,
     ForecastRequest,
@@ -39,17 +40,18 @@ from .usage_requests import (
     StatusRequest,
     TableRequest,
 )
+from .usage_words import CompareOrder, Order
 
-T = TypeVar("T")
+A = TypeVar("A")
 Filters = Mapping[str, GroupValue | Sequence[GroupValue]] | Sequence[Mapping[str, Any]]
 
 
 class UsageVerbs(ABC):
-    """What can be asked about where the credits go."""
+    """Questions about where the credits go."""
 
     @abstractmethod
-    async def _ask_usage(self, request: AnyUsageRequest, kind: type[T]) -> T:
-        """The answer to ``request``."""
+    async def send(self, request: Request[A]) -> A:
+        """Send any one request and return its answer."""
 
     async def usage(
         self,
@@ -61,38 +63,54 @@ class UsageVerbs(ABC):
         period: str | None = None,
         start: TimeLike | None = None,
         end: TimeLike | None = None,
-        window: str | None = None,
+        window: Period | None = None,
         time_zone: str = "UTC",
         group_by: Sequence[str] = (),
         filters: Filters = (),
         top: int | None = None,
-        order: str = "credits",
+        order: Order = "credits",
         descending: bool | None = None,
         fill_empty: bool = False,
         consistent: bool = False,
     ) -> Usage:
-        """Where the credits went, broken down by anything that events carry, over any range of time.
+        """Return where the credits went, broken down by anything that events carry, over any range of time.
 
-        Of one pool; or with ``customer``, or with neither in all of ``environment``, of all pools in ``currency``.
+        Of one pool; or of all pools in ``currency`` of a customer, or of the whole environment. The sum of every
+        breakdown equals the sum of the ledger's debits, to the last unit.
 
-        - ``period`` says a range in words ("today", "last 7 days", "this month", "year to date", "2026-Q3",
-          "2026-07-01..2026-07-14"), ``start`` and ``end`` say one to the microsecond, half-open. Without either, the
-          last 30 days.
-        - ``window`` cuts it into buckets of the calendar of ``time_zone``: minute, hour, day, week, month, quarter or
-          year. With ``fill_empty`` those in which nothing happened are lines too.
-        - ``group_by`` names up to 8 fields: dimensions of the events, and ``$metric``, ``$customer``, ``$resource``,
-          ``$grant``, ``$category``, ``$cost_basis``, ``$currency``. A dimension whose own name begins with a dollar
-          sign is written with one more.
-        - ``filters``, all of which must hold: ``{"model": "gpt-4", "team": ["a", "b"], "user": None}`` (equal, one of,
-          missing), or a list of ``{"field": ..., "op": ..., "values": [...]}`` with ``op`` one of "=", "in", "not in",
-          "missing" and "prefix".
-        - ``top`` keeps so many groups by ``order`` (credits, events, refused, quantity or name) over the whole range,
-          and puts the rest together as "other".
+        Args:
+            pool: The pool. Default: all pools of ``customer``, or of ``environment``.
+            customer: The customer. Default: all of the environment.
+            environment: The environment.
+            currency: The currency, where no pool is given.
+            period: A range in words: "today", "last 7 days", "this month", "year to date", "2026-Q3",
+                "2026-07-01..2026-07-14". Default, without ``start`` and ``end``: the last 30 days.
+            start: The first moment of the range, to the microsecond.
+            end: The moment after the last.
+            window: Cuts the range into buckets of the calendar: "minute", "hour", "day", "week", "month", "quarter" or
+                "year". Default: one bucket, the whole range.
+            time_zone: The time zone of ``period`` and ``window``, such as "Europe/Paris".
+            group_by: At most 8 fields: dimensions of the events, and ``$metric``, ``$customer``, ``$resource``,
+                ``$grant``, ``$category``, ``$cost_basis``, ``$currency``. A dimension whose own name begins with a
+                dollar sign is written with one more.
+            filters: Conditions that must all hold: ``{"model": "gpt-4", "team": ["a", "b"], "user": None}`` (equal, one
+                of, missing), or a list of ``{"field": ..., "op": ..., "values": [...]}`` with an ``op`` of "=", "in",
+                "not in", "missing" or "prefix". At most 50, each with at most 1,000 values.
+            top: The groups to keep, 1 to 10,000, ranked by ``order`` over the whole range. The rest is one line,
+                "other".
+            order: "credits", "events", "refused", "quantity" or "name".
+            descending: Whether the largest comes first. Default: yes, except by name.
+            fill_empty: Whether windows in which nothing happened are lines too.
+            consistent: Wait until everything that was acknowledged before is in the answer. Otherwise the answer is at
+                most about half a second old.
 
-        An answer is at most about half a second old; ``consistent=True`` has all that was acknowledged before.
+        Returns:
+            The lines, one for each group and bucket, with totals, and the version of the data (``as_of``).
 
-        Raises ``InvalidRequest`` naming the field, ``TooLarge``, and ``Unavailable`` while usage is being brought up to
-        date from the journal.
+        Raises:
+            InvalidRequest: A field is wrong.
+            TooLarge: The answer has more than 100,000 lines: ask for the top ones, or for larger windows.
+            Unavailable: Usage is being brought up to date from the journal.
         """
         question = UsageQuestion(
             pool=None if pool is None else str(parse_pool(pool)),
@@ -112,7 +130,7 @@ class UsageVerbs(ABC):
             fill_empty=fill_empty,
             consistent=consistent,
         )
-        return await self._ask_usage(TableRequest(question=question), Usage)
+        return await self.send(TableRequest(question=question))
 
     async def usage_entries(
         self,
@@ -122,9 +140,22 @@ class UsageVerbs(ABC):
         cursor: str | None = None,
         limit: int = ENTRIES_LIMIT_DEFAULT,
     ) -> UsageEntryPage:
-        """The ledger entries behind a line of ``usage``, or behind all of it, by time, ``1 <= limit <= 1000``.
+        """Return the ledger entries behind a line of ``usage``, or behind all of it, by time.
 
-        They are those that were in the answer, however many came since. Raises ``InvalidRequest``, ``Unavailable``.
+        They are those that were in the answer, however many came since.
+
+        Args:
+            usage: An answer of ``usage``.
+            line: One of its lines. Default: all of them.
+            cursor: The ``next_cursor`` of the page before.
+            limit: Entries of the page, 1 to 1,000.
+
+        Returns:
+            The entries with their pools, and the cursor of the next page.
+
+        Raises:
+            InvalidRequest: A field is wrong.
+            Unavailable: Usage is being brought up to date from the journal.
         """
         request = EntriesRequest(question=usage.question, as_of=usage.as_of, cursor=cursor, limit=limit)
         if line is not None:
@@ -134,46 +165,93 @@ class UsageVerbs(ABC):
                 group=None if line.other else line.group,
                 other=line.other,
             )
-        return await self._ask_usage(request, UsageEntryPage)
+        return await self.send(request)
 
     async def compare_usage(
-        self, usage: Usage, against: str = "previous", *, order: str = "change", top: int | None = None
+        self, usage: Usage, against: str = "previous", *, order: CompareOrder = "change", top: int | None = None
     ) -> UsageComparison:
-        """``usage``, whose windows and top do not matter here, against another period, group by group.
+        """Compare ``usage`` with another period, group by group. Its windows and its top do not matter.
 
-        ``against`` is "previous" (the same kind of period just before), "year before" (the same dates a year ago), or
-        any period in words. ``order`` is change (its size), increase, credits or name. Raises as ``usage`` does.
+        Args:
+            usage: An answer of ``usage``.
+            against: "previous" (the same kind of period just before), "year before" (the same dates a year ago), or any
+                period in words.
+            order: By what groups are ranked: "change" (its size), "increase", "credits" or "name".
+            top: The groups to keep, 1 to 10,000. Default: all.
+
+        Returns:
+            Both periods, and for each group what it used in each, with the change.
+
+        Raises:
+            InvalidRequest: A field is wrong.
+            TooLarge: There are more than 100,000 groups.
+            Unavailable: Usage is being brought up to date from the journal.
         """
         request = CompareRequest(question=usage.question, against=against, order=order, top=top)
-        return await self._ask_usage(request, UsageComparison)
+        return await self.send(request)
 
     async def usage_spikes(
         self, usage: Usage, *, sensitivity: float = SENSITIVITY_DEFAULT, limit: int = SPIKES_LIMIT_DEFAULT
     ) -> UsageSpikes:
-        """The buckets and groups of ``usage``, which must have a window, that stand out against their own history.
+        """Find the buckets and groups of ``usage`` that stand out against their own history.
 
-        ``sensitivity`` is the score from which a bucket does, ``1 <= limit <= 1000``. Raises as ``usage`` does.
+        Args:
+            usage: An answer of ``usage`` that has a window.
+            sensitivity: The score from which a bucket stands out.
+            limit: Spikes of the answer, 1 to 1,000.
+
+        Returns:
+            The spikes, the highest score first, and the method in words.
+
+        Raises:
+            InvalidRequest: A field is wrong, or the usage has no window.
+            TooLarge: There are more than 100,000 lines.
+            Unavailable: Usage is being brought up to date from the journal.
         """
         request = SpikesRequest(question=usage.question, sensitivity=sensitivity, limit=limit)
-        return await self._ask_usage(request, UsageSpikes)
+        return await self.send(request)
 
     async def forecast(
         self, pool: PoolLike, *, period: str = FORECAST_PERIOD_DEFAULT, time_zone: str = "UTC"
     ) -> Forecast:
-        """When the pool runs dry if its credits go on being used as they were in ``period``. Raises as ``usage``."""
+        """Forecast when a pool runs dry if its credits go on being used as they were in ``period``.
+
+        Args:
+            pool: The pool.
+            period: A range in words, as for ``usage``.
+            time_zone: The time zone of ``period``.
+
+        Returns:
+            The rate of use, when the credits end, what expires unused, and the method in words.
+
+        Raises:
+            InvalidRequest: A field is wrong.
+            Unavailable: Usage is being brought up to date from the journal.
+        """
         request = ForecastRequest(pool=str(parse_pool(pool)), period=period, time_zone=time_zone)
-        return await self._ask_usage(request, Forecast)
+        return await self.send(request)
 
     async def usage_status(self, *, environment: str = ENVIRONMENT_DEFAULT) -> UsageStatus:
-        """How far the usage file is, and the new one if it is being made again.
+        """Return how far the usage file has followed the journal, and the new file if it is being rebuilt.
 
-        The file holds all environments; ``environment`` says only who is asked, where several services run.
+        Args:
+            environment: An environment that the service serves. The usage file holds all of its environments.
+
+        Returns:
+            The frames that are in the file and in the journal.
         """
-        return await self._ask_usage(StatusRequest(environment=environment), UsageStatus)
+        return await self.send(StatusRequest(environment=environment))
 
     async def rebuild_usage(self, *, environment: str = ENVIRONMENT_DEFAULT) -> UsageStatus:
-        """Begin to make the usage file again from the journal. The old one answers until the new one is there."""
-        return await self._ask_usage(RebuildRequest(environment=environment), UsageStatus)
+        """Begin to rebuild the usage file from the journal. The old one answers until the new one is complete.
+
+        Args:
+            environment: An environment that the service serves. The usage file holds all of its environments.
+
+        Returns:
+            How far the rebuilding is.
+        """
+        return await self.send(RebuildRequest(environment=environment))
 
 
 def _moment(value: TimeLike | None, field: str) -> str | None:

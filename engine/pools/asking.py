@@ -35,12 +35,6 @@ def outcomes_of(answers: Answers) -> Sequence[Any]:
     return [_as_value(value) if isinstance(value, BaseException) else value for value in answers.values]
 
 
-def tell(done: asyncio.Future[Answers], answers: Answers) -> None:
-    """Unless whoever asked has gone."""
-    if not done.done():
-        done.set_result(answers)
-
-
 def _as_value(error: BaseException) -> SolventError:
     if isinstance(error, SolventError):
         return error

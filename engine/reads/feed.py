@@ -6,17 +6,32 @@ misses nothing, whatever restarts in between. The index says which frames have a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
-from solvent.engine.api.events import PoolEvent
+from solvent.engine.api.events import EventPage, PoolEvent
+from solvent.engine.api.receipts import Receipt
+from solvent.engine.api.requests import PastEventsRequest
 from solvent.engine.journal.frames import decode_section, split_frame
+from solvent.engine.journal.listeners import Changes
 from solvent.engine.pools.partition import Partition
+from solvent.engine.pools.pools import Pools
+from solvent.engine.rules.commands import MoveOutbox, Read
 from solvent.engine.rules.events import NOTICES, Notice
 from solvent.engine.rules.views import pool_event_of
-from solvent.engine.values.errors import JournalCorrupt
-from solvent.engine.values.pool_id import parse_canonical
-from solvent.engine.values.positions import Position, end_of
+from solvent.engine.values.errors import InvalidRequest, JournalCorrupt
+from solvent.engine.values.pages import EVENT_PAGE_MAX, check_limit
+from solvent.engine.values.pool_id import (
+    PoolLike,
+    check_id,
+    customer_prefixes,
+    environment_prefix,
+    outbox_stream,
+    parse_canonical,
+    parse_pool,
+)
+from solvent.engine.values.positions import END, Position, end_of, parse_position
 
 FRAMES_PER_READ: Final = 64
 
@@ -28,6 +43,89 @@ class EventSpan(NamedTuple):
     position: Position
     more: bool
     """Whether there is more to be read already."""
+
+
+class Feed:
+    """What the pools of an engine say: as pages, and as a stream without an end."""
+
+    def __init__(self, pools: Pools) -> None:
+        self._pools = pools
+
+    async def page(self, request: PastEventsRequest) -> EventPage:
+        """Return a page of what pools have said. Raises ``InvalidRequest``, ``JournalError``."""
+        check_limit(request.limit, EVENT_PAGE_MAX)
+        wanted = chosen(request.pool, request.customer, request.environment)
+        partition = await self._pools.partition()
+        after = _begin(request.after, partition)
+        span = await read_events(partition, after, wanted, self._pools.scale_of_pool, limit=request.limit)
+        return EventPage(tuple(span.events), str(span.position), span.more)
+
+    def events(self, after: str | None, wanted: Callable[[str], bool]) -> AsyncIterator[PoolEvent]:
+        """Iterate over the events of the pools that are ``wanted``, behind ``after`` (default: now).
+
+        Raises ``InvalidRequest`` at once for a position that is not one of this journal.
+        """
+        return self._events(_begin(END if after is None else after, self._pools.services.partition), wanted)
+
+    async def _events(self, after: Position, wanted: Callable[[str], bool]) -> AsyncIterator[PoolEvent]:
+        async for span in self.spans(after, wanted):
+            for event in span.events:
+                yield event
+
+    async def spans(self, after: Position, wanted: Callable[[str], bool]) -> AsyncIterator[EventSpan]:
+        """Iterate over the events of all pools whose canonical names are ``wanted``, behind ``after`` and as they
+        happen, with the positions that they reach. Raises ``JournalError``.
+        """
+        while True:
+            ring = self._pools.services.listeners.notices.listen()
+            partition = await self._pools.partition()
+            span = await read_events(partition, after, wanted, self._pools.scale_of_pool, limit=EVENT_PAGE_MAX)
+            yield span
+            after = span.position
+            if not span.more:
+                await ring
+
+    async def published(self, publisher: str) -> Position:
+        """Return the position up to which ``publisher`` has published events, as far as it has noted that."""
+        return await self._pools.ask_stream(outbox_stream(publisher), Read("outbox"), Position)
+
+    async def note_published(self, publisher: str, frame: int) -> None:
+        """Note durably that ``publisher`` has published the events of all frames up to ``frame``."""
+        await self._pools.ask_stream(outbox_stream(publisher), MoveOutbox(frame), Receipt)
+
+    @contextmanager
+    def following(self) -> Iterator[Changes]:
+        """Collect the pools that change durably, for the length of a block."""
+        changes = Changes()
+        followers = self._pools.services.listeners.changes
+        followers.append(changes)
+        try:
+            yield changes
+        finally:
+            followers.remove(changes)
+
+
+def chosen(pool: PoolLike | None, customer: str | None, environment: str) -> Callable[[str], bool]:
+    """Return whether a canonical name is that of the pool, of one of the customer's, or of one of the environment's."""
+    if pool is not None:
+        return parse_pool(pool).canonical.__eq__
+    check_id(environment, "environment")
+    if customer is None:
+        return lambda name: name.startswith(environment_prefix(environment))
+    prefixes = customer_prefixes(environment, check_id(customer, "customer"))
+    return lambda name: name.startswith(prefixes)
+
+
+def _begin(after: str, partition: Partition) -> Position:
+    """Return the position that ``after`` says. Raises ``InvalidRequest`` for one behind the journal's end."""
+    last = partition.writer.last_number
+    if after == END:
+        return end_of(last)
+    position = parse_position(after)
+    if position.frame > last:
+        # Waiting there, a reader would miss all that comes before it.
+        raise InvalidRequest("after", f"a position of this journal, which ends with frame {last}", got=after)
+    return position
 
 
 async def read_events(

@@ -24,7 +24,6 @@ from solvent.engine.values.matching import Match, encode_value, matches, typed
 from solvent.engine.values.quantities import QUANTITY_PLACES
 from solvent.engine.values.windows import Period, window_of
 
-ALLOWANCE_PERIODS: Final[tuple[Period, ...]] = ("hour", "day", "week", "month")
 ALLOWANCES_MAX: Final = 100
 """Allowances of one pool: each is looked at on every debit."""
 QUOTA_PLACES: Final = 6

@@ -11,16 +11,15 @@ Counters are bounded: when a window ends, all of its counters are dropped with i
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
 from solvent.engine.values.dimensions import DimensionValue, decode_dimensions
 from solvent.engine.values.matching import Match, encode_value, matches, typed
+from solvent.engine.values.terms import BudgetMode
 from solvent.engine.values.windows import Period, window_of
 
-Mode: TypeAlias = Literal["block", "warn"]
-BUDGET_PERIODS: Final[tuple[Period, ...]] = ("minute", "hour", "day", "week", "month", "total")
 BUDGETS_MAX: Final = 100
 """Budgets of one pool: each is looked at on every debit."""
 
@@ -34,7 +33,7 @@ class BudgetTerms(msgspec.Struct, frozen=True, array_like=True, gc=False):
     zone: str = "UTC"
     match: Match = ()
     each: str | None = None
-    mode: Mode = "block"
+    mode: BudgetMode = "block"
     holds_max: int | None = None
     """How many holds may be open at once."""
 

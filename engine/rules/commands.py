@@ -1,6 +1,6 @@
-"""What may be asked of a pool, in inner form: amounts in units, times in microseconds, dimensions as canonical bytes.
+"""What a pool can be asked, in inner form: amounts in units, times in microseconds, dimensions as canonical bytes.
 
-Made by the functions of ``checking`` from what comes from outside.
+``checking`` makes these from the requests of callers.
 """
 
 from __future__ import annotations

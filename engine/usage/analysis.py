@@ -15,14 +15,12 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from itertools import accumulate, pairwise
 from math import ceil, floor
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
 from solvent.engine.api.usage_table import Value
-
-CompareOrder: TypeAlias = Literal["change", "increase", "credits", "name"]
-COMPARE_ORDERS: Final[tuple[CompareOrder, ...]] = ("change", "increase", "credits", "name")
+from solvent.engine.api.usage_words import CompareOrder
 
 SENSITIVITY: Final = 3.5
 """From which score on a bucket is a spike: the one that Iglewicz and Hoaglin recommend."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from fractions import Fraction
-from typing import Final
+from typing import Final, TypeVar, cast
 
 import msgspec
 
@@ -26,7 +26,6 @@ from solvent.engine.api.usage_answers import (
     UsageStatus,
 )
 from solvent.engine.api.usage_requests import (
-    AnyUsageRequest,
     CompareRequest,
     EntriesRequest,
     ForecastRequest,
@@ -34,8 +33,10 @@ from solvent.engine.api.usage_requests import (
     SpikesRequest,
     StatusRequest,
     TableRequest,
+    UsageRequest,
 )
 from solvent.engine.api.usage_table import UsageGroup, UsageTable, unpack
+from solvent.engine.api.usage_words import COMPARE_ORDERS, CompareOrder
 from solvent.engine.rules.events import Event
 from solvent.engine.rules.views import entry_of
 from solvent.engine.values.amounts import parse_amount, shown, to_decimal
@@ -44,7 +45,7 @@ from solvent.engine.values.pool_id import parse_canonical, parse_pool
 from solvent.engine.values.times import DAY_US, EPOCH, MICROSECOND, parse_time, to_datetime
 from solvent.engine.values.windows import Period, check_zone, window_of
 
-from .analysis import COMPARE_ORDERS, Compared, CompareOrder, forecast
+from .analysis import Compared, forecast
 from .messages import Extent, Status, table_from
 from .periods import Span, parse_span, previous_span, year_before
 from .process import UsageProcess
@@ -61,6 +62,8 @@ from .query import (
     usage_cell,
     usage_query,
 )
+
+A = TypeVar("A")
 
 RELATIVE_PLACES: Final = 4
 SPIKES_LIMIT_MAX: Final = 1_000
@@ -114,26 +117,30 @@ class UsageDesk:
         self._grants_of = grants_of
         self._timeout_s = timeout_s
 
-    async def answer(self, request: AnyUsageRequest) -> object:
-        """The answer to ``request``, of the type that its kind says. Raises ``SolventError``."""
+    async def answer(self, request: UsageRequest[A]) -> A:
+        """Return the answer to ``request``. Raises ``SolventError``."""
+        answer: object
         match request:
             case TableRequest():
-                return await self.usage(request.question)
+                answer = await self.usage(request.question)
             case EntriesRequest():
-                return await self.entries(request)
+                answer = await self.entries(request)
             case CompareRequest():
-                return await self.compare(request)
+                answer = await self.compare(request)
             case SpikesRequest():
-                return await self.spikes(request)
+                answer = await self.spikes(request)
             case ForecastRequest():
-                return await self.forecast(request)
+                answer = await self.forecast(request)
             case StatusRequest():
-                return await self.status()
+                answer = await self.status()
             case RebuildRequest():
-                return await self.rebuild()
+                answer = await self.rebuild()
+            case _:
+                raise InvalidRequest("request", "a request about usage", got=type(request).__name__)
+        return cast("A", answer)
 
     async def usage(self, question: UsageQuestion) -> Usage:
-        """See ``Credits.usage``."""
+        """Answer ``Credits.usage``."""
         query = self.check(question)
         return await self.told(question, query, await self.table(question, query))
 
@@ -185,7 +192,7 @@ class UsageDesk:
         return await self._scale_of(query.scope.currency, query.scope.pool)
 
     async def entries(self, request: EntriesRequest) -> UsageEntryPage:
-        """See ``Credits.usage_entries``."""
+        """Answer ``Credits.usage_entries``."""
         check_entries_limit(request.limit)
         query, cell = self._cell_of(request)
         page = await self._process.entries(
@@ -217,7 +224,7 @@ class UsageDesk:
         return query, usage_cell(query, start=start, values=values, other=request.other)
 
     async def compare(self, request: CompareRequest) -> UsageComparison:
-        """See ``Credits.compare_usage``."""
+        """Answer ``Credits.compare_usage``."""
         question = msgspec.structs.replace(request.question, window=None, top=None, fill_empty=False)
         query = self.check(question)
         order = _compare_order(request.order)
@@ -272,7 +279,7 @@ class UsageDesk:
         return other
 
     async def spikes(self, request: SpikesRequest) -> UsageSpikes:
-        """See ``Credits.usage_spikes``."""
+        """Answer ``Credits.usage_spikes``."""
         question = msgspec.structs.replace(request.question, fill_empty=False)
         query = self.check(question)
         window = query.window
@@ -307,7 +314,7 @@ class UsageDesk:
         )
 
     async def forecast(self, request: ForecastRequest) -> Forecast:
-        """See ``Credits.forecast``."""
+        """Answer ``Credits.forecast``."""
         pool = parse_pool(request.pool)
         held = await self._grants_of(str(pool))
         question = UsageQuestion(pool=str(pool), period=request.period, time_zone=request.time_zone, consistent=True)
@@ -339,11 +346,11 @@ class UsageDesk:
         )
 
     async def status(self) -> UsageStatus:
-        """See ``Credits.usage_status``."""
+        """Answer ``Credits.usage_status``."""
         return _status(await self._process.status(self._timeout_s))
 
     async def rebuild(self) -> UsageStatus:
-        """See ``Credits.rebuild_usage``."""
+        """Answer ``Credits.rebuild_usage``."""
         return _status(await self._process.rebuild(self._timeout_s))
 
 

@@ -9,8 +9,9 @@ from typing import Final, TypeAlias
 import msgspec
 
 from solvent.engine.api.usage_table import Packed, UsageGroup, UsageTable, pack, unpack, unpacked
+from solvent.engine.api.usage_words import CompareOrder
 
-from .analysis import Compared, CompareOrder
+from .analysis import Compared
 from .query import UsageCell, UsageEntries, UsageQuery
 
 LENGTH_BYTES: Final = 4

@@ -20,7 +20,8 @@ import msgspec
 from solvent.engine.values.amounts import shown
 from solvent.engine.values.errors import InvalidRequest
 from solvent.engine.values.times import EPOCH, MICROSECOND, SECOND_US, parse_time, to_datetime
-from solvent.engine.values.windows import Period, check_period, window_of
+from solvent.engine.values.windows import Period, window_of
+from solvent.engine.values.words import check_word
 
 COUNT_MAX: Final = 1_000
 """Of "last N days". It bounds how many points a chart of them has."""
@@ -133,12 +134,12 @@ def _named(text: str, zone: str, now: int) -> tuple[int, int]:
         case ["yesterday"]:
             return _window_before(window_of(now, "day", zone)[0], "day", zone)
         case ["this", kind]:
-            return window_of(now, check_period(kind, "period", _KINDS), zone)
+            return window_of(now, _period(kind, _KINDS), zone)
         case ["previous" | "last", kind]:
-            checked = check_period(kind, "period", _KINDS)
-            return _window_before(window_of(now, checked, zone)[0], checked, zone)
+            period = _period(kind, _KINDS)
+            return _window_before(window_of(now, period, zone)[0], period, zone)
         case [kind, "to", "date"]:
-            return window_of(now, check_period(kind, "period", _KINDS[1:]), zone)[0], now
+            return window_of(now, _period(kind, _KINDS[1:]), zone)[0], now
         case ["last", count, kind]:
             return _last(count, kind, zone, now), now
     window = _calendar(text, zone)
@@ -147,12 +148,17 @@ def _named(text: str, zone: str, now: int) -> tuple[int, int]:
     return window
 
 
+def _period(kind: str, periods: tuple[Period, ...]) -> Period:
+    period: Period = check_word(kind, "period", periods)
+    return period
+
+
 def _last(count: str, kinds: str, zone: str, now: int) -> int:
     """Where the last so many begin."""
     if not (count.isascii() and count.isdigit() and 1 <= int(count) <= COUNT_MAX):
         raise InvalidRequest("period", f"a number from 1 to {COUNT_MAX}, as in last 7 days", got=shown(count))
     number = int(count)
-    kind = check_period(kinds.removesuffix("s"), "period", _COUNTED)
+    kind = _period(kinds.removesuffix("s"), _COUNTED)
     if kind == kinds and number > 1:
         raise InvalidRequest("period", f"last {number} {kind}s", got=shown(f"last {count} {kind}"))
     if kind in _ELAPSED_US:

@@ -17,9 +17,10 @@ import anyio.abc
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from solvent.engine.api.usage_table import UsageTable
+from solvent.engine.api.usage_words import CompareOrder
 from solvent.engine.values.errors import InvalidRequest, SolventError, TooLarge, Unavailable
 
-from .analysis import Compared, CompareOrder
+from .analysis import Compared
 from .messages import (
     LENGTH_BYTES,
     AskComparison,

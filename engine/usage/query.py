@@ -22,12 +22,14 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from solvent.engine.api.usage_table import Value
+from solvent.engine.api.usage_words import ORDERS, Order
 from solvent.engine.values.amounts import shown
 from solvent.engine.values.dimensions import DIMENSION_NAME_CHARS_MAX, encode_dimensions
 from solvent.engine.values.errors import InvalidRequest, TooLarge
 from solvent.engine.values.pool_id import PoolLike, check_id, parse_pool
 from solvent.engine.values.times import MOMENT_MAX_US, SECOND_US
-from solvent.engine.values.windows import Period, check_period, check_zone, window_of, windows_between
+from solvent.engine.values.windows import PERIODS, Period, check_zone, window_of, windows_between
+from solvent.engine.values.words import check_word
 
 GROUP_BY_MAX: Final = 8
 FILTERS_MAX: Final = 50
@@ -43,7 +45,6 @@ CURSOR_CHARS_MAX: Final = 200
 _MINUTE_US: Final = 60 * SECOND_US
 
 FilterOp: TypeAlias = Literal["=", "in", "not in", "missing", "prefix"]
-Order: TypeAlias = Literal["credits", "events", "refused", "quantity", "name"]
 Builtin: TypeAlias = Literal["$metric", "$customer", "$resource", "$grant", "$category", "$cost_basis", "$currency"]
 
 BUILTINS: Final[tuple[Builtin, ...]] = (
@@ -51,7 +52,6 @@ BUILTINS: Final[tuple[Builtin, ...]] = (
     *("$grant", "$category", "$cost_basis", "$currency"),
 )
 FILTER_OPS: Final[tuple[FilterOp, ...]] = ("=", "in", "not in", "missing", "prefix")
-ORDERS: Final[tuple[Order, ...]] = ("credits", "events", "refused", "quantity", "name")
 NO_METRIC: Final = ""
 
 
@@ -173,7 +173,7 @@ def usage_query(
         raise InvalidRequest("start", "a time from 1970 to 9999")
     if not start < end <= MOMENT_MAX_US:
         raise InvalidRequest("end", "a time after start")
-    period = None if window is None else check_period(window, "window")
+    period: Period | None = None if window is None else check_word(window, "window", PERIODS)
     by_name = order == "name"
     query = UsageQuery(
         scope=scope,

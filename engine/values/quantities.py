@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from typing import Final
+from typing import Annotated, Final, TypeAlias
 
 from .amounts import shown
 from .errors import InvalidRequest
+
+QuantityLike: TypeAlias = Annotated[int | str | Decimal, "a quantity"]
+"""What a metered quantity may be given as: a whole number, decimal text, or a ``Decimal``."""
 
 QUANTITY_PLACES: Final = 9
 """The places that ``check_quantity`` lets through, for quantities and for what a rate is ``per`` alike."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 from zoneinfo import ZoneInfo
 
 from .amounts import shown
@@ -21,20 +21,18 @@ from .errors import InvalidRequest
 from .times import EPOCH, MICROSECOND, MOMENT_MAX_US, SECOND_US
 
 Period: TypeAlias = Literal["minute", "hour", "day", "week", "month", "quarter", "year", "total"]
-PERIODS: Final[tuple[Period, ...]] = ("minute", "hour", "day", "week", "month", "quarter", "year", "total")
+PERIODS: Final[tuple[Period, ...]] = get_args(Period)
+BudgetWindow: TypeAlias = Literal["minute", "hour", "day", "week", "month", "total"]
+"""How often the count of a budget begins again."""
+AllowanceWindow: TypeAlias = Literal["hour", "day", "week", "month"]
+"""How often a fixed allowance begins again."""
+BUDGET_WINDOWS: Final[tuple[BudgetWindow, ...]] = get_args(BudgetWindow)
+ALLOWANCE_WINDOWS: Final[tuple[AllowanceWindow, ...]] = get_args(AllowanceWindow)
 ZONE_CHARS_MAX: Final = 64
 
 _CACHED: Final = 4_096
 _last: dict[tuple[Period, str], tuple[int, int]] = {}
 """The window that was asked for last, by period and zone: the next question is nearly always about the same one."""
-
-
-def check_period(value: object, field: str, allowed: tuple[Period, ...] = PERIODS) -> Period:
-    """Return ``value`` if it is one of the ``allowed`` periods. Raises ``InvalidRequest``."""
-    for period in allowed:
-        if period == value:
-            return period
-    raise InvalidRequest(field, f"one of {', '.join(allowed)}", got=shown(value))
 
 
 def check_zone(value: object, field: str) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from solvent.engine.api.credits import Credits, DebitRequest, GrantRequest
+from solvent.engine.api.credits import Credits
+from solvent.engine.api.requests import DebitRequest, GrantRequest
 from solvent.engine.values.errors import (
     IdempotencyConflict,
     InsufficientCredits,

@@ -24,7 +24,7 @@ from solvent import (
     ReverseRequest,
     StateConflict,
 )
-from solvent.engine.api.credits import Request
+from solvent.engine.api.requests import BatchRequest
 
 
 async def test_a_transfer_moves_blocks_with_their_terms(credits: Credits) -> None:
@@ -88,7 +88,7 @@ async def test_racing_transfers_in_both_directions_lose_and_make_nothing(credits
 
 async def test_an_atomic_batch_is_done_as_a_whole(credits: Credits) -> None:
     await credits.grant("acme", "10", key="g")
-    requests: list[Request] = [
+    requests: list[BatchRequest] = [
         GrantRequest(pool="acme/web", amount=4, key="g"),
         DebitRequest(pool="acme", amount="2.5", key="d1", dimensions={"user": "u"}),
         DebitRequest(pool="acme/web", amount=4, key="d2"),
@@ -106,7 +106,7 @@ async def test_an_atomic_batch_is_done_as_a_whole(credits: Credits) -> None:
     assert [answer.replayed for answer in again if isinstance(answer, Receipt)] == [True] * 4
     hold = answers[3]
     assert isinstance(hold, Receipt)
-    more: list[Request] = [
+    more: list[BatchRequest] = [
         CaptureRequest(pool="acme", hold=hold.id, amount=1),
         ReverseRequest(pool="acme", debit="d3", key="r"),
         DebitRequest(pool="acme", amount=9, key="d3"),

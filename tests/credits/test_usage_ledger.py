@@ -17,6 +17,7 @@ import pytest
 
 from solvent import Engine, LedgerEntry, ReportRequest, SolventError
 from solvent.engine.settings import Settings
+from solvent.engine.values.windows import Period
 
 TRACES = Path(__file__).parents[3] / "shared" / "data"
 POOLS = ("acme", "acme/website-1", "acme/website-2", "globex", "acme:tokens", "staging@acme")
@@ -205,7 +206,8 @@ async def ask(engine: Engine, dice: random.Random, facts: dict[str, list[Fact]],
     pool = dice.choice(POOLS)
     start = START - timedelta(days=9) + timedelta(minutes=dice.randrange(60 * 24 * 12))
     end = start + timedelta(minutes=dice.randrange(1, 60 * 24 * 25))
-    window, zone = dice.choice([None, "hour", "day", "week", "month"]), dice.choice(ZONES)
+    windows: list[Period | None] = [None, "hour", "day", "week", "month"]
+    window, zone = dice.choice(windows), dice.choice(ZONES)
     group_by = dice.sample(["user", "team", "é 🙂", "$grant", "$metric", "nobody"], dice.randrange(3))
     team = dice.choice(["a", None, ...])
     usage = await engine.usage(

@@ -25,7 +25,7 @@ def soon(seconds: float) -> datetime:
 
 async def nothing_due(engine: Engine) -> None:
     """Wait until the agenda is empty: no pool was asked anything."""
-    index: Index = engine._services.partition.index
+    index: Index = engine.live.services.partition.index
     for _ in range(200):
         if not await index.due(2**60, 10):
             return
@@ -131,7 +131,7 @@ async def test_what_pools_said_is_read_again_and_not_said_again(tmp_path: Path, 
         await engine.debit("acme", 6, key="a")
         await engine.debit("acme", 3, key="b")
         first = (await engine.past_events("acme")).events
-        await engine.note_published("there", 2)
+        await engine.feed.note_published("there", 2)
     for name in lost:
         for path in tmp_path.glob(f"{name}*"):
             path.unlink()
@@ -140,7 +140,7 @@ async def test_what_pools_said_is_read_again_and_not_said_again(tmp_path: Path, 
         again = await engine.past_events("acme")
         assert again.events == first
         assert [event.kind for event in first] == ["low", "low", "recharge_requested"]
-        assert (await engine.published("there")).frame == 2
+        assert (await engine.feed.published("there")).frame == 2
         assert (await engine.past_events("acme", after=again.position)).events == ()
         await engine.debit("acme", "0.5", key="d")
         (depleted,) = (await engine.past_events("acme", after=again.position)).events

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from solvent.engine.api.credits import DebitRequest
+from solvent.engine.api.requests import DebitRequest
 from solvent.engine.audit.verify import verify_journal
 from solvent.engine.engine import Engine
 from solvent.engine.pools.asking import outcome_of
@@ -52,9 +52,9 @@ async def test_a_flood_at_one_pool_is_refused_beyond_its_mailbox_and_others_are_
         waiting: list[asyncio.Future[object]] = []
         refused = 0
         for number in range(flood):
-            _, command = engine.command_of(DebitRequest(pool="flooded", amount=1, key=f"k{number}"))
+            _, command = engine.live.command_of(DebitRequest(pool="flooded", amount=1, key=f"k{number}"))
             try:
-                waiting.append(engine.submit(pool, command))
+                waiting.append(engine.live.submit(pool, command))
             except Overloaded:
                 refused += 1
         async with asyncio.timeout(1.0):

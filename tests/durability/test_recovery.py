@@ -96,7 +96,7 @@ async def test_caches_of_another_journal_are_not_believed(tmp_path: Path) -> Non
 async def test_a_full_disk_is_a_typed_error_and_the_engine_comes_back(tmp_path: Path) -> None:
     async with Engine.open(tmp_path, settings=Settings(timeout_s=3.0)) as engine:
         await engine.grant("acme", 1_000_000, key="g")
-        journal = engine._services.partition.journal
+        journal = engine.live.services.partition.journal
         assert isinstance(journal, SqliteJournal)
         # SQLite's own bound makes its next page fail exactly as a full disk does.
         ((pages,),) = await journal._writer.execute("pragma page_count")
@@ -160,7 +160,7 @@ async def test_the_process_that_writes_is_killed_under_load_and_the_engine_goes_
                 return
 
     def writing_process(engine: Engine) -> int:
-        journal = engine._services.partition.journal
+        journal = engine.live.services.partition.journal
         assert isinstance(journal, SqliteJournal)
         return journal.process_id
 
@@ -297,7 +297,7 @@ async def test_a_stop_saves_the_filters_in_the_turn_of_a_round(tmp_path: Path, m
         return False
 
     async with Engine.open(tmp_path) as engine:
-        partition = engine._services.partition
+        partition = engine.live.services.partition
         with monkeypatch.context() as patch:
             patch.setattr(partition.index, "merge", leave)
             for number in range(16):

@@ -12,7 +12,7 @@ import resource
 import sys
 import time
 
-from solvent.engine.api.credits import DebitRequest, GrantRequest
+from solvent.engine.api.requests import DebitRequest, GrantRequest
 from solvent.engine.engine import Engine
 from solvent.engine.settings import Settings
 from solvent.engine.values.errors import SolventError

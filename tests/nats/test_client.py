@@ -25,10 +25,11 @@ from solvent import (
     Unavailable,
     connect,
 )
-from solvent.engine.api.credits import Request
+from solvent.engine.api.requests import BatchRequest
 from solvent.engine.values.dimensions import Dimensions
-from solvent.transports.nats.client import GATHERED_MAX, Client
+from solvent.transports.nats.client import Client
 from solvent.transports.nats.launcher import NatsServerUnavailable, nats_server
+from solvent.transports.nats.multiplexer import GATHERED_MAX
 
 from .conftest import DEADLINE_S, Served, raw_connection, served_in, service_process, until
 
@@ -160,7 +161,7 @@ async def test_many_commands_travel_in_several_messages(url: str) -> None:
 async def test_a_batch_has_every_answer_in_its_place(url: str) -> None:
     """Receipts, refusals of the pool, of the gateway and of the client itself, side by side."""
     async with connect(url, outstanding_max=6) as client:
-        requests: list[Request] = [
+        requests: list[BatchRequest] = [
             DebitRequest(pool="acme", amount="1", key="k1"),
             DebitRequest(pool="acme", amount="5000", key="k2"),
             DebitRequest(pool="acme", amount=0.5, key="k3"),  # type: ignore[arg-type]

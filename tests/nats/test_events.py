@@ -154,7 +154,7 @@ async def test_what_is_said_while_nats_is_away_is_published_when_it_is_back(tmp_
 
 
 async def _is_noted(engine: Engine, event: PoolEvent) -> bool:
-    return await engine.published("nats") >= parse_position(event.position)
+    return await engine.feed.published("nats") >= parse_position(event.position)
 
 
 async def _collected(url: str, count: int) -> list[str]:

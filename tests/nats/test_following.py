@@ -237,5 +237,5 @@ async def test_a_stream_that_is_left_leaves_nothing_behind(served: Served) -> No
         for _ in range(20):
             async with streamed(client, pool="acme", after="0.0") as events:
                 await anext(events)
-        assert not client._followers
+        assert not client.requests.followers
         assert len(client._nats._subs) == before

@@ -93,7 +93,7 @@ async def test_debits_ride_out_a_nats_server_that_is_killed(tmp_path: Path, time
             await until(lambda seen=seen: len(callers.receipts) > seen + CALLERS)  # type: ignore[misc]
             await asyncio.sleep(dice.uniform(0, 0.05))
             assert not calling.done(), f"kill {kill} came after the last debit"
-            struck += client._outstanding > 0
+            struck += client.requests._outstanding > 0
             await server.kill()
             await asyncio.sleep(dice.uniform(0.1, 0.8))
             await server.start()

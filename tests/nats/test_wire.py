@@ -22,7 +22,8 @@ from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 
 from solvent import Engine, InvalidRequest, TooLarge, connect
-from solvent.transports.wire.bodies import BATCH_COMMANDS_MAX, BODY_BYTES_MAX, DebitBody, decode_batch, decode_body
+from solvent.transports.wire.batches import BATCH_COMMANDS_MAX, decode_batch
+from solvent.transports.wire.bodies import BODY_BYTES_MAX, DEBIT_BODY, Address, decode_body
 
 from .conftest import DEADLINE_S, error_of, in_one_task, nats_process, raw_connection, served_in
 
@@ -336,7 +337,7 @@ async def test_a_debit_is_checked_alike_alone_and_in_a_batch(dimensions: dict[st
     one = json.dumps({"op": "debit", "amount": "1", "key": "k", "dimensions": dimensions}).encode()
     outcomes: list[object] = []
     ways: list[Callable[[], Any]] = [
-        lambda: decode_body(msgspec.json.Decoder(DebitBody), one),
+        lambda: decode_body(msgspec.json.Decoder(DEBIT_BODY), one),
         lambda: decode_batch(b'{"commands":[%b]}' % one).commands[0],
     ]
     for decode in ways:
@@ -344,7 +345,7 @@ async def test_a_debit_is_checked_alike_alone_and_in_a_batch(dimensions: dict[st
             body = decode()
             if isinstance(body, InvalidRequest):
                 raise body
-            outcomes.append(body.command(6))
+            outcomes.append(body.command(Address("default", "acme"), lambda currency: 6))
         except InvalidRequest as invalid:
             # An infinity is no JSON, and stands elsewhere in a batch.
             outcomes.append((invalid.field, re.sub(r" \(byte \d+\)", "", invalid.message)))

@@ -274,11 +274,11 @@ async def test_a_service_that_is_told_otherwise_still_notes_what_it_published(tm
     """The streams of an engine hold no amounts: their places do not matter."""
     async with Engine.open(tmp_path, currencies={"credits": 2}) as engine:
         await engine.grant("acme", "1", key="g")
-        await engine.note_published("nats", 1)
+        await engine.feed.note_published("nats", 1)
         await engine.set_rates([{"metric": "calls", "credits": "1"}])
     async with Engine.open(tmp_path, currencies={"credits": 6}) as engine:
-        await engine.note_published("nats", 2)
-        assert (await engine.published("nats")).frame == 2
+        await engine.feed.note_published("nats", 2)
+        assert (await engine.feed.published("nats")).frame == 2
         await engine.set_rates([{"metric": "calls", "credits": "2"}])
 
 

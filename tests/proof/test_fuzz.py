@@ -41,7 +41,7 @@ from solvent.transports.cli.replay.lines import read_lines
 from solvent.transports.cli.replay.mapping import Column, EventMapping
 from solvent.transports.nats.client import _DECODERS, Client
 from solvent.transports.nats.launcher import nats_server
-from solvent.transports.wire.bodies import decode_error, decode_event, decode_unit_answers
+from solvent.transports.wire.answers import decode_error, decode_event, decode_unit_answers
 from tests.nats.conftest import DEADLINE_S, raw_connection, served_in
 
 from .fuzzing import mutated, opened, report, texts, tried, twisted

@@ -15,11 +15,20 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from solvent.engine.rules.checking import debit_command, grant_command
+from solvent.engine.api.requests import GrantRequest
+from solvent.engine.rules.checking import check, debit_command
+from solvent.engine.rules.commands import Grant
 from solvent.engine.values.dimensions import DIMENSIONS_BYTES_MAX, decode_dimensions, encode_dimensions
 from solvent.engine.values.errors import InvalidRequest
 from solvent.engine.values.quantities import check_quantity
 from solvent.engine.values.terms import CostBasis
+
+
+def grant_command(*, scale: int, **fields: Any) -> Grant:
+    command = check(GrantRequest(pool="acme", **fields), scale)
+    assert isinstance(command, Grant)
+    return command
+
 
 HOSTILE = [
     "amount",

@@ -9,8 +9,9 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from solvent.engine.rules.checking import debit_command, grant_command, set_allowance_command, set_budget_command
-from solvent.engine.rules.commands import Debit, PoolCommand, SettingCommand
+from solvent.engine.api.requests import GrantRequest, SetAllowanceRequest, SetBudgetRequest
+from solvent.engine.rules.checking import check, debit_command
+from solvent.engine.rules.commands import Debit, Grant, PoolCommand, SetAllowance, SetBudget, SettingCommand
 from solvent.engine.rules.decide import decide
 from solvent.engine.rules.due import pass_time
 from solvent.engine.rules.evolve import fold
@@ -80,7 +81,8 @@ def _compare(script: list[tuple[int, Step]], ways: Counter[str]) -> None:
 def _command(number: int, step: Step, now: int) -> PoolCommand | SettingCommand:
     match step:
         case ("grant", int(amount), lasts, int(priority)):
-            command = grant_command(scale=6, amount=amount, key=f"k{number}", priority=priority)
+            command = check(GrantRequest(pool="acme", amount=amount, key=f"k{number}", priority=priority), 6)
+            assert isinstance(command, Grant)
             ends = now + lasts * SECOND if isinstance(lasts, int) else None
             return msgspec.structs.replace(command, expires_at=ends)
         case ("debit", int(amount), bool(partial), dims, ago) if dims is None or isinstance(dims, dict):
@@ -88,6 +90,10 @@ def _command(number: int, step: Step, now: int) -> PoolCommand | SettingCommand:
             occurred_at = now - ago * SECOND if isinstance(ago, int) else None
             return msgspec.structs.replace(debit, occurred_at=occurred_at)
         case ("budget",):
-            return set_budget_command(scale=6, name="b", amount=5, window="minute")
+            command = check(SetBudgetRequest(pool="acme", name="b", amount=5, window="minute"), 6)
+            assert isinstance(command, SetBudget)
+            return command
         case _:
-            return set_allowance_command(scale=6, name="a", amount=2, window="hour")
+            command = check(SetAllowanceRequest(pool="acme", name="a", amount=2, window="hour"), 6)
+            assert isinstance(command, SetAllowance)
+            return command

@@ -7,13 +7,13 @@ from itertools import takewhile
 from typing import Any
 
 from solvent import Balance
-from solvent.engine.engine import Engine
 from solvent.engine.journal import writer
 from solvent.engine.pools import actor as pool_actor
 from solvent.engine.pools import atomic as together
 from solvent.engine.projections import snapshots, store
 from solvent.engine.projections.key_filters import SeenKeys
 from solvent.engine.projections.keys import KeyBook
+from solvent.engine.reads.feed import Feed
 from solvent.engine.rules import alerting as watch
 from solvent.engine.rules import budgets, decide
 from solvent.engine.rules import due as passing
@@ -207,10 +207,10 @@ def spend_what_has_expired() -> None:
 def publish_from_now_on() -> None:
     """A service that starts publishes what happens from then on, and does not look back."""
 
-    async def end(self: Engine, publisher: str) -> Position:
-        return end_of((await self._partition()).writer.last_number)
+    async def end(self: Feed, publisher: str) -> Position:
+        return end_of((await self._pools.partition()).writer.last_number)
 
-    Engine.published = end  # type: ignore[method-assign]
+    Feed.published = end  # type: ignore[method-assign]
 
 
 def answer_another_key() -> None:

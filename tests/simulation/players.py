@@ -25,7 +25,7 @@ from solvent import (
     SolventError,
     Unavailable,
 )
-from solvent.engine.api.credits import Request
+from solvent.engine.api.requests import BatchRequest
 from solvent.engine.values.errors import JournalError
 
 from .history import Attempt, Command, History, Read, error_of
@@ -362,7 +362,7 @@ _CALLS: Mapping[str, Callable[[Credits, Command], Any]] = {
     "open": lambda credits, each: credits.open_pool(each.pool),
     "set_rates": lambda credits, each: credits.set_rates(**each.args),
 }
-_REQUESTS: Mapping[str, Callable[[Command], Request]] = {
+_REQUESTS: Mapping[str, Callable[[Command], BatchRequest]] = {
     "grant": lambda each: GrantRequest(pool=each.pool, key=each.key, **each.args),
     "debit": lambda each: DebitRequest(pool=each.pool, key=each.key, **each.args),
     "report": lambda each: ReportRequest(pool=each.pool, metric=METRIC, key=each.key, **each.args),

@@ -32,7 +32,7 @@ from solvent.transports.nats.client import Client
 from solvent.transports.nats.discovery import Discovery
 from solvent.transports.nats.gateway import Gateway
 from solvent.transports.nats.publisher import Publisher
-from solvent.transports.wire.bodies import decode_event
+from solvent.transports.wire.answers import decode_event
 
 from .checker import Illegal, check, check_told
 from .clockwork import Process, SimulatedLoop, numbered
@@ -157,8 +157,8 @@ class World:
 
     async def _client(self) -> Client:
         client = Client(SimulatedNats(self.network), gather="environment", timeout_s=4.0, outstanding_max=1_000)  # type: ignore[arg-type]
-        await client._start()
-        self.loop.create_task(client.run())
+        await client.requests.start()
+        self.loop.create_task(client.requests.run())
         return client
 
     async def _play(self, player: Player) -> None:

@@ -13,10 +13,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from solvent.engine.api.usage_table import UsageRow, Value
+from solvent.engine.api.usage_words import COMPARE_ORDERS, CompareOrder
 from solvent.engine.usage.analysis import (
-    COMPARE_ORDERS,
     Compared,
-    CompareOrder,
     Forecast,
     Series,
     Spike,

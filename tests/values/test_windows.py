@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from solvent.engine.values.errors import InvalidRequest
 from solvent.engine.values.times import MOMENT_MAX_US
-from solvent.engine.values.windows import PERIODS, Period, check_period, check_zone, window_of, windows_between
+from solvent.engine.values.windows import PERIODS, Period, check_zone, window_of, windows_between
 
 ZONES = (
     "UTC",
@@ -129,14 +129,6 @@ def test_what_is_no_zone_is_refused(bad: object) -> None:
     with pytest.raises(InvalidRequest) as refused:
         check_zone(bad, "time_zone")
     assert refused.value.field == "time_zone"
-
-
-def test_what_is_no_period_is_refused() -> None:
-    assert check_period("day", "window") == "day"
-    for bad in ("days", "", None, 7, "total"):
-        with pytest.raises(InvalidRequest) as refused:
-            check_period(bad, "window", ("day", "month"))
-        assert refused.value.field == "window"
 
 
 @pytest.mark.parametrize("period", ["day", "week", "month"])

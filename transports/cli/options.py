@@ -110,3 +110,8 @@ def random_key() -> str:
 def _typed(ctx: typer.Context, parameter: str) -> bool:
     source = ctx.get_parameter_source(parameter)
     return source is not None and source.name == "COMMANDLINE"
+
+
+def as_typed(value: str | None) -> Any:
+    """Return a closed word as it was typed. The engine checks it, and its error names the words there are."""
+    return value

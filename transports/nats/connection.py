@@ -27,8 +27,9 @@ from nats.errors import Error as NatsError
 from nats.protocol.parser import PERMISSIONS_ERR
 
 from solvent.engine.values.errors import InvalidRequest
-from solvent.transports.wire.bodies import encode_error, headers_of
+from solvent.transports.wire.answers import encode_error
 
+from .headers import headers_of
 from .launcher import VERSION_MIN, NatsServerUnavailable, parse_version
 
 RECONNECT_WAIT_S: Final = 0.1

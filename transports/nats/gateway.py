@@ -16,7 +16,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import anyio
 import msgspec
@@ -26,46 +26,29 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from solvent.actors import Answers, Place
-from solvent.engine.api.answers import Answer
-from solvent.engine.api.credits import Credits
 from solvent.engine.api.receipts import Receipt
 from solvent.engine.api.usage_answers import Usage
 from solvent.engine.engine import Engine
 from solvent.engine.pools.asking import outcome_of, outcomes_of
 from solvent.engine.rules.commands import SETTING_COMMANDS, Command, KeyedCommand
 from solvent.engine.values.errors import InvalidRequest, Overloaded, SolventError, TooLarge, Unavailable
-from solvent.engine.values.pool_id import PoolId, pool_id
+from solvent.engine.values.pool_id import PoolId
+from solvent.transports.wire.answers import ReceiptForm, encode_answer, encode_answers, encode_error
+from solvent.transports.wire.batches import Batch, decode_batch, decode_events
 from solvent.transports.wire.bodies import (
     BODY_BYTES_MAX,
-    COMMAND_BODIES,
-    BatchRequest,
-    Body,
-    CheckBody,
+    Address,
     CommandBody,
-    EstimateBody,
-    LedgerBody,
-    MomentBody,
-    PastEventsBody,
-    PoolsBody,
-    RangeBody,
-    RatesBody,
-    ReceiptForm,
-    SetRatesBody,
-    TotalsBody,
-    TransferBody,
-    decode_batch,
     decode_body,
-    decode_events,
-    encode_answer,
-    encode_answers,
-    encode_error,
-    headers_of,
-    pool_of,
+    decoder_of_body,
+    request_of,
 )
-from solvent.transports.wire.usage_reads import read_usage, usage_decoders, with_lines
+from solvent.transports.wire.operations import BATCH, COMMANDS, READS
+from solvent.transports.wire.usage import with_lines
 
 from .connection import Connection
 from .discovery import QUEUE_GROUP, Discovery, EndpointStatistics
+from .headers import headers_of
 from .subjects import PREFIX, encode_token, parse_subject
 
 READS_MAX: Final = 1_000
@@ -131,9 +114,9 @@ class Gateway:
             for operation, decoder in _COMMANDS.items():
                 begin = partial(self._report if operation == "report" else self._command, decoder)
                 await self._listen(self._commands, environment, operation, begin)
-            await self._listen(self._commands, environment, "batch", self._batch)
-            for operation, (read_decoder, read) in _READS.items():
-                await self._listen(self._reads, environment, operation, partial(self._read, read_decoder, read))
+            await self._listen(self._commands, environment, BATCH, self._batch)
+            for operation, read_decoder in _READS.items():
+                await self._listen(self._reads, environment, operation, partial(self._read, read_decoder))
         await self._commands.flush()
         await self._reads.flush()
 
@@ -225,15 +208,12 @@ class Gateway:
 
     def _command(self, decoder: msgspec.json.Decoder[CommandBody], reply: _Reply, subject: str, data: bytes) -> None:
         body = decode_body(decoder, data)
-        environment, customer = parse_subject(subject)
-        if customer is None:
+        address = Address(*parse_subject(subject))
+        if address.customer is None:
             raise InvalidRequest("customer", "a customer in the subject")
-        future = self._engine.submit(*self._checked(body, environment, customer))
+        live = self._engine.live
+        future = live.submit(*body.command(address, live.scale_of))
         future.add_done_callback(partial(self._commanded, reply))
-
-    def _checked(self, body: CommandBody, environment: str, customer: str | None) -> tuple[PoolId, Command]:
-        pool = pool_of(body, environment, customer)
-        return pool, body.command(self._engine.scale_of(pool.currency))
 
     def _commanded(self, reply: _Reply, future: asyncio.Future[Any]) -> None:
         outcome = _outcome(future)
@@ -250,21 +230,21 @@ class Gateway:
         is_small = len(data) <= WHOLE_BYTES_MAX
         return self._submit_all(batch.commands, reply, subject, is_small=is_small, receipts=batch.receipts)
 
-    async def _answer_together(self, batch: BatchRequest, reply: _Reply, subject: str) -> None:
+    async def _answer_together(self, batch: Batch, reply: _Reply, subject: str) -> None:
         """An atomic batch: it needs several pools at once, so it has a task of its own."""
-        environment, customer = parse_subject(subject)
+        address, live = Address(*parse_subject(subject)), self._engine.live
         checked: list[tuple[PoolId, KeyedCommand] | SolventError] = []
         for body in batch.commands:
             try:
                 if isinstance(body, InvalidRequest):
                     raise body
-                pool, command = self._checked(body, environment, customer)
+                pool, command = body.command(address, live.scale_of)
                 if isinstance(command, SETTING_COMMANDS):
                     raise InvalidRequest("op", "a command with a key: settings are no part of an atomic batch")
                 checked.append((pool, command))
             except SolventError as error:
                 checked.append(error)
-        self._answer_all(reply, await self._engine.do_together(checked), batch.receipts)
+        self._answer_all(reply, await live.do_together(checked), batch.receipts)
 
     def _submit_all(
         self,
@@ -275,27 +255,26 @@ class Gateway:
         is_small: bool,
         receipts: ReceiptForm = "text",
     ) -> Awaitable[None] | None:
-        names = parse_subject(subject)
+        address = Address(*parse_subject(subject))
         if not commands:
             self._answer_all(reply, [], receipts)
             return None
         places = Answers(len(commands), partial(self._answered, reply, receipts)).places()
         if not is_small:
-            return self._submit_in_slices(commands, places, *names)
+            return self._submit_in_slices(commands, places, address)
         self._taken += len(commands)
-        self._submit_some(commands, places, *names)
+        self._submit_some(commands, places, address)
         return None
 
     async def _submit_in_slices(
         self,
         commands: list[CommandBody | InvalidRequest],
         places: list[Place],
-        environment: str,
-        customer: str | None,
+        address: Address,
     ) -> None:
         for start in range(0, len(commands), SLICE):
             end = start + SLICE
-            self._submit_some(commands[start:end], places[start:end], environment, customer)
+            self._submit_some(commands[start:end], places[start:end], address)
             if end < len(commands):
                 await asyncio.sleep(0)
 
@@ -303,15 +282,15 @@ class Gateway:
         self,
         commands: list[CommandBody | InvalidRequest],
         places: list[Place],
-        environment: str,
-        customer: str | None,
+        address: Address,
     ) -> None:
         asks: list[tuple[str, Command, Place]] = []
+        scale_of = self._engine.live.scale_of
         for place, body in zip(places, commands, strict=True):
             try:
                 if isinstance(body, InvalidRequest):
                     raise body
-                pool, command = self._checked(body, environment, customer)
+                pool, command = body.command(address, scale_of)
             except SolventError as error:
                 place.set_result(error)
             except Exception:  # the supervisor of requests: logged, and answered
@@ -319,7 +298,7 @@ class Gateway:
                 place.set_result(SolventError(_INTERNAL))
             else:
                 asks.append((pool.canonical, command, place))
-        self._engine.submit_all(asks)
+        self._engine.live.submit_all(asks)
 
     def _answered(self, reply: _Reply, receipts: ReceiptForm, answers: Answers) -> None:
         try:
@@ -331,12 +310,10 @@ class Gateway:
         reply.endpoint.errors += sum([isinstance(answer, SolventError) for answer in answers])
         self._answer(self._commands, reply, encode_answers(answers, receipts), field="commands")
 
-    def _read(
-        self, decoder: msgspec.json.Decoder[Any], read: _ReadCall, reply: _Reply, subject: str, data: bytes
-    ) -> None:
+    def _read(self, decoder: msgspec.json.Decoder[Any], reply: _Reply, subject: str, data: bytes) -> None:
         body = decode_body(decoder, data)
-        environment, customer = parse_subject(subject)
-        self._begin_task(self._reads, reply, partial(self._answer_read, read, body, environment, customer, reply))
+        address = Address(*parse_subject(subject))
+        self._begin_task(self._reads, reply, partial(self._answer_read, body, address, reply))
 
     def _begin_task(self, connection: Connection, reply: _Reply, work: Callable[[], Awaitable[None]]) -> None:
         if self._reading >= READS_MAX:
@@ -351,14 +328,13 @@ class Gateway:
         finally:
             self._reading -= 1
 
-    async def _answer_read(
-        self, read: _ReadCall, body: Any, environment: str, customer: str | None, reply: _Reply
-    ) -> None:
-        answer = await read(self._engine, body, environment, customer)
-        told: Any = await with_lines(answer, self._reads.max_payload) if isinstance(answer, Usage) else answer
+    async def _answer_read(self, body: Any, address: Address, reply: _Reply) -> None:
+        answer: Any = await self._engine.send(request_of(body, address))
+        if isinstance(answer, Usage):
+            answer = await with_lines(answer, self._reads.max_payload)
         # Entries have a limit; of usage, the top groups are fewer than all.
         field = "limit" if hasattr(body, "limit") else "top"
-        self._answer(self._reads, reply, encode_answer(told), field=field)
+        self._answer(self._reads, reply, encode_answer(answer), field=field)
 
     def _answer(self, connection: Connection, reply: _Reply, payload: bytes, *, field: str = "body") -> None:
         if len(payload) > connection.max_payload:
@@ -427,148 +403,10 @@ def _outcome(future: asyncio.Future[Any]) -> Any:
         return Unavailable("an internal error, the outcome is unknown: the service's log says more")
 
 
-class _ReadCall(Protocol):
-    def __call__(self, credits: Credits, body: Any, environment: str, customer: str | None, /) -> Awaitable[Answer]: ...
-
-
-def _one(body: Body, environment: str, customer: str | None) -> PoolId:
-    if customer is None:
-        raise InvalidRequest("customer", "a customer in the subject")
-    return pool_of(body, environment, customer)
-
-
-def _whole(environment: str, customer: str | None) -> str:
-    """The environment of what is no customer's own: who may speak for one customer must not set everybody's prices."""
-    if customer is not None:
-        raise InvalidRequest(
-            "customer", '"-" in the subject: rate cards are those of an environment', got=customer[:60]
-        )
-    return environment
-
-
-def _check_names(body: PoolsBody | TotalsBody, environment: str, customer: str | None) -> None:
-    if body.environment not in (None, environment):
-        raise InvalidRequest("environment", "the environment of the subject", got=repr(body.environment)[:60])
-    if body.customer is not None and body.customer != customer:
-        raise InvalidRequest("customer", "the customer of the subject", got=repr(body.customer)[:60])
-
-
-def _totals(credits: Credits, body: TotalsBody, environment: str, customer: str | None) -> Awaitable[Answer]:
-    _check_names(body, environment, customer)
-    if customer is None:
-        raise InvalidRequest("customer", "a customer in the subject")
-    return credits.totals(customer, environment=environment)
-
-
-def _pools(credits: Credits, body: PoolsBody, environment: str, customer: str | None) -> Awaitable[Answer]:
-    _check_names(body, environment, customer)
-    return credits.pools(customer, environment=environment, limit=body.limit, cursor=body.cursor)
-
-
-def _past_events(credits: Credits, body: PastEventsBody, environment: str, customer: str | None) -> Awaitable[Answer]:
-    if body.whole:
-        return credits.past_events(customer=customer, environment=environment, after=body.after, limit=body.limit)
-    return credits.past_events(_one(body, environment, customer), after=body.after, limit=body.limit)
-
-
 _COMMANDS: Final[dict[str, msgspec.json.Decoder[CommandBody]]] = {
-    operation: msgspec.json.Decoder(body) for operation, body in COMMAND_BODIES.items()
+    name: decoder_of_body(operation.request) for name, operation in COMMANDS.items()
 }
-_READS: Final[dict[str, tuple[msgspec.json.Decoder[Any], _ReadCall]]] = {
-    "balance": (
-        msgspec.json.Decoder(MomentBody),
-        lambda credits, body, environment, customer: credits.balance(
-            _one(body, environment, customer), as_of=body.as_of
-        ),
-    ),
-    "grants": (
-        msgspec.json.Decoder(MomentBody),
-        lambda credits, body, environment, customer: credits.grants(
-            _one(body, environment, customer), as_of=body.as_of
-        ),
-    ),
-    "holds": (
-        msgspec.json.Decoder(Body),
-        lambda credits, body, environment, customer: credits.holds(_one(body, environment, customer)),
-    ),
-    "budgets": (
-        msgspec.json.Decoder(Body),
-        lambda credits, body, environment, customer: credits.budgets(_one(body, environment, customer)),
-    ),
-    "allowances": (
-        msgspec.json.Decoder(Body),
-        lambda credits, body, environment, customer: credits.allowances(_one(body, environment, customer)),
-    ),
-    "recurring": (
-        msgspec.json.Decoder(Body),
-        lambda credits, body, environment, customer: credits.recurring(_one(body, environment, customer)),
-    ),
-    "alerts": (
-        msgspec.json.Decoder(Body),
-        lambda credits, body, environment, customer: credits.alerts(_one(body, environment, customer)),
-    ),
-    "events": (msgspec.json.Decoder(PastEventsBody), _past_events),
-    "check": (
-        msgspec.json.Decoder(CheckBody),
-        lambda credits, body, environment, customer: credits.check(
-            _one(body, environment, customer),
-            body.amount,
-            dimensions=body.dimensions,
-            metric=body.metric,
-            quantity=body.quantity,
-        ),
-    ),
-    "ledger": (
-        msgspec.json.Decoder(LedgerBody),
-        lambda credits, body, environment, customer: credits.ledger(
-            _one(body, environment, customer),
-            limit=body.limit,
-            cursor=body.cursor,
-            newest_first=body.newest_first,
-        ),
-    ),
-    "costs": (
-        msgspec.json.Decoder(RangeBody),
-        lambda credits, body, environment, customer: credits.costs(
-            _one(body, environment, customer), start=body.start, end=body.end
-        ),
-    ),
-    "estimate": (
-        msgspec.json.Decoder(EstimateBody),
-        lambda credits, body, environment, customer: credits.estimate(
-            _one(body, environment, customer),
-            body.metric,
-            body.quantity,
-            occurred_at=body.occurred_at,
-            dimensions=body.dimensions,
-        ),
-    ),
-    "transfer": (
-        msgspec.json.Decoder(TransferBody),
-        lambda credits, body, environment, customer: credits.transfer(
-            _one(body, environment, customer),
-            pool_id(environment, customer or "", body.to_resource, body.currency),
-            body.amount,
-            key=body.key,
-        ),
-    ),
-    "rates": (
-        msgspec.json.Decoder(RatesBody),
-        lambda credits, body, environment, customer: credits.rates(
-            environment=_whole(environment, customer), currency=body.currency
-        ),
-    ),
-    "rates.set": (
-        msgspec.json.Decoder(SetRatesBody),
-        lambda credits, body, environment, customer: credits.set_rates(
-            body.rates,
-            environment=_whole(environment, customer),
-            currency=body.currency,
-            effective_at=body.effective_at,
-        ),
-    ),
-    "pools": (msgspec.json.Decoder(PoolsBody), _pools),
-    "totals": (msgspec.json.Decoder(TotalsBody), _totals),
-    **{operation: (decoder, read_usage) for operation, decoder in usage_decoders().items()},
+_READS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
+    name: decoder_of_body(operation.request) for name, operation in READS.items()
 }
 """The operations that are done by a task of their own: reads, and what is rare."""

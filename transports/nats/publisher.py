@@ -21,7 +21,7 @@ from nats.errors import Error as NatsError
 from solvent.engine.engine import Engine
 from solvent.engine.values.errors import SolventError
 from solvent.engine.values.pool_id import is_stream, parse_canonical, parse_pool
-from solvent.transports.wire.bodies import encode_event
+from solvent.transports.wire.answers import encode_event
 
 from .subjects import BALANCE_EVENT, event_subject
 
@@ -58,8 +58,8 @@ class Publisher:
     async def _publish_events(self) -> None:
         while True:
             try:
-                noted = await self._engine.published(PUBLISHER)
-                async for span in self._engine.event_spans(noted, self._is_served):
+                noted = await self._engine.feed.published(PUBLISHER)
+                async for span in self._engine.feed.spans(noted, self._is_served):
                     for event in span.events:
                         pool = parse_pool(event.pool)
                         subject = event_subject(pool.environment, pool.customer, event.kind)
@@ -79,13 +79,13 @@ class Publisher:
                 continue
             try:
                 await self._nats.flush()
-                await self._engine.note_published(PUBLISHER, published)
+                await self._engine.feed.note_published(PUBLISHER, published)
                 self._noted = published
             except (SolventError, NatsError, OSError) as error:
                 log.info("it is not noted yet that events were published: %s", error)
 
     async def _publish_balances(self) -> None:
-        with self._engine.following() as changes:
+        with self._engine.feed.following() as changes:
             while True:
                 for name in await changes.take(BALANCES_MAX):
                     if not is_stream(name) and self._is_served(name):

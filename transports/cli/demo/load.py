@@ -13,8 +13,9 @@ from typing import Final
 
 import anyio
 
-from solvent.engine.api.credits import Credits, DebitRequest
+from solvent.engine.api.credits import Credits
 from solvent.engine.api.receipts import Receipt
+from solvent.engine.api.requests import DebitRequest
 from solvent.engine.values.errors import InsufficientCredits, Overloaded, Unavailable
 
 CALLERS: Final = 64

@@ -13,9 +13,10 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from solvent.engine.api.balances import Balance
-from solvent.engine.api.credits import Credits, DebitRequest
+from solvent.engine.api.credits import Credits
 from solvent.engine.api.ledger import LedgerEntry
 from solvent.engine.api.receipts import Receipt
+from solvent.engine.api.requests import DebitRequest
 from solvent.engine.values.pages import LEDGER_PAGE_MAX
 from solvent.transports.cli.render.tables import amount
 

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from solvent.engine.api.credits import DebitRequest
+from solvent.engine.api.requests import DebitRequest
 from solvent.engine.values.errors import InvalidRequest
 from solvent.engine.values.pool_id import parse_pool
 from solvent.transports.cli.replay.events import Parsed, parse_csv

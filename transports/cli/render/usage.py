@@ -39,7 +39,8 @@ from solvent.engine.usage.analysis import exact, sparkline
 from solvent.engine.values.amounts import SCALE_MAX, to_decimal
 from solvent.engine.values.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT
 from solvent.engine.values.times import EPOCH, MICROSECOND
-from solvent.engine.values.windows import check_period, windows_between
+from solvent.engine.values.windows import PERIODS, windows_between
+from solvent.engine.values.words import check_word
 
 from .tables import amount, dimensions, named_rows
 from .usage_files import field_text, is_ambiguous, json_text
@@ -383,7 +384,7 @@ def _name_rank(value: GroupValue) -> tuple[int, float, str]:
 def _buckets(answer: Usage, window: str) -> list[datetime]:
     """Where all buckets of the range begin, those in which nothing happened too."""
     start, end = ((moment - EPOCH) // MICROSECOND for moment in (answer.start, answer.end))
-    windows = windows_between(start, end, check_period(window, "window"), answer.question.time_zone)
+    windows = windows_between(start, end, check_word(window, "window", PERIODS), answer.question.time_zone)
     return [EPOCH + timedelta(microseconds=begins) for begins, _ in windows]
 
 

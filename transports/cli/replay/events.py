@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
-from solvent.engine.api.credits import DebitRequest
+from solvent.engine.api.requests import DebitRequest
 from solvent.engine.rules.checking import debit_command
 from solvent.engine.values.dimensions import DimensionValue
 from solvent.engine.values.errors import InvalidRequest

@@ -21,8 +21,9 @@ from typing import Final, NamedTuple
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
-from solvent.engine.api.credits import Credits, DebitRequest
+from solvent.engine.api.credits import Credits
 from solvent.engine.api.receipts import Receipt
+from solvent.engine.api.requests import DebitRequest
 from solvent.engine.values.errors import InvalidRequest, JournalError, Overloaded, Refused, SolventError, Unavailable
 
 from .events import BadLine, Parsed

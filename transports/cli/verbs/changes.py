@@ -9,12 +9,12 @@ import typer
 
 from solvent.engine.api.answers import to_wire
 from solvent.engine.api.balances import HoldList
-from solvent.engine.api.credits import HOLD_TTL_DEFAULT_S, Credits
+from solvent.engine.api.credits import Credits
 from solvent.engine.api.receipts import Receipt
 from solvent.engine.api.verdicts import Verdict
 from solvent.engine.values.errors import InvalidRequest
 from solvent.engine.values.pool_id import parse_pool
-from solvent.engine.values.terms import KEEP, Keep
+from solvent.engine.values.terms import HOLD_TTL_DEFAULT_S, KEEP, Keep
 from solvent.transports.cli.options import (
     AmountArgument,
     Dims,

@@ -10,7 +10,7 @@ from solvent.engine.api.answers import to_wire
 from solvent.engine.api.credits import Credits
 from solvent.engine.api.receipts import Receipt
 from solvent.engine.api.settings import BudgetList
-from solvent.transports.cli.options import AmountArgument, PoolArgument, Shared, with_shared_options
+from solvent.transports.cli.options import AmountArgument, PoolArgument, Shared, as_typed, with_shared_options
 from solvent.transports.cli.pairs import parse_dimensions
 from solvent.transports.cli.render import tables as render
 from solvent.transports.cli.running import reporting, respond
@@ -47,7 +47,7 @@ def set_budget(
             pool,
             name,
             amount,
-            window=window,
+            window=as_typed(window),
             time_zone=time_zone,
             match=wanted,
             each=each,

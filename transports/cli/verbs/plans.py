@@ -11,7 +11,7 @@ from solvent.engine.api.credits import Credits
 from solvent.engine.api.receipts import Receipt
 from solvent.engine.api.settings import AllowanceList, RecurringList
 from solvent.engine.values.terms import PRIORITY_DEFAULT
-from solvent.transports.cli.options import AmountArgument, PoolArgument, Shared, with_shared_options
+from solvent.transports.cli.options import AmountArgument, PoolArgument, Shared, as_typed, with_shared_options
 from solvent.transports.cli.pairs import parse_cost_basis, parse_dimensions
 from solvent.transports.cli.render import plans as render_plans
 from solvent.transports.cli.running import reporting, respond
@@ -77,7 +77,7 @@ def set_allowance(
             pool,
             name,
             amount,
-            window=window,
+            window=as_typed(window),
             rolling_s=rolling,
             time_zone=time_zone,
             match=wanted,
@@ -155,13 +155,13 @@ def set_recurring(
             pool,
             name,
             amount,
-            period=period,
+            period=as_typed(period),
             every=every,
             anchor=anchor,
             starts_at=starts_at,
             ends_at=ends_at,
             time_zone=time_zone,
-            category=category,
+            category=as_typed(category),
             priority=priority,
             cost_basis=cost,
             roll_over=roll_over,

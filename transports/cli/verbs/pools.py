@@ -20,6 +20,7 @@ from solvent.transports.cli.options import (
     Key,
     PoolArgument,
     Shared,
+    as_typed,
     random_key,
     with_shared_options,
 )
@@ -61,7 +62,7 @@ def grant(
                 pool,
                 amount,
                 key=used_key,
-                category=category,
+                category=as_typed(category),
                 priority=priority,
                 effective_at=effective_at,
                 expires_at=expires_at,

@@ -39,7 +39,7 @@ from solvent.engine.api.usage_requests import (
 )
 from solvent.engine.values.errors import InvalidRequest, Unavailable
 from solvent.engine.values.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT
-from solvent.transports.cli.options import Cursor, Shared, with_shared_options
+from solvent.transports.cli.options import Cursor, Shared, as_typed, with_shared_options
 from solvent.transports.cli.pairs import parse_dimensions, parse_pair
 from solvent.transports.cli.render import usage as render_usage
 from solvent.transports.cli.render.usage_files import to_csv, write_parquet, write_text
@@ -234,9 +234,9 @@ def usage(
             pool,
             **asking.question,
             group_by=fields,
-            window=window,
+            window=as_typed(window),
             top=top,
-            order=order or "credits",
+            order=as_typed(order) or "credits",
             descending=descending,
             fill_empty=fill,
         )
@@ -244,7 +244,7 @@ def usage(
     async def ask_changes(credits: Credits) -> UsageComparison:
         # The smallest answer that names the question: the comparison asks again.
         asked = await credits.usage(pool, **asking.question, group_by=fields, top=1 if fields else None)
-        return await credits.compare_usage(asked, compare or "", order=order or "change", top=top)
+        return await credits.compare_usage(asked, compare or "", order=as_typed(order) or "change", top=top)
 
     async def ask_spikes(credits: Credits) -> UsageSpikes:
         return await credits.usage_spikes(

@@ -1,26 +1,22 @@
-"""Requests about usage over NATS: the subject says whose, the body what, and the two must not differ."""
+"""Requests about usage: their address says whose, the body what, and the two must not differ."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 from typing import Any, Final
 
 import msgspec
 
 from solvent.engine.api.usage_answers import Usage, UsageLine, UsageQuestion
 from solvent.engine.api.usage_requests import (
-    USAGE_REQUESTS,
-    AnyUsageRequest,
     ForecastRequest,
+    QuestionRequest,
     RebuildRequest,
     StatusRequest,
     UsageRequest,
 )
-from solvent.engine.api.usage_verbs import UsageVerbs
 from solvent.engine.values.errors import InvalidRequest, TooLarge
 from solvent.engine.values.pool_id import ENVIRONMENT_DEFAULT, PoolId, parse_pool, pool_id
-from solvent.transports.nats.subjects import subject_of
 
 LINES_PER_TURN: Final = 100
 """Lines made before others get their turn: half a millisecond."""
@@ -28,41 +24,37 @@ LINE_BYTES_MIN: Final = 180
 """A line without fields, quantities and moments, whose numbers have a digit each."""
 
 
-def usage_decoders() -> dict[str, msgspec.json.Decoder[Any]]:
-    """A decoder of the body of each operation."""
-    return {kind.operation: msgspec.json.Decoder(kind) for kind in USAGE_REQUESTS}
-
-
-ANSWERS: Final[frozenset[type[Any]]] = frozenset(kind.answer for kind in USAGE_REQUESTS)
-"""The types of what is answered."""
-
-
-def usage_subject(request: AnyUsageRequest) -> str:
-    """Where ``request`` is sent: to the customer whose usage it is about, or to ``-`` if it is about all."""
-    operation = type(request).operation
+def address_of_usage(request: UsageRequest[Any]) -> tuple[str, str | None]:
+    """Return the environment and the customer whose usage ``request`` is about; no customer where it is about all."""
     if isinstance(request, (StatusRequest, RebuildRequest)):
-        return subject_of(request.environment, None, operation)
+        return request.environment, None
     if isinstance(request, ForecastRequest):
         pool = parse_pool(request.pool)
-        return subject_of(pool.environment, pool.customer, operation)
-    question = request.question
-    if question.pool is None:
-        return subject_of(question.environment, question.customer, operation)
-    pool = parse_pool(question.pool)
-    return subject_of(pool.environment, pool.customer, operation)
+        return pool.environment, pool.customer
+    if isinstance(request, QuestionRequest):
+        question = request.question
+        if question.pool is None:
+            return question.environment, question.customer
+        pool = parse_pool(question.pool)
+        return pool.environment, pool.customer
+    raise _unknown(request)
 
 
-def read_usage(verbs: UsageVerbs, request: AnyUsageRequest, environment: str, customer: str | None) -> Awaitable[Any]:
-    """Ask what the body asks, of what the subject names. Raises ``InvalidRequest`` where they differ."""
-    kind: type[UsageRequest] = type(request)
+def usage_within(request: UsageRequest[Any], environment: str, customer: str | None) -> UsageRequest[Any]:
+    """Return ``request``, about no more than its address names. Raises ``InvalidRequest`` where the two differ."""
     if isinstance(request, (StatusRequest, RebuildRequest)):
         if customer is not None:
             raise InvalidRequest("customer", '"-" in the subject: this is about the whole journal', got=customer[:60])
-    elif isinstance(request, ForecastRequest):
-        request = msgspec.structs.replace(request, pool=str(_pool(request.pool, environment, customer)))
-    else:
-        request = msgspec.structs.replace(request, question=_scoped(request.question, environment, customer))
-    return verbs._ask_usage(request, kind.answer)
+        return request
+    if isinstance(request, ForecastRequest):
+        return msgspec.structs.replace(request, pool=str(_pool(request.pool, environment, customer)))
+    if isinstance(request, QuestionRequest):
+        return msgspec.structs.replace(request, question=_scoped(request.question, environment, customer))
+    raise _unknown(request)
+
+
+def _unknown(request: UsageRequest[Any]) -> TypeError:
+    return TypeError(f"no place is known for {type(request).__name__}")
 
 
 async def with_lines(usage: Usage, bytes_max: int) -> Usage:

@@ -1,0 +1,106 @@
+"""Holds as objects: one that was asked for, and one that was granted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+
+from solvent.engine.values.amounts import AmountLike
+from solvent.engine.values.errors import SolventError, StateConflict
+from solvent.engine.values.quantities import QuantityLike
+from solvent.engine.values.times import TimeLike
+
+from .receipts import Receipt
+from .requests import HoldRequest
+
+if TYPE_CHECKING:
+    from .credits import Credits
+
+RELEASE_TIMEOUT_S: Final = 5.0
+"""How long leaving a hold's block may take. If nobody answers by then, the hold expires by itself."""
+
+
+class OpenHold:
+    """A hold that was granted. ``capture`` or ``release`` it; otherwise it expires at ``receipt.expires_at``."""
+
+    def __init__(self, credits: Credits, request: HoldRequest, receipt: Receipt) -> None:
+        self._credits = credits
+        self._request = request
+        self.receipt = receipt
+        self.settled = False
+
+    @property
+    def id(self) -> str:
+        """The id of the hold, such as "h3"."""
+        return self.receipt.id
+
+    async def capture(
+        self,
+        amount: AmountLike,
+        *,
+        occurred_at: TimeLike | None = None,
+        metric: str | None = None,
+        quantity: QuantityLike | None = None,
+    ) -> Receipt:
+        """Spend the hold: less than it, all of it, or more. ``Credits.capture`` describes the fields and the errors."""
+        receipt = await self._credits.capture(
+            self._request.pool, self.id, amount, occurred_at=occurred_at, metric=metric, quantity=quantity
+        )
+        self.settled = True
+        return receipt
+
+    async def release(self) -> Receipt:
+        """Give back all of the hold. Raises ``StateConflict`` (``hold_captured``, ``hold_expired``)."""
+        receipt = await self._credits.release(self._request.pool, self.id)
+        self.settled = True
+        return receipt
+
+
+class PendingHold:
+    """What ``Credits.hold`` returns. Nothing is asked until it is awaited or entered."""
+
+    def __init__(self, credits: Credits, request: HoldRequest) -> None:
+        self._credits = credits
+        self._request = request
+        self._opened: OpenHold | None = None
+
+    async def _open(self) -> OpenHold:
+        return OpenHold(self._credits, self._request, await self._credits.send(self._request))
+
+    def __await__(self) -> Generator[Any, None, OpenHold]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> OpenHold:
+        opening = asyncio.ensure_future(self._open())
+        try:
+            self._opened = opened = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # The hold may be granted already: nobody else would ever release it.
+            with anyio.move_on_after(RELEASE_TIMEOUT_S, shield=True), suppress(SolventError):
+                await (await opening).release()
+            opening.cancel()
+            raise
+        return opened
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._opened is not None  # noqa: S101 - narrows the type: it was entered
+        if self._opened.settled:
+            return
+        # Also when the block was cancelled: credits that nobody will spend should not wait for their expiry.
+        with anyio.move_on_after(RELEASE_TIMEOUT_S, shield=True):
+            try:
+                await self._opened.release()
+            except StateConflict:
+                # It is over already: captured by its id, by an earlier try with the same key, or expired.
+                return
+            except SolventError as failure:
+                if error is None:
+                    raise
+                error.add_note(f"hold {self._opened.id} could not be released and will expire: {failure}")

@@ -1,0 +1,232 @@
+"""All reads but those of usage: each request is answered from a live pool, or from the journal for what is past."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, cast
+
+from solvent.engine.api.balances import Balance, CustomerTotals, GrantList, HoldList, PoolPage
+from solvent.engine.api.events import EventPage
+from solvent.engine.api.ledger import CostReport, LedgerPage
+from solvent.engine.api.prices import CardList, Estimate
+from solvent.engine.api.requests import (
+    AlertsRequest,
+    AllowancesRequest,
+    BalanceRequest,
+    BudgetsRequest,
+    CheckRequest,
+    CostsRequest,
+    EstimateRequest,
+    GrantsRequest,
+    HoldsRequest,
+    LedgerRequest,
+    PastEventsRequest,
+    PoolsRequest,
+    RatesRequest,
+    RecurringRequest,
+    Request,
+    TotalsRequest,
+)
+from solvent.engine.api.settings import AlertsView, AllowanceList, BudgetList, RecurringList
+from solvent.engine.api.verdicts import Verdict
+from solvent.engine.journal.frames import Head
+from solvent.engine.pools.partition import Partition
+from solvent.engine.pools.pools import Pools
+from solvent.engine.projections.history import fold_until, read_history
+from solvent.engine.rules.checking import check_question
+from solvent.engine.rules.commands import Read
+from solvent.engine.rules.pool import Pool
+from solvent.engine.rules.rates import price
+from solvent.engine.rules.views import balance_of, cards_of, grants_of, rate_view
+from solvent.engine.values.amounts import to_decimal
+from solvent.engine.values.errors import InvalidRequest, NotFound
+from solvent.engine.values.pages import LEDGER_PAGE_MAX, POOL_PAGE_MAX, check_limit
+from solvent.engine.values.pool_id import PoolId, check_id, customer_prefixes, environment_prefix, parse_pool
+from solvent.engine.values.times import MOMENT_MAX_US, TimeLike, parse_time, to_datetime
+
+from .costs import CostSums
+from .feed import Feed
+from .ledger import parse_cursor, read_page
+from .totals import PoolSums
+
+A = TypeVar("A")
+
+
+class Reads:
+    """Answers reads about ``pools``."""
+
+    def __init__(self, pools: Pools, feed: Feed) -> None:
+        self._pools = pools
+        self._feed = feed
+        self._answers: dict[type[Request[Any]], Callable[[Any], Awaitable[Any]]] = {
+            BalanceRequest: self._balance,
+            GrantsRequest: self._grants,
+            HoldsRequest: self._holds,
+            BudgetsRequest: self._budgets,
+            AllowancesRequest: self._allowances,
+            RecurringRequest: self._recurring,
+            AlertsRequest: self._alerts,
+            CheckRequest: self._check,
+            EstimateRequest: self._estimate,
+            RatesRequest: self._rates,
+            LedgerRequest: self._ledger,
+            CostsRequest: self._costs,
+            PastEventsRequest: self._past_events,
+            PoolsRequest: self._page,
+            TotalsRequest: self._totals,
+        }
+
+    async def answer(self, request: Request[A]) -> A:
+        """Return the answer to ``request``. Raises ``SolventError``."""
+        answer = self._answers.get(type(request))
+        if answer is None:
+            raise InvalidRequest("request", "a request that the engine answers", got=type(request).__name__)
+        return cast("A", await answer(request))
+
+    async def _balance(self, request: BalanceRequest) -> Balance:
+        pool = parse_pool(request.pool)
+        if request.as_of is None:
+            return await self._pools.ask(pool, Read("balance"), Balance)
+        return balance_of(await self._as_of(pool, request.as_of), str(pool))
+
+    async def _grants(self, request: GrantsRequest) -> GrantList:
+        pool = parse_pool(request.pool)
+        if request.as_of is None:
+            return await self._pools.ask(pool, Read("grants"), GrantList)
+        return grants_of(await self._as_of(pool, request.as_of), str(pool))
+
+    async def _holds(self, request: HoldsRequest) -> HoldList:
+        return await self._pools.ask(parse_pool(request.pool), Read("holds"), HoldList)
+
+    async def _budgets(self, request: BudgetsRequest) -> BudgetList:
+        return await self._pools.ask(parse_pool(request.pool), Read("budgets"), BudgetList)
+
+    async def _allowances(self, request: AllowancesRequest) -> AllowanceList:
+        return await self._pools.ask(parse_pool(request.pool), Read("allowances"), AllowanceList)
+
+    async def _recurring(self, request: RecurringRequest) -> RecurringList:
+        return await self._pools.ask(parse_pool(request.pool), Read("recurring"), RecurringList)
+
+    async def _alerts(self, request: AlertsRequest) -> AlertsView:
+        return await self._pools.ask(parse_pool(request.pool), Read("alerts"), AlertsView)
+
+    async def _check(self, request: CheckRequest) -> Verdict:
+        pool = parse_pool(request.pool)
+        return await self._pools.ask(pool, check_question(request, self._pools.scale_of(pool.currency)), Verdict)
+
+    async def _estimate(self, request: EstimateRequest) -> Estimate:
+        pool = parse_pool(request.pool)
+        scale = self._pools.scale_of(pool.currency)
+        now = self._pools.services.now_us()
+        at = now if request.occurred_at is None else parse_time(request.occurred_at, "occurred_at")
+        version = (await self._pools.rates(pool.environment, pool.currency)).at(at)
+        if version is None:
+            raise NotFound("rate card", f"{pool.currency} of {pool.environment} at that time")
+        priced = price(version.card, request.metric, request.quantity, request.dimensions, scale)
+        amount = to_decimal(priced.units, scale)
+        verdict = None
+        if priced.units:
+            question = CheckRequest(
+                pool=pool,
+                amount=amount,
+                dimensions=request.dimensions,
+                metric=request.metric,
+                quantity=request.quantity,
+            )
+            verdict = await self._check(question)
+        else:
+            # It is always allowed, but nowhere else than in a pool.
+            await self._pools.ask(pool, Read("balance"), Balance)
+        return Estimate(amount=amount, card=version.number, rate=rate_view(priced.rate), verdict=verdict)
+
+    async def _rates(self, request: RatesRequest) -> CardList:
+        return cards_of(await self._pools.rates(request.environment, request.currency))
+
+    async def _past_events(self, request: PastEventsRequest) -> EventPage:
+        return await self._feed.page(request)
+
+    async def _as_of(self, pool: PoolId, as_of: TimeLike) -> Pool:
+        """Return the pool as it was at a moment: folded from the journal, with what was due by then."""
+        moment = parse_time(as_of, "as_of")
+        if moment > self._pools.services.now_us():
+            raise InvalidRequest("as_of", "a time that has come already")
+        partition, head, _ = await self._history(pool)
+        past = await fold_until(partition.journal, partition.index, pool.canonical, head, moment)
+        if not past.version:
+            raise NotFound("pool", f"{pool} at that time")
+        return past
+
+    async def _history(self, pool: PoolId) -> tuple[Partition, Head, int]:
+        """Return where the history of a pool ends, with all that was acknowledged and all that was due, and the decimal
+        places that it keeps. Raises ``NotFound``."""
+        scale = await self._pools.ask(pool, Read("scale"), int)
+        partition = await self._pools.partition()
+        head = (await partition.store.heads([pool.canonical])).get(pool.canonical)
+        if head is None:
+            raise NotFound("pool", str(pool))
+        return partition, head, scale
+
+    async def _costs(self, request: CostsRequest) -> CostReport:
+        pool = parse_pool(request.pool)
+        begins = 0 if request.start is None else parse_time(request.start, "start")
+        ends = MOMENT_MAX_US if request.end is None else parse_time(request.end, "end")
+        if ends < begins:
+            raise InvalidRequest("end", "a time that is not before start")
+        partition, head, scale = await self._history(pool)
+        sums = CostSums(begins, ends)
+        await sums.read(read_history(partition.journal, partition.index, pool.canonical, head, after=0))
+        return CostReport(
+            pool=str(pool),
+            start=None if request.start is None else to_datetime(begins),
+            end=None if request.end is None else to_datetime(ends),
+            lines=sums.lines(scale),
+        )
+
+    async def _ledger(self, request: LedgerRequest) -> LedgerPage:
+        pool = parse_pool(request.pool)
+        check_limit(request.limit, LEDGER_PAGE_MAX)
+        version = parse_cursor(request.cursor)
+        partition, head, scale = await self._history(pool)
+        return await read_page(
+            partition.journal,
+            partition.index,
+            pool.canonical,
+            head,
+            name=str(pool),
+            scale=scale,
+            limit=request.limit,
+            cursor=version,
+            newest_first=request.newest_first,
+        )
+
+    async def _page(self, request: PoolsRequest) -> PoolPage:
+        limit = check_limit(request.limit, POOL_PAGE_MAX)
+        check_id(request.environment, "environment")
+        if request.customer is None:
+            prefixes: tuple[str, ...] = (environment_prefix(request.environment),)
+        else:
+            prefixes = customer_prefixes(request.environment, check_id(request.customer, "customer"))
+        after = "" if request.cursor is None else parse_pool(request.cursor).canonical
+        partition = await self._pools.partition()
+        # What the index may not have yet is in memory. Taken first: it only ever moves from there to the index.
+        names = {name for name in partition.projector.pools() if name > after and name.startswith(prefixes)}
+        for prefix in prefixes:
+            names.update(await partition.index.pools(prefix, after=after, limit=limit + 1))
+        page = sorted(names)[: limit + 1]
+        balances = await asyncio.gather(
+            *(self._balance(BalanceRequest(pool=parse_pool(name))) for name in page[:limit])
+        )
+        return PoolPage(tuple(balances), page[limit - 1] if len(page) > limit else None)
+
+    async def _totals(self, request: TotalsRequest) -> CustomerTotals:
+        customer = check_id(request.customer, "customer")
+        sums = PoolSums()
+        cursor: str | None = None
+        while True:
+            page = await self._page(PoolsRequest(customer=customer, environment=request.environment, cursor=cursor))
+            for balance in page.pools:
+                sums.add(parse_pool(balance.pool).currency, balance)
+            cursor = page.next_cursor
+            if cursor is None:
+                return CustomerTotals(environment=request.environment, customer=customer, totals=sums.totals())

@@ -1,0 +1,105 @@
+"""The table of operations: what every transport serves, and what the reference is made from.
+
+A new operation is a struct in ``engine/api/requests.py``, a rule or a read in the engine, and a line here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+from solvent.engine.api import requests as ask
+from solvent.engine.api.requests import Request
+from solvent.engine.api.usage_requests import USAGE_REQUESTS, RebuildRequest
+from solvent.engine.values.errors import (
+    BudgetExceeded,
+    IdempotencyConflict,
+    InsufficientCredits,
+    NotFound,
+    SolventError,
+    StateConflict,
+    TooLarge,
+)
+
+Access: TypeAlias = Literal["read", "spend", "grant", "configure", "operate"]
+"""What a caller must be allowed in order to use an operation."""
+Errors: TypeAlias = tuple[type[SolventError], ...]
+
+
+class Operation(NamedTuple):
+    """One line of the table."""
+
+    request: type[Request[Any]]
+    access: Access
+    errors: Errors = ()
+    """What it can raise besides ``ANY_ERRORS`` of every operation."""
+
+    @property
+    def name(self) -> str:
+        """The name on the wire, such as "hold.capture"."""
+        return self.request.operation
+
+    @property
+    def answer(self) -> type[Any]:
+        """The type of the answer."""
+        return self.request.answer
+
+
+_SPENT: Final[Errors] = (NotFound, InsufficientCredits, BudgetExceeded, IdempotencyConflict, StateConflict)
+_CHANGED: Final[Errors] = (NotFound, IdempotencyConflict, StateConflict)
+_SET: Final[Errors] = (NotFound, StateConflict)
+_READ: Final[Errors] = (NotFound,)
+
+COMMANDS: Final[dict[str, Operation]] = {
+    each.name: each
+    for each in (
+        Operation(ask.GrantRequest, "grant", (IdempotencyConflict, StateConflict)),
+        Operation(ask.UpdateGrantRequest, "grant", _CHANGED),
+        Operation(ask.VoidGrantRequest, "grant", _SET),
+        Operation(ask.DebitRequest, "spend", _SPENT),
+        Operation(ask.HoldRequest, "spend", _SPENT),
+        Operation(ask.CaptureRequest, "spend", _SET),
+        Operation(ask.ReleaseRequest, "spend", _SET),
+        Operation(ask.ReverseRequest, "grant", _CHANGED),
+        Operation(ask.ReportRequest, "spend", _SPENT),
+        Operation(ask.SetBudgetRequest, "configure", _SET),
+        Operation(ask.RemoveBudgetRequest, "configure", _READ),
+        Operation(ask.OpenPoolRequest, "grant", (StateConflict,)),
+        Operation(ask.SetAllowanceRequest, "configure", (StateConflict,)),
+        Operation(ask.RemoveAllowanceRequest, "configure", _READ),
+        Operation(ask.SetRecurringRequest, "grant", (StateConflict,)),
+        Operation(ask.CancelRecurringRequest, "grant", _READ),
+        Operation(ask.SetAlertsRequest, "configure", _SET),
+        Operation(ask.GrantRechargeRequest, "grant", _SET),
+        Operation(ask.RefuseRechargeRequest, "grant", _SET),
+    )
+}
+"""Commands to one pool, by name: each alone, or one of a ``batch``."""
+READS: Final[dict[str, Operation]] = {
+    each.name: each
+    for each in (
+        Operation(ask.BalanceRequest, "read", _READ),
+        Operation(ask.GrantsRequest, "read", _READ),
+        Operation(ask.HoldsRequest, "read", _READ),
+        Operation(ask.BudgetsRequest, "read", _READ),
+        Operation(ask.AllowancesRequest, "read", _READ),
+        Operation(ask.RecurringRequest, "read", _READ),
+        Operation(ask.AlertsRequest, "read", _READ),
+        Operation(ask.PastEventsRequest, "read"),
+        Operation(ask.CheckRequest, "read", _SET),
+        Operation(ask.LedgerRequest, "read", (NotFound, TooLarge)),
+        Operation(ask.CostsRequest, "read", _READ),
+        Operation(ask.EstimateRequest, "read", _SET),
+        Operation(ask.TransferRequest, "grant", (NotFound, InsufficientCredits, IdempotencyConflict, StateConflict)),
+        Operation(ask.RatesRequest, "read"),
+        Operation(ask.SetRatesRequest, "configure", (StateConflict,)),
+        Operation(ask.PoolsRequest, "read"),
+        Operation(ask.TotalsRequest, "read"),
+        *(
+            Operation(kind, "operate" if kind is RebuildRequest else "read", (NotFound, StateConflict, TooLarge))
+            for kind in USAGE_REQUESTS
+        ),
+    )
+}
+"""All others, by name: what is read, and what is rare and needs more than one pool."""
+BATCH: Final = "batch"
+"""Many commands in one message. It is no request of its own: ``Credits.batch`` sends it, and a client that gathers."""
