@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate lint types package check bench bench-usage profile growth clean
+.PHONY: help demo test simulate lint types package check reference bench bench-usage profile growth clean
 
 help:
 	@echo "make demo     watch usage events become durable debits, a kill -9, and the proof (ARGS='--data FILE')"
@@ -15,6 +15,7 @@ help:
 	@echo "make types    mypy --strict and pyright"
 	@echo "make package  build the wheel, install it in a clean environment, run it"
 	@echo "make check    all of the above but the demo: what CI runs"
+	@echo "make reference  docs/reference.md from the table of operations"
 	@echo "make bench    Solvent beside its peers, with figures and marks"
 	@echo "make profile  where a debit's time goes, layer by layer, and what memory and disk it takes"
 	@echo "make growth   start-up and debits against the journal's size and the number of pools; stalls"
@@ -65,6 +66,9 @@ package: $(VENV)/.lint
 	$(BIN)/python tests/packaging_check.py
 
 check: lint types package test
+
+reference: $(VENV)/.run
+	$(BIN)/python -m solvent.transports.wire.reference > docs/reference.md
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m bench $(ARGS)
