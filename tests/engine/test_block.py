@@ -26,13 +26,16 @@ async def test_an_exception_of_the_block_leaves_it_as_it_is(tmp_path: Path) -> N
 
 
 async def test_a_cancelled_block_lets_go_of_the_journal(tmp_path: Path) -> None:
+    granted = asyncio.Event()
+
     async def stay() -> None:
         async with Engine.open(tmp_path) as engine:
             await engine.grant("acme", 1, key="g")
+            granted.set()
             await asyncio.sleep(60)
 
     task = asyncio.create_task(stay())
-    await asyncio.sleep(0.5)
+    await granted.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
