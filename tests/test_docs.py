@@ -1,4 +1,4 @@
-"""The examples of the documentation run and print what they say, and its tables are complete."""
+"""The examples of the documentation run and print what they say, its tables are complete, what it names exists."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from solvent import Engine, SolventError
+from solvent.transports.cli.main import app
 from solvent.transports.nats.discovery import AlreadyServed
 from solvent.transports.nats.launcher import NatsServerUnavailable
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 SECTIONS = [
     (f"{name}: {title}", text)
     for name in ("credits", "usage", "audit")
@@ -29,6 +32,16 @@ EXAMPLES = {
     for number, code in enumerate(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
 }
 ERRORS = (DOCS / "errors.md").read_text()
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for path in sorted([ROOT / "README.md", ROOT / "actors" / "README.md", *DOCS.rglob("*.md"), *DOCS.rglob("*.svg")])
+}
+CODE_FOLDERS = "actors|bench|docs|engine|solvent|tests|transports"
+NAMED_PATH = re.compile(rf"(?<![\w./-])(?:{CODE_FOLDERS})/[\w./-]*[\w/]")
+"""A path from the root of the repository, such as ``engine/rules/pool.py`` or ``tests/credits``."""
+NAMED_FILE = re.compile(r"(?<![\w./-])\w+\.py\b")
+"""The name of a module without its folder."""
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 
 
 def said_to_be_printed(code: str) -> list[str]:
@@ -73,7 +86,7 @@ def test_every_error_is_in_the_table_with_its_number_and_fields() -> None:
 
 
 def test_every_reason_of_a_conflict_is_listed() -> None:
-    sources = "".join(path.read_text() for path in sorted((DOCS.parent / "engine").rglob("*.py")))
+    sources = "".join(path.read_text() for path in sorted((ROOT / "engine").rglob("*.py")))
     reasons = set(re.findall(r'(?:Conflict|StateConflict)\(\s*"(\w+)"', sources))
     reasons |= {f"hold_{word}" for word in ("captured", "released", "expired")}
     reasons |= {f"grant_{word}" for word in ("voided", "expired")}
@@ -93,4 +106,86 @@ def test_every_guarantee_names_tests_that_are_there() -> None:
     named = re.findall(r"`(tests/[a-z_/]+\.py)::(test_[a-z_]+)`", (DOCS / "guarantees.md").read_text())
     assert len(named) > 20
     for file, name in named:
-        assert f"def {name}(" in (DOCS.parent / file).read_text(), f"{file} has no {name}"
+        assert f"def {name}(" in (ROOT / file).read_text(), f"{file} has no {name}"
+
+
+def without_fences(text: str) -> str:
+    return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def missing_paths(text: str) -> list[str]:
+    """Return the paths from the root, and the bare names of modules, that ``text`` names and that are not there."""
+    modules = {path.name for folder in CODE_FOLDERS.split("|") for path in (ROOT / folder).rglob("*.py")}
+    return [
+        *(path for path in NAMED_PATH.findall(text) if not (ROOT / path).exists()),
+        *(name for name in NAMED_FILE.findall(text) if name not in modules),
+    ]
+
+
+def anchors(text: str) -> set[str]:
+    """Return what a link to a heading of a page may name, as code hosts spell it."""
+    headings = re.findall(r"^#+ (.*)$", without_fences(text), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken_links(page: str, text: str) -> list[str]:
+    """Return the relative links of a page that lead nowhere."""
+    broken = []
+    for link in LINK.findall(without_fences(text)):
+        target, _, anchor = link.partition("#")
+        if re.match(r"[a-z]+:", target):
+            continue
+        path = (ROOT / page).parent / target if target else ROOT / page
+        if not path.exists() or (anchor and anchor not in anchors(path.read_text())):
+            broken.append(link)
+    return broken
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_path_that_a_page_names_is_there(page: str) -> None:
+    assert missing_paths(PAGES[page]) == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page: str) -> None:
+    assert broken_links(page, PAGES[page]) == []
+
+
+def test_a_path_or_a_link_that_leads_nowhere_is_noticed() -> None:
+    assert missing_paths("`engine/rules/pool.py`, `tests/credits/`, pool.py") == []
+    assert missing_paths("`engine/pool.py` and `tests/no_such_folder`, [x](../engine/y.py), nothing.py") == [
+        *("engine/pool.py", "tests/no_such_folder"),
+        "nothing.py",
+    ]
+    assert broken_links("README.md", "[a](docs/usage.md#limits), [b](https://example.org/x)") == []
+    assert broken_links("README.md", "[a](docs/usage.md#no-such), [b](usage.md)") == [
+        "docs/usage.md#no-such",
+        "usage.md",
+    ]
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    reached = {"README.md"}
+    waiting = ["README.md"]
+    while waiting:
+        page = waiting.pop()
+        for link in LINK.findall(PAGES[page]):
+            path = ((ROOT / page).parent / link.partition("#")[0]).resolve()
+            found = str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else ""
+            if found in PAGES and found not in reached:
+                reached.add(found)
+                waiting.append(found)
+    assert set(PAGES) - reached == set()
+
+
+def test_the_architecture_has_a_place_for_every_folder() -> None:
+    folders = {f"{path.parent.relative_to(ROOT)}/" for path in (ROOT / "engine").glob("*/__init__.py")}
+    folders |= {f"{path.parent.relative_to(ROOT)}/" for path in (ROOT / "transports").glob("*/__init__.py")}
+    assert len(folders) > 10
+    assert {folder for folder in folders if f"`{folder}`" not in PAGES["docs/architecture.md"]} == set()
+
+
+def test_every_command_of_the_command_line_is_on_its_page() -> None:
+    commands = set(get_command(app).commands)  # type: ignore[attr-defined]
+    assert len(commands) > 40
+    assert {name for name in commands if f"`{name}`" not in PAGES["docs/command-line.md"]} == set()
