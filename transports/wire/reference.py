@@ -170,7 +170,7 @@ def _answers() -> list[type[Any]]:
     found: dict[type[Any], None] = {Receipt: None}
     for operation in READS.values():
         _collect(operation.answer, found)
-    return [each for each in found if each is not UsageQuestion]
+    return list(found)
 
 
 def _collect(hint: Any, found: dict[type[Any], None]) -> None:
