@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
@@ -18,7 +19,7 @@ from solvent.engine.api.credits import Credits
 from solvent.engine.api.requests import DebitRequest, GrantRequest
 from solvent.engine.audit.verify import verify_journal
 from solvent.engine.engine import Engine
-from solvent.engine.journal.sqlite.journal import connect_for_reading
+from solvent.engine.journal.opening import open_reader
 from solvent.engine.runtime.files import JOURNAL_NAME
 from solvent.engine.values.errors import Overloaded, SolventError
 from solvent.transports.nats.client import connect
@@ -202,23 +203,15 @@ class SolventSession(AsyncSession):
 
 
 def _last_frame(directory: Path) -> int:
-    connection = connect_for_reading(directory / JOURNAL_NAME)
-    try:
-        number: int = connection.execute("select coalesce(max(number), 0) from frame").fetchone()[0]
-        return number
-    finally:
-        connection.close()
+    with closing(open_reader(directory)) as reader:
+        return reader.last_number()
 
 
 def _mean_frame(directory: Path) -> float:
     """Bytes of a frame, over the last thousand: those at the beginning set things up."""
-    connection = connect_for_reading(directory / JOURNAL_NAME)
-    try:
-        sql = "select avg(length(body)) from (select body from frame order by number desc limit 1000)"
-        mean: float = connection.execute(sql).fetchone()[0]
-        return mean
-    finally:
-        connection.close()
+    with closing(open_reader(directory)) as reader:
+        frames = reader.frames(max(0, reader.last_number() - 1_000), 1_000)
+    return statistics.mean(len(frame.body) for frame in frames)
 
 
 async def prepare(directory: Path, workload: Workload) -> None:

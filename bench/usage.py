@@ -32,7 +32,8 @@ from rich.table import Table
 from solvent.engine.api.usage_answers import UsageQuestion
 from solvent.engine.engine import Engine
 from solvent.engine.journal.frames import NO_HEAD, FrameBuilder, Head
-from solvent.engine.journal.sqlite.journal import SqliteJournal, connect_for_reading
+from solvent.engine.journal.opening import open_reader
+from solvent.engine.journal.sqlite.journal import SqliteJournal
 from solvent.engine.pools.asking import outcome_of
 from solvent.engine.rules.checking import debit_command
 from solvent.engine.rules.events import Debited, Granted, Opened
@@ -110,9 +111,8 @@ async def make_journal(directory: Path, events: int) -> int:
 
 def ingest(directory: Path, *, threads: int) -> tuple[UsageStore, float, float]:
     """Follow the whole journal. Returns the store, the seconds it took, and those of the longest batch."""
-    journal = connect_for_reading(directory / JOURNAL_NAME)
-    (identity,) = journal.execute("select value from identity").fetchone()
-    store = UsageStore(directory / USAGE_NAME, journal_identity=identity, threads=threads)
+    journal = open_reader(directory)
+    store = UsageStore(directory / USAGE_NAME, journal_identity=journal.identity, threads=threads)
     tune_collector(YOUNG_MAX)
     began, longest, more = time.perf_counter(), 0.0, True
     while more:
@@ -460,8 +460,9 @@ def measure_usage(scratch: Path, chosen: argparse.Namespace) -> dict[str, dict[s
     store, seconds, longest = ingest(directory, threads=chosen.threads)
     store.close()
     size = (directory / USAGE_NAME).stat().st_size
-    journal = connect_for_reading(directory / JOURNAL_NAME)
-    (identity,) = journal.execute("select value from identity").fetchone()
+    journal = open_reader(directory)
+    identity = journal.identity
+    journal.close()
     began = time.perf_counter()
     store = UsageStore(directory / USAGE_NAME, journal_identity=identity, threads=chosen.threads)
     opened = time.perf_counter() - began

@@ -15,10 +15,12 @@ import duckdb
 import msgspec
 
 from solvent.engine.journal.frames import Head
-from solvent.engine.journal.sqlite.journal import connect_for_reading, differences
+from solvent.engine.journal.reader import JournalReader
 from solvent.engine.projections.index import SCHEMA_VERSION, damage_of
 from solvent.engine.projections.snapshots import FORMAT, crc_of
+from solvent.engine.runtime.sqlite import connect_for_reading, differences
 from solvent.engine.usage.worker.store import SCHEMA_VERSION as USAGE_SCHEMA
+from solvent.engine.values.errors import JournalError
 
 _COLUMNS_OF: Final = "select bit_xor(hash(each)) from {} each"
 """Reads every block of a table, and with that has its checksum compared."""
@@ -71,13 +73,12 @@ def indexed_position(path: Path, identity: str) -> int:
         return 0
 
 
-def identity_of(connection: sqlite3.Connection) -> str:
+def identity_of(reader: JournalReader) -> str:
     """What tells a journal from every other; nothing, if it cannot be read."""
     try:
-        (identity,) = connection.execute("select value from identity").fetchone()
-    except (sqlite3.Error, TypeError):
+        return reader.identity
+    except JournalError:
         return ""
-    return str(identity)
 
 
 def examine_snapshots(path: Path, identity: str) -> tuple[dict[str, tuple[int, bytes]], list[str]]:

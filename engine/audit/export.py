@@ -18,12 +18,14 @@ import duckdb
 import msgspec
 
 from solvent.engine.journal.frames import Frame, Head, Pointer, decode_section, digest_of, split_frame
+from solvent.engine.journal.opening import open_reader
 from solvent.engine.rules.events import Opened
 from solvent.engine.rules.views import entry_of
-from solvent.engine.runtime.files import JOURNAL_NAME
+from solvent.engine.runtime.files import INDEX_NAME
 from solvent.engine.values.errors import InvalidRequest, JournalCorrupt, JournalError
 from solvent.engine.values.pool_id import is_stream, parse_canonical
 
+from .examine import identity_of, indexed_position
 from .heads import PublishedHeads, publish
 from .salvage import Salvage
 
@@ -89,17 +91,17 @@ def export_journal(
 
     Raises ``InvalidRequest`` for a ``target`` that is not an empty folder, unless ``force``; ``JournalError``.
     """
-    source, folder = Path(directory) / JOURNAL_NAME, Path(target)
-    if not source.is_file():
-        raise JournalError(f"there is no journal in {directory}")
-    if format not in ("jsonl", "parquet"):
-        raise InvalidRequest("format", "jsonl or parquet", got=str(format))
+    source, folder = Path(directory), Path(target)
+    reader = open_reader(directory)
     try:
+        if format not in ("jsonl", "parquet"):
+            raise InvalidRequest("format", "jsonl or parquet", got=str(format))
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()) and not force:
             raise InvalidRequest("target", "an empty folder, or force", got=str(folder))
-        exporter = _Exporter(customer)
-        salvage = Salvage(source)
+        exporter = _Exporter(reader.name, customer)
+        acknowledged = indexed_position(source / INDEX_NAME, identity_of(reader))
+        salvage = Salvage(reader, acknowledged=acknowledged)
         try:
             exporter.run(salvage, folder, on_progress)
         finally:
@@ -112,11 +114,15 @@ def export_journal(
             shutil.copyfile(Path(__file__).with_name(VERIFIER_FILE), folder / VERIFIER_FILE)
     except (OSError, duckdb.Error) as error:
         raise JournalError(f"{source} cannot be exported to {folder}: {error}") from error
+    finally:
+        reader.close()
     return exported
 
 
 class _Exporter:
-    def __init__(self, customer: str | None) -> None:
+    def __init__(self, journal: str, customer: str | None) -> None:
+        self._journal = journal
+        """What findings call it."""
         self._customer = customer
         self._heads: dict[str, Head] = {}
         self._scales: dict[str, int] = {}
@@ -131,14 +137,14 @@ class _Exporter:
         ):
             for frame in salvage.frames():
                 if isinstance(frame, JournalCorrupt):
-                    self._left_out.append(f"{JOURNAL_NAME}: {frame}")
+                    self._left_out.append(f"{self._journal}: {frame}")
                     continue
                 self._frames += 1
                 try:
                     for pointer, body in split_frame(frame):
                         self._write(frame, pointer, body, journal, ledger)
                 except JournalCorrupt as error:
-                    self._left_out.append(f"{JOURNAL_NAME}: {error}")
+                    self._left_out.append(f"{self._journal}: {error}")
                 if on_progress is not None:
                     on_progress(frame.number, self._last)
 

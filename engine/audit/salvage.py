@@ -10,18 +10,15 @@ The format is that of SQLite's documentation, "Database File Format", sections 1
 from __future__ import annotations
 
 import mmap
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from solvent.engine.journal.frames import Frame
-from solvent.engine.journal.sqlite.journal import connect_for_reading, differences, read_frames
+from solvent.engine.journal.reader import JournalReader
+from solvent.engine.journal.sqlite.reader import SqliteReader
 from solvent.engine.journal.sqlite.wal import read_log
-from solvent.engine.runtime.files import INDEX_NAME
-from solvent.engine.values.errors import JournalCorrupt
-
-from .examine import identity_of, indexed_position
+from solvent.engine.values.errors import JournalCorrupt, JournalError
 
 PAGE_BYTES: Final = 4_096
 """What every SQLite since 2016 makes; the journal is created with it, and its header may be what is damaged."""
@@ -37,30 +34,26 @@ _INTEGER_BYTES: Final = (0, 1, 2, 3, 4, 6, 8, 0, 0)
 
 
 class Salvage:
-    """All frames of the journal at ``path`` that can be had. Raises ``OSError`` if there is no such file."""
+    """All frames of a journal that can be had: by its reader, and of a SQLite file also past its damage."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._connection: sqlite3.Connection | None = None
+    def __init__(self, reader: JournalReader, *, acknowledged: int = 0) -> None:
+        """Of what ``reader`` reads, up to the last frame that it finds, or to frame ``acknowledged``: the newest may be
+        gone without a trace in the journal itself. The caller closes ``reader``. Raises ``OSError``."""
+        self._reader = reader
         self._pages: _Pages | None = None
         self.last = 0
         """The highest frame there is."""
         try:
-            self._connection = connect_for_reading(path)
-            self.last = int(self._connection.execute("select coalesce(max(number), 0) from frame").fetchone()[0])
-            sound = not differences(self._connection) and not read_log(path).damage
-        except (sqlite3.Error, TypeError, ValueError):
+            self.last = reader.last_number()
+            sound = not reader.damage()
+        except JournalError:
             sound = False
         if not sound:
-            self.last = max(self.last, self._rows().last)
-        # The newest may be gone without a trace in the journal itself.
-        identity = "" if self._connection is None else identity_of(self._connection)
-        self.last = max(self.last, indexed_position(path.with_name(INDEX_NAME), identity))
+            self.last = max(self.last, self._last_row())
+        self.last = max(self.last, acknowledged)
 
     def close(self) -> None:
         """Give back the file."""
-        if self._connection is not None:
-            self._connection.close()
         if self._pages is not None:
             self._pages.close()
 
@@ -72,27 +65,34 @@ class Salvage:
             for number in numbers:
                 frame = known.get(number)
                 if frame is None or not frame.is_intact():
-                    frame = self._rows().frame(number) or frame
+                    frame = self._row(number) or frame
                 yield JournalCorrupt("the frame cannot be read", frame=number) if frame is None else frame
 
     def _read(self, numbers: range) -> list[Frame]:
-        """Those of the frames that SQLite finds."""
-        if self._connection is None:
-            return []
+        """Those of the frames that the reader finds."""
         try:
-            return list(read_frames(self._connection, numbers[0] - 1, len(numbers)))
+            return list(self._reader.frames(numbers[0] - 1, len(numbers)))
         except JournalCorrupt:
             found: list[Frame] = []
         for number in numbers:
             try:
-                found += read_frames(self._connection, number - 1, 1)
+                found += self._reader.frames(number - 1, 1)
             except JournalCorrupt:
                 continue
         return found
 
-    def _rows(self) -> _Pages:
-        if self._pages is None:
-            self._pages = _Pages(self._path)
+    def _row(self, number: int) -> Frame | None:
+        """Frame ``number``, if it is on any page of a SQLite file."""
+        pages = self._all_pages()
+        return None if pages is None else pages.frame(number)
+
+    def _last_row(self) -> int:
+        pages = self._all_pages()
+        return 0 if pages is None else pages.last
+
+    def _all_pages(self) -> _Pages | None:
+        if self._pages is None and isinstance(self._reader, SqliteReader):
+            self._pages = _Pages(self._reader.path)
         return self._pages
 
 

@@ -7,7 +7,6 @@ another story is reported.
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable
 from decimal import Decimal
@@ -18,11 +17,11 @@ from typing import Final, TypeAlias
 import msgspec
 
 from solvent.engine.journal.frames import NO_HEAD, Head, Pointer, Section, decode_section, digest_of, split_frame
-from solvent.engine.journal.sqlite.journal import connect_for_reading, differences, read_frames
-from solvent.engine.journal.sqlite.wal import read_log
+from solvent.engine.journal.opening import open_reader
+from solvent.engine.journal.reader import JournalReader
 from solvent.engine.projections.snapshots import decode_pool
 from solvent.engine.rules.events import NOTICES, Captured, Debited, Event, MovedIn, MovedOut
-from solvent.engine.runtime.files import INDEX_NAME, JOURNAL_NAME, SNAPSHOTS_NAME, USAGE_NAME
+from solvent.engine.runtime.files import INDEX_NAME, SNAPSHOTS_NAME, USAGE_NAME
 from solvent.engine.values.amounts import to_decimal
 from solvent.engine.values.errors import JournalCorrupt, JournalError
 from solvent.engine.values.pool_id import parse_canonical
@@ -34,8 +33,6 @@ from .plain_rules import Difference, PlainGrant, PlainPool
 PROBLEMS_MAX: Final = 100
 """Findings after which a verification ends: more would say nothing new."""
 FRAMES_PER_READ: Final = 64
-LOG_READS: Final = 5
-LOG_READ_INTERVAL_S: Final = 0.05
 
 
 class Verification(msgspec.Struct, kw_only=True):
@@ -74,44 +71,45 @@ def verify_journal(
     Takes the calling thread, about 5 seconds per million entries. Keeps all pools and their keys in memory. Raises
     ``JournalError`` if there is no journal, or none that can be opened; what is wrong inside is reported.
     """
-    started = time.perf_counter()
-    path = Path(directory)
-    if not (path / JOURNAL_NAME).is_file():
-        raise JournalError(f"there is no journal in {path}")
-    checker = _Checker(against)
+    reader = open_reader(directory)
     try:
-        connection = connect_for_reading(path / JOURNAL_NAME)
-    except sqlite3.Error as error:
-        raise JournalError(f"{path / JOURNAL_NAME} cannot be opened: {error}") from error
-    try:
-        if damage := _damage_of_log(path / JOURNAL_NAME):
-            checker.report(damage)
-        checker.examine(path, identity_of(connection))
-        _check_frames(connection, checker, on_progress)
-        for difference in differences(connection):
-            checker.report(f"{JOURNAL_NAME}: {difference}")
+        return verify(reader, Path(directory), against=against, on_progress=on_progress)
     finally:
-        connection.close()
+        reader.close()
+
+
+def verify(
+    reader: JournalReader,
+    folder: Path,
+    *,
+    against: PublishedHeads | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Verification:
+    """Recompute everything in the journal of ``reader``, with its caches in ``folder``, as ``verify_journal`` does."""
+    started = time.perf_counter()
+    checker = _Checker(reader.name, against)
+    for finding in reader.damage():
+        checker.report(finding)
+    checker.examine(folder, identity_of(reader))
+    _check_frames(reader, checker, on_progress)
     checker.finish()
     checker.result.heads = checker.heads
     checker.result.seconds = time.perf_counter() - started
     return checker.result
 
 
-def _check_frames(
-    connection: sqlite3.Connection, checker: _Checker, on_progress: Callable[[int, int], None] | None
-) -> None:
+def _check_frames(reader: JournalReader, checker: _Checker, on_progress: Callable[[int, int], None] | None) -> None:
     try:
-        last = int(connection.execute("select coalesce(max(number), 0) from frame").fetchone()[0])
-    except sqlite3.Error as error:
-        checker.report(f"{JOURNAL_NAME}: it cannot be read: {error}")
+        last = reader.last_number()
+    except JournalError as error:
+        checker.report(f"{reader.name}: {error}")
         return
     position = 0
     while position < last and len(checker.result.problems) < PROBLEMS_MAX:
         try:
-            frames = read_frames(connection, position, min(FRAMES_PER_READ, last - position))
+            frames = reader.frames(position, min(FRAMES_PER_READ, last - position))
         except JournalCorrupt as error:
-            checker.report(f"{JOURNAL_NAME}, {error}", frame=error.frame)
+            checker.report(f"{reader.name}, {error}", frame=error.frame)
             return
         for frame in frames:
             try:
@@ -119,7 +117,7 @@ def _check_frames(
                     checker.check(pointer, body)
                 checker.end_frame(frame.number)
             except JournalCorrupt as error:
-                checker.report(f"{JOURNAL_NAME}, {error}", frame=error.frame)
+                checker.report(f"{reader.name}, {error}", frame=error.frame)
             checker.result.frames += 1
             position = frame.number
         if on_progress is not None:
@@ -139,8 +137,10 @@ def _terms(of: PlainGrant | MovedIn) -> _MovedTerms:
 class _Checker:
     """Recomputes all pools by the plain rules, side by side with what is said of them."""
 
-    def __init__(self, against: PublishedHeads | None) -> None:
+    def __init__(self, journal: str, against: PublishedHeads | None) -> None:
         self.result = Verification()
+        self._journal = journal
+        """What findings call it."""
         self._published = {} if against is None else dict(against.pools)
         """The heads that have not been found again yet."""
         self._pools: dict[str, PlainPool] = {}
@@ -198,7 +198,7 @@ class _Checker:
             self._compare_published(section.pool, head)
         except Difference as difference:
             self._broken.add(section.pool)
-            self.report(f"{JOURNAL_NAME}, frame {pointer.frame}, pool {section.pool}, entry {version}: {difference}")
+            self.report(f"{self._journal}, frame {pointer.frame}, pool {section.pool}, entry {version}: {difference}")
 
     def end_frame(self, number: int) -> None:
         """What left one pool for another in this frame must have arrived there in it."""
@@ -206,14 +206,14 @@ class _Checker:
             self._compare_usage()
         if self._on_the_way:
             moves = ", ".join(f"{source} to {target}, key {key!r}" for source, target, key, _ in self._on_the_way)
-            self.report(f"{JOURNAL_NAME}, frame {number}: a transfer has one side only: {moves}")
+            self.report(f"{self._journal}, frame {number}: a transfer has one side only: {moves}")
             self._on_the_way.clear()
 
     def _compare_usage(self) -> None:
         for name, pool in self._pools.items():
             found, spent = self._usage.spent.get(name, 0), pool.total("spent")
             if found != spent and name not in self._broken:
-                self.report(f"{USAGE_NAME}, pool {name}: it says {found} units were spent, {JOURNAL_NAME} {spent}")
+                self.report(f"{USAGE_NAME}, pool {name}: it says {found} units were spent, {self._journal} {spent}")
 
     def _note_transfer(self, pool: str, event: MovedOut | MovedIn) -> None:
         """Pair both sides of a transfer, whichever is first. What is moved keeps its terms. Raises ``Difference``."""
@@ -258,7 +258,7 @@ class _Checker:
             self.result.snapshots_compared += 1
             if not _tells_the_same(saved[1], pool):
                 self.report(
-                    f"{SNAPSHOTS_NAME}, pool {name}: the snapshot at version {version} is not what {JOURNAL_NAME} says"
+                    f"{SNAPSHOTS_NAME}, pool {name}: the snapshot at version {version} is not what {self._journal} says"
                 )
 
     def _compare(self, name: str, head: Head) -> None:
@@ -281,7 +281,7 @@ class _Checker:
             try:
                 pool.finish()
             except Difference as difference:
-                self.report(f"{JOURNAL_NAME}, pool {name}, version {pool.version}: {difference}")
+                self.report(f"{self._journal}, pool {name}, version {pool.version}: {difference}")
             currency = parse_canonical(name).currency
             for sums, units in ((result.granted, pool.granted), (result.spent, pool.total("spent"))):
                 sums[currency] = sums.get(currency, Decimal(0)) + to_decimal(units, pool.scale)
@@ -293,10 +293,10 @@ class _Checker:
                 what = f"at or before version {published.version}, the digest that was published is not there"
             else:
                 what = f"no section ends at version {published.version}, which was published"
-            self.report(f"{JOURNAL_NAME}, pool {name}: history was rewritten: {what}")
+            self.report(f"{self._journal}, pool {name}: history was rewritten: {what}")
         for name, head in self._indexed.items():
             if head.pointer.frame in self._damaged:
-                self.report(f"{JOURNAL_NAME}, frame {head.pointer.frame}, pool {name}: its newest entries are lost")
+                self.report(f"{self._journal}, frame {head.pointer.frame}, pool {name}: its newest entries are lost")
             elif name not in self._broken:
                 there = head.version <= self._heads.get(name, NO_HEAD).version
                 what = "does not point to the section that ends" if there else "points to a section that is not there"
@@ -310,8 +310,8 @@ class _Checker:
         if not result.problems:
             if self._index.position > result.frames:
                 self.report(
-                    f"{JOURNAL_NAME}: it ends with frame {result.frames}, but frames up to {self._index.position} were "
-                    f"acknowledged"
+                    f"{self._journal}: it ends with frame {result.frames}, "
+                    f"but frames up to {self._index.position} were acknowledged"
                 )
             for name, (version, _) in self._snapshots.items():
                 self.report(
@@ -340,16 +340,3 @@ def _tells_the_same(snapshot: bytes, pool: PlainPool) -> bool:
         and {number: hold.parts for number, hold in saved.holds.items()}
         == {number: hold.parts for number, hold in pool.holds.items()}
     )
-
-
-def _damage_of_log(path: Path) -> str:
-    """What is damaged in the journal's log. A service that writes it while it is read makes it look damaged, too, but
-    never twice in the same place."""
-    damage = read_log(path).damage
-    for _ in range(LOG_READS - 1):
-        if not damage:
-            return ""
-        time.sleep(LOG_READ_INTERVAL_S)
-        again = read_log(path).damage
-        damage = damage if again == damage else ""
-    return damage

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from typing import Final
 
@@ -10,15 +11,58 @@ import anyio
 from solvent.engine.values.errors import JournalCorrupt
 
 from .frames import Frame, Head, Pointer, Section
-from .protocol import HISTORY_SECTIONS_MAX, WrongFrame, follow, sections_at
+from .protocol import WrongFrame, sections_at, walk_back
+
+
+class MemoryReader:
+    """Fulfils ``JournalReader`` on a list of frames, to which its journal goes on appending."""
+
+    def __init__(self, frames: Sequence[Frame], identity: str) -> None:
+        self.name: Final = "journal"
+        self.identity: Final = identity
+        self._frames = frames
+
+    def last_number(self) -> int:
+        return len(self._frames)
+
+    def frames(self, after: int, limit: int) -> Sequence[Frame]:
+        return self._frames[after : after + limit]
+
+    def history(self, pool: str, head: Head, *, down_to: int) -> Sequence[Section]:
+        return walk_back(pool, head, down_to, self._body)
+
+    def sections(self, pointers: Sequence[Pointer]) -> Sequence[Section]:
+        """Return the sections at ``pointers``. Raises as ``Journal.sections``."""
+        return sections_at(pointers, self._frame)
+
+    def damage(self) -> list[str]:
+        return []
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _frame(self, number: int, *, pool: str | None = None) -> Frame:
+        if not 0 < number <= len(self._frames):
+            raise JournalCorrupt("the frame is missing", frame=number, pool=pool)
+        return self._frames[number - 1]
+
+    def _body(self, pool: str, pointer: Pointer) -> bytes:
+        body = self._frame(pointer.frame, pool=pool).body
+        return body[pointer.offset : pointer.offset + pointer.length]
 
 
 class MemoryJournal:
     """Fulfils ``Journal`` with a list of frames."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, identity: str | None = None) -> None:
+        """A new journal, with an ``identity`` of its own unless one is given."""
+        self.identity: Final = identity or secrets.token_hex(16)
         self._frames: list[Frame] = []
-        self.identity: Final = "memory"
+        self._reader = self.reader()
+
+    def reader(self) -> MemoryReader:
+        """Return a reader of this journal, for the same process."""
+        return MemoryReader(self._frames, self.identity)
 
     async def append(self, frame: Frame) -> None:
         if frame.number != len(self._frames) + 1:
@@ -32,28 +76,13 @@ class MemoryJournal:
         return len(self._frames)
 
     async def read(self, after: int, limit: int) -> Sequence[Frame]:
-        return self._frames[after : after + limit]
+        return self._reader.frames(after, limit)
 
     async def history(self, pool: str, head: Head, *, down_to: int) -> Sequence[Section]:
-        sections: list[Section] = []
-        while head.version >= max(down_to, 1) and len(sections) < HISTORY_SECTIONS_MAX:
-            section, head = follow(pool, head, self._body(head.pointer, pool=pool))
-            sections.append(section)
-        sections.reverse()
-        return sections
+        return self._reader.history(pool, head, down_to=down_to)
 
     async def sections(self, pointers: Sequence[Pointer]) -> Sequence[Section]:
-        return sections_at(pointers, self._frame)
-
-    def _frame(self, number: int) -> Frame:
-        if not 0 < number <= len(self._frames):
-            raise JournalCorrupt("the frame is missing", frame=number)
-        return self._frames[number - 1]
-
-    def _body(self, pointer: Pointer, *, pool: str | None) -> bytes:
-        if not 0 < pointer.frame <= len(self._frames):
-            raise JournalCorrupt("the frame is missing", frame=pointer.frame, pool=pool)
-        return self._frames[pointer.frame - 1].body[pointer.offset : pointer.offset + pointer.length]
+        return self._reader.sections(pointers)
 
     async def aclose(self) -> None:
         """Nothing is held."""

@@ -1,7 +1,7 @@
 """The journal: the append-only record of all events, and the only truth.
 
-This is the protocol that every store of frames fulfils; ``tests/journal/test_contract.py`` holds them to it. A
-journal has one writer. It knows frames and sections, nothing of credits.
+This is the protocol that every store of frames fulfils; ``JournalContract`` of ``contract`` holds them to it. A journal
+has one writer. It knows frames and sections, nothing of credits. ``reader`` has the protocol for everybody else.
 """
 
 from __future__ import annotations
@@ -94,6 +94,16 @@ def sections_at(pointers: Sequence[Pointer], read: Callable[[int], Frame]) -> li
                     raise NoSection(pointer)
                 found[pointer] = decode_section(parts[pointer], frame=number)
     return [found[pointer] for pointer in pointers]
+
+
+def walk_back(pool: str, head: Head, down_to: int, body_of: Callable[[str, Pointer], bytes]) -> list[Section]:
+    """The sections that ``Journal.history`` returns, where ``body_of`` reads the bytes of a section of a pool."""
+    sections: list[Section] = []
+    while head.version >= max(down_to, 1) and len(sections) < HISTORY_SECTIONS_MAX:
+        section, head = follow(pool, head, body_of(pool, head.pointer))
+        sections.append(section)
+    sections.reverse()
+    return sections
 
 
 def follow(pool: str, head: Head, section: bytes) -> tuple[Section, Head]:

@@ -1,11 +1,13 @@
-"""What an error of SQLite says about the file: that it is damaged, or that it cannot be used now."""
+"""Files of SQLite: opened without the power to write, examined, deleted; and what an error says about one."""
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 from typing import Final
 
+DIFFERENCES_MAX: Final = 10
 _PRIMARY: Final = 0xFF
 """The part of an extended error code that names its kind (SQLite, "Result and Error Codes")."""
 _PASSING: Final = {
@@ -22,6 +24,26 @@ _PASSING: Final = {
 def is_passing(error: BaseException) -> bool:
     """Whether ``error`` says nothing against the file: the disk is full or fails, or somebody else has it."""
     return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & _PRIMARY in _PASSING
+
+
+def connect_for_reading(path: Path) -> sqlite3.Connection:
+    """Return a connection that cannot write, for use by one thread at a time. Raises ``sqlite3.Error``."""
+    # Where nothing can be written, SQLite needs to be told that nobody else writes either, or it wants a log to read.
+    log = path.with_name(f"{path.name}-wal")
+    sealed = not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size)
+    address = f"{path.absolute().as_uri()}?{'immutable=1' if sealed else 'mode=ro'}"
+    connection = sqlite3.connect(address, uri=True, check_same_thread=False)
+    connection.execute("pragma query_only = on")
+    return connection
+
+
+def differences(connection: sqlite3.Connection) -> list[str]:
+    """Return what SQLite finds wrong with the structure of a file: what no checksum of ours covers."""
+    try:
+        rows = connection.execute(f"pragma integrity_check({DIFFERENCES_MAX})").fetchall()
+    except sqlite3.Error as error:
+        return [str(error)]
+    return [] if rows == [("ok",)] else [" ".join(str(row[0]).split()) for row in rows]
 
 
 def remove_database(path: Path) -> None:

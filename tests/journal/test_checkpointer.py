@@ -12,7 +12,8 @@ import pytest
 
 from solvent.engine.journal.frames import Frame
 from solvent.engine.journal.sqlite.checkpointer import LOG_PAGES_MAX, PAGE_BYTES
-from solvent.engine.journal.sqlite.journal import SqliteJournal, connect_for_reading, read_frames
+from solvent.engine.journal.sqlite.journal import SqliteJournal
+from solvent.engine.journal.sqlite.reader import SqliteReader
 from solvent.engine.runtime.files import JOURNAL_NAME
 
 FRAME_BYTES = 100_000
@@ -43,9 +44,9 @@ async def test_the_log_stays_short_while_commits_go_on(tmp_path: Path) -> None:
     with suppress(asyncio.CancelledError):
         await writing_back
     await journal.aclose()
-    connection = connect_for_reading(path)
-    frames = read_frames(connection, 0, FRAMES + 1)
-    connection.close()
+    reader = SqliteReader(path)
+    frames = reader.frames(0, FRAMES + 1)
+    reader.close()
     assert len(frames) == FRAMES
     assert all(frame.is_intact() for frame in frames)
 

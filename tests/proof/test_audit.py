@@ -23,7 +23,8 @@ from solvent.engine.audit.heads import publish, read_heads
 from solvent.engine.audit.verify import verify_journal
 from solvent.engine.engine import system_clock_us
 from solvent.engine.journal.frames import NO_HEAD, FrameBuilder, Head, decode_section, split_frame
-from solvent.engine.journal.sqlite.journal import SqliteJournal, connect_for_reading, read_frames
+from solvent.engine.journal.opening import open_reader
+from solvent.engine.journal.sqlite.journal import SqliteJournal
 from solvent.engine.rules.events import (
     Captured,
     Debited,
@@ -93,9 +94,9 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def sections_of(directory: Path) -> list[dict[str, list[Event]]]:
     """The events of each frame, by pool."""
-    connection = connect_for_reading(directory / JOURNAL_NAME)
-    frames = read_frames(connection, 0, 1_000_000)
-    connection.close()
+    reader = open_reader(directory)
+    frames = reader.frames(0, 1_000_000)
+    reader.close()
     found: list[dict[str, list[Event]]] = []
     for frame in frames:
         sections = [decode_section(body, frame=frame.number) for _, body in split_frame(frame)]

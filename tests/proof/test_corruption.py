@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -20,6 +21,7 @@ from solvent import DebitRequest, Engine, Receipt, SolventError
 from solvent.engine.audit.export import export_journal
 from solvent.engine.audit.salvage import Salvage
 from solvent.engine.audit.verify import verify_journal
+from solvent.engine.journal.sqlite.reader import SqliteReader
 from solvent.engine.journal.sqlite.wal import read_log
 from solvent.engine.runtime.files import INDEX_NAME, JOURNAL_NAME, REFUSALS_NAME, SNAPSHOTS_NAME, USAGE_NAME
 from solvent.engine.values.errors import JournalCorrupt, JournalError, Unavailable
@@ -339,6 +341,16 @@ def test_frames_are_read_past_a_page_that_is_gone(sound: tuple[Path, Path, Truth
         assert found.entries == truth.entries
 
 
+@contextmanager
+def salvaged(path: Path) -> Iterator[Salvage]:
+    """What can be had of the journal's file at ``path``."""
+    reader = SqliteReader(path)
+    salvage = Salvage(reader)
+    yield salvage
+    salvage.close()
+    reader.close()
+
+
 def test_damage_in_the_log_is_told_from_the_end_that_a_crash_leaves(
     sound: tuple[Path, Path, Truth], tmp_path: Path, effort: int
 ) -> None:
@@ -348,25 +360,22 @@ def test_damage_in_the_log_is_told_from_the_end_that_a_crash_leaves(
         shutil.copy(crashed / name, tmp_path / name)
     path, log = tmp_path / WAL_NAME, tmp_path / JOURNAL_NAME
     body, dice, struck = path.read_bytes(), Random(7), 0
-    salvage = Salvage(log)
-    last = salvage.last
-    salvage.close()
+    with salvaged(log) as salvage:
+        last = salvage.last
     for turn in range(100 * effort):
         at = dice.randrange(len(body))
         flipped(path, at, dice.randrange(8))
         seen = read_log(log)
         if not seen.damage:
-            salvage = Salvage(log)
-            # What was flipped is of the last commit, or behind it: that may have been cut off by a crash.
-            assert salvage.last >= last - 1, f"turn {turn}: frames are gone behind byte {at}, and nobody says so"
-            salvage.close()
+            with salvaged(log) as salvage:
+                # What was flipped is of the last commit, or behind it: that may have been cut off by a crash.
+                assert salvage.last >= last - 1, f"turn {turn}: frames are gone behind byte {at}, and nobody says so"
         else:
             struck += 1
-            salvage = Salvage(log)
-            lost = sum(isinstance(frame, JournalCorrupt) for frame in salvage.frames())
-            assert lost <= 2, f"{lost} frames cannot be read for one flipped bit"
-            assert salvage.last >= last - 1
-            salvage.close()
+            with salvaged(log) as salvage:
+                lost = sum(isinstance(frame, JournalCorrupt) for frame in salvage.frames())
+                assert lost <= 2, f"{lost} frames cannot be read for one flipped bit"
+                assert salvage.last >= last - 1
         path.write_bytes(body)
     for turn in range(100 * effort):
         cut(path, dice.randrange(len(body)))

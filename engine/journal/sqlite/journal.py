@@ -1,16 +1,16 @@
 """The journal in a SQLite file: one row per frame, one statement per commit.
 
 WAL with ``synchronous=FULL``: a commit returns after its pages were flushed to the disk. Nothing but the insert
-of a frame is ever written, so the file cannot hold half of a commit. A process of its own writes (``sqlite_process``);
-it also writes back the WAL, beside the commits (``checkpointer``). Reads use a connection in a thread and stay short:
-an open read keeps the WAL from being reused.
+of a frame is ever written, so the file cannot hold half of a commit. A process of its own writes (``process``); it also
+writes back the WAL, next to the commits (``checkpointer``). Reads use a ``SqliteReader`` in a thread and stay short: an
+open read keeps the WAL from being reused.
 """
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,19 +19,17 @@ import anyio.to_thread
 from anyio import CapacityLimiter
 
 from solvent.engine.journal.frames import Frame, Head, Pointer, Section
-from solvent.engine.journal.protocol import HISTORY_SECTIONS_MAX, WrongFrame, follow, sections_at
-from solvent.engine.values.errors import JournalCorrupt, JournalError
+from solvent.engine.journal.protocol import WrongFrame
+from solvent.engine.values.errors import JournalError
 
 from .checkpointer import Checkpointer
 from .process import RemoteConnection, SqliteProcess
+from .reader import SqliteReader
 from .wal import check_log
 
-"""In the folder of an engine."""
 APPLICATION_ID: Final = 0x501C3D17
 """Marks the file as a Solvent journal (SQLite's ``application_id``)."""
 SCHEMA_VERSION: Final = 1
-
-DIFFERENCES_MAX: Final = 10
 
 _SCHEMA: Final = """
 create table if not exists frame (
@@ -51,9 +49,7 @@ _INSERT: Final = "insert into frame (number, at, crc, body) values (?, ?, ?, ?)"
 class SqliteJournal:
     """Fulfils ``Journal``. Open it with ``SqliteJournal.open``; the caller holds the directory's lock."""
 
-    def __init__(
-        self, path: Path, process: SqliteProcess, reader: sqlite3.Connection, *, identity: str, last: int
-    ) -> None:
+    def __init__(self, path: Path, process: SqliteProcess, reader: SqliteReader, *, identity: str, last: int) -> None:
         self.identity: Final = identity
         self._path = path
         self._reader = reader
@@ -74,10 +70,10 @@ class SqliteJournal:
         ``JournalLocked`` if it is being written.
         """
         process = await _start(path)
-        reader: sqlite3.Connection | None = None
+        reader: SqliteReader | None = None
         try:
             writer = process.connections[0]
-            reader = connect_for_reading(path)
+            reader = SqliteReader(path)
             last = await _number(writer, _LAST)
             identity = str(await _scalar(writer, "select value from identity"))
         except BaseException as error:
@@ -123,87 +119,19 @@ class SqliteJournal:
         return self._last
 
     async def read(self, after: int, limit: int) -> Sequence[Frame]:
-        return await anyio.to_thread.run_sync(read_frames, self._reader, after, limit, limiter=self._reader_turn)
+        return await anyio.to_thread.run_sync(self._reader.frames, after, limit, limiter=self._reader_turn)
 
     async def history(self, pool: str, head: Head, *, down_to: int) -> Sequence[Section]:
-        return await anyio.to_thread.run_sync(walk_back, self._reader, pool, head, down_to, limiter=self._reader_turn)
+        look_up = partial(self._reader.history, pool, head, down_to=down_to)
+        return await anyio.to_thread.run_sync(look_up, limiter=self._reader_turn)
 
     async def sections(self, pointers: Sequence[Pointer]) -> Sequence[Section]:
-        return await anyio.to_thread.run_sync(_read_sections, self._reader, pointers, limiter=self._reader_turn)
+        return await anyio.to_thread.run_sync(self._reader.sections, pointers, limiter=self._reader_turn)
 
     async def aclose(self) -> None:
         # The writer is the last that can write back the WAL, and does so if nobody else has the file open.
         self._reader.close()
         await self._process.aclose()
-
-
-def connect_for_reading(path: Path) -> sqlite3.Connection:
-    """A connection that cannot write, for use by one thread at a time."""
-    # Where nothing can be written, SQLite needs to be told that nobody else writes either, or it wants a log to read.
-    log = path.with_name(f"{path.name}-wal")
-    sealed = not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size)
-    address = f"{path.absolute().as_uri()}?{'immutable=1' if sealed else 'mode=ro'}"
-    connection = sqlite3.connect(address, uri=True, check_same_thread=False)
-    connection.execute("pragma query_only = on")
-    return connection
-
-
-def differences(connection: sqlite3.Connection) -> list[str]:
-    """What SQLite finds wrong with the structure of a file, beside what our own checksums cover."""
-    try:
-        rows = connection.execute(f"pragma integrity_check({DIFFERENCES_MAX})").fetchall()
-    except sqlite3.Error as error:
-        return [str(error)]
-    return [] if rows == [("ok",)] else [" ".join(str(row[0]).split()) for row in rows]
-
-
-def read_frames(connection: sqlite3.Connection, after: int, limit: int) -> Sequence[Frame]:
-    """At most ``limit`` frames above ``after``, in order. Raises ``JournalCorrupt`` for a gap."""
-    try:
-        rows = connection.execute(
-            "select number, at, crc, body from frame where number > ? order by number limit ?", (after, limit)
-        ).fetchall()
-    except sqlite3.Error as error:
-        raise JournalCorrupt(f"the journal cannot be read: {error}", frame=after + 1) from error
-    frames = [Frame(number, at, body, crc) for number, at, crc, body in rows]
-    for expected, frame in enumerate(frames, after + 1):
-        if frame.number != expected:
-            raise JournalCorrupt("the frame is missing", frame=expected)
-    return frames
-
-
-def walk_back(connection: sqlite3.Connection, pool: str, head: Head, down_to: int) -> Sequence[Section]:
-    """``Journal.history`` in the calling thread."""
-    sections: list[Section] = []
-    while head.version >= max(down_to, 1) and len(sections) < HISTORY_SECTIONS_MAX:
-        section, head = follow(pool, head, _read_body(connection, head.pointer, pool=pool))
-        sections.append(section)
-    sections.reverse()
-    return sections
-
-
-def _read_sections(connection: sqlite3.Connection, pointers: Sequence[Pointer]) -> Sequence[Section]:
-    return sections_at(pointers, lambda number: _read_frame(connection, number))
-
-
-def _read_frame(connection: sqlite3.Connection, number: int) -> Frame:
-    frames = read_frames(connection, number - 1, 1)
-    if not frames:
-        raise JournalCorrupt("the frame is missing", frame=number)
-    return frames[0]
-
-
-def _read_body(connection: sqlite3.Connection, pointer: Pointer, *, pool: str | None) -> bytes:
-    try:
-        row = connection.execute(
-            "select substr(body, ?, ?) from frame where number = ?",
-            (pointer.offset + 1, pointer.length, pointer.frame),
-        ).fetchone()
-    except sqlite3.Error as error:
-        raise JournalCorrupt(f"the journal cannot be read: {error}", frame=pointer.frame, pool=pool) from error
-    if row is None:
-        raise JournalCorrupt("the frame is missing", frame=pointer.frame, pool=pool)
-    return bytes(row[0])
 
 
 async def _start(path: Path) -> SqliteProcess:

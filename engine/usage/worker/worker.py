@@ -27,11 +27,12 @@ from typing import BinaryIO, Final
 
 from solvent.engine.api.usage_table import UsageRow, UsageTable, pack, table_of
 from solvent.engine.journal.frames import decode_section, split_frame
-from solvent.engine.journal.sqlite.journal import connect_for_reading, read_frames
+from solvent.engine.journal.opening import open_reader
+from solvent.engine.journal.reader import JournalReader
 from solvent.engine.pools.refusal_log import read_refused
 from solvent.engine.pools.refusals import Refused
 from solvent.engine.runtime.collector import tune_collector
-from solvent.engine.runtime.files import JOURNAL_NAME, REBUILT_NAME, REFUSALS_NAME, USAGE_NAME
+from solvent.engine.runtime.files import REBUILT_NAME, REFUSALS_NAME, USAGE_NAME
 from solvent.engine.runtime.sqlite import is_passing
 from solvent.engine.usage.analysis import Spike, compare, exact, series_of, spikes
 from solvent.engine.usage.messages import (
@@ -92,11 +93,12 @@ _Waiting = tuple[float, Lookup]
 
 
 class UsageWorker:
-    """Owns the usage file of one directory. ``now`` counts seconds from anywhere."""
+    """Owns the usage file in ``directory``, and follows ``journal`` with it. ``now`` counts seconds from anywhere."""
 
     def __init__(
         self,
         directory: Path,
+        journal: JournalReader,
         reply: Callable[[Reply], None],
         *,
         threads: int,
@@ -106,9 +108,8 @@ class UsageWorker:
         self._reply = reply
         self._threads = threads
         self._now = now
-        self._journal = connect_for_reading(directory / JOURNAL_NAME)
-        (identity,) = self._journal.execute("select value from identity").fetchone()
-        self._identity = str(identity)
+        self._journal = journal
+        self._identity = journal.identity
         self._store: UsageStore | None = None
         self._rebuilt: UsageStore | None = None
         self._waiting: list[_Waiting] = []
@@ -139,7 +140,6 @@ class UsageWorker:
         for store in (self._store, self._rebuilt):
             if store is not None:
                 store.close()
-        self._journal.close()
 
     def _take(self, question: Lookup | AskStatus | Rebuild) -> None:
         if not isinstance(question, (AskStatus, Rebuild)):
@@ -157,13 +157,10 @@ class UsageWorker:
         return Status(
             id,
             0 if store is None else store.position,
-            self._last_frame(),
+            self._journal.last_number(),
             None if rebuilt is None else rebuilt.position,
             self._rebuild_failure,
         )
-
-    def _last_frame(self) -> int:
-        return int(self._journal.execute("select coalesce(max(number), 0) from frame").fetchone()[0])
 
     # -- Following the journal
 
@@ -196,7 +193,7 @@ class UsageWorker:
 
     def _open(self, name: str) -> UsageStore:
         store = UsageStore(self._directory / name, journal_identity=self._identity, threads=self._threads)
-        if store.position > self._last_frame():
+        if store.position > self._journal.last_number():
             store.close()
             raise UsageDamaged("it covers more than the journal has")
         return store
@@ -270,7 +267,8 @@ class UsageWorker:
     def _why_not_yet(self) -> str:
         if self._store is None:
             return f"usage cannot be read now: {self._trouble}"
-        return f"usage is being brought up to date: {self._store.position} of {self._last_frame()} frames are in it"
+        covered, last = self._store.position, self._journal.last_number()
+        return f"usage is being brought up to date: {covered} of {last} frames are in it"
 
     def _answer(self, store: UsageStore, question: Lookup) -> None:
         try:
@@ -311,7 +309,7 @@ class UsageWorker:
             self._reply(Failed(id, error.code, "", error.message))
 
 
-def follow(journal: sqlite3.Connection, refusals: Path, store: UsageStore, *, rows_max: int) -> bool:
+def follow(journal: JournalReader, refusals: Path, store: UsageStore, *, rows_max: int) -> bool:
     """Add what the store does not cover yet, at most about ``rows_max`` rows. Returns whether there is more.
 
     Raises ``JournalError``, ``sqlite3.Error``, ``UsageDamaged``, ``UsageUnavailable``.
@@ -319,7 +317,7 @@ def follow(journal: sqlite3.Connection, refusals: Path, store: UsageStore, *, ro
     with store.batch() as batch:
         more, rows = True, UsageRows()
         while more and batch.count < rows_max:
-            frames = read_frames(journal, batch.frame, FRAMES_PER_READ)
+            frames = journal.frames(batch.frame, FRAMES_PER_READ)
             for each in frames:
                 rows.add(decode_section(body, frame=each.number) for _, body in split_frame(each))
                 if len(rows.rows) >= ROWS_PER_CHUNK or each is frames[-1]:
@@ -409,9 +407,11 @@ def main() -> None:
         sink.flush()
 
     inbox: queue.SimpleQueue[Question] = queue.SimpleQueue()
-    worker = UsageWorker(Path(sys.argv[1]), reply, threads=int(sys.argv[2]))
+    journal = open_reader(sys.argv[1])
+    worker = UsageWorker(Path(sys.argv[1]), journal, reply, threads=int(sys.argv[2]))
     threading.Thread(target=_receive, args=(source, inbox), daemon=True).start()
     worker.run(inbox)
+    journal.close()
     # The receiving thread may hold the input: an orderly end of the interpreter would wait for it.
     os._exit(0)
 

@@ -1,0 +1,109 @@
+"""The frames in a SQLite file, read in the calling thread and without the power to write them.
+
+Each call is one short read, so it may run next to the process that writes: an open read would keep the WAL from being
+reused.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from solvent.engine.journal.frames import Frame, Head, Pointer, Section
+from solvent.engine.journal.protocol import sections_at, walk_back
+from solvent.engine.runtime.sqlite import connect_for_reading, differences
+from solvent.engine.values.errors import JournalCorrupt, JournalError
+
+from .wal import read_log
+
+LOG_READS: Final = 5
+LOG_READ_INTERVAL_S: Final = 0.05
+
+
+class SqliteReader:
+    """Fulfils ``JournalReader`` on the file at ``path``, for use by one thread at a time.
+
+    Raises ``JournalError`` if there is no file, or one that must not be read. What is damaged in it shows when it is
+    read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path: Final = path
+        self.name: Final = path.name
+        try:
+            self._connection = connect_for_reading(path)
+        except sqlite3.Error as error:
+            raise JournalError(f"{path} cannot be opened: {error}") from error
+
+    @property
+    def identity(self) -> str:
+        try:
+            (identity,) = self._connection.execute("select value from identity").fetchone()
+        except (sqlite3.Error, TypeError) as error:
+            raise JournalCorrupt(f"its identity cannot be read: {error}") from error
+        return str(identity)
+
+    def last_number(self) -> int:
+        try:
+            return int(self._connection.execute("select coalesce(max(number), 0) from frame").fetchone()[0])
+        except (sqlite3.Error, TypeError, ValueError) as error:
+            raise JournalError(f"it cannot be read: {error}") from error
+
+    def frames(self, after: int, limit: int) -> Sequence[Frame]:
+        try:
+            rows = self._connection.execute(
+                "select number, at, crc, body from frame where number > ? order by number limit ?", (after, limit)
+            ).fetchall()
+        except sqlite3.Error as error:
+            raise JournalCorrupt(f"the journal cannot be read: {error}", frame=after + 1) from error
+        frames = [Frame(number, at, body, crc) for number, at, crc, body in rows]
+        for expected, frame in enumerate(frames, after + 1):
+            if frame.number != expected:
+                raise JournalCorrupt("the frame is missing", frame=expected)
+        return frames
+
+    def history(self, pool: str, head: Head, *, down_to: int) -> Sequence[Section]:
+        return walk_back(pool, head, down_to, self._body)
+
+    def sections(self, pointers: Sequence[Pointer]) -> Sequence[Section]:
+        """Return the sections at ``pointers``. Raises as ``Journal.sections``."""
+        return sections_at(pointers, self._frame)
+
+    def damage(self) -> list[str]:
+        return [*self._damage_of_log(), *(f"{self.name}: {each}" for each in differences(self._connection))]
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _damage_of_log(self) -> list[str]:
+        """Return what is damaged in the log. A service that writes it while it is read makes it look damaged as well,
+        but never several times in the same place."""
+        damage = read_log(self.path).damage
+        for _ in range(LOG_READS - 1):
+            if not damage:
+                return []
+            time.sleep(LOG_READ_INTERVAL_S)
+            again = read_log(self.path).damage
+            damage = damage if again == damage else ""
+        return [damage] if damage else []
+
+    def _frame(self, number: int) -> Frame:
+        frames = self.frames(number - 1, 1)
+        if not frames:
+            raise JournalCorrupt("the frame is missing", frame=number)
+        return frames[0]
+
+    def _body(self, pool: str, pointer: Pointer) -> bytes:
+        try:
+            row = self._connection.execute(
+                "select substr(body, ?, ?) from frame where number = ?",
+                (pointer.offset + 1, pointer.length, pointer.frame),
+            ).fetchone()
+        except sqlite3.Error as error:
+            raise JournalCorrupt(f"the journal cannot be read: {error}", frame=pointer.frame, pool=pool) from error
+        if row is None:
+            raise JournalCorrupt("the frame is missing", frame=pointer.frame, pool=pool)
+        return bytes(row[0])
