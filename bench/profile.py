@@ -93,7 +93,7 @@ def _processes(pid: int) -> dict[str, psutil.Process]:
             found["service"] = child
         elif command and Path(command[0]).name.startswith("nats-server"):
             found["nats-server"] = child
-        elif any(part.endswith("sqlite_worker.py") for part in command):
+        elif any(part.endswith("sqlite/worker.py") for part in command):
             found["journal"] = child
     return found
 

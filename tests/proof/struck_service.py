@@ -90,7 +90,7 @@ def writing_process() -> int:
     """Wait for the process that writes the journal."""
     while True:
         for child in psutil.Process().children():
-            if any(part.endswith("sqlite_worker.py") for part in child.cmdline()):
+            if any(part.endswith("sqlite/worker.py") for part in child.cmdline()):
                 return child.pid
         time.sleep(0.01)
 

@@ -1,7 +1,7 @@
 """The process that writes a SQLite file: one connection, and one thread, for each of its channels.
 
 It is run as a program and imports nothing of Solvent: so it starts in a twentieth of a second and takes 12 MB. It does
-what ``sqlite_process`` asks, in that order, and ends with it. A question is answered by the rows of a statement, or by
+what ``process`` asks, in that order, and ends with it. A question is answered by the rows of a statement, or by
 its error.
 
 Of a process that was killed, the last commit may still be under way here when the next one is started. So whoever
