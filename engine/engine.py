@@ -7,16 +7,10 @@ it asks again with its key and gets the receipt.
 
 from __future__ import annotations
 
-import secrets
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from os import PathLike
-from pathlib import Path
 from typing import Any, TypeVar, cast
-
-import anyio
 
 from solvent.actors import (
     ActorError,
@@ -26,30 +20,19 @@ from solvent.engine.api.events import PoolEvent
 from solvent.engine.api.receipts import Receipt
 from solvent.engine.api.requests import BatchRequest, CommandRequest, Request, SetRatesRequest, TransferRequest
 from solvent.engine.api.usage_requests import UsageRequest
-from solvent.engine.journal.listeners import Listeners
-from solvent.engine.journal.lock import exclusive
-from solvent.engine.journal.sqlite.journal import SqliteJournal
-from solvent.engine.pools.actor import Services
+from solvent.engine.journal.opening import Location, OpensJournal, open_journal
 from solvent.engine.pools.asking import outcome_of
-from solvent.engine.pools.borrowing import Loans
-from solvent.engine.pools.host import SEED_BITS, running
-from solvent.engine.pools.partition import Partition, Progress
-from solvent.engine.pools.pools import Pools
-from solvent.engine.pools.refusal_log import RefusalLog
-from solvent.engine.pools.refusals import Refusals
-from solvent.engine.pools.scales import Scales
-from solvent.engine.projections.index import IndexDamaged
+from solvent.engine.pools.host import Host
+from solvent.engine.pools.partition import Progress
 from solvent.engine.reads.feed import Feed, chosen
 from solvent.engine.reads.reads import Reads
 from solvent.engine.rules.checking import debit_command
-from solvent.engine.runtime.files import JOURNAL_NAME
 from solvent.engine.usage.desk import UsageDesk
 from solvent.engine.usage.messages import Extent
 from solvent.engine.usage.process import UsageProcess
 from solvent.engine.values.amounts import AmountLike, parse_scale
 from solvent.engine.values.dimensions import Dimensions
 from solvent.engine.values.errors import (
-    JournalError,
     SolventError,
 )
 from solvent.engine.values.pool_id import (
@@ -74,13 +57,13 @@ def system_clock_us() -> int:
 class Engine(Credits):
     """``Credits`` on a folder. Made by ``Engine.open`` only."""
 
-    def __init__(self, pools: Pools, usage: UsageProcess, refusal_log: RefusalLog, *, usage_timeout_s: float) -> None:
-        self.live = pools
+    def __init__(self, host: Host, usage: UsageProcess, *, usage_timeout_s: float) -> None:
+        self.live = pools = host.pools
         """The live pools, for transports: they hand commands over without a coroutine for each."""
         self.feed = Feed(pools)
         """What pools say, with positions, for transports that publish it."""
         self._reads = Reads(pools, self.feed)
-        self._refusal_log = refusal_log
+        self._refusal_log = host.refusal_log
         self._usage = usage
         self._desk = UsageDesk(
             usage,
@@ -96,59 +79,40 @@ class Engine(Credits):
     @asynccontextmanager
     async def open(
         cls,
-        directory: str | PathLike[str],
+        directory: Location,
         *,
         currencies: Mapping[str, int] | None = None,
         settings: Settings = SETTINGS_DEFAULT,
         now_us: Callable[[], int] = system_clock_us,
         on_progress: Progress | None = None,
+        journal: OpensJournal = open_journal,
     ) -> AsyncIterator[Engine]:
         """Open the journal in ``directory``, or begin one there.
 
         ``currencies`` gives the decimal places of each currency, 0 to 9. One that is not named keeps what its pools in
         the journal do, and 6 if there are none; one that is named otherwise than they do takes no amounts
         (``StateConflict``, ``currency_scale``). ``on_progress`` hears (frames read, frames to read) while indexes are
-        caught up. Leaving the block answers what was asked, then stops.
+        caught up. ``journal`` opens another kind of journal than the files in a folder. Leaving the block answers what
+        was asked, then stops.
 
         Raises ``JournalLocked`` if another process has the directory open, ``JournalError``, ``InvalidRequest``.
         """
         given = _check_currencies(currencies)
-        path = _directory(directory)
-        with exclusive(path):
-            journal = await SqliteJournal.open(path / JOURNAL_NAME)
-            try:
-                seed = secrets.randbits(SEED_BITS)
-                listeners, refusals = Listeners(), Refusals()
-                try:
-                    partition = await Partition.open(
-                        path, journal, seed=seed, now_us=now_us, listeners=listeners, on_progress=on_progress
-                    )
-                except (IndexDamaged, sqlite3.Error) as error:
-                    raise JournalError(f"the index or the snapshots in {path} cannot be written: {error}") from error
-                services = Services(
-                    now_us=now_us,
-                    scales=Scales(given, partition.index.scales),
-                    limits=settings.limits,
-                    partition=partition,
-                    listeners=listeners,
-                    refusals=refusals,
-                    loans=Loans(settings.resident_max),
-                )
-                refusal_log = RefusalLog(path, refusals)
-                usage = UsageProcess(path, threads=settings.usage_threads)
-                if settings.usage == "always":
-                    usage.start()
-                beside = (usage.run, refusal_log.run)
-                stop_timeout_s = settings.stop_timeout_s
-                async with running(path, journal, services, settings.options, stop_timeout_s, beside) as (
-                    family,
-                    streams,
-                ):
-                    timeout_s = settings.usage_timeout_s
-                    yield cls(Pools(services, family, streams), usage, refusal_log, usage_timeout_s=timeout_s)
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await journal.aclose()
+        async with journal(directory) as opened:
+            usage = UsageProcess(opened.folder, threads=settings.usage_threads)
+            if settings.usage == "always":
+                usage.start()
+            async with Host.open(
+                opened,
+                currencies=given,
+                limits=settings.limits,
+                options=settings.options,
+                stop_timeout_s=settings.stop_timeout_s,
+                now_us=now_us,
+                on_progress=on_progress,
+                beside=usage.run,
+            ) as host:
+                yield cls(host, usage, usage_timeout_s=settings.usage_timeout_s)
 
     async def send(self, request: Request[A]) -> A:
         if isinstance(request, CommandRequest):
@@ -236,15 +200,6 @@ class Engine(Credits):
             "keys_not_indexed": partition.projector.behind,
             "projector_rounds": partition.projector.rounds,
         }
-
-
-def _directory(directory: str | PathLike[str]) -> Path:
-    path = Path(directory)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise JournalError(f"{path} cannot be used as a journal directory: {error}") from error
-    return path
 
 
 def _check_currencies(currencies: Mapping[str, int] | None) -> dict[str, int]:

@@ -2,17 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from os import PathLike
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
+import anyio
+
+from solvent.engine.journal.lock import exclusive
+from solvent.engine.journal.protocol import Journal
 from solvent.engine.journal.reader import JournalReader
+from solvent.engine.journal.sqlite.journal import SqliteJournal
 from solvent.engine.journal.sqlite.reader import SqliteReader
 from solvent.engine.runtime.files import JOURNAL_NAME
+from solvent.engine.runtime.machine import MACHINE, Machine
 from solvent.engine.values.errors import JournalError
 
 Location: TypeAlias = str | PathLike[str]
 """Where a journal is kept: a data folder."""
+
+
+class OpenJournal(NamedTuple):
+    """A journal that one engine has for itself, and what belongs to it."""
+
+    journal: Journal
+    folder: Path
+    """Of the files that the engine makes from the journal: index, snapshots, usage. It has them for itself as well."""
+    machine: Machine = MACHINE
+    """What the caches are kept on."""
+
+
+OpensJournal: TypeAlias = Callable[[Location], AbstractAsyncContextManager[OpenJournal]]
+"""Opens the journal at a location for the length of a block, for one engine and no other. Raises ``JournalError``."""
+
+
+@asynccontextmanager
+async def open_journal(location: Location) -> AsyncIterator[OpenJournal]:
+    """Open the journal at ``location``, or begin one there, for the length of a block.
+
+    Raises ``JournalLocked`` if another engine has it, ``JournalError``.
+    """
+    folder = _folder(location)
+    with exclusive(folder):
+        journal = await SqliteJournal.open(folder / JOURNAL_NAME)
+        try:
+            yield OpenJournal(journal, folder)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await journal.aclose()
 
 
 def open_reader(location: Location) -> JournalReader:
@@ -24,3 +62,12 @@ def open_reader(location: Location) -> JournalReader:
     if not path.is_file():
         raise JournalError(f"there is no journal in {location}")
     return SqliteReader(path)
+
+
+def _folder(location: Location) -> Path:
+    path = Path(location)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise JournalError(f"{path} cannot be used as a journal directory: {error}") from error
+    return path

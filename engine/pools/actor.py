@@ -9,7 +9,7 @@ from the journal again; callers get a typed error and retry with their key.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from typing import NamedTuple, TypeAlias, TypeGuard, assert_never
 
 import msgspec
@@ -17,7 +17,6 @@ import msgspec
 from solvent.actors import Actor, Mail, StopReason
 from solvent.engine.api.answers import Answer
 from solvent.engine.api.receipts import Receipt
-from solvent.engine.journal.listeners import Listeners
 from solvent.engine.journal.writer import Batch, OpenSection, PoolLog
 from solvent.engine.projections.keys import hash_key
 from solvent.engine.rules.commands import (
@@ -31,7 +30,7 @@ from solvent.engine.rules.commands import (
     Report,
     Reverse,
 )
-from solvent.engine.rules.decide import Limits, decide
+from solvent.engine.rules.decide import decide
 from solvent.engine.rules.due import pass_time
 from solvent.engine.rules.events import KEYED, NOTICES, Captured, Debited, Event, RatesSet, RechargeClosed, answering
 from solvent.engine.rules.evolve import apply
@@ -81,10 +80,7 @@ from solvent.engine.values.pool_id import PoolId, is_stream, parse_canonical, ra
 from solvent.engine.values.positions import Position, end_of
 from solvent.engine.values.times import to_datetime
 
-from .borrowing import Loans
-from .partition import Partition
-from .refusals import Refusals
-from .scales import Scales
+from .services import Services
 
 
 class Lease:
@@ -111,66 +107,6 @@ class Due(NamedTuple):
     version: int
 
 
-class Services:
-    """What the pool actors of an engine share."""
-
-    __slots__ = (
-        "limits",
-        "listeners",
-        "loans",
-        "now_us",
-        "partition",
-        "rate_books",
-        "rate_changes",
-        "read_rates",
-        "ready",
-        "refusals",
-        "scales",
-    )
-
-    def __init__(
-        self,
-        *,
-        now_us: Callable[[], int],
-        scales: Scales,
-        limits: Limits,
-        partition: Partition,
-        listeners: Listeners,
-        refusals: Refusals,
-        loans: Loans,
-    ) -> None:
-        self.now_us = now_us
-        self.scales = scales
-        self.limits = limits
-        self.partition = partition
-        """Replaced after a failed commit, when everything has been read from the journal again."""
-        self.ready = asyncio.Event()
-        """Whether ``partition`` can be used: not while it is being replaced."""
-        self.rate_books: dict[str, RateBook] = {}
-        """By canonical stream: those that were asked for since they were set last."""
-        self.rate_changes = 0
-        self.listeners = listeners
-        self.refusals = refusals
-        self.loans = loans
-        self.read_rates: Callable[[str], Awaitable[RateBook]] = _nothing_to_read
-        """Asks a stream for its book. It answers what is durable."""
-
-    async def load_rates(self, pool: str) -> None:
-        """Make sure that the rate cards for ``pool`` are at hand. Raises ``SolventError``."""
-        name = parse_canonical(pool)
-        stream = rates_stream(name.environment, name.currency).canonical
-        while stream not in self.rate_books:
-            changes = self.rate_changes
-            book = await self.read_rates(stream)
-            # A card that was set between the answer and now would be missing from this book for ever.
-            if changes == self.rate_changes:
-                self.rate_books[stream] = book
-
-
-async def _nothing_to_read(stream: str) -> RateBook:
-    raise Unavailable(f"the engine is not open yet: {stream} cannot be read")
-
-
 class PoolActor(Actor[Message]):
     """One live pool."""
 
@@ -191,7 +127,7 @@ class PoolActor(Actor[Message]):
                 self.pool, head = await self._services.partition.store.load(self.pool_id)
                 break
             except Unavailable:
-                # The journal failed meanwhile. Who asks has a deadline; this waits for the next partition.
+                # The journal failed meanwhile. Callers have their own deadlines, so wait here for the next partition.
                 await asyncio.sleep(0)
         self._log = PoolLog(self.pool_id, head)
         if is_stream(self.pool_id):
@@ -401,8 +337,7 @@ class PoolActor(Actor[Message]):
             if isinstance(event, NOTICES):
                 section.has_notices = True
             if isinstance(event, RatesSet):
-                self._services.rate_books.pop(self.pool_id, None)
-                self._services.rate_changes += 1
+                self._services.rate_books.changed(self.pool_id)
 
     def open_section(self) -> None:
         """Reserve a place in the open frame: several pools that do so in one turn share it. Raises ``Unavailable``."""
@@ -510,7 +445,7 @@ class PoolActor(Actor[Message]):
     async def _report(self, reports: list[tuple[Mail[Message], Report]]) -> None:
         """Read the rate cards first, then go the way of all commands whose keys may have been used before."""
         try:
-            await self._services.load_rates(self.pool_id)
+            await self._services.rate_books.load(self.pool_id)
         except SolventError as error:
             for mail, _ in reports:
                 mail.fail(Unavailable(f"the rate cards could not be read, retry with the same key: {error}"))

@@ -23,8 +23,9 @@ from solvent.engine.rules.pool import Pool, check_totals, clone
 from solvent.engine.values.errors import InvalidRequest, JournalError, SolventError, StateConflict, Unavailable
 from solvent.engine.values.pool_id import PoolId
 
-from .actor import Lease, Message, PoolActor, Services, completed
+from .actor import Lease, Message, PoolActor, completed
 from .partition import Partition
+from .services import Services
 
 T = TypeVar("T")
 
@@ -190,7 +191,7 @@ async def _complete(services: Services, pool: str, command: KeyedCommand) -> Key
     if isinstance(command, Reverse):
         return completed(command, await services.partition.find_entry(pool, command.debit))
     if isinstance(command, Report):
-        await services.load_rates(pool)
+        await services.rate_books.load(pool)
     return command
 
 

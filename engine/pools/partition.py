@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
+from typing import Final
 
 import anyio
 
 from solvent.engine.journal.frames import Pointer, Section
 from solvent.engine.journal.listeners import Listeners
+from solvent.engine.journal.opening import OpenJournal
 from solvent.engine.journal.protocol import Journal, NoSection
 from solvent.engine.journal.writer import Writer
 from solvent.engine.projections.history import sections_between
@@ -31,6 +32,8 @@ from solvent.engine.values.errors import JournalCorrupt
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
+SEED_BITS: Final = 63
+"""Of the seed of the key hashes of a new index."""
 
 
 class Partition:
@@ -70,49 +73,49 @@ class Partition:
     @classmethod
     async def open(
         cls,
-        directory: Path,
-        journal: Journal,
+        opened: OpenJournal,
         *,
-        seed: int,
         now_us: Callable[[], int],
         listeners: Listeners,
-        on_progress: Progress | None,
+        on_progress: Progress | None = None,
     ) -> Partition:
-        """Open the caches in ``directory`` and catch them up with ``journal``; what is damaged is made anew.
+        """Open the caches of a journal and catch them up with it. What is damaged is made anew.
 
-        ``seed`` is used for the key hashes of a new index. ``on_progress`` hears (frames read, frames to read). Raises
-        ``JournalError``, or ``sqlite3.Error`` if a cache cannot be written now.
+        ``on_progress`` hears (frames read, frames to read). Raises ``JournalError``, and ``IndexDamaged`` or
+        ``sqlite3.Error`` if a cache cannot be written now.
         """
-        last_number = await journal.last_number()
+        last_number = await opened.journal.last_number()
+        seed = opened.machine.random_bits(SEED_BITS)
         try:
-            return await cls._open(directory, journal, last_number, seed, now_us, listeners, on_progress)
+            return await cls._open(opened, last_number, seed, now_us, listeners, on_progress)
         except IndexDamaged as error:
             if isinstance(error, ForeignIndex) and error.position and not last_number:
                 # An empty file in place of the journal is a new journal to SQLite.
                 raise _lost(0, error.position) from None
             log.warning("the index is made anew from the journal: %s", error)
-            remove_database(directory / INDEX_NAME)
-            return await cls._open(directory, journal, last_number, seed, now_us, listeners, on_progress)
+            remove_database(opened.folder / INDEX_NAME)
+            return await cls._open(opened, last_number, seed, now_us, listeners, on_progress)
 
     @classmethod
     async def _open(
         cls,
-        directory: Path,
-        journal: Journal,
+        opened: OpenJournal,
         last_number: int,
         seed: int,
         now_us: Callable[[], int],
         listeners: Listeners,
         on_progress: Progress | None,
     ) -> Partition:
-        index = await Index.open(directory / INDEX_NAME, journal_identity=journal.identity, seed=seed)
+        journal, folder, machine = opened
+        identity = journal.identity
+        index = await Index.open(folder / INDEX_NAME, journal_identity=identity, seed=seed, machine=machine)
         snapshots: Snapshots | None = None
         try:
             if index.position > last_number:
                 # The index is written after the journal was flushed: what it knows of was acknowledged.
                 raise _lost(last_number, index.position)
             keys = KeyBook(seed=index.seed, seen=await index.load_seen())
-            snapshots = await Snapshots.open(directory / SNAPSHOTS_NAME, journal_identity=journal.identity)
+            snapshots = await Snapshots.open(folder / SNAPSHOTS_NAME, journal_identity=identity, machine=machine)
             partition = cls(
                 journal, index, snapshots, keys, last_number=last_number, now_us=now_us, listeners=listeners
             )
@@ -129,7 +132,7 @@ class Partition:
 
     async def run(self) -> None:
         """Write, load and project until cancelled. A ``JournalError`` or ``IndexDamaged`` (in an exception group)
-        ends it: then ``close`` it and open the next partition."""
+        ends it: then ``aclose`` it and open the next partition."""
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self.writer.run)

@@ -30,10 +30,11 @@ from solvent.engine.values.amounts import SCALE_DEFAULT
 from solvent.engine.values.errors import InvalidRequest, SolventError, StateConflict, TooLarge, Unavailable
 from solvent.engine.values.pool_id import PoolId, currency_of, parse_canonical, parse_pool, rates_stream
 
-from .actor import Message, Services
+from .actor import Message
 from .asking import outcome_of, outcomes_of, translate
 from .atomic import do_together, transfer
 from .partition import Partition
+from .services import Services
 
 PARTITION_TIMEOUT_S: Final = 10.0
 """How long a read waits for the journal to be read again after a failure."""
@@ -50,7 +51,6 @@ class Pools:
         self._family = family
         self._streams = streams
         self._scales = services.scales.given
-        services.read_rates = self._read_rates
 
     @property
     def resident(self) -> int:
@@ -144,9 +144,10 @@ class Pools:
 
     async def rates(self, environment: str, currency: str) -> RateBook:
         """Return the rate cards of a currency. Raises ``SolventError``."""
-        return await self._read_rates(rates_stream(environment, currency).canonical)
+        return await self.read_rates(rates_stream(environment, currency).canonical)
 
-    async def _read_rates(self, stream: str) -> RateBook:
+    async def read_rates(self, stream: str) -> RateBook:
+        """Return the rate cards of a stream, by its canonical name: what is durable. Raises ``SolventError``."""
         return await self.ask_stream(parse_canonical(stream), Read("rates"), RateBook)
 
     async def batch(self, requests: Sequence[BatchRequest], *, atomic: bool) -> list[Receipt | SolventError]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import anyio
-import anyio.to_thread
 
 from solvent.engine.runtime.files import REFUSALS_NAME
+from solvent.engine.runtime.machine import MACHINE, Machine
 
 from .refusals import Refusals, Refused
 
@@ -34,7 +35,8 @@ create table if not exists refused (
 class RefusalLog:
     """Writes down what ``refusals`` counts. The file in ``directory`` is made by the first refusal."""
 
-    def __init__(self, directory: Path, refusals: Refusals) -> None:
+    def __init__(self, directory: Path, refusals: Refusals, *, machine: Machine = MACHINE) -> None:
+        self._machine = machine
         self._path = directory / REFUSALS_NAME
         self._refusals = refusals
         self._turn = anyio.Lock()
@@ -58,7 +60,7 @@ class RefusalLog:
             if not refused:
                 return
             try:
-                self.last_number = await anyio.to_thread.run_sync(_append, self._path, refused)
+                self.last_number = await self._machine.in_thread(partial(_append, self._path, refused))
             except sqlite3.Error as error:
                 log.warning("%d refusals are missing in the statistic: %s", sum(each.count for each in refused), error)
 

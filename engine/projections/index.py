@@ -33,6 +33,7 @@ import msgspec
 from anyio import CapacityLimiter
 
 from solvent.engine.journal.frames import DIGEST_BYTES, CommittedSection, Head, Pointer
+from solvent.engine.runtime.machine import MACHINE, Machine
 from solvent.engine.runtime.pacing import rest
 from solvent.engine.runtime.sqlite import is_passing, remove_database
 from solvent.engine.values.errors import JournalError, Unavailable
@@ -244,8 +245,14 @@ class Index:
     """The index file. One projector writes it; look-ups come from anywhere on the loop."""
 
     def __init__(
-        self, path: Path, writer: aiosqlite.Connection, reader: sqlite3.Connection, settings: dict[str, Any]
+        self,
+        path: Path,
+        writer: aiosqlite.Connection,
+        reader: sqlite3.Connection,
+        settings: dict[str, Any],
+        machine: Machine,
     ) -> None:
+        self._machine = machine
         self._path = path
         self._writer = writer
         self._reader = reader
@@ -271,14 +278,14 @@ class Index:
         self._damaged = anyio.Event()
 
     @classmethod
-    async def open(cls, path: Path, *, journal_identity: str, seed: int) -> Index:
+    async def open(cls, path: Path, *, journal_identity: str, seed: int, machine: Machine = MACHINE) -> Index:
         """Open or create the index at ``path``. ``seed`` is used if it is new.
 
         Raises ``IndexDamaged`` if it cannot be read or belongs to another journal, ``sqlite3.Error`` if it cannot be
         used now (a full disk).
         """
         try:
-            writer = await aiosqlite.connect(path, isolation_level=None)
+            writer = await machine.connect(path)
         except sqlite3.Error as error:
             if is_passing(error):
                 raise
@@ -312,7 +319,7 @@ class Index:
             if isinstance(error, (sqlite3.Error, KeyError)) and not is_passing(error):
                 raise IndexDamaged(str(error)) from error
             raise
-        return cls(path, writer, reader, settings)
+        return cls(path, writer, reader, settings, machine)
 
     async def aclose(self) -> None:
         """Give back the file. One that was found damaged is deleted: the next open makes it anew."""
@@ -535,7 +542,7 @@ class Index:
             await self._writer.execute("begin immediate")
             for number in numbers:
                 # Apart: the checksum takes most of a millisecond.
-                layer = await anyio.to_thread.run_sync(seen.save, number)
+                layer = await self._machine.in_thread(partial(seen.save, number))
                 await self._writer.execute(
                     "insert or replace into filter values (?, ?, ?, ?, ?, ?)",
                     (number, layer.capacity, layer.count, layer.crc, self.position, layer.body),
@@ -666,7 +673,7 @@ class Index:
 
     async def _read(self, look_up: Callable[[], T]) -> T:
         try:
-            return await anyio.to_thread.run_sync(look_up, limiter=self._reader_turn)
+            return await self._machine.in_thread(look_up, limiter=self._reader_turn)
         except _Difference as difference:
             self.condemn(str(difference))
         except sqlite3.Error as error:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
 
 import aiosqlite
-import anyio.to_thread
 import msgspec
 from anyio import CapacityLimiter
 
@@ -24,6 +24,7 @@ from solvent.engine.rules.budgets import Budget
 from solvent.engine.rules.pool import Block, BrokenInvariant, OpenHold, Pool, check_books, rebuild_orders
 from solvent.engine.rules.rates import RateBook
 from solvent.engine.rules.recurring import Recurring
+from solvent.engine.runtime.machine import MACHINE, Machine
 from solvent.engine.runtime.pacing import in_slices
 from solvent.engine.runtime.sqlite import is_passing, remove_database
 
@@ -154,29 +155,30 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
 class Snapshots:
     """The snapshot file. One projector writes it; pools that wake read it."""
 
-    def __init__(self, writer: aiosqlite.Connection, reader: sqlite3.Connection) -> None:
+    def __init__(self, writer: aiosqlite.Connection, reader: sqlite3.Connection, machine: Machine) -> None:
+        self._machine = machine
         self._writer = writer
         self._reader = reader
         self._reader_turn = CapacityLimiter(1)
 
     @classmethod
-    async def open(cls, path: Path, *, journal_identity: str) -> Snapshots:
+    async def open(cls, path: Path, *, journal_identity: str, machine: Machine = MACHINE) -> Snapshots:
         """Open or create the file. One that is damaged or belongs to another journal is replaced.
 
         Raises ``sqlite3.Error`` if it cannot be used now (a full disk).
         """
         try:
-            return await cls._open(path, journal_identity)
+            return await cls._open(path, journal_identity, machine)
         except (sqlite3.Error, ValueError) as error:
             if is_passing(error):
                 raise
             log.warning("snapshots in %s are ignored and made anew: %s", path, error)
             remove_database(path)
-            return await cls._open(path, journal_identity)
+            return await cls._open(path, journal_identity, machine)
 
     @classmethod
-    async def _open(cls, path: Path, journal_identity: str) -> Snapshots:
-        writer = await aiosqlite.connect(path, isolation_level=None)
+    async def _open(cls, path: Path, journal_identity: str, machine: Machine) -> Snapshots:
+        writer = await machine.connect(path)
         try:
             await writer.execute("pragma journal_mode = wal")
             await writer.execute("pragma synchronous = normal")
@@ -191,7 +193,7 @@ class Snapshots:
         except BaseException:
             await writer.close()
             raise
-        return cls(writer, reader)
+        return cls(writer, reader, machine)
 
     async def save(self, snapshots: Sequence[Snapshot]) -> None:
         """Save ``snapshots``, all of versions that are durable. A failure is logged: the journal has it all."""
@@ -215,7 +217,7 @@ class Snapshots:
     async def load(self, pools: Sequence[str]) -> dict[str, Pool]:
         """The saved states of those ``pools`` that have a sound one."""
         try:
-            rows = await anyio.to_thread.run_sync(self._rows, pools, limiter=self._reader_turn)
+            rows = await self._machine.in_thread(partial(self._rows, pools), limiter=self._reader_turn)
         except sqlite3.Error as error:
             log.warning("snapshots cannot be read, the journal is: %s", error)
             return {}

@@ -23,6 +23,7 @@ from anyio import CapacityLimiter
 from solvent.engine.journal.frames import Frame
 from solvent.engine.journal.memory import MemoryJournal
 from solvent.engine.journal.protocol import WrongFrame
+from solvent.engine.runtime.machine import Machine
 from solvent.engine.values.errors import JournalError
 
 from .clockwork import PROCESS
@@ -35,6 +36,8 @@ SLOW_FLUSH_S = 6.0
 """Longer than callers wait."""
 CRASH_BEHIND_S = 2 * DELAY_S
 """How soon after a flush: most of what follows from it takes longer."""
+IDENTITY = "simulated"
+"""Of the journal, which is the same whenever its service starts again."""
 CACHES = ("index.db", "snapshots.db")
 _HEAD = struct.Struct(">IIqqq")
 """Length and checksum of what follows; number, time and checksum of the frame."""
@@ -145,9 +148,9 @@ class SimulatedJournal(MemoryJournal):
     """The journal on a simulated disk."""
 
     def __init__(self, disk: Disk) -> None:
-        super().__init__()
+        super().__init__(identity=IDENTITY)
         self._disk = disk
-        self._frames = disk.frames()
+        self._frames += disk.frames()
 
     async def append(self, frame: Frame) -> None:
         disk, faults = self._disk, self._disk.faults
@@ -181,7 +184,7 @@ class SimulatedJournal(MemoryJournal):
 
     async def last_number(self) -> int:
         await self._disk.delay()
-        self._frames = self._disk.frames()
+        self._frames[:] = self._disk.frames()
         return len(self._frames)
 
     async def read(self, after: int, limit: int) -> Sequence[Frame]:
@@ -281,27 +284,20 @@ def _failure(message: str, code: int) -> sqlite3.OperationalError:
     return error
 
 
-class SimulatedSqlite:
-    """Stands where ``aiosqlite`` is imported."""
+class SimulatedMachine(Machine):
+    """A machine without threads, on a simulated disk. What it draws follows from the seed."""
 
-    Connection = SqliteConnection
-
-    def __init__(self, disk: Callable[[], Disk]) -> None:
+    def __init__(self, disk: Disk, dice: Random) -> None:
         self._disk = disk
+        self._dice = dice
 
-    async def connect(self, path: Path, *, isolation_level: None) -> SqliteConnection:
-        disk = self._disk()
-        await disk.delay()
-        return SqliteConnection(path, disk)
+    async def connect(self, path: Path) -> Any:
+        await self._disk.delay()
+        return SqliteConnection(path, self._disk)
 
+    async def in_thread(self, work: Callable[[], T], *, limiter: CapacityLimiter | None = None) -> T:
+        await self._disk.delay()
+        return work()
 
-def in_place_of_threads(disk: Callable[[], Disk]) -> Callable[..., Any]:
-    """Stands where ``anyio.to_thread.run_sync`` is called."""
-
-    async def run_sync(
-        work: Callable[..., T], *args: Any, limiter: CapacityLimiter | None = None, abandon_on_cancel: bool = False
-    ) -> T:
-        await disk().delay()
-        return work(*args)
-
-    return run_sync
+    def random_bits(self, count: int) -> int:
+        return self._dice.getrandbits(count)

@@ -5,29 +5,24 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import secrets
 import sqlite3
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
-from unittest import mock
 
-import anyio.to_thread
+import anyio
 import msgspec
-from anyio._backends._asyncio import CancelScope
 
 from solvent import CardList, LedgerEntry, PoolEvent, Settings, SolventError
-from solvent.engine import engine as engine_module
-from solvent.engine.audit.verify import verify_journal
+from solvent.engine.audit.verify import verify
 from solvent.engine.engine import Engine
-from solvent.engine.journal.sqlite.journal import _INSERT, _SCHEMA, SqliteJournal
-from solvent.engine.projections import index, snapshots
-from solvent.engine.runtime.files import JOURNAL_NAME
+from solvent.engine.journal.memory import MemoryReader
+from solvent.engine.journal.opening import Location, OpenJournal
 from solvent.transports.nats.client import Client
 from solvent.transports.nats.discovery import Discovery
 from solvent.transports.nats.gateway import Gateway
@@ -35,8 +30,8 @@ from solvent.transports.nats.publisher import Publisher
 from solvent.transports.wire.answers import decode_event
 
 from .checker import Illegal, check, check_told
-from .clockwork import Process, SimulatedLoop, numbered
-from .disk import Disk, Faults, SimulatedJournal, SimulatedSqlite, in_place_of_threads
+from .clockwork import Process, SimulatedLoop, in_the_order_made
+from .disk import IDENTITY, Disk, Faults, SimulatedJournal, SimulatedMachine
 from .history import History
 from .network import Network, SimulatedNats
 from .players import Player, read_ledgers
@@ -112,7 +107,7 @@ class World:
             for number in range(PLAYERS)
         ]
         self.crashes = dice.choice((0, 2, 5))
-        self.secrets = Random(dice.random())
+        self.machine = SimulatedMachine(self.disk, Random(dice.random()))
         self._jump_us = 0
         self._done = asyncio.Event()
         self.process: Process | None = None
@@ -210,7 +205,9 @@ class World:
         if not self.faults.is_calm and self.dice.random() < 0.2:
             self.loop.call_later(self.dice.random() * 20, stopped.set)
             self.faults.struck["orderly stop"] += 1
-        async with Engine.open(self.disk.folder, settings=SETTINGS, now_us=self.now_us) as engine:
+        async with Engine.open(
+            self.disk.folder, settings=SETTINGS, now_us=self.now_us, journal=self._open_journal
+        ) as engine:
             commands, reads = SimulatedNats(self.network), SimulatedNats(self.network)
             discovery = Discovery(reads, instance="i", version="0", environments=(), statistics=engine.statistics)  # type: ignore[arg-type]
             gateway = Gateway(engine, commands, reads, discovery)  # type: ignore[arg-type]
@@ -222,6 +219,11 @@ class World:
                 await asyncio.wait({done, self.loop.create_task(stopped.wait())}, return_when=asyncio.FIRST_COMPLETED)
                 await gateway.stop(5.0)
                 tasks.cancel_scope.cancel()
+
+    @asynccontextmanager
+    async def _open_journal(self, location: Location) -> AsyncIterator[OpenJournal]:
+        await self.disk.delay()
+        yield OpenJournal(SimulatedJournal(self.disk), self.disk.folder, self.machine)
 
     async def _change_the_weather(self) -> None:
         while True:
@@ -237,43 +239,9 @@ class World:
                 self.disk.is_full = False
 
 
-@contextmanager
-def _instead_of_the_real(world: World) -> Iterator[None]:
-    """Put the simulated parts where the engine looks for threads, files and chance."""
-
-    def disk() -> Disk:
-        return world.disk
-
-    async def open_journal(path: Path) -> SimulatedJournal:
-        await world.disk.delay()
-        return SimulatedJournal(world.disk)
-
-    @contextmanager
-    def unlocked(directory: Path) -> Iterator[None]:
-        yield
-
-    sqlite = SimulatedSqlite(disk)
-    with (
-        mock.patch.object(CancelScope, "__hash__", numbered),
-        mock.patch.object(anyio.to_thread, "run_sync", in_place_of_threads(disk)),
-        mock.patch.object(index, "aiosqlite", sqlite),
-        mock.patch.object(snapshots, "aiosqlite", sqlite),
-        mock.patch.object(engine_module, "exclusive", unlocked),
-        mock.patch.object(SqliteJournal, "open", open_journal),
-        mock.patch.object(secrets, "randbits", world.secrets.getrandbits),
-    ):
-        yield
-
-
 def _verify(world: World) -> None:
     """What is left on the disk is what an auditor would find in order, caches and all."""
-    with closing(sqlite3.connect(world.disk.folder / JOURNAL_NAME, isolation_level=None)) as connection:
-        connection.executescript(_SCHEMA)
-        connection.execute("begin")
-        rows = [(frame.number, frame.at, frame.crc, frame.body) for frame in world.disk.frames()]
-        connection.executemany(_INSERT, rows)
-        connection.execute("commit")
-    problems = verify_journal(world.disk.folder).problems
+    problems = verify(MemoryReader(world.disk.frames(), IDENTITY), world.disk.folder).problems
     if problems:
         raise Illegal(f"verify finds: {problems[0]}")
 
@@ -286,7 +254,7 @@ def run_seed(seed: int, *, scratch: Path | None = None) -> Outcome:
     asyncio.set_event_loop(world.loop)
     history, end = History(), None
     try:
-        with _instead_of_the_real(world):
+        with in_the_order_made():
             end = world.loop.run_until_complete(world.run())
         for player in world.players:
             history.commands += player.history.commands

@@ -1,0 +1,34 @@
+"""What the actors of an engine share: the partition that they stand on now, and what outlives it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from solvent.engine.journal.listeners import Listeners
+from solvent.engine.rules.decide import Limits
+
+from .borrowing import Loans
+from .partition import Partition
+from .rate_books import RateBooks
+from .refusals import Refusals
+from .scales import Scales
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Services:
+    """Handed to every actor when it is made."""
+
+    now_us: Callable[[], int]
+    """The clock, in microseconds since 1970, UTC."""
+    limits: Limits
+    scales: Scales
+    partition: Partition
+    """The host replaces it after a failure of the journal or the index."""
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while ``partition`` can be used: not while it is being replaced."""
+    rate_books: RateBooks
+    listeners: Listeners
+    refusals: Refusals
+    loans: Loans

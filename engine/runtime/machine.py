@@ -1,0 +1,33 @@
+"""The machine as an engine uses it: files of SQLite, threads, chance. A simulation is another machine."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+import aiosqlite
+import anyio.to_thread
+from anyio import CapacityLimiter
+
+T = TypeVar("T")
+
+
+class Machine:
+    """The real one."""
+
+    def connect(self, path: Path) -> Awaitable[aiosqlite.Connection]:
+        """Open or create the SQLite file at ``path`` for writing, in a thread of its own. Raises ``sqlite3.Error``."""
+        return aiosqlite.connect(path, isolation_level=None)
+
+    def in_thread(self, work: Callable[[], T], *, limiter: CapacityLimiter | None = None) -> Awaitable[T]:
+        """Do ``work`` in a thread, when ``limiter`` lets it. Returns and raises what ``work`` does."""
+        return anyio.to_thread.run_sync(work, limiter=limiter)
+
+    def random_bits(self, count: int) -> int:
+        """Return a number of ``count`` bits that nobody can foretell."""
+        return secrets.randbits(count)
+
+
+MACHINE: Final = Machine()
