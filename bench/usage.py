@@ -180,7 +180,7 @@ async def ask_engine(directory: Path, runs: int, *, threads: int) -> dict[str, d
     async def scale_of(*_: object) -> int:
         return SCALE
 
-    process = UsageProcess(directory, threads=threads)
+    process = UsageProcess(directory, source=directory, threads=threads)
     desk = UsageDesk(
         process,
         now_us=lambda: END,

@@ -99,7 +99,8 @@ class Engine(Credits):
         """
         given = _check_currencies(currencies)
         async with journal(directory) as opened:
-            usage = UsageProcess(opened.folder, threads=settings.usage_threads)
+            source = opened.journal if opened.readable_at is None else opened.readable_at
+            usage = UsageProcess(opened.folder, source=source, threads=settings.usage_threads)
             if settings.usage == "always":
                 usage.start()
             async with Host.open(

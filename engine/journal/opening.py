@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from tempfile import TemporaryDirectory
+from typing import Final, NamedTuple, TypeAlias
 
 import anyio
 
 from solvent.engine.journal.lock import exclusive
+from solvent.engine.journal.memory import MemoryJournal
 from solvent.engine.journal.protocol import Journal
 from solvent.engine.journal.reader import JournalReader
 from solvent.engine.journal.sqlite.journal import SqliteJournal
@@ -20,7 +22,9 @@ from solvent.engine.runtime.machine import MACHINE, Machine
 from solvent.engine.values.errors import JournalError
 
 Location: TypeAlias = str | PathLike[str]
-"""Where a journal is kept: a data folder."""
+"""Where a journal is kept: a data folder, or ``MEMORY``."""
+MEMORY: Final = ":memory:"
+"""The location of a journal in memory, as a string: a new one each time. The *path* of this name is a folder."""
 
 
 class OpenJournal(NamedTuple):
@@ -29,6 +33,9 @@ class OpenJournal(NamedTuple):
     journal: Journal
     folder: Path
     """Of the files that the engine makes from the journal: index, snapshots, usage. It has them for itself as well."""
+    readable_at: Location | None = None
+    """Where ``open_reader`` finds the journal from another process; ``None`` if it cannot: then the engine hands the
+    frames to the processes that want them."""
     machine: Machine = MACHINE
     """What the caches are kept on."""
 
@@ -41,13 +48,19 @@ OpensJournal: TypeAlias = Callable[[Location], AbstractAsyncContextManager[OpenJ
 async def open_journal(location: Location) -> AsyncIterator[OpenJournal]:
     """Open the journal at ``location``, or begin one there, for the length of a block.
 
+    Of a journal in memory nothing is left after the block: its caches are in a temporary folder until then.
+
     Raises ``JournalLocked`` if another engine has it, ``JournalError``.
     """
+    if location == MEMORY:
+        with TemporaryDirectory(prefix="solvent-") as scratch:
+            yield OpenJournal(MemoryJournal(), Path(scratch))
+        return
     folder = _folder(location)
     with exclusive(folder):
         journal = await SqliteJournal.open(folder / JOURNAL_NAME)
         try:
-            yield OpenJournal(journal, folder)
+            yield OpenJournal(journal, folder, readable_at=folder)
         finally:
             with anyio.CancelScope(shield=True):
                 await journal.aclose()

@@ -106,7 +106,7 @@ class Partition:
         listeners: Listeners,
         on_progress: Progress | None,
     ) -> Partition:
-        journal, folder, machine = opened
+        journal, folder, machine = opened.journal, opened.folder, opened.machine
         identity = journal.identity
         index = await Index.open(folder / INDEX_NAME, journal_identity=identity, seed=seed, machine=machine)
         snapshots: Snapshots | None = None

@@ -10,6 +10,7 @@ import msgspec
 
 from solvent.engine.api.usage_table import Packed, UsageGroup, UsageTable, pack, unpack, unpacked
 from solvent.engine.api.usage_words import CompareOrder
+from solvent.engine.journal.frames import Frame
 
 from .analysis import Compared
 from .query import UsageCell, UsageEntries, UsageQuery
@@ -172,14 +173,36 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     got: str | None = None
 
 
+class AskFrames(msgspec.Struct, frozen=True, tag="frames"):
+    """The process asks the engine for at most ``limit`` frames with numbers above ``after``: it cannot read them by
+    itself. It asks for the next ones when it has those, so never more than one such answer is under way."""
+
+    id: int
+    after: int
+    limit: int
+
+
+class Frames(msgspec.Struct, frozen=True, tag="frames"):
+    """The frames that the process asked for, with the identity and the last number of their journal."""
+
+    id: int
+    identity: str = ""
+    last: int = 0
+    frames: list[Frame] = []
+    failure: str = ""
+    """Why there are none, if the journal could not be read."""
+
+
 Reply: TypeAlias = TablePart | TableEnd | Entries | Comparison | Spikes | Status | Failed
 
 _encoder: Final = msgspec.msgpack.Encoder()
-questions: Final = msgspec.msgpack.Decoder(Question)
-replies: Final = msgspec.msgpack.Decoder(Reply)
+questions: Final = msgspec.msgpack.Decoder(Question | Frames)
+"""What the process hears."""
+replies: Final = msgspec.msgpack.Decoder(Reply | AskFrames)
+"""What the engine hears."""
 
 
-def framed(message: Question | Reply) -> bytes:
+def framed(message: Question | Frames | Reply | AskFrames) -> bytes:
     """The message behind its length."""
     payload = _encoder.encode(message)
     return len(payload).to_bytes(LENGTH_BYTES, "big") + payload

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from os import PathLike
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -18,13 +19,16 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from solvent.engine.api.usage_table import UsageTable
 from solvent.engine.api.usage_words import CompareOrder
-from solvent.engine.values.errors import InvalidRequest, SolventError, TooLarge, Unavailable
+from solvent.engine.journal.opening import Location
+from solvent.engine.journal.protocol import Journal
+from solvent.engine.values.errors import InvalidRequest, JournalError, SolventError, TooLarge, Unavailable
 
 from .analysis import Compared
 from .messages import (
     LENGTH_BYTES,
     AskComparison,
     AskEntries,
+    AskFrames,
     AskSpikes,
     AskStatus,
     AskTable,
@@ -32,6 +36,7 @@ from .messages import (
     Entries,
     Extent,
     Failed,
+    Frames,
     Lookup,
     Rebuild,
     Reply,
@@ -75,12 +80,20 @@ class _Asked:
 class UsageProcess:
     """Use ``run`` in a task group. Questions may be asked from any task of its loop."""
 
-    def __init__(self, directory: Path, *, threads: int) -> None:
-        self._command = [sys.executable, "-m", "solvent.engine.usage.worker.worker", str(directory), str(threads)]
+    def __init__(self, folder: Path, *, source: Location | Journal, threads: int) -> None:
+        """Keeps its file in ``folder``. ``source`` is where the process can read the journal by itself, or the journal,
+        of which it is then handed the frames that it asks for."""
+        command = [sys.executable, "-m", "solvent.engine.usage.worker.worker", str(folder), str(threads)]
+        self._journal: Journal | None = None
+        if isinstance(source, (str, PathLike)):
+            command.append(str(source))
+        else:
+            self._journal = source
+        self._command = command
         self._wanted = asyncio.Event()
         self._ids = itertools.count(1)
         self._asked: dict[int, _Asked] = {}
-        self._outbox: asyncio.Queue[_Asked] = asyncio.Queue()
+        self._outbox: asyncio.Queue[_Asked | AskFrames] = asyncio.Queue()
         self.pid: int | None = None
         """The running process, if there is one."""
 
@@ -195,7 +208,9 @@ class UsageProcess:
     async def _send(self, sink: anyio.abc.ByteSendStream) -> None:
         while True:
             asked = await self._outbox.get()
-            if asked.question.id in self._asked:  # Else who asked has gone.
+            if isinstance(asked, AskFrames):
+                await sink.send(framed(await self._frames(asked)))
+            elif asked.question.id in self._asked:  # Else who asked has gone.
                 asked.sent += 1
                 await sink.send(framed(asked.question))
 
@@ -203,7 +218,19 @@ class UsageProcess:
         stream = BufferedByteReceiveStream(source)
         while True:
             header = await stream.receive_exactly(LENGTH_BYTES)
-            self._take(replies.decode(await stream.receive_exactly(length_of(header))))
+            message = replies.decode(await stream.receive_exactly(length_of(header)))
+            if isinstance(message, AskFrames):
+                self._outbox.put_nowait(message)
+            else:
+                self._take(message)
+
+    async def _frames(self, asked: AskFrames) -> Frames:
+        assert self._journal is not None  # noqa: S101 - narrows the type: a process that can read does not ask
+        try:
+            frames = await self._journal.read(asked.after, asked.limit) if asked.limit else []
+            return Frames(asked.id, self._journal.identity, await self._journal.last_number(), list(frames))
+        except JournalError as error:
+            return Frames(asked.id, failure=error.message)
 
     def _take(self, reply: Reply) -> None:
         asked = self._asked.get(reply.id)

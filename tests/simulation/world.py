@@ -223,7 +223,7 @@ class World:
     @asynccontextmanager
     async def _open_journal(self, location: Location) -> AsyncIterator[OpenJournal]:
         await self.disk.delay()
-        yield OpenJournal(SimulatedJournal(self.disk), self.disk.folder, self.machine)
+        yield OpenJournal(SimulatedJournal(self.disk), self.disk.folder, machine=self.machine)
 
     async def _change_the_weather(self) -> None:
         while True:

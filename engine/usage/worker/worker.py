@@ -1,9 +1,9 @@
 """The usage process: follows a journal into a usage file, and answers questions from it.
 
-``python -m solvent.engine.usage.worker.worker DIRECTORY`` is started by the engine, not by people. It has an
-interpreter and a low priority of its own, since what it does would stop debits for tens of milliseconds in theirs. It
-reads the journal without the power to write it, in short reads, and speaks with the engine over its standard input and
-output; when the input ends, so does the process.
+``python -m solvent.engine.usage.worker.worker FOLDER THREADS [LOCATION]`` is started by the engine, not by people. It
+has an interpreter and a low priority of its own, since what it does would stop debits for tens of milliseconds in
+theirs. It reads the journal at LOCATION without the power to write it, in short reads; without one it asks the engine
+for the frames. It speaks with the engine over its standard input and output; when the input ends, so does the process.
 
 One thread does everything in turn: follow a little, answer a question. Nothing here is worth keeping: a file that is
 damaged is made again, and one that is wanted anew is made beside the old, which answers until then.
@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -39,11 +39,13 @@ from solvent.engine.usage.messages import (
     LENGTH_BYTES,
     AskComparison,
     AskEntries,
+    AskFrames,
     AskSpikes,
     AskStatus,
     AskTable,
     Entries,
     Failed,
+    Frames,
     Lookup,
     Question,
     Rebuild,
@@ -62,6 +64,7 @@ from solvent.engine.usage.messages import (
 from solvent.engine.values.errors import InvalidRequest, JournalError, SolventError, TooLarge, Unavailable
 
 from .catalog import DIMENSION_COLUMNS_MAX
+from .feed import FedReader, FeedEnded
 from .priority import go_to_background
 from .rows import UsageRows
 from .store import UsageDamaged, UsageStore, UsageUnavailable
@@ -121,7 +124,14 @@ class UsageWorker:
         self._rebuild_failure: str | None = None
 
     def run(self, inbox: queue.SimpleQueue[Question]) -> None:
-        """Follow and answer until told to stop."""
+        """Follow and answer until a ``Stop`` comes."""
+        with suppress(FeedEnded):
+            self._serve(inbox)
+        for store in (self._store, self._rebuilt):
+            if store is not None:
+                store.close()
+
+    def _serve(self, inbox: queue.SimpleQueue[Question]) -> None:
         behind = True
         while True:
             busy = behind or self._rebuilt is not None
@@ -132,14 +142,11 @@ class UsageWorker:
                 pass
             else:
                 if isinstance(question, Stop):
-                    break
+                    return
                 self._take(question)
             behind = self._follow()
             self._rebuild_on()
             self._answer_one()
-        for store in (self._store, self._rebuilt):
-            if store is not None:
-                store.close()
 
     def _take(self, question: Lookup | AskStatus | Rebuild) -> None:
         if not isinstance(question, (AskStatus, Rebuild)):
@@ -375,12 +382,18 @@ def remove_usage(path: Path) -> None:
         name.unlink(missing_ok=True)
 
 
-def _receive(source: BinaryIO, inbox: queue.SimpleQueue[Question]) -> None:
-    """Take questions until the engine is gone; then, whatever is under way, nothing of it is missed."""
+def _receive(source: BinaryIO, inbox: queue.SimpleQueue[Question], feed: FedReader) -> None:
+    """Take questions and frames until the engine is gone; then, whatever is under way, nothing of it is missed."""
     status = 1
     try:
         while len(header := source.read(LENGTH_BYTES)) == LENGTH_BYTES:
-            inbox.put(questions.decode(source.read(length_of(header))))
+            message = questions.decode(source.read(length_of(header)))
+            if isinstance(message, Frames):
+                feed.take(message)
+                continue
+            inbox.put(message)
+            if isinstance(message, Stop):
+                feed.end()
         status = 0
     except Exception:  # the supervisor of the process: logged, and ended, since nothing could be asked any more
         log.exception("a question cannot be read")
@@ -389,7 +402,8 @@ def _receive(source: BinaryIO, inbox: queue.SimpleQueue[Question]) -> None:
 
 
 def main() -> None:
-    """Serve the directory that is the first argument with as many threads as the second says."""
+    """Serve the folder that is the first argument with as many threads as the second says, from the journal at the
+    third, or from the frames that the engine hands on."""
     logging.basicConfig(format="solvent usage: %(message)s", level=logging.WARNING)
     for each in (signal.SIGINT, signal.SIGTERM):
         # Meant for the engine, which ends this process when it is done with it.
@@ -402,16 +416,17 @@ def main() -> None:
         with suppress(OSError):  # Above what the system lets a user have.
             fcntl.fcntl(sink, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
-    def reply(message: Reply) -> None:
+    def send(message: Reply | AskFrames) -> None:
         sink.write(framed(message))
         sink.flush()
 
+    folder, threads, *location = sys.argv[1:]
     inbox: queue.SimpleQueue[Question] = queue.SimpleQueue()
-    journal = open_reader(sys.argv[1])
-    worker = UsageWorker(Path(sys.argv[1]), journal, reply, threads=int(sys.argv[2]))
-    threading.Thread(target=_receive, args=(source, inbox), daemon=True).start()
-    worker.run(inbox)
-    journal.close()
+    feed = FedReader(send)
+    journal: JournalReader = open_reader(location[0]) if location else feed
+    threading.Thread(target=_receive, args=(source, inbox, feed), daemon=True).start()
+    with suppress(FeedEnded), closing(journal):
+        UsageWorker(Path(folder), journal, send, threads=int(threads)).run(inbox)
     # The receiving thread may hold the input: an orderly end of the interpreter would wait for it.
     os._exit(0)
 

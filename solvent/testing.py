@@ -1,0 +1,37 @@
+"""For tests of your own: the contract that a journal of your own has to keep, and what it takes to write one.
+
+Tests of an application need nothing from here: ``Engine.open(":memory:")`` leaves nothing behind. Needs pytest.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.register_assert_rewrite("solvent.engine.journal.contract")
+
+from solvent.engine.journal.contract import Chains, DurableJournalContract, JournalContract, ReaderContract  # noqa: E402
+from solvent.engine.journal.frames import Frame, Head, Pointer, Section  # noqa: E402
+from solvent.engine.journal.memory import MemoryJournal  # noqa: E402
+from solvent.engine.journal.opening import Location, OpenJournal, open_journal, open_reader  # noqa: E402
+from solvent.engine.journal.protocol import Journal, NoSection, WrongFrame  # noqa: E402
+from solvent.engine.journal.reader import JournalReader  # noqa: E402
+
+__all__ = [
+    "Chains",
+    "DurableJournalContract",
+    "Frame",
+    "Head",
+    "Journal",
+    "JournalContract",
+    "JournalReader",
+    "Location",
+    "MemoryJournal",
+    "NoSection",
+    "OpenJournal",
+    "Pointer",
+    "ReaderContract",
+    "Section",
+    "WrongFrame",
+    "open_journal",
+    "open_reader",
+]
