@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from solvent.engine.values.errors import InvalidRequest
 from solvent.engine.values.pool_id import parse_pool
-from solvent.transports.cli.replay.events import BadLine, Parsed, parse_csv, parse_json_lines, parse_moment
+from solvent.transports.cli.replay.events import BadLine, parse_csv, parse_json_lines
 from solvent.transports.cli.replay.lines import LINE_BYTES_MAX, Line, read_lines
 from solvent.transports.cli.replay.mapping import Column, EventMapping
+from solvent.transports.cli.replay.rows import Parsed, parse_moment
 
 ACME = parse_pool("acme")
 

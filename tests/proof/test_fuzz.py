@@ -36,9 +36,10 @@ from solvent.engine.audit.heads import publish, read_heads
 from solvent.engine.audit.verify import verify_journal
 from solvent.engine.usage.worker.store import _Cursor, _cursors
 from solvent.engine.values.pool_id import parse_pool
-from solvent.transports.cli.replay.events import BadLine, Parsed, parse_csv, parse_json_lines
+from solvent.transports.cli.replay.events import BadLine, parse_csv, parse_json_lines
 from solvent.transports.cli.replay.lines import read_lines
 from solvent.transports.cli.replay.mapping import Column, EventMapping
+from solvent.transports.cli.replay.rows import Parsed
 from solvent.transports.nats.client import _DECODERS, Client
 from solvent.transports.nats.launcher import nats_server
 from solvent.transports.wire.answers import decode_error, decode_event, decode_unit_answers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias, get_type_hints
@@ -78,16 +78,29 @@ class Shared:
 
 
 def with_shared_options(verb: Callable[..., None]) -> Callable[..., None]:
-    """``verb`` for typer, which reads signatures: with the options of ``Shared`` at the end, in place of the first."""
-    of_all = _parameters(Shared)
-    _, *own = _parameters(verb)
+    """Return ``verb`` for typer, which reads signatures: each group of options is replaced by its fields.
+
+    A group is a dataclass, such as ``Shared``. Its fields come last if it is the first parameter, as ``Shared`` is.
+    """
+    shared, *own = _parameters(verb)
+    groups: dict[str, tuple[type, list[inspect.Parameter]]] = {}
+    parameters: list[inspect.Parameter] = []
+    for parameter in (*own, shared):
+        group = parameter.annotation
+        if isinstance(group, type) and is_dataclass(group):
+            groups[parameter.name] = (group, _parameters(group))
+            parameters += _parameters(group)
+        else:
+            parameters.append(parameter)
 
     @wraps(verb)
     def run(**given: Any) -> None:
-        shared = Shared(**{parameter.name: given.pop(parameter.name) for parameter in of_all})
-        verb(shared, **given)
+        made = {
+            name: group(**{field.name: given.pop(field.name) for field in fields})
+            for name, (group, fields) in groups.items()
+        }
+        verb(**given, **made)
 
-    parameters = [*own, *of_all]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
