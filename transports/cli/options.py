@@ -53,6 +53,9 @@ Dims: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--dim", metavar="NAME=VALUE", help="A dimension; name:=5 for a number or boolean. Repeatable."),
 ]
+CostBasisOption: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="CODE=PRICE", help="What one credit costs, such as USD=0.0125.")
+]
 Cursor: TypeAlias = Annotated[str | None, typer.Option(help="Continue after a page: its next_cursor.")]
 
 

@@ -18,7 +18,7 @@ from solvent.engine.values.errors import (
     error_to_wire,
 )
 from solvent.transports.cli.exits import Exit, exit_code
-from solvent.transports.cli.render.tables import amount, plain_amount
+from solvent.transports.cli.render.cells import amount, plain_amount
 
 from .replayer import Tally
 

@@ -1,7 +1,4 @@
-"""Allowances, recurring grants, alerts and events as tables and lines, for people.
-
-The rest of the answers is in ``render.py``, whose rules hold here too: amounts are exact, names are never markup.
-"""
+"""What is set for a pool: budgets, allowances, recurring grants and alerts."""
 
 from __future__ import annotations
 
@@ -11,26 +8,56 @@ from typing import Final
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from solvent.engine.api.events import EventPage, PoolEvent
 from solvent.engine.api.settings import (
     AlertsView,
     AllowanceCount,
     AllowanceList,
     AllowanceView,
+    BudgetCount,
+    BudgetList,
     RechargeRule,
     RecurringList,
     RecurringView,
 )
 
-from .tables import amount, dimensions, moment, named_rows, pool_name, titled_table
+from .bars import quota_bar
+from .cells import amount, dimensions, moment, named_rows, pool_name, titled_table
 
-BAR_CHARS_ALLOWANCE: Final = 12
 _SPANS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
 def span(seconds: int) -> str:
     """A length of time in the largest unit of which it is a whole number."""
     return next(f"{seconds // unit} {name}" for unit, name in _SPANS if seconds % unit == 0)
+
+
+def budgets(answer: BudgetList) -> RenderableType:
+    """The budgets of a pool, a line for each value that counts on its own."""
+    table = titled_table(f"Budgets of {pool_name(answer.pool)}")
+    for name in ("budget", "for", "window"):
+        table.add_column(name, overflow="fold")
+    table.add_column("used", justify="right")
+    table.add_column("limit", justify="right")
+    table.add_column("", no_wrap=True)
+    table.add_column("open holds", justify="right")
+    table.add_column("resets (UTC)")
+    for budget in answer.budgets:
+        window = budget.window if budget.time_zone == "UTC" else f"{budget.window}, {budget.time_zone}"
+        for count in budget.counts or (BudgetCount(value=None, used=Decimal(0), open_holds=0),):
+            own = {} if count.value is None or budget.each is None else {budget.each: count.value}
+            whom = dimensions({**budget.match, **own}) or (f"each {budget.each}" if budget.each else "all")
+            most = "" if budget.holds_max is None else f" of {budget.holds_max}"
+            table.add_row(
+                Text(budget.name + (" (warns)" if budget.mode == "warn" else "")),
+                Text(whom),
+                window,
+                amount(count.used),
+                amount(budget.amount),
+                quota_bar(count.used, budget.amount, "red" if count.used >= budget.amount else "green"),
+                f"{count.open_holds}{most}" if count.open_holds or most else "",
+                moment(budget.resets_at),
+            )
+    return table
 
 
 def allowances(answer: AllowanceList) -> RenderableType:
@@ -46,15 +73,13 @@ def allowances(answer: AllowanceList) -> RenderableType:
     for allowance in answer.allowances:
         for count in allowance.counts or (None,):
             used, left = (Decimal(0), allowance.amount) if count is None else (count.used, count.left)
-            filled = min(BAR_CHARS_ALLOWANCE, int(BAR_CHARS_ALLOWANCE * used / allowance.amount))
             table.add_row(
                 Text(allowance.name),
                 Text(_covers(allowance, count)),
                 Text(_window(allowance)),
                 amount(used),
                 Text(f"{amount(allowance.amount)} {allowance.metric or 'credits'}"),
-                Text("█" * filled, "green" if left else "red")
-                + Text("░" * (BAR_CHARS_ALLOWANCE - filled), "bright_black"),
+                quota_bar(used, allowance.amount, "green" if left else "red"),
                 amount(left),
                 "" if count is None else moment(count.resets_at),
             )
@@ -134,58 +159,3 @@ def _rule(rule: RechargeRule) -> str:
     parts.append(rule.category + (f" at {_cost(rule.cost_basis)} a credit" if rule.cost_basis else ""))
     parts.append("granted by the pool itself" if rule.grants else f"each request open for {span(rule.timeout_s)}")
     return ", ".join(parts)
-
-
-def events(answer: EventPage) -> RenderableType:
-    """What pools have said, oldest first."""
-    table = titled_table("Events")
-    table.add_column("position", no_wrap=True)
-    table.add_column("recorded (UTC)", no_wrap=True)
-    for name in ("pool", "event", "what"):
-        table.add_column(name, overflow="fold")
-    table.add_column("available", justify="right")
-    for event in answer.events:
-        table.add_row(
-            event.position,
-            moment(event.recorded_at),
-            Text(pool_name(event.pool)),
-            event.kind,
-            Text(_what(event)),
-            amount(event.available),
-        )
-    more = [Text(f"more: --after {answer.position}", style="bright_black")] if answer.more else []
-    return Group(table, *more)
-
-
-def event_line(event: PoolEvent) -> str:
-    """An event as one line of text, with its position at the end."""
-    what = _what(event)
-    said = f"{event.kind}: {what}" if what else event.kind
-    return (
-        f"{moment(event.recorded_at)}  {pool_name(event.pool)}  {said}, "
-        f"{amount(event.available)} available  ({event.position})"
-    )
-
-
-def _what(event: PoolEvent) -> str:
-    """What an event is about, beside the pool and what is available in it."""
-    much = amount(event.amount or Decimal(0))
-    match event.kind:
-        case "low":
-            percent = "" if event.percent is None else f" ({event.percent} %)"
-            return f"below {amount(event.limit or Decimal(0))}{percent}"
-        case "depleted":
-            return ""
-        case "expiring_soon":
-            return f"{much} of {event.grant} expire {moment(event.expires_at)} UTC"
-        case "budget_reached":
-            whose = f"{event.budget}" if event.value is None else f"{event.budget} of {event.value}"
-            return f"budget {whose}: {much} of {amount(event.limit or Decimal(0))} used ({event.percent} %)"
-        case "hold_expired":
-            return f"{event.hold} gave back {much}"
-        case "recharge_requested" if event.granted:
-            return f"{event.recharge} is granted {much} by the pool itself"
-        case "recharge_requested":
-            return f"{event.recharge} asks for {much}, until {moment(event.expires_at)} UTC"
-        case "recharge_refused" | "recharge_timed_out":
-            return f"{event.recharge} had asked for {much}"

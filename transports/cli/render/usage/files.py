@@ -18,16 +18,16 @@ from typing import Any, Final, NamedTuple
 import duckdb
 import msgspec
 
-from solvent.engine.api.usage_answers import GroupValue, Usage, UsageLine
+from solvent.engine.api.usage_answers import Usage, UsageLine
 from solvent.engine.values.errors import InvalidRequest
+
+from .text import field_text
 
 QUANTITY: Final = "quantity."
 """Begins the name of a metric's column."""
 DIMENSION: Final = "dimension."
 """Begins the name of a dimension's column where the dimension is called as another column could be."""
 
-_FORMULA: Final = ("=", "+", "-", "@")
-"""A text that begins so would be worked out by a spreadsheet."""
 _TYPES: Final = {
     "start": "timestamptz",
     "end": "timestamptz",
@@ -50,39 +50,6 @@ class Column(NamedTuple):
     name: str
     type: str
     values: list[Any]
-
-
-def field_text(value: GroupValue) -> str | None:
-    """The value of a dimension as text from which it can be read again.
-
-    Text stands as it is: ann. Numbers and booleans are JSON, and so is, in quotes, text that could be taken for JSON or
-    for a formula, is empty, or has characters that cannot be printed. What is missing is ``None``.
-    """
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        return json.dumps(value)
-    return json_text(value) if is_ambiguous(value) or value.startswith(_FORMULA) else value
-
-
-def is_ambiguous(text: str) -> bool:
-    """Whether ``text``, as it is, is nothing to see, nothing to print, or reads as JSON."""
-    if not text or not text.isprintable() or text != text.strip():
-        return True
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    except RecursionError:
-        pass
-    return True
-
-
-def json_text(text: str) -> str:
-    """``text`` as a JSON string in which every character can be printed."""
-    return "".join(
-        each if each.isprintable() else json.dumps(each)[1:-1] for each in json.dumps(text, ensure_ascii=False)
-    )
 
 
 def columns(usage: Usage) -> list[Column]:

@@ -1,23 +1,18 @@
-"""The verbs that say how a pool may be spent: budgets."""
+"""What a person does with budgets: limit what may be spent, lift the limit, see what is used."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
-from solvent.engine.api.answers import to_wire
-from solvent.engine.api.credits import Credits
-from solvent.engine.api.receipts import Receipt
-from solvent.engine.api.settings import BudgetList
+from solvent.transports.cli.asking import ask, command
 from solvent.transports.cli.options import AmountArgument, PoolArgument, Shared, as_typed, with_shared_options
 from solvent.transports.cli.pairs import parse_dimensions
-from solvent.transports.cli.render import tables as render
-from solvent.transports.cli.running import reporting, respond
+from solvent.transports.cli.render import settings as render
+from solvent.transports.cli.running import reporting
 
-from .changes import command
-
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The budget's name in its pool.")]
+NameArgument: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", help="The budget's name in its pool.")]
 
 
 @with_shared_options
@@ -41,9 +36,11 @@ def set_budget(
     """Limit what may be spent per window. Set again, a budget takes new terms and goes on counting."""
     with reporting(shared.as_json):
         wanted = parse_dimensions(match, "--match") if match else None
-
-    async def work(credits: Credits) -> Receipt:
-        return await credits.set_budget(
+    command(
+        shared,
+        "budget",
+        pool,
+        lambda credits: credits.set_budget(
             pool,
             name,
             amount,
@@ -53,29 +50,17 @@ def set_budget(
             each=each,
             mode="warn" if warn else "block",
             holds_max=holds_max,
-        )
-
-    command(shared, "budget", pool, work, key=None)
+        ),
+    )
 
 
 @with_shared_options
 def remove_budget(shared: Shared, pool: PoolArgument, name: NameArgument) -> None:
     """Let there be no budget of this name."""
-
-    async def work(credits: Credits) -> Receipt:
-        return await credits.remove_budget(pool, name)
-
-    command(shared, "removal", pool, work, key=None)
+    command(shared, "removal", pool, lambda credits: credits.remove_budget(pool, name))
 
 
 @with_shared_options
 def budgets(shared: Shared, pool: PoolArgument) -> None:
     """List the budgets of a pool, with what is used of them in their present windows."""
-    with reporting(shared.as_json):
-        target = shared.target()
-
-    async def ask() -> BudgetList:
-        async with target.open() as credits:
-            return await credits.budgets(pool)
-
-    respond(shared.as_json, ask, plain=render.budgets, wire=to_wire)
+    ask(shared, lambda credits: credits.budgets(pool), render.budgets)
