@@ -38,7 +38,7 @@ from solvent.engine.pools.pools import Pools
 from solvent.engine.pools.refusal_log import RefusalLog
 from solvent.engine.pools.refusals import Refusals
 from solvent.engine.pools.scales import Scales
-from solvent.engine.projections.index import IndexDamaged
+from solvent.engine.projections.index_file import IndexDamaged
 from solvent.engine.reads.feed import Feed, chosen
 from solvent.engine.reads.reads import Reads
 from solvent.engine.rules.checking import debit_command

@@ -15,7 +15,7 @@ import anyio
 
 from solvent.actors import ActorError, ActorSystem, Family, Options
 from solvent.engine.journal.sqlite.journal import SqliteJournal
-from solvent.engine.projections.index import IndexDamaged
+from solvent.engine.projections.index_file import IndexDamaged
 from solvent.engine.rules.commands import Read
 from solvent.engine.values.errors import JournalError, SolventError, Unavailable
 

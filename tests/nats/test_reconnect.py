@@ -39,8 +39,6 @@ class Callers:
         self._client = client
         self.receipts: dict[str, Receipt] = {}
         self.errors: list[SolventError] = []
-        self.replays = 0
-        self._stopping = False
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -58,7 +56,6 @@ class Callers:
                     self.errors.append(error)
                 else:
                     self.receipts[key] = receipt
-                    self.replays += receipt.replayed
             await asyncio.sleep(number % 16 * 0.002)
 
     async def check(self, engine: Engine) -> None:

@@ -26,7 +26,7 @@ from solvent.engine import engine as engine_module
 from solvent.engine.audit.verify import verify_journal
 from solvent.engine.engine import Engine
 from solvent.engine.journal.sqlite.journal import _INSERT, _SCHEMA, SqliteJournal
-from solvent.engine.projections import index, snapshots
+from solvent.engine.projections import index_file, snapshots
 from solvent.engine.runtime.files import JOURNAL_NAME
 from solvent.transports.nats.client import Client
 from solvent.transports.nats.discovery import Discovery
@@ -256,7 +256,7 @@ def _instead_of_the_real(world: World) -> Iterator[None]:
     with (
         mock.patch.object(CancelScope, "__hash__", numbered),
         mock.patch.object(anyio.to_thread, "run_sync", in_place_of_threads(disk)),
-        mock.patch.object(index, "aiosqlite", sqlite),
+        mock.patch.object(index_file, "aiosqlite", sqlite),
         mock.patch.object(snapshots, "aiosqlite", sqlite),
         mock.patch.object(engine_module, "exclusive", unlocked),
         mock.patch.object(SqliteJournal, "open", open_journal),
