@@ -51,18 +51,10 @@ from solvent.engine.rules.outcomes import (
 from solvent.engine.rules.pool import Pool, check_totals
 from solvent.engine.rules.rates import RateBook, price
 from solvent.engine.rules.short_debit import debit_plainly
-from solvent.engine.rules.views import (
-    alerts_of,
-    allowances_of,
-    balance_of,
-    budgets_of,
-    grants_of,
-    holds_of,
-    receipt_of,
-    recurring_of,
-    unchanged,
-    verdict_of,
-)
+from solvent.engine.rules.views.balances import balance_of, grants_of, holds_of
+from solvent.engine.rules.views.receipts import receipt_of, unchanged
+from solvent.engine.rules.views.settings import alerts_of, allowances_of, budgets_of, recurring_of
+from solvent.engine.rules.views.verdicts import verdict_of
 from solvent.engine.values.amounts import to_decimal
 from solvent.engine.values.dimensions import decode_dimensions
 from solvent.engine.values.errors import (

@@ -26,7 +26,8 @@ from solvent.engine.rules.events import Activated, Debited, Event, Expired, Gran
 from solvent.engine.rules.evolve import apply, evolve, fold
 from solvent.engine.rules.outcomes import Insufficient, KeyTaken, Outcome, Prior, Repeat, Unfit, UnknownPool
 from solvent.engine.rules.pool import BrokenInvariant, Pool, check_books, check_totals, clone
-from solvent.engine.rules.views import balance_of, entry_of, grants_of
+from solvent.engine.rules.views.balances import balance_of, grants_of
+from solvent.engine.rules.views.ledger import entry_of
 from solvent.engine.values.amounts import UNITS_MAX
 from solvent.engine.values.dimensions import encode_dimensions
 
