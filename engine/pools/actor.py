@@ -31,10 +31,11 @@ from solvent.engine.rules.commands import (
     Report,
     Reverse,
 )
-from solvent.engine.rules.decide import Limits, decide
+from solvent.engine.rules.decide import decide
 from solvent.engine.rules.due import pass_time
 from solvent.engine.rules.events import KEYED, NOTICES, Captured, Debited, Event, RatesSet, RechargeClosed, answering
 from solvent.engine.rules.evolve import apply
+from solvent.engine.rules.limits import Limits
 from solvent.engine.rules.outcomes import (
     Conflict,
     Insufficient,

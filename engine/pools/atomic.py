@@ -15,7 +15,7 @@ from solvent.actors import Family
 from solvent.engine.api.receipts import Receipt
 from solvent.engine.projections.keys import hash_key
 from solvent.engine.rules.commands import KeyedCommand, Report, Reverse, Transfer
-from solvent.engine.rules.decide import receive
+from solvent.engine.rules.decisions.transfers import receive
 from solvent.engine.rules.events import KEYED, Event, MovedOut, answering
 from solvent.engine.rules.evolve import apply
 from solvent.engine.rules.outcomes import Prior, Unfit

@@ -55,7 +55,8 @@ from solvent.engine.rules.commands import (
     UpdateGrant,
     VoidGrant,
 )
-from solvent.engine.rules.decide import decide, receive
+from solvent.engine.rules.decide import decide
+from solvent.engine.rules.decisions.transfers import receive
 from solvent.engine.rules.due import due, due_after, pass_time
 from solvent.engine.rules.events import (
     KEYED,

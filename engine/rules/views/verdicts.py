@@ -5,8 +5,8 @@ from __future__ import annotations
 from solvent.engine.api.verdicts import ResetView, StopView, Verdict
 from solvent.engine.rules.allowances import NOTHING_COVERED, cover, sum_covers
 from solvent.engine.rules.budgets import charge
+from solvent.engine.rules.burning import payers
 from solvent.engine.rules.commands import Check
-from solvent.engine.rules.decide import payers
 from solvent.engine.rules.pool import Pool
 from solvent.engine.values.amounts import to_decimal
 from solvent.engine.values.times import to_datetime

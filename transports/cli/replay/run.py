@@ -19,9 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from solvent.engine.values.errors import (
-    InvalidRequest,
-)
+from solvent.engine.values.errors import InvalidRequest
 from solvent.transports.cli.running import err
 from solvent.transports.cli.target import Target
 

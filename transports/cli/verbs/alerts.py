@@ -8,12 +8,7 @@ import typer
 
 from solvent.engine.values.errors import InvalidRequest
 from solvent.transports.cli.asking import ask, command
-from solvent.transports.cli.options import (
-    CostBasisOption,
-    PoolArgument,
-    Shared,
-    with_shared_options,
-)
+from solvent.transports.cli.options import CostBasisOption, PoolArgument, Shared, with_shared_options
 from solvent.transports.cli.pairs import parse_cost_basis
 from solvent.transports.cli.render import settings as render
 from solvent.transports.cli.running import reporting

@@ -7,12 +7,7 @@ from typing import Annotated
 import typer
 
 from solvent.transports.cli.asking import ask
-from solvent.transports.cli.options import (
-    Cursor,
-    PoolArgument,
-    Shared,
-    with_shared_options,
-)
+from solvent.transports.cli.options import Cursor, PoolArgument, Shared, with_shared_options
 from solvent.transports.cli.render import ledger as render
 
 

@@ -13,14 +13,7 @@ from solvent.engine.api.receipts import Receipt
 from solvent.engine.values.errors import InvalidRequest
 from solvent.engine.values.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT
 from solvent.transports.cli.asking import ask, command
-from solvent.transports.cli.options import (
-    Dims,
-    Key,
-    PoolArgument,
-    Shared,
-    random_key,
-    with_shared_options,
-)
+from solvent.transports.cli.options import Dims, Key, PoolArgument, Shared, random_key, with_shared_options
 from solvent.transports.cli.pairs import parse_dimensions
 from solvent.transports.cli.render import prices as render
 from solvent.transports.cli.render.receipts import receipt

@@ -8,13 +8,7 @@ import typer
 
 from solvent.engine.values.pool_id import ENVIRONMENT_DEFAULT
 from solvent.transports.cli.asking import ask, command
-from solvent.transports.cli.options import (
-    AsOf,
-    Cursor,
-    PoolArgument,
-    Shared,
-    with_shared_options,
-)
+from solvent.transports.cli.options import AsOf, Cursor, PoolArgument, Shared, with_shared_options
 from solvent.transports.cli.render import balances as render
 
 

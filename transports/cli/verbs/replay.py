@@ -12,13 +12,7 @@ from typing import Annotated
 import typer
 
 from solvent.transports.cli.options import Shared, with_shared_options
-from solvent.transports.cli.replay.options import (
-    ColumnOptions,
-    FileOptions,
-    PriceOptions,
-    delimiter_of,
-    mapping_of,
-)
+from solvent.transports.cli.replay.options import ColumnOptions, FileOptions, PriceOptions, delimiter_of, mapping_of
 from solvent.transports.cli.replay.run import ReplayRun
 from solvent.transports.cli.running import out, print_error, print_json, reporting, run_async
 

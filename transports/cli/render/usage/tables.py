@@ -8,10 +8,7 @@ from typing import Final, NamedTuple
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from solvent.engine.api.usage_answers import (
-    Usage,
-    UsageLine,
-)
+from solvent.engine.api.usage_answers import Usage, UsageLine
 from solvent.transports.cli.render.cells import amount, named_rows
 
 from .columns import Bar, add_group_columns, bare_table, first_lines, group_cells, titled, total_cells

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Final, assert_never
 
-from solvent.engine.values.recurrence import Rhythm
-
-from .alerts import NO_ALERTS, AlertTerms
-from .allowances import ALLOWANCES_MAX, AllowanceTerms
-from .budgets import BUDGETS_MAX, BudgetTerms
-from .commands import (
+from solvent.engine.rules.alerts import NO_ALERTS, AlertTerms
+from solvent.engine.rules.allowances import ALLOWANCES_MAX, AllowanceTerms
+from solvent.engine.rules.budgets import BUDGETS_MAX, BudgetTerms
+from solvent.engine.rules.commands import (
     CancelRecurring,
     MoveOutbox,
     OpenPool,
@@ -22,7 +20,7 @@ from .commands import (
     SetRecurring,
     SettingCommand,
 )
-from .events import (
+from solvent.engine.rules.events import (
     AlertsSet,
     AllowanceRemoved,
     AllowanceSet,
@@ -36,10 +34,11 @@ from .events import (
     RecurringSet,
     Voided,
 )
-from .outcomes import Conflict, Outcome, Unchanged, Unfit, UnknownPool
-from .pool import LIVE, Pool
-from .rates import RateBook
-from .recurring import RECURRING_MAX, Recurring, RecurringTerms, grant_at
+from solvent.engine.rules.outcomes import Conflict, Outcome, Unchanged, Unfit, UnknownPool
+from solvent.engine.rules.pool import LIVE, Pool
+from solvent.engine.rules.rates import RateBook
+from solvent.engine.rules.recurring import RECURRING_MAX, Recurring, RecurringTerms, grant_at
+from solvent.engine.values.recurrence import Rhythm
 
 CARDS_MAX: Final = 1_000
 """Rate cards of one currency over its life."""
