@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from solvent.engine.rules.allowances import NOTHING_COVERED, cover, slice_covers, sum_covers
 from solvent.engine.rules.budgets import Charge, charge
 from solvent.engine.rules.burning import split, take
 from solvent.engine.rules.commands import Debit, Reverse
 from solvent.engine.rules.due import lapses_of, sum_lapses
-from solvent.engine.rules.events import Debited, Reversed
+from solvent.engine.rules.events import Captured, Debited, Event, Reversed
 from solvent.engine.rules.limits import Limits, check_occurred_at
 from solvent.engine.rules.outcomes import Conflict, Insufficient, Outcome, OverBudget, Unfit, UnknownEntry, UnknownPool
 from solvent.engine.rules.pool import Pool
@@ -111,4 +113,21 @@ def decide_reverse(pool: Pool, command: Reverse, at: int) -> Outcome:
             beyond,
         ),
         *lapses,
+    )
+
+
+def completed(command: Reverse, found: Event | None) -> Reverse:
+    """``command`` with what the journal says of its debit."""
+    match found:
+        case Debited():
+            command = msgspec.structs.replace(command, charges=found.charges)
+        case Captured():
+            beyond = sum(part for _, part in found.extra)
+            command = msgspec.structs.replace(
+                command, charges=found.held_charges, beyond_charges=found.charges, beyond_hold=beyond
+            )
+        case _:
+            return command
+    return msgspec.structs.replace(
+        command, paid=found.paid, dimensions=found.dimensions, covers=found.covers, metric=found.metric
     )
