@@ -12,6 +12,8 @@ from typing import Annotated, Any, Final, TypeAlias, get_type_hints
 
 import typer
 
+from solvent.engine.values.pool_id import ENVIRONMENT_DEFAULT
+
 from .pairs import parse_currencies
 from .target import Target
 
@@ -52,6 +54,21 @@ Key: TypeAlias = Annotated[
 Dims: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--dim", metavar="NAME=VALUE", help="A dimension; name:=5 for a number or boolean. Repeatable."),
+]
+NowOrTime: TypeAlias = Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: now.")]
+NeverOrTime: TypeAlias = Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: never.")]
+Category: TypeAlias = Annotated[str, typer.Option(help='"paid" or "promotional".')]
+Priority: TypeAlias = Annotated[int, typer.Option(help="0 to 100; lower burns first.")]
+Comment: TypeAlias = Annotated[str | None, typer.Option(help="A comment, for people.")]
+Partial: TypeAlias = Annotated[bool, typer.Option("--partial", help="Take what is there, if it is less.")]
+Quantity: TypeAlias = Annotated[str | None, typer.Option(help="How much of the metric, as decimal text.")]
+CalendarZone: TypeAlias = Annotated[str, typer.Option(help="Where days, weeks and months begin, such as Europe/Paris.")]
+Match: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--match", metavar="NAME=VALUE", help="Only what has this dimension; as --dim. Repeatable."),
+]
+PoolsEnvironment: TypeAlias = Annotated[
+    str | None, typer.Option(help=f"The environment of the pools. Default: {ENVIRONMENT_DEFAULT}.")
 ]
 CostBasisOption: TypeAlias = Annotated[
     str | None, typer.Option(metavar="CODE=PRICE", help="What one credit costs, such as USD=0.0125.")

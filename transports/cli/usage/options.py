@@ -15,8 +15,8 @@ from solvent.engine.api.usage_requests import (
     SENSITIVITY_DEFAULT,
     SPIKES_LIMIT_DEFAULT,
 )
-from solvent.engine.values.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT
-from solvent.transports.cli.options import Cursor
+from solvent.engine.values.pool_id import CURRENCY_DEFAULT
+from solvent.transports.cli.options import Cursor, PoolsEnvironment
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +24,7 @@ class QuestionOptions:
     """Which usage is asked for, and how it is broken down."""
 
     customer: Annotated[str | None, typer.Option(help="Only this customer's pools.")] = None
-    environment: Annotated[
-        str | None, typer.Option(help=f"The environment of the pools. Default: {ENVIRONMENT_DEFAULT}.")
-    ] = None
+    environment: PoolsEnvironment = None
     in_currency: Annotated[
         str | None,
         typer.Option("--in", metavar="CURRENCY", help=f"The currency of the pools. Default: {CURRENCY_DEFAULT}."),

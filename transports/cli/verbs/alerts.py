@@ -8,7 +8,14 @@ import typer
 
 from solvent.engine.values.errors import InvalidRequest
 from solvent.transports.cli.asking import ask, command
-from solvent.transports.cli.options import CostBasisOption, PoolArgument, Shared, with_shared_options
+from solvent.transports.cli.options import (
+    Comment,
+    CostBasisOption,
+    NeverOrTime,
+    PoolArgument,
+    Shared,
+    with_shared_options,
+)
 from solvent.transports.cli.pairs import parse_cost_basis
 from solvent.transports.cli.render import settings as render
 from solvent.transports.cli.running import reporting
@@ -117,8 +124,8 @@ def grant_recharge(
         str | None, typer.Argument(metavar="AMOUNT", help="Credits as decimal text. Default: what it asks for.")
     ] = None,
     cost_basis: CostBasisOption = None,
-    expires_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: never.")] = None,
-    comment: Annotated[str | None, typer.Option(help="A comment, for people.")] = None,
+    expires_at: NeverOrTime = None,
+    comment: Comment = None,
 ) -> None:
     """Grant what a pool asks for, or another amount. Granted again, it answers as it did."""
     with reporting(shared.as_json):

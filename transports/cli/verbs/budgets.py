@@ -7,7 +7,15 @@ from typing import Annotated, TypeAlias
 import typer
 
 from solvent.transports.cli.asking import ask, command
-from solvent.transports.cli.options import AmountArgument, PoolArgument, Shared, as_typed, with_shared_options
+from solvent.transports.cli.options import (
+    AmountArgument,
+    CalendarZone,
+    Match,
+    PoolArgument,
+    Shared,
+    as_typed,
+    with_shared_options,
+)
 from solvent.transports.cli.pairs import parse_dimensions
 from solvent.transports.cli.render import settings as render
 from solvent.transports.cli.running import reporting
@@ -22,11 +30,8 @@ def set_budget(
     name: NameArgument,
     amount: AmountArgument,
     window: Annotated[str, typer.Option(help="minute, hour, day, week, month or total.")],
-    time_zone: Annotated[str, typer.Option(help="Where days, weeks and months begin, such as Europe/Paris.")] = "UTC",
-    match: Annotated[
-        list[str] | None,
-        typer.Option("--match", metavar="NAME=VALUE", help="Only what has this dimension; as --dim. Repeatable."),
-    ] = None,
+    time_zone: CalendarZone = "UTC",
+    match: Match = None,
     each: Annotated[
         str | None, typer.Option(metavar="NAME", help="Every value of this dimension counts on its own.")
     ] = None,

@@ -18,7 +18,7 @@ from solvent.engine.values.errors import InvalidRequest
 from solvent.engine.values.pool_id import ENVIRONMENT_DEFAULT
 from solvent.engine.values.positions import END
 from solvent.transports.cli.asking import ask
-from solvent.transports.cli.options import Shared, with_shared_options
+from solvent.transports.cli.options import PoolsEnvironment, Shared, with_shared_options
 from solvent.transports.cli.render import events as render
 from solvent.transports.cli.running import err, reporting, run_async
 from solvent.transports.cli.signals import call_on_signal
@@ -35,9 +35,7 @@ def events(
         str | None, typer.Argument(metavar="[POOL]", help="Only this pool's. Default: all of the environment.")
     ] = None,
     customer: Annotated[str | None, typer.Option(help="Only those of this customer's pools.")] = None,
-    environment: Annotated[
-        str | None, typer.Option(help=f"The environment of the pools. Default: {ENVIRONMENT_DEFAULT}.")
-    ] = None,
+    environment: PoolsEnvironment = None,
     after: Annotated[
         str | None, typer.Option(metavar="POSITION", help='Behind the position of an event, such as "12.3", or "end".')
     ] = None,

@@ -12,8 +12,13 @@ from solvent.transports.cli.asking import ask, command
 from solvent.transports.cli.options import (
     AmountArgument,
     AsOf,
+    Category,
+    Comment,
     Key,
+    NeverOrTime,
+    NowOrTime,
     PoolArgument,
+    Priority,
     Shared,
     as_typed,
     random_key,
@@ -32,15 +37,15 @@ def grant(
     pool: PoolArgument,
     amount: AmountArgument,
     key: Key = None,
-    category: Annotated[str, typer.Option(help='"paid" or "promotional".')] = "paid",
-    priority: Annotated[int, typer.Option(help="0 to 100; lower burns first.")] = PRIORITY_DEFAULT,
-    effective_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: now.")] = None,
-    expires_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: never.")] = None,
+    category: Category = "paid",
+    priority: Priority = PRIORITY_DEFAULT,
+    effective_at: NowOrTime = None,
+    expires_at: NeverOrTime = None,
     cost_basis: Annotated[
         str | None, typer.Option(metavar="CODE=PRICE", help="What one credit cost, such as USD=0.0125.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="A name, for people.")] = None,
-    comment: Annotated[str | None, typer.Option(help="A comment, for people.")] = None,
+    comment: Comment = None,
     meta: Annotated[
         list[str] | None, typer.Option("--meta", metavar="NAME=VALUE", help="Metadata, as --dim of a debit.")
     ] = None,

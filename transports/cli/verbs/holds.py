@@ -14,7 +14,9 @@ from solvent.transports.cli.options import (
     AmountArgument,
     Dims,
     Key,
+    NowOrTime,
     PoolArgument,
+    Quantity,
     Shared,
     random_key,
     with_shared_options,
@@ -54,9 +56,9 @@ def capture(
     pool: PoolArgument,
     hold: HoldArgument,
     amount: AmountArgument,
-    occurred_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: now.")] = None,
+    occurred_at: NowOrTime = None,
     metric: Annotated[str | None, typer.Option(help="What was metered, if not what the hold says.")] = None,
-    quantity: Annotated[str | None, typer.Option(help="How much of the metric, as decimal text.")] = None,
+    quantity: Quantity = None,
 ) -> None:
     """Spend a hold: less than it, all of it, or more if that fits. What is not spent goes back."""
     command(

@@ -13,7 +13,16 @@ from solvent.engine.api.receipts import Receipt
 from solvent.engine.values.errors import InvalidRequest
 from solvent.engine.values.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT
 from solvent.transports.cli.asking import ask, command
-from solvent.transports.cli.options import Dims, Key, PoolArgument, Shared, random_key, with_shared_options
+from solvent.transports.cli.options import (
+    Dims,
+    Key,
+    NowOrTime,
+    Partial,
+    PoolArgument,
+    Shared,
+    random_key,
+    with_shared_options,
+)
 from solvent.transports.cli.pairs import parse_dimensions
 from solvent.transports.cli.render import prices as render
 from solvent.transports.cli.render.receipts import receipt
@@ -35,7 +44,7 @@ CurrencyName: TypeAlias = Annotated[
 def set_rates(
     shared: Shared,
     file: Annotated[Path, typer.Argument(help="JSON: a list of rates, each metric, credits, per, match.", exists=True)],
-    effective_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: now.")] = None,
+    effective_at: NowOrTime = None,
     environment: Environment = ENVIRONMENT_DEFAULT,
     for_currency: CurrencyName = CURRENCY_DEFAULT,
 ) -> None:
@@ -79,8 +88,8 @@ def report(
     metric: MetricArgument,
     quantity: QuantityArgument,
     key: Key = None,
-    partial: Annotated[bool, typer.Option("--partial", help="Take what is there, if it is less.")] = False,
-    occurred_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: now.")] = None,
+    partial: Partial = False,
+    occurred_at: NowOrTime = None,
     dim: Dims = None,
 ) -> None:
     """Debit what a metered quantity costs by the rate card that was in effect when it occurred."""
@@ -104,7 +113,7 @@ def estimate(
     pool: PoolArgument,
     metric: MetricArgument,
     quantity: QuantityArgument,
-    occurred_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: now.")] = None,
+    occurred_at: NowOrTime = None,
     dim: Dims = None,
 ) -> None:
     """Say what a metered quantity would cost, and whether the pool would allow it. Writes nothing."""

@@ -10,8 +10,14 @@ from solvent.engine.values.terms import PRIORITY_DEFAULT
 from solvent.transports.cli.asking import ask, command
 from solvent.transports.cli.options import (
     AmountArgument,
+    CalendarZone,
+    Category,
     CostBasisOption,
+    Match,
+    NeverOrTime,
+    NowOrTime,
     PoolArgument,
+    Priority,
     Shared,
     as_typed,
     with_shared_options,
@@ -40,11 +46,8 @@ def set_allowance(
     rolling: Annotated[
         int | None, typer.Option(metavar="SECONDS", help="In any so many seconds: a multiple of 60, 60 to 2678400.")
     ] = None,
-    time_zone: Annotated[str, typer.Option(help="Where days, weeks and months begin, such as Europe/Paris.")] = "UTC",
-    match: Annotated[
-        list[str] | None,
-        typer.Option("--match", metavar="NAME=VALUE", help="Only what has this dimension; as --dim. Repeatable."),
-    ] = None,
+    time_zone: CalendarZone = "UTC",
+    match: Match = None,
     each: Annotated[
         str | None, typer.Option(metavar="NAME", help="Every value of this dimension has a quota of its own.")
     ] = None,
@@ -95,11 +98,11 @@ def set_recurring(
     anchor: Annotated[
         str | None, typer.Option(help="A moment at which a period begins, ISO 8601 with its zone. Default: the start.")
     ] = None,
-    starts_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: now.")] = None,
-    ends_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: never.")] = None,
+    starts_at: NowOrTime = None,
+    ends_at: NeverOrTime = None,
     time_zone: Annotated[str, typer.Option(help="Whose calendar is meant, such as Europe/Paris.")] = "UTC",
-    category: Annotated[str, typer.Option(help='"paid" or "promotional".')] = "paid",
-    priority: Annotated[int, typer.Option(help="0 to 100; lower burns first.")] = PRIORITY_DEFAULT,
+    category: Category = "paid",
+    priority: Priority = PRIORITY_DEFAULT,
     cost_basis: CostBasisOption = None,
     roll_over: Annotated[
         str,

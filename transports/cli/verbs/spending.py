@@ -11,7 +11,10 @@ from solvent.transports.cli.options import (
     AmountArgument,
     Dims,
     Key,
+    NowOrTime,
+    Partial,
     PoolArgument,
+    Quantity,
     Shared,
     random_key,
     with_shared_options,
@@ -27,7 +30,7 @@ def check(
     pool: PoolArgument,
     amount: AmountArgument,
     metric: Annotated[str | None, typer.Option(help="What would be metered: some allowances count only that.")] = None,
-    quantity: Annotated[str | None, typer.Option(help="How much of the metric, as decimal text.")] = None,
+    quantity: Quantity = None,
     dim: Dims = None,
 ) -> None:
     """Ask whether credits could be spent now, how much at most, and out of which allowances and grants.
@@ -49,10 +52,10 @@ def debit(
     pool: PoolArgument,
     amount: AmountArgument,
     key: Key = None,
-    partial: Annotated[bool, typer.Option("--partial", help="Take what is there, if it is less.")] = False,
-    occurred_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: now.")] = None,
+    partial: Partial = False,
+    occurred_at: NowOrTime = None,
     metric: Annotated[str | None, typer.Option(help="What was metered.")] = None,
-    quantity: Annotated[str | None, typer.Option(help="How much of the metric, as decimal text.")] = None,
+    quantity: Quantity = None,
     dim: Dims = None,
     backfill: Annotated[bool, typer.Option("--backfill", help="Lift the 400-day limit on --occurred-at.")] = False,
 ) -> None:
