@@ -7,16 +7,8 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from solvent.engine.rules.decisions.debits import decide_debit, decide_reverse
-from solvent.engine.rules.decisions.grants import decide_grant, decide_recharge, decide_update, decide_void
-from solvent.engine.rules.decisions.holds import decide_capture, decide_hold, decide_release
-from solvent.engine.rules.decisions.repeats import repeat
-from solvent.engine.rules.decisions.settings import decide_setting
-from solvent.engine.rules.decisions.transfers import decide_transfer
-from solvent.engine.values.amounts import SCALE_DEFAULT
-
-from .alerting import with_alerts
-from .commands import (
+from solvent.engine.rules.alerting import with_alerts
+from solvent.engine.rules.commands import (
     SETTING_COMMANDS,
     Capture,
     Debit,
@@ -33,10 +25,17 @@ from .commands import (
     UpdateGrant,
     VoidGrant,
 )
-from .events import RechargeClosed
-from .limits import LIMITS_DEFAULT, Limits
-from .outcomes import Outcome, Prior, UnknownEntry, UnknownPool
-from .pool import Pool
+from solvent.engine.rules.decisions.debits import decide_debit, decide_reverse
+from solvent.engine.rules.decisions.grants import decide_grant, decide_recharge, decide_update, decide_void
+from solvent.engine.rules.decisions.holds import decide_capture, decide_hold, decide_release
+from solvent.engine.rules.decisions.repeats import repeat
+from solvent.engine.rules.decisions.settings import decide_setting
+from solvent.engine.rules.decisions.transfers import decide_transfer
+from solvent.engine.rules.events import RechargeClosed
+from solvent.engine.rules.limits import LIMITS_DEFAULT, Limits
+from solvent.engine.rules.outcomes import Outcome, Prior, UnknownEntry, UnknownPool
+from solvent.engine.rules.pool import Pool
+from solvent.engine.values.amounts import SCALE_DEFAULT
 
 
 def decide(

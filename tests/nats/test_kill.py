@@ -18,6 +18,7 @@ from solvent import Engine, InsufficientCredits, LedgerEntry, Receipt, SolventEr
 from solvent.engine.audit.verify import verify_journal
 from solvent.transports.nats.client import Client
 from solvent.transports.nats.launcher import nats_server
+from tests.ledgers import whole_ledger
 
 from .conftest import DEADLINE_S, ServiceProcess, service_process
 
@@ -104,17 +105,6 @@ async def kill_and_start(record: Record, service: ServiceProcess, client: Client
         await service.start()
         await topping_up
     return struck
-
-
-async def whole_ledger(engine: Engine, pool: str) -> list[LedgerEntry]:
-    entries: list[LedgerEntry] = []
-    cursor: str | None = None
-    while True:
-        page = await engine.ledger(pool, limit=1_000, cursor=cursor, newest_first=False)
-        entries += page.entries
-        cursor = page.next_cursor
-        if cursor is None:
-            return entries
 
 
 @pytest.mark.slow

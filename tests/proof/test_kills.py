@@ -26,8 +26,9 @@ from solvent.engine.audit.verify import verify_journal
 from solvent.engine.runtime.files import INDEX_NAME, JOURNAL_NAME, SNAPSHOTS_NAME
 from solvent.engine.runtime.sqlite import remove_database
 from solvent.transports.nats.launcher import nats_server
+from tests.ledgers import whole_ledger
 from tests.nats.conftest import DEADLINE_S
-from tests.nats.test_kill import AMOUNT, POOLS, Record, whole_ledger
+from tests.nats.test_kill import AMOUNT, POOLS, Record
 
 SCRIPT = Path(__file__).with_name("struck_service.py")
 PHASES = ("snapshot", "index", "usage", "checkpoint", "recovery")

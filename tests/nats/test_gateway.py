@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -21,11 +20,12 @@ from nats.aio.client import Client as RawNats
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 
-from solvent import Engine, InvalidRequest, TooLarge, connect
-from solvent.transports.wire.batches import BATCH_COMMANDS_MAX, decode_batch
-from solvent.transports.wire.bodies import BODY_BYTES_MAX, DEBIT_BODY, Address, decode_body
+from solvent import Engine, TooLarge, connect
+from solvent.transports.wire.batches import BATCH_COMMANDS_MAX
+from solvent.transports.wire.bodies import BODY_BYTES_MAX
+from tests.one_task import in_one_task
 
-from .conftest import DEADLINE_S, error_of, in_one_task, nats_process, raw_connection, served_in
+from .conftest import DEADLINE_S, error_of, nats_process, raw_connection, served_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 numbers = itertools.count()
@@ -319,37 +319,6 @@ async def test_a_batch_says_in_which_form_it_wants_its_receipts(service: Wire) -
     assert counted[7] == [[int(named["allocations"][0]["grant"][1:]), 250_000]]
     assert counted[8] == {}
     assert units[2][8].keys() == {"expires_at_us"}
-
-
-JSON_VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.lists(st.integers())
-
-
-@given(
-    st.dictionaries(
-        st.text(max_size=3) | st.sampled_from(["n" * 128, "n" * 129]),
-        JSON_VALUES | st.sampled_from(["v" * 1_024, "v" * 1_025, 2**64 - 1, 2**64, -(2**63), 1e308, -0.0]),
-        max_size=4,
-    )
-    | st.integers(62, 66).map(lambda size: {f"d{number}": "x" for number in range(size)})
-    | st.integers(7, 9).map(lambda size: {f"d{number}": "x" * 1_000 for number in range(size)})
-)
-async def test_a_debit_is_checked_alike_alone_and_in_a_batch(dimensions: dict[str, Any]) -> None:
-    one = json.dumps({"op": "debit", "amount": "1", "key": "k", "dimensions": dimensions}).encode()
-    outcomes: list[object] = []
-    ways: list[Callable[[], Any]] = [
-        lambda: decode_body(msgspec.json.Decoder(DEBIT_BODY), one),
-        lambda: decode_batch(b'{"commands":[%b]}' % one).commands[0],
-    ]
-    for decode in ways:
-        try:
-            body = decode()
-            if isinstance(body, InvalidRequest):
-                raise body
-            outcomes.append(body.command(Address("default", "acme"), lambda currency: 6))
-        except InvalidRequest as invalid:
-            # An infinity is no JSON, and stands elsewhere in a batch.
-            outcomes.append((invalid.field, re.sub(r" \(byte \d+\)", "", invalid.message)))
-    assert outcomes[0] == outcomes[1]
 
 
 async def test_an_empty_batch_has_no_answers(wire: Wire) -> None:

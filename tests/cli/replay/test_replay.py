@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Cli
+from tests.cli.conftest import Cli
 
-TRACES = Path(__file__).parents[3] / "shared" / "data"
+TRACES = Path(__file__).parents[4] / "shared" / "data"
 Write = Callable[[str, str], Path]
 
 
