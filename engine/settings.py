@@ -7,7 +7,7 @@ from typing import Final, Literal
 import msgspec
 
 from solvent.actors import Options
-from solvent.engine.rules.decide import LIMITS_DEFAULT, Limits
+from solvent.engine.rules.limits import LIMITS_DEFAULT, Limits
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -60,7 +60,7 @@ from solvent.engine.api.usage_answers import (
 )
 from solvent.engine.api.verdicts import ResetView, StopView, Verdict
 from solvent.engine.engine import Engine
-from solvent.engine.rules.decide import Limits
+from solvent.engine.rules.limits import Limits
 from solvent.engine.runtime.collector import tune_collector
 from solvent.engine.settings import Settings
 from solvent.engine.values.errors import (

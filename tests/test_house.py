@@ -32,6 +32,21 @@ PURE = ("values", "rules")
 """The folders of ``engine`` that neither wait nor look: what they return follows from what they are given."""
 OPENS_NOTHING = ("api",)
 """The folders that may wait, but open nothing, and read no clock."""
+EDGES = {
+    "wire": {
+        *("engine.values", "engine.api", "engine.rules.checking", "engine.rules.commands", "engine.rules.fields"),
+    },
+    "nats": {
+        *("transports.wire", "actors", "engine.values", "engine.api", "engine.rules.commands", "engine.pools.asking"),
+        *("engine.settings", "engine.engine"),
+    },
+    "cli": {
+        *("transports.nats", "engine.values", "engine.api", "engine.rules.checking", "engine.audit", "engine.engine"),
+        *("engine.runtime.collector", "engine.runtime.files", "engine.usage.analysis"),
+    },
+}
+"""The folders of ``transports``, from the ground up, and what of the package each needs besides itself: folders or
+single modules. Of the engine, an edge knows what a caller sees and the gate; the rest is named one by one."""
 WAITS = {"aiosqlite", "anyio", "asyncio", "concurrent"}
 WAITS_OR_LOOKS = {
     *WAITS,
@@ -118,6 +133,26 @@ def folders_point_one_way(path: str, source: str) -> list[str]:
     ]
 
 
+def edges_point_one_way(path: str, source: str) -> list[str]:
+    """Complain of what a folder of ``transports`` imports beside its ``EDGES``, and of a folder without a place."""
+    top, _, rest = path.partition("/")
+    folder, below, _ = rest.partition("/")
+    if top != "transports" or not below or not path.endswith(".py"):
+        return []
+    if folder not in EDGES:
+        return [f"{path} stands in a folder that has no place in EDGES"]
+    allowed = (f"transports.{folder}", *EDGES[folder])
+    return [
+        f"{path}:{line} imports {name}"
+        for line, name in imported(path, ast.parse(source))
+        if name.startswith("solvent.") and not any(lies_in(name, each) for each in allowed)
+    ]
+
+
+def lies_in(name: str, place: str) -> bool:
+    return f"{name}.".startswith(f"solvent.{place}.")
+
+
 def folders_are_imported_by_full_name(path: str, source: str) -> list[str]:
     """Complain of a relative import that leaves its folder: every arrow can be seen at the top of a file."""
     if path.split("/")[0] not in LAYERS:
@@ -195,6 +230,7 @@ def numbered(source: str) -> Iterable[tuple[int, str]]:
 CHECKS: list[Check] = [
     imports_point_one_way,
     folders_point_one_way,
+    edges_point_one_way,
     folders_are_imported_by_full_name,
     folders_promise_and_export_nothing,
     pure_folders_neither_wait_nor_look,
@@ -239,6 +275,13 @@ def test_every_folder_of_the_engine_has_its_place() -> None:
     assert found == set(ORDER) - {"cluster"}
 
 
+@pytest.mark.parametrize("folder", EDGES)
+def test_an_edge_lists_only_what_it_needs(folder: str) -> None:
+    files = [(path, source) for path, source in sources().items() if path.startswith(f"transports/{folder}/")]
+    names = [name for path, source in files for _, name in imported(path, ast.parse(source))]
+    assert [place for place in EDGES[folder] if not any(lies_in(name, place) for name in names)] == []
+
+
 @pytest.mark.parametrize(
     ("check", "path", "source"),
     [
@@ -256,6 +299,18 @@ def test_every_folder_of_the_engine_has_its_place() -> None:
         (folders_point_one_way, "engine/pools/a.py", "def f():\n    from solvent.engine.reads.feed import read_events"),
         (folders_point_one_way, "engine/journal/sqlite/a.py", "from solvent.engine.engine import Engine"),
         (folders_point_one_way, "engine/strange/a.py", "import re"),
+        (
+            edges_point_one_way,
+            "transports/wire/a.py",
+            "from solvent.transports.nats.client import Client",
+        ),
+        (edges_point_one_way, "transports/nats/a.py", "from solvent.transports.cli.main import app"),
+        (edges_point_one_way, "transports/nats/a.py", "from solvent.engine.rules.pool import Pool"),
+        (edges_point_one_way, "transports/nats/a.py", "from solvent.engine.rules import pool"),
+        (edges_point_one_way, "transports/wire/a.py", "from solvent.engine.engine import Engine"),
+        (edges_point_one_way, "transports/cli/verbs/a.py", "import solvent.engine.journal"),
+        (edges_point_one_way, "transports/cli/a.py", "from solvent import engine"),
+        (edges_point_one_way, "transports/strange/a.py", "import re"),
         (folders_are_imported_by_full_name, "engine/rules/a.py", "from ..values.times import SECOND_US"),
         (folders_are_imported_by_full_name, "transports/nats/a.py", "from ..wire import bodies"),
         (folders_promise_and_export_nothing, "engine/rules/__init__.py", ""),
@@ -319,6 +374,19 @@ def test_a_violation_is_noticed(check: Check, path: str, source: str) -> None:
         (folders_point_one_way, "engine/rules/a.py", "from solvent.engine.values.times import SECOND_US\nimport re"),
         (folders_point_one_way, "engine/engine.py", "from solvent.engine.usage.desk import UsageDesk"),
         (folders_point_one_way, "transports/a.py", "from solvent.engine.engine import Engine"),
+        (edges_point_one_way, "transports/wire/a.py", "from solvent.engine.api.receipts import Receipt"),
+        (
+            edges_point_one_way,
+            "transports/nats/a.py",
+            "from solvent.transports.wire.bodies import encode",
+        ),
+        (
+            edges_point_one_way,
+            "transports/cli/verbs/a.py",
+            "from solvent.transports.cli.options import Key",
+        ),
+        (edges_point_one_way, "transports/cli/a.py", "from .exits import Exit\nimport re"),
+        (edges_point_one_way, "engine/pools/a.py", "from solvent.engine.rules.pool import Pool"),
         (folders_are_imported_by_full_name, "engine/rules/a.py", "from .pool import Pool\nfrom . import budgets"),
         (folders_promise_and_export_nothing, "engine/rules/__init__.py", '"""Rules."""'),
         (pure_folders_neither_wait_nor_look, "engine/api/a.py", "import asyncio\nasync def f(): pass"),

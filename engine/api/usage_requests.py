@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from solvent.engine.values.pool_id import ENVIRONMENT_DEFAULT
 
@@ -119,9 +119,6 @@ class RebuildRequest(UsageRequest[UsageStatus], kw_only=True):
     """An environment that the service serves. The usage file holds all of its environments."""
 
 
-AnyUsageRequest: TypeAlias = (
-    TableRequest | EntriesRequest | CompareRequest | SpikesRequest | ForecastRequest | StatusRequest | RebuildRequest
-)
 USAGE_REQUESTS: tuple[type[UsageRequest[Any]], ...] = (
     TableRequest,
     EntriesRequest,

@@ -16,7 +16,8 @@ import msgspec
 
 from solvent.engine.journal.frames import Head
 from solvent.engine.journal.reader import JournalReader
-from solvent.engine.projections.index import SCHEMA_VERSION, damage_of
+from solvent.engine.projections.index import damage_of
+from solvent.engine.projections.index_file import SCHEMA_VERSION
 from solvent.engine.projections.snapshots import FORMAT, crc_of
 from solvent.engine.runtime.sqlite import connect_for_reading, differences
 from solvent.engine.usage.worker.store import SCHEMA_VERSION as USAGE_SCHEMA

@@ -20,7 +20,7 @@ import msgspec
 from solvent.engine.journal.frames import Frame, Head, Pointer, decode_section, digest_of, split_frame
 from solvent.engine.journal.opening import open_reader
 from solvent.engine.rules.events import Opened
-from solvent.engine.rules.views import entry_of
+from solvent.engine.rules.views.ledger import entry_of
 from solvent.engine.runtime.files import INDEX_NAME
 from solvent.engine.values.errors import InvalidRequest, JournalCorrupt, JournalError
 from solvent.engine.values.pool_id import is_stream, parse_canonical

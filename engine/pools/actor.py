@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from typing import NamedTuple, TypeAlias, TypeGuard, assert_never
-
-import msgspec
+from typing import NamedTuple, TypeAlias, TypeGuard
 
 from solvent.actors import Actor, Mail, StopReason
 from solvent.engine.api.answers import Answer
@@ -31,54 +29,23 @@ from solvent.engine.rules.commands import (
     Reverse,
 )
 from solvent.engine.rules.decide import decide
+from solvent.engine.rules.decisions.debits import completed
 from solvent.engine.rules.due import pass_time
-from solvent.engine.rules.events import KEYED, NOTICES, Captured, Debited, Event, RatesSet, RechargeClosed, answering
+from solvent.engine.rules.events import KEYED, NOTICES, Event, RatesSet, RechargeClosed, answering
 from solvent.engine.rules.evolve import apply
-from solvent.engine.rules.outcomes import (
-    Conflict,
-    Insufficient,
-    KeyTaken,
-    OverBudget,
-    Prior,
-    Refusal,
-    Repeat,
-    Unchanged,
-    Unfit,
-    UnknownEntry,
-    UnknownPool,
-)
+from solvent.engine.rules.explaining import explain
+from solvent.engine.rules.outcomes import Insufficient, OverBudget, Prior, Repeat, Unchanged
 from solvent.engine.rules.pool import Pool, check_totals
 from solvent.engine.rules.rates import RateBook, price
 from solvent.engine.rules.short_debit import debit_plainly
-from solvent.engine.rules.views import (
-    alerts_of,
-    allowances_of,
-    balance_of,
-    budgets_of,
-    grants_of,
-    holds_of,
-    receipt_of,
-    recurring_of,
-    unchanged,
-    verdict_of,
-)
-from solvent.engine.values.amounts import to_decimal
+from solvent.engine.rules.views.balances import balance_of, grants_of, holds_of
+from solvent.engine.rules.views.receipts import receipt_of, unchanged
+from solvent.engine.rules.views.settings import alerts_of, allowances_of, budgets_of, recurring_of
+from solvent.engine.rules.views.verdicts import verdict_of
 from solvent.engine.values.dimensions import decode_dimensions
-from solvent.engine.values.errors import (
-    BudgetExceeded,
-    IdempotencyConflict,
-    InsufficientCredits,
-    InvalidRequest,
-    JournalCorrupt,
-    NotFound,
-    Overloaded,
-    SolventError,
-    StateConflict,
-    Unavailable,
-)
+from solvent.engine.values.errors import JournalCorrupt, NotFound, Overloaded, SolventError, StateConflict, Unavailable
 from solvent.engine.values.pool_id import PoolId, is_stream, parse_canonical, rates_stream
 from solvent.engine.values.positions import Position, end_of
-from solvent.engine.values.times import to_datetime
 
 from .services import Services
 
@@ -280,7 +247,7 @@ class PoolActor(Actor[Message]):
             return unchanged(pool)
         if isinstance(command, (Debit, Hold)) and isinstance(outcome, (Insufficient, OverBudget)):
             services.refusals.add(self.pool_id, now, command.metric, bytes(command.dimensions))
-        return self._explain(outcome)
+        return explain(outcome, pool=str(self._name), scale=pool.scale)
 
     @property
     def keeps_scale(self) -> bool:
@@ -464,62 +431,9 @@ class PoolActor(Actor[Message]):
         key_hash = hash_key(self.pool_id, command.key, self._services.partition.keys.seed)
         await self._look_up([(mail, command, key_hash)])
 
-    def _explain(self, refusal: Refusal) -> SolventError:
-        scale = self.pool.scale
-        match refusal:
-            case Insufficient(requested, available, covered, reset):
-                return InsufficientCredits(
-                    requested=to_decimal(requested, scale),
-                    available=to_decimal(available, scale),
-                    top_up=to_decimal(requested - covered - available, scale),
-                    covered=to_decimal(covered, scale) if covered else None,
-                    resets_at=None if reset is None else to_datetime(reset.at),
-                    allowance=None if reset is None else reset.allowance,
-                    dimension=None if reset is None else reset.dimension,
-                    value=None if reset is None else reset.value,
-                )
-            case OverBudget(stop):
-                counted = scale if stop.counts == "credits" else 0
-                return BudgetExceeded(
-                    budget=stop.budget,
-                    limit=to_decimal(stop.limit, counted),
-                    used=to_decimal(stop.used, counted),
-                    resets_at=None if stop.resets_at is None else to_datetime(stop.resets_at),
-                    value=stop.value,
-                    counts=stop.counts,
-                )
-            case UnknownPool():
-                return NotFound("pool", str(self._name))
-            case UnknownEntry(what, number):
-                return NotFound(what, f"{what[0]}{number} of {self._name}")
-            case Conflict(reason, message):
-                return StateConflict(reason, message)
-            case KeyTaken(key, version):
-                return IdempotencyConflict(key=key, version=version)
-            case Unfit(field, expected):
-                return InvalidRequest(field, expected)
-        assert_never(refusal)
-
 
 def _of_look_up(what: str, error: SolventError) -> SolventError:
     """What the caller is told. Damage is named: asking again does not help."""
     if isinstance(error, JournalCorrupt):
         return error
     return Unavailable(f"the {what} could not be looked up, retry with the same key: {error}")
-
-
-def completed(command: Reverse, found: Event | None) -> Reverse:
-    """``command`` with what the journal says of its debit."""
-    match found:
-        case Debited():
-            command = msgspec.structs.replace(command, charges=found.charges)
-        case Captured():
-            beyond = sum(part for _, part in found.extra)
-            command = msgspec.structs.replace(
-                command, charges=found.held_charges, beyond_charges=found.charges, beyond_hold=beyond
-            )
-        case _:
-            return command
-    return msgspec.structs.replace(
-        command, paid=found.paid, dimensions=found.dimensions, covers=found.covers, metric=found.metric
-    )

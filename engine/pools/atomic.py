@@ -15,7 +15,8 @@ from solvent.actors import Family
 from solvent.engine.api.receipts import Receipt
 from solvent.engine.projections.keys import hash_key
 from solvent.engine.rules.commands import KeyedCommand, Report, Reverse, Transfer
-from solvent.engine.rules.decide import receive
+from solvent.engine.rules.decisions.debits import completed
+from solvent.engine.rules.decisions.transfers import receive
 from solvent.engine.rules.events import KEYED, Event, MovedOut, answering
 from solvent.engine.rules.evolve import apply
 from solvent.engine.rules.outcomes import Prior, Unfit
@@ -23,7 +24,7 @@ from solvent.engine.rules.pool import Pool, check_totals, clone
 from solvent.engine.values.errors import InvalidRequest, JournalError, SolventError, StateConflict, Unavailable
 from solvent.engine.values.pool_id import PoolId
 
-from .actor import Lease, Message, PoolActor, completed
+from .actor import Lease, Message, PoolActor
 from .partition import Partition
 from .services import Services
 

@@ -20,9 +20,9 @@ import anyio
 from solvent.actors import ActorError, ActorSystem, Options
 from solvent.engine.journal.listeners import Listeners
 from solvent.engine.journal.opening import OpenJournal
-from solvent.engine.projections.index import IndexDamaged
+from solvent.engine.projections.index_file import IndexDamaged
 from solvent.engine.rules.commands import Read
-from solvent.engine.rules.decide import Limits
+from solvent.engine.rules.limits import Limits
 from solvent.engine.rules.rates import RateBook
 from solvent.engine.values.errors import JournalError, SolventError, Unavailable
 

@@ -19,7 +19,8 @@ from solvent.engine.journal.opening import OpenJournal
 from solvent.engine.journal.protocol import Journal, NoSection
 from solvent.engine.journal.writer import Writer
 from solvent.engine.projections.history import sections_between
-from solvent.engine.projections.index import ForeignIndex, Index, IndexDamaged
+from solvent.engine.projections.index import Index
+from solvent.engine.projections.index_file import ForeignIndex, IndexDamaged
 from solvent.engine.projections.keys import OPENING, KeyBook, hash_key
 from solvent.engine.projections.projector import BEHIND_KEYS_MAX, Projector
 from solvent.engine.projections.snapshots import Snapshots
@@ -114,7 +115,7 @@ class Partition:
             if index.position > last_number:
                 # The index is written after the journal was flushed: what it knows of was acknowledged.
                 raise _lost(last_number, index.position)
-            keys = KeyBook(seed=index.seed, seen=await index.load_seen())
+            keys = KeyBook(seed=index.seed, seen=await index.filters.load())
             snapshots = await Snapshots.open(folder / SNAPSHOTS_NAME, journal_identity=identity, machine=machine)
             partition = cls(
                 journal, index, snapshots, keys, last_number=last_number, now_us=now_us, listeners=listeners
@@ -178,7 +179,7 @@ class Partition:
 
         Raises ``JournalError``.
         """
-        pointers = await self.index.find_keys([key_hash for _, key_hash in keys])
+        pointers = await self.index.segments.find([key_hash for _, key_hash in keys])
         wanted = {key for key, _ in keys}
         priors: dict[str, Prior] = {}
         for section in await self._sections(pointers):
@@ -189,7 +190,7 @@ class Partition:
                     priors[event.key] = (event, version)
         if len(priors) < len(wanted):
             # Only filters have said that these were used before. They may err; the index must not.
-            await self.index.assure_keys(key_hash for key, key_hash in keys if key not in priors)
+            await self.index.segments.assure(key_hash for key, key_hash in keys if key not in priors)
         return priors
 
     async def _began_earlier(self, pools: Sequence[str]) -> list[str]:
@@ -198,10 +199,10 @@ class Partition:
         doubtful = [key_hash for key_hash in hashes if key_hash in self.keys.seen]
         if not doubtful:
             return []
-        began = {section.pool for section in await self._sections(await self.index.find_keys(doubtful))}
+        began = {section.pool for section in await self._sections(await self.index.segments.find(doubtful))}
         found = [pool for pool in pools if pool in began]
         if len(found) < len(doubtful):
-            await self.index.assure_keys(doubtful)
+            await self.index.segments.assure(doubtful)
         return found
 
     async def _sections(self, pointers: dict[int, list[Pointer]]) -> Sequence[Section]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from solvent.engine.journal.listeners import Listeners
-from solvent.engine.rules.decide import Limits
+from solvent.engine.rules.limits import Limits
 
 from .borrowing import Loans
 from .partition import Partition

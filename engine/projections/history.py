@@ -11,7 +11,8 @@ from solvent.engine.rules.due import pass_time
 from solvent.engine.rules.evolve import apply
 from solvent.engine.rules.pool import Pool
 
-from .index import MARK_EVERY, Index
+from .index import Index
+from .projection import MARK_EVERY
 
 STEP_VERSIONS: Final = 4 * MARK_EVERY
 """How far one step goes, roughly: a thousand events are decoded in a few milliseconds."""

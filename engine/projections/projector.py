@@ -25,10 +25,12 @@ from solvent.engine.rules.events import KEYED, NOTICES
 from solvent.engine.runtime.pacing import rest, slice_of
 from solvent.engine.values.errors import JournalError
 
-from .index import ROWS_PER_STATEMENT, ROWS_PER_STATEMENT_ALONE, Index, IndexDamaged, Projection
+from .index import Index
 from .keys import KeyBook, hash_key
+from .projection import Projection
 from .snapshots import Snapshots
-from .store import PARKED_MAX, PoolStore
+from .statements import ROWS_PER_STATEMENT, ROWS_PER_STATEMENT_ALONE
+from .store import PoolStore
 
 ROUND_INTERVAL_S: Final = 0.5
 ROUND_KEYS: Final = 20_000
@@ -85,11 +87,6 @@ class Projector:
         """Hear that a pool that was due has written down what time did to it, up to ``version``, and what is next."""
         self._pending.woken[pool] = (due_at, version)
         self._wake.set()
-
-    def hurry(self, unsaved: int) -> None:
-        """Begin a round early if too many changed pools wait for their snapshot."""
-        if unsaved >= PARKED_MAX // 2:
-            self._urgent.set()
 
     def head(self, pool: str) -> Head | None:
         """The newest durable section of ``pool``, if the index may not have it yet."""
@@ -168,8 +165,8 @@ class Projector:
             if captured:
                 await self._snapshots.save(captured)
             store.captured()
-            await self._index.merge(step=max(step, self._pending.key_count // STATEMENTS_OF_MERGE))
-            await self._index.save_seen(self._keys.seen, now=last)
+            await self._index.segments.merge(step=max(step, self._pending.key_count // STATEMENTS_OF_MERGE))
+            await self._index.filters.save(self._keys.seen, now=last)
             self.rounds += 1
 
     async def catch_up(
@@ -209,11 +206,8 @@ class Projector:
                 await self._index.project(projection, step=ROWS_PER_STATEMENT_ALONE)
                 self._keys.seen.add(projection.hashes)
                 projection = Projection(self._keys.seed)
-                await self._index.merge(step=ROWS_PER_STATEMENT_ALONE)
-                await self._index.save_seen(self._keys.seen)
+                await self._index.segments.merge(step=ROWS_PER_STATEMENT_ALONE)
+                await self._index.filters.save(self._keys.seen)
             if on_progress is not None:
                 on_progress(position, through)
             await anyio.lowlevel.checkpoint()
-
-
-__all__ = ["BEHIND_KEYS_MAX", "IndexDamaged", "Projector"]

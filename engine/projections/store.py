@@ -63,11 +63,6 @@ class PoolStore:
         self._wanted: list[tuple[str, asyncio.Future[tuple[Pool, Head]]]] = []
         self._wake = asyncio.Event()
 
-    @property
-    def unsaved(self) -> int:
-        """Pools that have changed since their last snapshot."""
-        return len(self._dirty) + len(self._parked) + len(self._parked_sealing)
-
     def changed(self, holder: Holder) -> None:
         """Say that a pool in an actor has new events."""
         self._dirty[holder.pool_id] = holder

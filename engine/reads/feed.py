@@ -19,7 +19,7 @@ from solvent.engine.pools.partition import Partition
 from solvent.engine.pools.pools import Pools
 from solvent.engine.rules.commands import MoveOutbox, Read
 from solvent.engine.rules.events import NOTICES, Notice
-from solvent.engine.rules.views import pool_event_of
+from solvent.engine.rules.views.events import pool_event_of
 from solvent.engine.values.errors import InvalidRequest, JournalCorrupt
 from solvent.engine.values.pages import EVENT_PAGE_MAX, check_limit
 from solvent.engine.values.pool_id import (

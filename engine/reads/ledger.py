@@ -10,7 +10,7 @@ from solvent.engine.journal.frames import Head
 from solvent.engine.journal.protocol import Journal
 from solvent.engine.projections.history import sections_between
 from solvent.engine.projections.index import Index
-from solvent.engine.rules.views import entry_of
+from solvent.engine.rules.views.ledger import entry_of
 from solvent.engine.values.amounts import shown
 from solvent.engine.values.errors import InvalidRequest
 

@@ -38,7 +38,8 @@ from solvent.engine.rules.checking import check_question
 from solvent.engine.rules.commands import Read
 from solvent.engine.rules.pool import Pool
 from solvent.engine.rules.rates import price
-from solvent.engine.rules.views import balance_of, cards_of, grants_of, rate_view
+from solvent.engine.rules.views.balances import balance_of, grants_of
+from solvent.engine.rules.views.prices import cards_of, rate_view
 from solvent.engine.values.amounts import to_decimal
 from solvent.engine.values.errors import InvalidRequest, NotFound
 from solvent.engine.values.pages import LEDGER_PAGE_MAX, POOL_PAGE_MAX, check_limit

@@ -38,7 +38,7 @@ from solvent.engine.api.usage_requests import (
 from solvent.engine.api.usage_table import UsageGroup, UsageTable, unpack
 from solvent.engine.api.usage_words import COMPARE_ORDERS, CompareOrder
 from solvent.engine.rules.events import Event
-from solvent.engine.rules.views import entry_of
+from solvent.engine.rules.views.ledger import entry_of
 from solvent.engine.values.amounts import parse_amount, shown, to_decimal
 from solvent.engine.values.errors import InvalidRequest, JournalCorrupt
 from solvent.engine.values.pool_id import parse_canonical, parse_pool

@@ -215,11 +215,6 @@ def check_entries_limit(limit: object) -> int:
     return check_count(limit, "limit", ENTRIES_PAGE_MAX)
 
 
-def dimension_field(name: str) -> str:
-    """How a dimension is written as a field."""
-    return f"${name}" if name.startswith("$") else name
-
-
 def dimension_of(field: str) -> str | None:
     """The dimension that a checked field means; ``None`` for what events have of their own."""
     if field.startswith("$$"):

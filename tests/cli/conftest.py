@@ -38,6 +38,15 @@ def run_cli(*words: str | Path) -> Answer:
     return Answer(result.exit_code, result.stdout, result.stderr)
 
 
+def check_named(cli: Cli, words: str, field: str) -> None:
+    """``words`` are wrong: programs and people are told which field or option is."""
+    for_programs = cli(*words.split(), "--json")
+    assert (for_programs.code, for_programs.json["error"]["field"]) == (2, field)
+    for_people = cli(*words.split())
+    assert (for_people.code, for_people.out) == (2, "")
+    assert for_people.err.startswith(f"error: {field}: expected")
+
+
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
     """``solvent`` on a journal of its own, named by the environment."""

@@ -1,252 +1,147 @@
-"""Usage events out of lines: what is a line's own fault stays in that line."""
+"""Events on the command line: pages of them, and each as it happens; on a journal and on a service."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from typing import Any
-from zoneinfo import ZoneInfo
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from solvent.engine.values.errors import InvalidRequest
-from solvent.engine.values.pool_id import parse_pool
-from solvent.transports.cli.replay.events import BadLine, Parsed, parse_csv, parse_json_lines, parse_moment
-from solvent.transports.cli.replay.lines import LINE_BYTES_MAX, Line, read_lines
-from solvent.transports.cli.replay.mapping import Column, EventMapping
-
-ACME = parse_pool("acme")
+from .conftest import Cli, check_named
+from .test_alerts import RECHARGE, spend
+from .test_service import DEADLINE_S, serving
 
 
-def column(name: str) -> Column:
-    return Column(name, "--option")
+@contextmanager
+def following(*options: str | Path) -> Iterator[subprocess.Popen[str]]:
+    """``solvent events --follow``, from the moment on at which it says that it follows."""
+    command = [sys.executable, "-m", "solvent", "events", "--follow", *map(str, options)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            assert process.stderr.readline().startswith("following ")
+            yield process
+        finally:
+            process.kill()
 
 
-def mapping(**parts: Any) -> EventMapping:
-    return EventMapping(**{"id_prefix": "file", "pool": ACME, "amount_column": column("amount"), **parts})
+def line(process: subprocess.Popen[str]) -> str:
+    """The next event: the test's own time limit is the deadline."""
+    assert process.stdout is not None
+    return process.stdout.readline()
 
 
-def csv_events(text: str | bytes, **parts: Any) -> list[Parsed | BadLine]:
-    content = text if isinstance(text, bytes) else text.encode()
-    return list(parse_csv(read_lines(io.BytesIO(content)), mapping(**parts)))
+def end(process: subprocess.Popen[str], by: signal.Signals = signal.SIGINT) -> tuple[int, str, str]:
+    """Interrupt it: its exit code, and what else it said."""
+    process.send_signal(by)
+    out, err = process.communicate(timeout=DEADLINE_S)
+    return process.returncode, out, err
 
 
-def json_events(*lines: str, **parts: Any) -> list[Parsed | BadLine]:
-    natural = EventMapping(id_prefix="file", **parts).with_natural_names()
-    natural.check()
-    return list(parse_json_lines(read_lines(io.BytesIO("\n".join(lines).encode())), natural))
+def test_events_are_read_in_pages_oldest_first(cli: Cli) -> None:
+    spend(cli, "60", "35")
+    cli("grant", "other", "5", "--key", "g")
+    cli("set-alerts", "other", "--low", "9")
+    page = cli("events", "acme", "--json").json
+    assert [(event["kind"], event["available"]) for event in page["events"]] == [
+        ("low", "40"), ("low", "5"), ("recharge_requested", "5")
+    ]  # fmt: skip
+    assert (page["events"][1]["limit"], page["events"][1]["percent"], page["more"]) == ("20", 20, False)
+    first = cli("events", "acme", "--limit", "1", "--json").json
+    assert (first["events"], first["more"]) == (page["events"][:1], True)
+    position = page["events"][0]["position"]
+    assert cli("events", "acme", "--after", position, "--json").json["events"] == page["events"][1:]
+    assert f"more: --after {first['position']}" in cli("events", "acme", "--limit", "1").out
+    shown = cli("events", "acme").out
+    for text in ("below 50", "below 20 (20 %)", "asks for 95, until ", position):
+        assert text in shown
+    assert "more:" not in shown
+    assert len(cli("events", "--json").json["events"]) == 4
+    assert [event["pool"] for event in cli("events", "--customer", "other", "--json").json["events"]] == ["other"]
+    assert cli("events", "--environment", "staging", "--json").json["events"] == []
 
 
-def only_request(events: Iterable[Parsed | BadLine]) -> Any:
-    (parsed,) = events
-    assert isinstance(parsed, Parsed), parsed
-    (request,) = parsed.requests
-    return request
+def test_every_kind_of_event_has_its_line(cli: Cli) -> None:
+    cli("grant", "acme", "100", "--key", "g", "--expires-at", "2999-01-01T00:00:00Z")
+    cli("set-budget", "acme", "users", "10", "--window", "total", "--each", "user")
+    cli("set-alerts", "acme", "--budget-percent", "50", *RECHARGE, "--recharge-grants")
+    cli("debit", "acme", "6", "--key", "a", "--dim", "user=[b]ann[/b]")
+    cli("debit", "acme", "94", "--key", "b")
+    shown = cli("events", "acme").out
+    assert "budget users of [b]ann[/b]: 6 of 10 used (50 %)" in shown
+    assert "is granted 100 by the pool itself" in shown
+    assert "depleted" in shown
 
 
-def reasons(events: Iterable[Parsed | BadLine]) -> list[str]:
-    bad = list(events)
-    assert all(isinstance(each, BadLine) for each in bad), bad
-    return [each.reason for each in bad if isinstance(each, BadLine)]
+def test_a_journal_that_is_followed_says_what_falls_due(cli: Cli, tmp_path: Path) -> None:
+    spend(cli, "60")
+    held = cli("hold", "acme", "2", "--ttl", "1", "--json").json["id"]
+    with following("acme", "--json", "--after", "0.0", "--data-dir", tmp_path / "journal") as process:
+        before, due = json.loads(line(process)), json.loads(line(process))
+        assert (before["kind"], before["limit"], before["available"]) == ("low", "50", "40")
+        assert (due["kind"], due["hold"], due["amount"], due["available"]) == ("hold_expired", held, "2", "40")
+        locked = cli("alerts", "acme", "--json")
+        assert (locked.code, locked.json["error"]["code"]) == (7, "journal_locked")
+        assert end(process) == (0, "", "")
+    assert cli("verify", "--json").json["problems"] == []
 
 
-cells = st.text(alphabet=st.characters(exclude_characters="\r\n\0", exclude_categories=("Cs", "Cc")), max_size=12)
+def test_a_service_is_followed_from_now_on_or_from_a_position(cli: Cli, tmp_path: Path) -> None:
+    with serving(tmp_path / "journal", "--nats-port", "0") as (_, url):
+        service = ("--nats-url", url)
+
+        def debit(key: str, amount: str) -> None:
+            assert cli("debit", "acme", amount, "--key", key, *service).code == 0
+
+        cli("grant", "acme", "100", "--key", "g", *service)
+        cli("set-alerts", "acme", "--low", "80", "--low", "50", "--low", "20", *service)
+        debit("a", "30")
+        assert cli("alerts", "acme", *service, "--json").json["low"] == ["80", "50", "20"]
+        with following("acme", *service) as plain, following("--customer", "other", *service) as other:
+            debit("b", "30")
+            assert "  acme  low: below 50, 40 available  (" in line(plain)
+            debit("c", "30")
+            assert "  acme  low: below 20, 10 available  (" in line(plain)
+            assert end(plain) == (0, "", "")
+            assert end(other) == (0, "", "")
+        said = cli("events", "acme", *service, "--json").json["events"]
+        assert [event["limit"] for event in said] == ["80", "50", "20"]
+        with following("--json", "--after", said[0]["position"], *service) as again:
+            assert [json.loads(line(again)) for _ in range(2)] == said[1:]
+            debit("d", "10")
+            assert json.loads(line(again))["kind"] == "depleted"
+            assert end(again, signal.SIGTERM) == (0, "", "")
 
 
-@given(st.lists(st.tuples(cells, cells, st.integers(1, 10**9)), max_size=10), st.sampled_from(["\n", "\r\n"]))
-def test_every_csv_row_becomes_the_event_it_says(rows: list[tuple[str, str, int]], end: str) -> None:
-    written = io.StringIO()
-    writer = csv.writer(written, lineterminator=end)
-    writer.writerow(["model", "user", "amount"])
-    writer.writerows(rows)
-    found = csv_events(written.getvalue(), dimensions_rest=True)
-    assert len(found) == len(rows)
-    for line, (event, (model, user, amount)) in enumerate(zip(found, rows, strict=True), start=2):
-        assert isinstance(event, Parsed)
-        (request,) = event.requests
-        dims = {name: value.strip() for name, value in (("model", model), ("user", user)) if value.strip()}
-        assert (request.key, request.amount, request.dimensions or {}) == (f"file:{line}", Decimal(amount), dims)
-
-
-@given(st.binary(max_size=400))
-def test_any_bytes_are_events_or_bad_lines_and_never_an_error(content: bytes) -> None:
-    for json_lines in (False, True):
-        lines = list(read_lines(io.BytesIO(b"id,amount\n" + content)))
-        if json_lines:
-            events = list(parse_json_lines(lines[1:], EventMapping(id_prefix="f").with_natural_names()))
-        else:
-            events = list(parse_csv(lines, mapping(id_column=column("id"))))
-        blank = sum(1 for line in lines[1:] if line.content is not None and not line.content.strip())
-        assert len(events) == len(lines) - 1 - blank
-
-
-words = st.text(alphabet="ab/:@%1.é\x00 ", max_size=6)
-json_scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | words
-json_values = json_scalars | st.lists(json_scalars, max_size=2) | st.dictionaries(words, json_scalars, max_size=2)
-names = st.sampled_from(
-    ["id", "time", "pool", "customer", "resource", "amount", "metric", "quantity", "dimensions", "x"]
-)
-
-
-@given(st.dictionaries(names, json_values, max_size=8), st.booleans())
-def test_any_json_object_is_events_or_a_bad_line(fields: dict[str, Any], rest: bool) -> None:
-    line = Line(1, msgspec.json.encode(fields), 1)
-    natural = EventMapping(id_prefix="f", dimensions_rest=rest, prices={"tokens": Decimal(1)}).with_natural_names()
-    (event,) = parse_json_lines([line], natural)
-    assert event.line == 1
-
-
-def test_json_numbers_keep_their_digits() -> None:
-    line = '{"customer": "acme", "amount": 0.1, "dimensions": {"t": 0.5, "n": 3, "b": false}}'
-    request = only_request(json_events(line))
-    assert request.amount == Decimal("0.1")
-    assert request.dimensions == {"t": 0.5, "n": 3, "b": False}
-
-
-def test_a_json_line_needs_no_options() -> None:
-    request = only_request(
-        json_events(
-            '{"id": "e1", "time": "2026-11-23T10:00:00+01:00", "customer": "acme", "resource": "web",'
-            ' "metric": "tokens", "quantity": 1200, "dimensions": {"model": "m"}}',
-            prices={"tokens": Decimal("0.00003")},
-        )
-    )
-    assert request.key == "e1"
-    assert request.pool == parse_pool("acme/web")
-    assert request.occurred_at == datetime(2026, 11, 23, 9, tzinfo=UTC)
-    assert (request.metric, request.quantity, request.amount) == ("tokens", 1200, Decimal("0.036"))
-    assert request.dimensions == {"model": "m"}
-
-
-def test_a_row_with_several_metrics_is_one_debit_for_each() -> None:
-    (parsed,) = csv_events(
-        "id,in,out\ne1,100,0\n",
-        id_column=column("id"),
-        amount_column=None,
-        metrics={"input": column("in"), "output": column("out"), "more": column("in")},
-        prices={"input": Decimal("0.01"), "output": Decimal("0.02"), "more": Decimal(0)},
-    )
-    assert isinstance(parsed, Parsed)
-    assert [(request.key, request.amount) for request in parsed.requests] == [("e1#input", Decimal(1))]
-    assert parsed.free == 2
-
-
-def test_customers_and_resources_come_from_columns() -> None:
-    found = csv_events(
-        "who,where,amount\nacme,web,1\nacme,,2\n,web,3\n",
-        pool=None,
-        customer_column=column("who"),
-        resource_column=column("where"),
-        environment="staging",
-        currency="tokens",
-    )
-    assert [str(request.pool) for event in found[:2] if isinstance(event, Parsed) for request in event.requests] == [
-        "staging@acme/web:tokens",
-        "staging@acme:tokens",
-    ]
-    assert reasons(found[2:]) == ["who: expected a value, got nothing"]
-
-
-def test_dimensions_of_a_row_win_over_those_of_the_file() -> None:
-    request = only_request(
-        csv_events(
-            "m,region,amount\ngpt,eu,1\n",
-            dimension_columns={"model": column("m")},
-            dimensions={"model": "none", "region": "none", "source": "csv"},
-            dimensions_rest=True,
-        )
-    )
-    assert request.dimensions == {"model": "gpt", "region": "eu", "source": "csv"}
+def test_nobody_to_follow_is_unavailable(cli: Cli) -> None:
+    answer = cli("events", "--follow", "--nats-url", "nats://127.0.0.1:1", "--json")
+    assert (answer.code, answer.json["error"]["code"]) == (6, "nats_server_unavailable")
 
 
 @pytest.mark.parametrize(
-    ("row", "says"),
+    ("words", "field"),
     [
-        ("", "cells"),
-        ("e1", "cells"),
-        ("e1,1,2", "cells"),
-        ('"e1,1', "CSV"),
-        ("e1,one", "amount"),
-        ("e1,-1", "amount"),
-        ("e1,0.0000001", "decimal places"),
-        ("e1,99999999999999", "at most"),
-        (",1", "id"),
-        ("e1,", "amount"),
-        ("x" * 257 + ",1", "key"),
-        ("x" * LINE_BYTES_MAX + ",1", "bytes"),
+        ("events acme --limit 0", "limit"),
+        ("events acme --after yesterday", "after"),
+        ("events acme --after yesterday --follow", "after"),
+        ("events a/b/c --follow", "pool"),
+        ("events acme --customer acme", "--customer"),
+        ("events acme --environment default", "--environment"),
     ],
 )
-def test_a_bad_row_is_reported_and_the_next_one_is_read(row: str, says: str) -> None:
-    found = csv_events(f"id,amount\n{row or ' ,,'}\ne2,1\n", id_column=column("id"))
-    assert says in reasons(found[:1])[0]
-    assert found[0].line == 2
-    assert isinstance(found[1], Parsed)
+def test_what_is_wrong_is_named_and_writes_nothing(cli: Cli, words: str, field: str) -> None:
+    cli("grant", "acme", "100", "--key", "g")
+    check_named(cli, words, field)
+    assert cli("balance", "acme", "--json").json["version"] == 2
 
 
-def test_bytes_that_are_no_text_are_one_bad_line() -> None:
-    found = csv_events(b"id,amount\n\xff,1\ne2,1\n", id_column=column("id"))
-    assert reasons(found[:1]) == ["line: expected UTF-8 text"]
-    assert isinstance(found[1], Parsed)
-
-
-def test_an_amount_of_zero_is_free() -> None:
-    (parsed,) = csv_events("amount\n0.00\n")
-    assert isinstance(parsed, Parsed)
-    assert (parsed.requests, parsed.free) == ((), 1)
-
-
-@pytest.mark.parametrize("header", ["", "a,a,amount", "a,,amount", "a,b"])
-def test_a_header_that_does_not_fit_is_refused_at_once(header: str) -> None:
-    with pytest.raises(InvalidRequest):
-        csv_events(f"{header}\n1,2,3\n" if header else "")
-
-
-def test_seven_decimals_are_cut_to_microseconds() -> None:
-    found = parse_moment("2023-11-16 18:17:03.9799609", UTC, "t")
-    assert found == datetime(2023, 11, 16, 18, 17, 3, 979960, tzinfo=UTC)
-
-
-def test_a_time_without_a_zone_needs_one() -> None:
-    with pytest.raises(InvalidRequest, match="assume-utc"):
-        parse_moment("2023-11-16 18:17:03", None, "t")
-    paris = ZoneInfo("Europe/Paris")
-    assert parse_moment("2023-07-16 18:00:00", paris, "t") == datetime(2023, 7, 16, 16, tzinfo=UTC)
-    assert parse_moment("2023-07-16 18:00:00Z", paris, "t") == datetime(2023, 7, 16, 18, tzinfo=UTC)
-
-
-@given(st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=2_000_000)))
-def test_times_read_back_to_the_same_moment(since: timedelta) -> None:
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + since
-    assert parse_moment(moment.isoformat(), None, "t") == moment
-    assert parse_moment(moment.replace(tzinfo=None).isoformat(" "), UTC, "t") == moment
-
-
-@pytest.mark.parametrize(
-    ("parts", "field"),
-    [
-        ({"pool_column": column("p")}, "--option"),
-        ({"pool": None}, "--pool"),
-        ({"amount_column": None}, "--amount-column"),
-        ({"metrics": {"m": column("m")}}, "--metric"),
-        ({"amount_column": None, "metrics": {"m": column("m")}}, "--price"),
-        (
-            {"amount_column": None, "metrics": {"m": column("m")}, "prices": {"m": Decimal(1), "n": Decimal(1)}},
-            "--price",
-        ),
-        ({"amount_column": None, "quantity_column": column("q")}, "--quantity-column"),
-    ],
-)
-def test_a_mapping_that_contradicts_itself_is_refused(parts: dict[str, Any], field: str) -> None:
-    if "pool_column" in parts:
-        parts, field = {"pool_column": Column("p", "--pool-column")}, "--pool-column"
-    if "metrics" in parts and "amount_column" not in parts:
-        parts = {**parts, "amount_column": Column("amount", "--amount-column")}
-    with pytest.raises(InvalidRequest) as refused:
-        mapping(**parts).check()
-    assert refused.value.field == field
+@pytest.mark.parametrize("words", ["events", "events --follow"])
+def test_where_there_is_no_journal_none_is_made(cli: Cli, tmp_path: Path, words: str) -> None:
+    answer = cli(*words.split(), "--json")
+    assert (answer.code, answer.json["error"]["what"]) == (4, "journal")
+    assert not (tmp_path / "journal").exists()

@@ -8,7 +8,7 @@ import pytest
 
 from solvent.engine.runtime.files import JOURNAL_NAME
 
-from .conftest import Cli
+from .conftest import Cli, check_named
 from .test_service import serving
 
 
@@ -139,11 +139,7 @@ def test_a_plan_can_begin_later_and_in_part(cli: Cli) -> None:
 )
 def test_wrong_terms_are_named_and_write_nothing(cli: Cli, words: str, field: str) -> None:
     cli("open-pool", "acme")
-    for_programs = cli(*words.split(), "--json")
-    assert (for_programs.code, for_programs.json["error"]["field"]) == (2, field)
-    for_people = cli(*words.split())
-    assert (for_people.code, for_people.out) == (2, "")
-    assert for_people.err.startswith(f"error: {field}: expected")
+    check_named(cli, words, field)
     assert cli("balance", "acme", "--json").json["version"] == 1
     assert len(cli("pools", "--json").json["pools"]) == 1
 

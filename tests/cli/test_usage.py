@@ -25,9 +25,11 @@ from rich.console import Console
 
 from solvent import Engine, InsufficientCredits
 from solvent.engine.api.usage_answers import Usage, UsageLine, UsageQuestion, UsageSpike, UsageSpikes
-from solvent.transports.cli.render import usage as render_usage
-from solvent.transports.cli.render import usage_files
-from solvent.transports.cli.verbs import usage as usage_verb
+from solvent.transports.cli.render.usage import columns as render_columns
+from solvent.transports.cli.render.usage import files as usage_files
+from solvent.transports.cli.render.usage import tables as render_tables
+from solvent.transports.cli.render.usage.findings import entries_command, spikes
+from solvent.transports.cli.usage import following
 
 from .conftest import Answer, Cli, run_cli
 from .test_service import DEADLINE_S, serving
@@ -216,7 +218,7 @@ def test_groups_with_a_window_have_a_course(ask: Ask) -> None:
     assert rows == ["script", "ann", "bob", "(none)", "cy"]
     hours = ask("acme", "--by", "user", "--window", "hour", *DAYS)
     assert "by hour, 2024-05-08 00:00 to 2024-05-10 23:00" in hours.out
-    assert len(cells(hours, "script")[-1]) == render_usage.SPARKLINE_CHARS_MAX
+    assert len(cells(hours, "script")[-1]) == render_columns.SPARKLINE_CHARS_MAX
 
 
 @pytest.mark.parametrize(
@@ -278,8 +280,8 @@ def test_filters(asked: Ask, words: list[str], total: str) -> None:
 
 
 def test_a_long_table_is_cut_and_says_so(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render_usage, "LINES_SHOWN_MAX", 2)
-    monkeypatch.setattr(render_usage, "METRICS_SHOWN_MAX", 1)
+    monkeypatch.setattr(render_columns, "LINES_SHOWN_MAX", 2)
+    monkeypatch.setattr(render_tables, "METRICS_SHOWN_MAX", 1)
     shown = ask("acme", "--by", "user", *DAYS)
     assert "and 3 more groups: --top shows fewer" in shown.out
     assert "and 1 more metrics" in shown.out
@@ -550,23 +552,23 @@ def test_the_command_behind_a_spike_asks_for_no_more_and_no_less() -> None:
         {"field": "user", "op": "prefix", "values": ["a"]},
     )
     answer = spikes_of("a b", customer="acme", environment="staging", currency="tokens", filters=filters)
-    assert render_usage.entries_command(answer, answer.spikes[0]) == [
+    assert entries_command(answer, answer.spikes[0]) == [
         *("solvent", "usage", "--entries", "--customer", "acme", "--environment", "staging", "--in", "tokens"),
         *("--start", "2024-05-08T00:30:00+00:00", "--end", "2024-05-08T01:00:00+00:00"),
         *("--where", "user=a b", "--where", "model=x", "--missing", "model"),
         *("--where-not", "n:=5", "--where-not", "n:=true", "--prefix", "user=a"),
     ]
     console = Console(width=60, file=io.StringIO())
-    console.print(render_usage.spikes(answer))
+    console.print(spikes(answer))
     assert isinstance(console.file, io.StringIO)
     shown = Answer(0, console.file.getvalue(), "")
     assert max(map(len, shown.out.splitlines())) <= 60
-    assert words_after(shown, "entries behind it:") == render_usage.entries_command(answer, answer.spikes[0])
+    assert words_after(shown, "entries behind it:") == entries_command(answer, answer.spikes[0])
     missing = spikes_of(None)
-    assert (render_usage.entries_command(missing, missing.spikes[0]) or [])[-2:] == ["--missing", "user"]
+    assert (entries_command(missing, missing.spikes[0]) or [])[-2:] == ["--missing", "user"]
     for value, name in (("\x1b", "user"), ("a", "x=y"), ("a", "x:")):
         hostile = spikes_of(value, name)
-        assert render_usage.entries_command(hostile, hostile.spikes[0]) is None
+        assert entries_command(hostile, hostile.spikes[0]) is None
 
 
 def test_a_pipe_has_no_colours_and_no_progress(ask: Ask, journal: Path) -> None:
@@ -636,7 +638,7 @@ def test_a_file_that_stands_still_is_not_waited_for(
     journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = shutil.copytree(journal, tmp_path / "copy")
-    monkeypatch.setattr(usage_verb, "STILL_MAX_S", 1.5)
+    monkeypatch.setattr(following, "STILL_MAX_S", 1.5)
     (copy / "usage.db").unlink(missing_ok=True)
     with duckdb.connect(str(copy / "usage.db")):  # another process has it open
         answer = run_cli("usage", "acme", "--data-dir", copy, "--json")

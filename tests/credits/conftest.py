@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -14,6 +13,7 @@ from solvent import Credits, Engine, connect
 from solvent.engine.engine import system_clock_us
 from solvent.transports.nats.launcher import nats_server
 from solvent.transports.nats.service import serving
+from tests.one_task import in_one_task
 
 
 class Clock:
@@ -55,20 +55,5 @@ async def opened(kind: str, directory: Path, clock: Clock) -> AsyncIterator[Cred
 @pytest.fixture(params=["embedded", "nats"])
 async def credits(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> AsyncIterator[Credits]:
     """Opened and closed by one task, which is what task groups ask for and what fixtures do not do by themselves."""
-    ready: asyncio.Future[Credits] = asyncio.get_running_loop().create_future()
-    finished = asyncio.Event()
-
-    async def host() -> None:
-        try:
-            async with opened(request.param, tmp_path / "journal", clock) as credits:
-                ready.set_result(credits)
-                await finished.wait()
-        except BaseException as error:
-            if ready.done():
-                raise
-            ready.set_exception(error)
-
-    task = asyncio.create_task(host())
-    yield await ready
-    finished.set()
-    await task
+    async with in_one_task(opened(request.param, tmp_path / "journal", clock)) as credits:
+        yield credits

@@ -15,9 +15,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from solvent import Engine, LedgerEntry, ReportRequest, SolventError
+from solvent import Engine, ReportRequest, SolventError
 from solvent.engine.settings import Settings
 from solvent.engine.values.windows import Period
+from tests.ledgers import whole_ledger
 
 TRACES = Path(__file__).parents[3] / "shared" / "data"
 POOLS = ("acme", "acme/website-1", "acme/website-2", "globex", "acme:tokens", "staging@acme")
@@ -48,21 +49,10 @@ class Fact(NamedTuple):
     dimensions: dict[str, Any]
 
 
-async def ledger_of(engine: Engine, pool: str) -> list[LedgerEntry]:
-    entries: list[LedgerEntry] = []
-    cursor: str | None = None
-    while True:
-        page = await engine.ledger(pool, limit=1_000, cursor=cursor, newest_first=False)
-        entries += page.entries
-        cursor = page.next_cursor
-        if cursor is None:
-            return entries
-
-
 async def facts_of(engine: Engine, pool: str) -> list[Fact]:
     """The usage that a ledger tells of."""
     facts: list[Fact] = []
-    entries = {entry.id: entry for entry in await ledger_of(engine, pool)}
+    entries = {entry.id: entry for entry in await whole_ledger(engine, pool)}
     for entry in entries.values():
         sign, at, about = 1, entry.occurred_at, entry
         if entry.kind == "reversal":
@@ -111,7 +101,7 @@ async def live(engine: Engine, dice: random.Random, clock: Clock, number: int) -
                 expires_at=dice.choice([None, clock.now + timedelta(days=2)]),
             )
         case 2:
-            reversible = [entry.id for entry in await ledger_of(engine, pool) if entry.kind in ("debit", "capture")]
+            reversible = [entry.id for entry in await whole_ledger(engine, pool) if entry.kind in ("debit", "capture")]
             if reversible:
                 await engine.reverse(pool, dice.choice(reversible), key=key, amount=dice.choice([None, 1]))
         case 3 | 4:

@@ -16,6 +16,7 @@ import pytest
 from solvent.engine.api.ledger import LedgerEntry
 from solvent.engine.audit.verify import verify_journal
 from solvent.engine.engine import Engine
+from tests.ledgers import whole_ledger
 
 KILLS = 20
 POOLS = 20
@@ -37,17 +38,6 @@ async def run_and_kill(directory: Path, run: str, after_s: float) -> list[dict[s
     assert await process.wait() == -signal.SIGKILL
     # The last line may have been cut by the kill.
     return [msgspec.json.decode(line) for line in said if line.endswith("}")]
-
-
-async def whole_ledger(engine: Engine, pool: str) -> list[LedgerEntry]:
-    entries: list[LedgerEntry] = []
-    cursor: str | None = None
-    while True:
-        page = await engine.ledger(pool, limit=1_000, cursor=cursor, newest_first=False)
-        entries += page.entries
-        cursor = page.next_cursor
-        if cursor is None:
-            return entries
 
 
 @pytest.mark.slow

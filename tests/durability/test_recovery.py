@@ -299,7 +299,7 @@ async def test_a_stop_saves_the_filters_in_the_turn_of_a_round(tmp_path: Path, m
     async with Engine.open(tmp_path) as engine:
         partition = engine.live.services.partition
         with monkeypatch.context() as patch:
-            patch.setattr(partition.index, "merge", leave)
+            patch.setattr(partition.index.segments, "merge", leave)
             for number in range(16):
                 await engine.grant("acme", 1, key=f"g{number}")
                 await partition.projector.round(partition.store)

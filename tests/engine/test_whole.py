@@ -26,7 +26,6 @@ import msgspec
 import pytest
 
 from solvent.engine.audit.plain_rules import PlainPool
-from solvent.engine.pools.actor import completed
 from solvent.engine.projections.snapshots import decode_pool, encode_pool
 from solvent.engine.rules.alerts import AlertTerms, RechargeTerms, Threshold
 from solvent.engine.rules.allowances import AllowanceTerms
@@ -55,7 +54,9 @@ from solvent.engine.rules.commands import (
     UpdateGrant,
     VoidGrant,
 )
-from solvent.engine.rules.decide import decide, receive
+from solvent.engine.rules.decide import decide
+from solvent.engine.rules.decisions.debits import completed
+from solvent.engine.rules.decisions.transfers import receive
 from solvent.engine.rules.due import due, due_after, pass_time
 from solvent.engine.rules.events import (
     KEYED,

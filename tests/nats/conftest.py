@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -20,6 +20,7 @@ from nats.aio.client import Client as RawNats
 from solvent import Engine
 from solvent.transports.nats.launcher import find_nats_server, nats_server
 from solvent.transports.nats.service import serving
+from tests.one_task import in_one_task
 
 T = TypeVar("T")
 DEADLINE_S = 20.0
@@ -41,30 +42,6 @@ async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
             if holds is True or (isinstance(holds, Awaitable) and await holds):
                 return
             await asyncio.sleep(0.01)
-
-
-@asynccontextmanager
-async def in_one_task(context: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
-    """Enter and leave ``context`` in one task, which is what task groups ask for and what fixtures do not do."""
-    ready: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-    finished = asyncio.Event()
-
-    async def host() -> None:
-        try:
-            async with context as value:
-                ready.set_result(value)
-                await finished.wait()
-        except BaseException as error:
-            if ready.done():
-                raise
-            ready.set_exception(error)
-
-    task = asyncio.create_task(host())
-    try:
-        yield await ready
-    finally:
-        finished.set()
-        await task
 
 
 @asynccontextmanager

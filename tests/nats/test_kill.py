@@ -18,6 +18,7 @@ from solvent import Engine, InsufficientCredits, LedgerEntry, Receipt, SolventEr
 from solvent.engine.audit.verify import verify_journal
 from solvent.transports.nats.client import Client
 from solvent.transports.nats.launcher import nats_server
+from tests.ledgers import whole_ledger
 
 from .conftest import DEADLINE_S, ServiceProcess, service_process
 
@@ -106,17 +107,6 @@ async def kill_and_start(record: Record, service: ServiceProcess, client: Client
     return struck
 
 
-async def whole_ledger(engine: Engine, pool: str) -> list[LedgerEntry]:
-    entries: list[LedgerEntry] = []
-    cursor: str | None = None
-    while True:
-        page = await engine.ledger(pool, limit=1_000, cursor=cursor, newest_first=False)
-        entries += page.entries
-        cursor = page.next_cursor
-        if cursor is None:
-            return entries
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 async def test_every_reply_is_true_after_kills_at_any_instant(tmp_path: Path) -> None:
@@ -147,34 +137,9 @@ async def test_every_reply_is_true_after_kills_at_any_instant(tmp_path: Path) ->
     assert record.refused, "nothing was refused, so refusals were not looked at"
     assert not record.errors
     assert record.asked.keys() == record.receipts.keys() | record.refused, "a caller has no answer"
-    await compare(record, journal)
-
-
-async def compare(record: Record, journal: Path) -> None:
-    """The journal as it was recovered against what the callers were told."""
     assert (await asyncio.to_thread(verify_journal, journal)).problems == []
     async with Engine.open(journal) as engine:
-        found: dict[str, LedgerEntry] = {}
-        for pool in (f"customer/{number}" for number in range(POOLS)):
-            entries, balance = await whole_ledger(engine, pool), await engine.balance(pool)
-            assert [entry.version for entry in entries] == list(range(1, balance.version + 1))
-            assert sum((entry.change for entry in entries), Decimal(0)) == balance.available >= 0
-            grants = [entry.key for entry in entries if entry.kind == "grant"]
-            assert sorted(map(str, grants)) == sorted(f"top-up-{turn}" for turn in range(KILLS + 1))
-            for entry in entries:
-                if entry.kind != "debit":
-                    continue
-                assert entry.key is not None
-                assert entry.key not in found, "a key is in the ledgers twice"
-                assert record.asked.get(entry.key) == pool, "nobody asked for this"
-                assert (entry.amount, entry.dimensions) == (Decimal(AMOUNT), {"caller": int(entry.key.split("-")[0])})
-                found[entry.key] = entry
-        assert found.keys() == record.receipts.keys(), "the ledgers hold more or less than was acknowledged"
-        assert not found.keys() & record.refused, "a refused debit is in the ledger"
-        for key, receipt in record.receipts.items():
-            entry = found[key]
-            assert (entry.id, entry.version, entry.balance) == (receipt.id, receipt.version, receipt.balance)
-            assert (entry.allocations, entry.recorded_at) == (receipt.allocations, receipt.recorded_at)
+        await compare(record, engine, top_ups=KILLS + 1)
         for key in random.Random(SEED).sample(sorted(record.receipts), 200):
             caller = int(key.split("-")[0])
             again = await engine.debit(record.asked[key], AMOUNT, key=key, dimensions={"caller": caller})
@@ -186,3 +151,30 @@ async def compare(record: Record, journal: Path) -> None:
                 first.balance,
                 first.allocations,
             )
+
+
+async def compare(record: Record, engine: Engine, *, top_ups: int) -> Decimal:
+    """The ledgers of the engine against what the callers were told. Returns what was debited."""
+    found: dict[str, LedgerEntry] = {}
+    for pool in (f"customer/{number}" for number in range(POOLS)):
+        entries, balance = await whole_ledger(engine, pool), await engine.balance(pool)
+        assert [entry.version for entry in entries] == list(range(1, balance.version + 1))
+        assert sum((entry.change for entry in entries), Decimal(0)) == balance.available >= 0
+        grants = [entry.key for entry in entries if entry.kind == "grant"]
+        assert sorted(map(str, grants)) == sorted(f"top-up-{turn}" for turn in range(top_ups))
+        for entry in entries:
+            if entry.kind != "debit":
+                continue
+            assert entry.key is not None
+            assert entry.key not in found, "a key is in the ledgers twice"
+            assert record.asked.get(entry.key) == pool, "nobody asked for this"
+            assert (entry.amount, entry.dimensions) == (Decimal(AMOUNT), {"caller": int(entry.key.split("-")[0])})
+            found[entry.key] = entry
+        assert sum((entry.amount for entry in entries if entry.kind == "debit"), Decimal(0)) == balance.spent
+    assert found.keys() == record.receipts.keys(), "the ledgers hold more or less than was acknowledged"
+    assert not found.keys() & record.refused, "a refused debit is in the ledger"
+    for key, receipt in record.receipts.items():
+        entry = found[key]
+        assert (entry.id, entry.version, entry.balance) == (receipt.id, receipt.version, receipt.balance)
+        assert (entry.allocations, entry.recorded_at) == (receipt.allocations, receipt.recorded_at)
+    return sum((entry.amount for entry in found.values()), Decimal(0))

@@ -11,25 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from solvent import Credits, Engine, LedgerEntry, Receipt, SolventError, Unavailable, connect
+from solvent import Engine, Receipt, SolventError, Unavailable, connect
 from solvent.transports.nats.client import Client
 from solvent.transports.nats.service import serving
+from tests.ledgers import whole_ledger
 
 from .conftest import DEADLINE_S, nats_process, raw_connection, served_in, until
 
 CALLERS = 64
 DEBITS_EACH = 40
-
-
-async def whole_ledger(credits: Credits, pool: str) -> list[LedgerEntry]:
-    entries: list[LedgerEntry] = []
-    cursor: str | None = None
-    while True:
-        page = await credits.ledger(pool, limit=1_000, cursor=cursor, newest_first=False)
-        entries += page.entries
-        cursor = page.next_cursor
-        if cursor is None:
-            return entries
 
 
 class Callers:
@@ -39,8 +29,6 @@ class Callers:
         self._client = client
         self.receipts: dict[str, Receipt] = {}
         self.errors: list[SolventError] = []
-        self.replays = 0
-        self._stopping = False
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -58,7 +46,6 @@ class Callers:
                     self.errors.append(error)
                 else:
                     self.receipts[key] = receipt
-                    self.replays += receipt.replayed
             await asyncio.sleep(number % 16 * 0.002)
 
     async def check(self, engine: Engine) -> None:

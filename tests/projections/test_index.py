@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from solvent.engine.journal.frames import NO_DIGEST, CommittedSection, Head, Pointer
-from solvent.engine.projections.index import MERGE_FANOUT, PARTS, Index, IndexDamaged, Projection, damage_of
+from solvent.engine.projections.index import Index, damage_of
+from solvent.engine.projections.index_file import IndexDamaged
+from solvent.engine.projections.projection import Projection
+from solvent.engine.projections.segments import MERGE_FANOUT, PARTS
 from solvent.engine.values.errors import Unavailable
 
 PART = (1 << 64) // PARTS
@@ -61,12 +64,12 @@ async def test_every_part_is_as_it_was_written_and_is_read_once(tmp_path: Path) 
     await add(index, ENDS)
     assert problems(path) == []
     statements: list[str] = []
-    index._reader.set_trace_callback(statements.append)
-    await index.assure_keys(ENDS[:4])
+    index._file.reader.set_trace_callback(statements.append)
+    await index.segments.assure(ENDS[:4])
     assert sum("keys_1" in statement for statement in statements) == 2
-    await index.assure_keys(ENDS)
+    await index.segments.assure(ENDS)
     assert sum("keys_1" in statement for statement in statements) == PARTS
-    await index.assure_keys(ENDS)
+    await index.segments.assure(ENDS)
     assert sum("keys_1" in statement for statement in statements) == PARTS
     await index.aclose()
 
@@ -81,9 +84,9 @@ async def test_a_changed_row_is_found_by_who_asks_for_its_part(tmp_path: Path, s
     change(path, statement, INSIDE[part])
     assert len(problems(path)) == 1
     index = await opened(path)
-    await index.assure_keys(key for key in KEYS if key // PART not in (part, part + PARTS // 4))
+    await index.segments.assure(key for key in KEYS if key // PART not in (part, part + PARTS // 4))
     with pytest.raises(Unavailable):
-        await index.assure_keys([INSIDE[part]])
+        await index.segments.assure([INSIDE[part]])
     assert index.damage
     await index.aclose()
     assert not path.exists(), "it is made anew"
@@ -99,12 +102,12 @@ async def test_a_merge_does_not_hide_what_has_changed(tmp_path: Path, statement:
     change(path, statement, INSIDE[2])
     index = await opened(path)
     await add(index, KEYS[MERGE_FANOUT - 1 :: MERGE_FANOUT])
-    assert await index.merge()
+    assert await index.segments.merge()
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("select count(*) from segment").fetchone() == (1,)
     assert len(problems(path)) == 1
     with pytest.raises(Unavailable):
-        await index.assure_keys([INSIDE[2]])
+        await index.segments.assure([INSIDE[2]])
     await index.aclose()
 
 
@@ -113,11 +116,11 @@ async def test_sound_segments_are_sound_when_merged(tmp_path: Path) -> None:
     index = await opened(path)
     for place in range(MERGE_FANOUT):
         await add(index, KEYS[place::MERGE_FANOUT])
-    assert await index.merge()
-    assert not await index.merge()
+    assert await index.segments.merge()
+    assert not await index.segments.merge()
     assert problems(path) == []
-    await index.assure_keys(KEYS)
-    assert set(await index.find_keys(KEYS)) == set(KEYS)
+    await index.segments.assure(KEYS)
+    assert set(await index.segments.find(KEYS)) == set(KEYS)
     await index.aclose()
 
 
@@ -138,6 +141,6 @@ async def test_checksums_that_have_changed_are_not_merged(tmp_path: Path, sums: 
     assert len(problems(path)) == 1
     index = await opened(path)
     with pytest.raises(IndexDamaged):
-        await index.merge()
+        await index.segments.merge()
     assert index.damage
     await index.aclose()

@@ -18,10 +18,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from solvent.engine.journal.frames import NO_DIGEST, CommittedSection, Head, Pointer
-from solvent.engine.projections import index as index_module
+from solvent.engine.projections import filter_table
 from solvent.engine.projections import key_filters as seen_module
-from solvent.engine.projections.index import MERGE_FANOUT, ROWS_PER_STATEMENT, Index, Projection
+from solvent.engine.projections.index import Index
 from solvent.engine.projections.key_filters import SavedFilter, SeenKeys, are_whole
+from solvent.engine.projections.projection import Projection
+from solvent.engine.projections.segments import MERGE_FANOUT
+from solvent.engine.projections.statements import ROWS_PER_STATEMENT
 
 FILTER_CAPACITY = 32
 SAVE_EVERY = 40
@@ -33,7 +36,7 @@ def small_filters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seen_module, "FILTER_CAPACITY", FILTER_CAPACITY)
     monkeypatch.setattr(seen_module, "CAPACITY_FIRST", 2 * FILTER_CAPACITY)
     monkeypatch.setattr(seen_module, "CAPACITY_MAX", 16 * FILTER_CAPACITY)
-    monkeypatch.setattr(index_module, "FILTER_SAVE_EVERY", SAVE_EVERY)
+    monkeypatch.setattr(filter_table, "FILTER_SAVE_EVERY", SAVE_EVERY)
 
 
 class Indexed:
@@ -47,7 +50,7 @@ class Indexed:
 
     async def open(self) -> None:
         self.index = await Index.open(self._path, journal_identity="journal", seed=7)
-        self.seen = await self.index.load_seen()
+        self.seen = await self.index.filters.load()
 
     async def add(self, count: int, *, step: int = ROWS_PER_STATEMENT) -> None:
         hashes = [self._random.getrandbits(64) for _ in range(count)]
@@ -60,10 +63,10 @@ class Indexed:
         await self.index.project(projection, step=step)
         self.seen.add(projection.hashes)
         self.keys.update(hashes)
-        await self.index.merge(step=step)
+        await self.index.segments.merge(step=step)
 
     async def save(self, *, now: bool) -> None:
-        await self.index.save_seen(self.seen, now=now)
+        await self.index.filters.save(self.seen, now=now)
 
     async def crash(self) -> None:
         await self.index.aclose()
@@ -73,7 +76,7 @@ class Indexed:
         return sum(key not in self.seen for key in self.keys)
 
     async def not_found(self) -> set[int]:
-        return self.keys - set(await self.index.find_keys(list(self.keys)))
+        return self.keys - set(await self.index.segments.find(list(self.keys)))
 
     def copy(self, path: Path) -> Indexed:
         """One with a copy of the file, which is closed."""
@@ -131,7 +134,7 @@ class Cut(Exception):
 
 def cut_after(index: Index, statements: int) -> None:
     """End it before a statement: what was not committed by then is lost."""
-    execute = index._writer.execute
+    execute = index._file.writer.execute
     left = statements
 
     def execute_or_end(statement: str, parameters: Iterable[Any] | None = None) -> Any:
@@ -141,7 +144,7 @@ def cut_after(index: Index, statements: int) -> None:
             raise Cut
         return execute(statement, parameters)
 
-    index._writer.execute = execute_or_end  # type: ignore[method-assign]
+    index._file.writer.execute = execute_or_end  # type: ignore[method-assign]
 
 
 @pytest.mark.usefixtures("small_filters")

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from tests.nats.conftest import in_one_task
+from tests.one_task import in_one_task
 
 T = TypeVar("T")
 EFFORT = int(os.environ.get("SOLVENT_EFFORT", "1"))

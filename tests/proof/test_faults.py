@@ -23,8 +23,8 @@ from solvent import DebitRequest, Engine, Receipt, SolventError, Unavailable, co
 from solvent.engine.audit.verify import verify_journal
 from solvent.transports.nats.client import Client
 from solvent.transports.nats.launcher import nats_server
+from tests.ledgers import whole_ledger
 from tests.nats.conftest import DEADLINE_S, service_process, until
-from tests.nats.test_kill import whole_ledger
 
 CLIENT = Path(__file__).with_name("ask_until_killed.py")
 DISK_BYTES = 6 << 20

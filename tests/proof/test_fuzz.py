@@ -34,11 +34,12 @@ from solvent.engine.api.usage_requests import USAGE_REQUESTS
 from solvent.engine.audit.export import JOURNAL_FILE, LEDGER_FILE, MANIFEST_FILE, VERIFIER_FILE, export_journal
 from solvent.engine.audit.heads import publish, read_heads
 from solvent.engine.audit.verify import verify_journal
-from solvent.engine.usage.worker.store import _Cursor, _cursors
+from solvent.engine.usage.worker.entries import CURSORS, Cursor
 from solvent.engine.values.pool_id import parse_pool
-from solvent.transports.cli.replay.events import BadLine, Parsed, parse_csv, parse_json_lines
+from solvent.transports.cli.replay.events import BadLine, parse_csv, parse_json_lines
 from solvent.transports.cli.replay.lines import read_lines
 from solvent.transports.cli.replay.mapping import Column, EventMapping
+from solvent.transports.cli.replay.rows import Parsed
 from solvent.transports.nats.client import _DECODERS, Client
 from solvent.transports.nats.launcher import nats_server
 from solvent.transports.wire.answers import decode_error, decode_event, decode_unit_answers
@@ -138,12 +139,12 @@ def test_a_hostile_cursor_is_a_page_that_is_true_or_refused(tmp_path: Path) -> N
         of_pools = run(engine.pools(limit=1)).next_cursor
         assert of_usage is not None
         assert of_pools is not None
-        digest, as_of, after = msgspec.structs.astuple(_cursors.decode(base64.urlsafe_b64decode(of_usage)))
+        digest, as_of, after = msgspec.structs.astuple(CURSORS.decode(base64.urlsafe_b64decode(of_usage)))
         wild = st.integers(-(1 << 63), (1 << 64) - 1)
         # The digest is no secret: a cursor can be made that fits its query and points anywhere.
         forged = st.builds(
             lambda *numbers: base64.urlsafe_b64encode(
-                msgspec.msgpack.encode(_Cursor(digest, numbers[0], numbers[1:]))
+                msgspec.msgpack.encode(Cursor(digest, numbers[0], numbers[1:]))
             ).decode(),
             st.just(as_of) | wild,
             *(st.just(part) | wild for part in after),

@@ -15,19 +15,18 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from decimal import Decimal
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from solvent import Engine, LedgerEntry, connect
+from solvent import Engine, connect
 from solvent.engine.audit.verify import verify_journal
 from solvent.engine.runtime.files import INDEX_NAME, JOURNAL_NAME, SNAPSHOTS_NAME
 from solvent.engine.runtime.sqlite import remove_database
 from solvent.transports.nats.launcher import nats_server
 from tests.nats.conftest import DEADLINE_S
-from tests.nats.test_kill import AMOUNT, POOLS, Record, whole_ledger
+from tests.nats.test_kill import Record, compare
 
 SCRIPT = Path(__file__).with_name("struck_service.py")
 PHASES = ("snapshot", "index", "usage", "checkpoint", "recovery")
@@ -170,33 +169,8 @@ async def test_what_was_acknowledged_survives_kills_in_every_phase(tmp_path: Pat
     assert hits["under load"] >= hits["kills"] // 2
     assert not record.errors
     assert record.asked.keys() == record.receipts.keys() | record.refused, "a caller has no answer"
-    await compare(record, journal, top_ups)
-
-
-async def compare(record: Record, journal: Path, top_ups: int) -> None:
-    """Every reply against the journal, usage included."""
     assert (await asyncio.to_thread(verify_journal, journal)).problems == []
     async with Engine.open(journal) as engine:
-        found: dict[str, LedgerEntry] = {}
-        spent = Decimal(0)
-        for pool in (f"customer/{number}" for number in range(POOLS)):
-            entries, balance = await whole_ledger(engine, pool), await engine.balance(pool)
-            spent += balance.spent
-            assert [entry.version for entry in entries] == list(range(1, balance.version + 1))
-            assert sum((entry.change for entry in entries), Decimal(0)) == balance.available >= 0
-            grants = [str(entry.key) for entry in entries if entry.kind == "grant"]
-            assert sorted(grants) == sorted(f"top-up-{turn}" for turn in range(top_ups))
-            for entry in entries:
-                if entry.kind != "debit":
-                    continue
-                assert entry.key is not None
-                assert entry.key not in found, "a key is in the ledgers twice"
-                assert record.asked.get(entry.key) == pool, "nobody asked for this"
-                assert entry.amount == Decimal(AMOUNT)
-                found[entry.key] = entry
-        assert found.keys() == record.receipts.keys(), "the ledgers hold more or less than was acknowledged"
-        for key, receipt in record.receipts.items():
-            entry = found[key]
-            assert (entry.id, entry.version, entry.balance) == (receipt.id, receipt.version, receipt.balance)
+        spent = await compare(record, engine, top_ups=top_ups)
         usage = await engine.usage(customer="customer", period="last 7 days", consistent=True)
         assert usage.total.credits == spent

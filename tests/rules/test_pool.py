@@ -20,13 +20,15 @@ from hypothesis import strategies as st
 
 from solvent.engine.projections.snapshots import decode_pool, encode_pool
 from solvent.engine.rules.commands import Debit, Grant
-from solvent.engine.rules.decide import Limits, decide
+from solvent.engine.rules.decide import decide
 from solvent.engine.rules.due import due
 from solvent.engine.rules.events import Activated, Debited, Event, Expired, Granted, Opened
 from solvent.engine.rules.evolve import apply, evolve, fold
+from solvent.engine.rules.limits import Limits
 from solvent.engine.rules.outcomes import Insufficient, KeyTaken, Outcome, Prior, Repeat, Unfit, UnknownPool
 from solvent.engine.rules.pool import BrokenInvariant, Pool, check_books, check_totals, clone
-from solvent.engine.rules.views import balance_of, entry_of, grants_of
+from solvent.engine.rules.views.balances import balance_of, grants_of
+from solvent.engine.rules.views.ledger import entry_of
 from solvent.engine.values.amounts import UNITS_MAX
 from solvent.engine.values.dimensions import encode_dimensions
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from solvent.engine.pools.actor import completed
 from solvent.engine.projections.snapshots import decode_pool, encode_pool
 from solvent.engine.rules.budgets import BudgetTerms
 from solvent.engine.rules.commands import (
@@ -31,6 +30,7 @@ from solvent.engine.rules.commands import (
     VoidGrant,
 )
 from solvent.engine.rules.decide import decide
+from solvent.engine.rules.decisions.debits import completed
 from solvent.engine.rules.due import due, pass_time
 from solvent.engine.rules.events import Captured, Debited, Event, Held, Reversed
 from solvent.engine.rules.evolve import apply, fold

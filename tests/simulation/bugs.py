@@ -15,9 +15,10 @@ from solvent.engine.projections.key_filters import SeenKeys
 from solvent.engine.projections.keys import KeyBook
 from solvent.engine.reads.feed import Feed
 from solvent.engine.rules import alerting as watch
-from solvent.engine.rules import budgets, decide
+from solvent.engine.rules import budgets, burning, decide
 from solvent.engine.rules import due as passing
 from solvent.engine.rules.budgets import Charges
+from solvent.engine.rules.decisions import debits, holds
 from solvent.engine.rules.events import Event, Granted, Held, RechargeClosed, RechargeRequested, Released
 from solvent.engine.rules.evolve import apply
 from solvent.engine.rules.pool import Pool
@@ -60,7 +61,7 @@ def forget_keys_with_their_generation() -> None:
 
 def burn_the_second_grant_first() -> None:
     """Burn order is off by one."""
-    take = decide._take
+    take = burning.take
 
     def off_by_one(pool: Pool, amount: int) -> Any:
         blocks = [block for block in pool.burn if block.available]
@@ -68,7 +69,7 @@ def burn_the_second_grant_first() -> None:
             return take(pool, amount)
         return ((blocks[1].number, amount),)
 
-    decide._take = off_by_one
+    debits.take = holds.take = off_by_one  # type: ignore[attr-defined]
 
 
 def forget_a_hold_at_recovery() -> None:
@@ -171,7 +172,7 @@ def let_a_budget_pass() -> None:
         charged = charge(all_budgets, dimensions, at, amount, hold=hold)
         return charged if charge(all_budgets, dimensions, at, 1).stop is not None else charged._replace(stop=None)
 
-    decide.charge = lenient  # type: ignore[attr-defined, assignment]
+    debits.charge = holds.charge = lenient  # type: ignore[attr-defined, assignment]
 
 
 def forget_what_was_free() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias, get_type_hints
 
 import typer
+
+from solvent.engine.values.pool_id import ENVIRONMENT_DEFAULT
 
 from .pairs import parse_currencies
 from .target import Target
@@ -53,6 +55,24 @@ Dims: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--dim", metavar="NAME=VALUE", help="A dimension; name:=5 for a number or boolean. Repeatable."),
 ]
+NowOrTime: TypeAlias = Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: now.")]
+NeverOrTime: TypeAlias = Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: never.")]
+Category: TypeAlias = Annotated[str, typer.Option(help='"paid" or "promotional".')]
+Priority: TypeAlias = Annotated[int, typer.Option(help="0 to 100; lower burns first.")]
+Comment: TypeAlias = Annotated[str | None, typer.Option(help="A comment, for people.")]
+Partial: TypeAlias = Annotated[bool, typer.Option("--partial", help="Take what is there, if it is less.")]
+Quantity: TypeAlias = Annotated[str | None, typer.Option(help="How much of the metric, as decimal text.")]
+CalendarZone: TypeAlias = Annotated[str, typer.Option(help="Where days, weeks and months begin, such as Europe/Paris.")]
+Match: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--match", metavar="NAME=VALUE", help="Only what has this dimension; as --dim. Repeatable."),
+]
+PoolsEnvironment: TypeAlias = Annotated[
+    str | None, typer.Option(help=f"The environment of the pools. Default: {ENVIRONMENT_DEFAULT}.")
+]
+CostBasisOption: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="CODE=PRICE", help="What one credit costs, such as USD=0.0125.")
+]
 Cursor: TypeAlias = Annotated[str | None, typer.Option(help="Continue after a page: its next_cursor.")]
 
 
@@ -78,16 +98,29 @@ class Shared:
 
 
 def with_shared_options(verb: Callable[..., None]) -> Callable[..., None]:
-    """``verb`` for typer, which reads signatures: with the options of ``Shared`` at the end, in place of the first."""
-    of_all = _parameters(Shared)
-    _, *own = _parameters(verb)
+    """Return ``verb`` for typer, which reads signatures: each group of options is replaced by its fields.
+
+    A group is a dataclass, such as ``Shared``. Its fields come last if it is the first parameter, as ``Shared`` is.
+    """
+    shared, *own = _parameters(verb)
+    groups: dict[str, tuple[type, list[inspect.Parameter]]] = {}
+    parameters: list[inspect.Parameter] = []
+    for parameter in (*own, shared):
+        group = parameter.annotation
+        if isinstance(group, type) and is_dataclass(group):
+            groups[parameter.name] = (group, _parameters(group))
+            parameters += _parameters(group)
+        else:
+            parameters.append(parameter)
 
     @wraps(verb)
     def run(**given: Any) -> None:
-        shared = Shared(**{parameter.name: given.pop(parameter.name) for parameter in of_all})
-        verb(shared, **given)
+        made = {
+            name: group(**{field.name: given.pop(field.name) for field in fields})
+            for name, (group, fields) in groups.items()
+        }
+        verb(**given, **made)
 
-    parameters = [*own, *of_all]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run

@@ -13,37 +13,28 @@ Sums are of 128 bits, exact.
 
 from __future__ import annotations
 
-import base64
 import time
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from hashlib import blake2b
-from operator import add, sub
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import duckdb
-import msgspec
 import nanoarrow
-from nanoarrow.iterator import iter_py
 
-from solvent.engine.api.usage_table import NO_MOMENT, Cells, UsageGroup, UsageTable, Value
-from solvent.engine.usage.query import (
-    CURSOR_CHARS_MAX,
-    ENTRIES_PAGE_DEFAULT,
-    NO_METRIC,
-    ROWS_MAX,
-    UsageCell,
-    UsageEntries,
-    UsageEntry,
-    UsageQuery,
-)
-from solvent.engine.values.errors import InvalidRequest, TooLarge
+from solvent.engine.api.usage_table import UsageTable
+from solvent.engine.usage.query import ENTRIES_PAGE_DEFAULT, ROWS_MAX, UsageCell, UsageEntries, UsageEntry, UsageQuery
+from solvent.engine.values.errors import TooLarge
 
+from .answer import answer_of, too_many_rows
+from .arrow import from_arrow, to_arrow
 from .batch import UsageBatch
 from .catalog import COLUMNS_END, DIMENSIONS_FROM, MISSING, Catalog, PoolNumbers
-from .plan import MEASURES_COUNT, QUANTITY_UNITS, Key, Plan, Rank, Statement
+from .entries import by_entry, digest_of, read_cursor, write_cursor
+from .failures import UsageDamaged, UsageUnavailable, failures
+from .fields import Key, Statement
+from .plan import MEASURES_COUNT, Plan
 from .rows import NO_EVENT
 
 SCHEMA_VERSION: Final = 1
@@ -58,7 +49,6 @@ LEADER_BITS: Final = 18
 """Groups whose keys have so many bits at most, as those of one dimension do, are ranked in an array, not by hashes:
 four times as fast with 100,000 of them, for 6 MB in each thread."""
 
-_UNAVAILABLE: Final = ("lock on file", "No space left", "Could not write", "Could not create", "Cannot open file")
 _HEADERS_BYTES: Final = 3 * 4_096
 _SCHEMA: Final = """
 create table setting (name varchar, value varchar);
@@ -76,17 +66,6 @@ create table usage (
 );
 """
 
-_ARRAY_CODES: Final = {"int32": "i", "int64": "q"}
-_ARROW_INTS: Final = {"b": nanoarrow.int8(), "i": nanoarrow.int32(), "q": nanoarrow.int64()}
-
-
-class UsageDamaged(Exception):
-    """The file cannot be used. Delete it and rebuild it from the journal."""
-
-
-class UsageUnavailable(Exception):
-    """The file cannot be read or written now: it is open elsewhere, or the disk is full. It is as it was."""
-
 
 class UsageStore:
     """The usage file, open. Close it, or the log is folded into the file when it is opened next."""
@@ -98,7 +77,7 @@ class UsageStore:
         read or belongs to another journal or version, ``UsageUnavailable`` if it is open in another process.
         """
         self._journal_identity = journal_identity
-        with _failures(opening=True):
+        with failures(opening=True):
             self._db = duckdb.connect(
                 str(path),
                 config={
@@ -110,7 +89,7 @@ class UsageStore:
                 },
             )
         try:
-            with _failures(opening=True):
+            with failures(opening=True):
                 self._create_if_new()
                 self._check_size(path)
                 self._load()
@@ -264,7 +243,7 @@ class UsageStore:
     @contextmanager
     def _or_undone(self) -> Iterator[None]:
         """What fails ends the transaction: the store is then what was committed last."""
-        with _failures():
+        with failures():
             try:
                 yield
             except BaseException:
@@ -338,7 +317,7 @@ class UsageStore:
         """Add rows, given as arrays of numbers and lists of text, by way of Arrow: nothing else is nearly as fast."""
         names = ", ".join(columns)
         selected = ", ".join(expressions.get(name, name) for name in columns)
-        self._db.register("batch", _arrow(columns))
+        self._db.register("batch", to_arrow(columns))
         try:
             self._db.execute(f"insert into {table} ({names}) select {selected} from batch")
         finally:
@@ -356,8 +335,8 @@ class UsageStore:
                 rest = self._cells(plan, top, of_events=False)
                 columns = [[*some, *others] for some, others in zip(columns, rest, strict=True)]
         if len(columns[0]) > ROWS_MAX:
-            raise _too_many_rows()
-        groups, metrics, rows = _answer(plan, columns)
+            raise too_many_rows()
+        groups, metrics, rows = answer_of(plan, columns)
         return UsageTable(
             query.group_by, plan.buckets, groups, metrics, rows, rows.sum(), self.position, self._next_seq
         )
@@ -416,24 +395,24 @@ class UsageStore:
         """
         after = None
         if cursor is not None:
-            as_of, after = _read_cursor(cursor, _digest(query, cell))
+            as_of, after = read_cursor(cursor, digest_of(query, cell))
         elif as_of is None:
             as_of = self._next_seq
         plan = Plan(query, self._catalog)
         rows_max = limit + 1
         with self._or_undone():
             rows = self._run(plan.entries(cell, as_of, after, rows_max))
-            found = _by_entry(rows)
+            found = by_entry(rows)
             # An entry may be several rows, and the last one may have been cut: one more than asked for must be seen.
             while len(rows) == rows_max and len(found) <= limit:
                 rows_max *= 2
                 rows = self._run(plan.entries(cell, as_of, after, rows_max))
-                found = _by_entry(rows)
+                found = by_entry(rows)
         names = self._catalog.canonical
         page = [UsageEntry(names[pool], version, moment, units) for (moment, pool, version), units in found[:limit]]
         more = len(found) > limit
         last = found[limit - 1][0] if more else None
-        following = None if last is None else _write_cursor(_digest(query, cell), as_of, last)
+        following = None if last is None else write_cursor(digest_of(query, cell), as_of, last)
         return UsageEntries(page, following, as_of)
 
     def _run(self, statement: Statement) -> list[tuple[Any, ...]]:
@@ -443,269 +422,4 @@ class UsageStore:
         """An answer by columns, by way of Arrow: numbers stay what they are, and no row becomes an object."""
         relation = self._db.sql(statement.text, params=statement.parameters)
         chunks = list(nanoarrow.c_array_stream(relation))
-        return [_column(chunks, place) for place in range(len(relation.columns))]
-
-
-@contextmanager
-def _failures(*, opening: bool = False) -> Iterator[None]:
-    """Raise what DuckDB raises as what the caller can do about it. What is left is a bug, and stays what it is."""
-    try:
-        yield
-    except duckdb.OutOfMemoryException as error:
-        limit = "a question that fits into the memory it may take: fewer groups, or a shorter range"
-        raise TooLarge("usage", limit) from error
-    except duckdb.IOException as error:
-        # DuckDB has one exception for a file that cannot be read, one that is locked, and a disk that is full.
-        text = str(error)
-        if any(cause in text for cause in _UNAVAILABLE):
-            raise UsageUnavailable(text) from error
-        raise UsageDamaged(text) from error
-    except (duckdb.SerializationException, duckdb.InternalException) as error:
-        raise UsageDamaged(str(error)) from error
-    except duckdb.FatalException as error:
-        raise UsageUnavailable(str(error)) from error
-    except duckdb.Error as error:
-        if opening:
-            raise UsageDamaged(str(error)) from error
-        raise
-
-
-def _arrow(columns: dict[str, Any]) -> nanoarrow.ArrayStream:
-    children, types = [], {}
-    count = 0
-    for name, values in columns.items():
-        count = len(values)
-        if isinstance(values, array):
-            types[name] = _ARROW_INTS[values.typecode]
-            children.append(nanoarrow.c_array_from_buffers(types[name], count, [None, values]))
-        else:
-            types[name] = nanoarrow.string()
-            children.append(nanoarrow.c_array(values, types[name]))
-    rows = nanoarrow.c_array_from_buffers(nanoarrow.struct(types), count, [None], children=children)
-    return nanoarrow.ArrayStream(rows)
-
-
-def _column(chunks: Sequence[Any], place: int) -> Sequence[Any]:
-    """A column of Arrow's: an array if it is of whole numbers without a null, else a list."""
-    children = [chunk.child(place) for chunk in chunks]
-    views = [child.view() for child in children]
-    code = _ARRAY_CODES.get(views[0].storage_type) if views else None
-    if code is None or any(view.null_count for view in views):
-        return [value for child in children for value in iter_py(child)]
-    column = array(code)
-    for view in views:
-        values = memoryview(view.buffer(1))
-        column.frombytes(values[view.offset : view.offset + view.length].tobytes())
-    return column
-
-
-def _too_many_rows() -> TooLarge:
-    return TooLarge("top", f"an answer of at most {ROWS_MAX} rows: ask for the top groups only, or for a wider window")
-
-
-class _Group:
-    """A group of an answer."""
-
-    __slots__ = ("other", "rank", "values")
-
-    def __init__(self, values: tuple[Value, ...], rank: tuple[Rank, ...], *, other: bool = False) -> None:
-        self.values = values
-        self.rank = rank
-        self.other = other
-
-
-def _answer(plan: Plan, columns: Sequence[Sequence[Any]]) -> tuple[list[UsageGroup], list[str], Cells]:
-    """The groups of an answer in their order, its metrics, and its rows.
-
-    ``columns`` are those of cells in any order: (bucket, *keys, *keys of the metric, sums, first and last moment).
-    There are tens of thousands of them: what is done for each is done in loops that hold next to nothing.
-    """
-    query, buckets = plan.query, columns[0]
-    keys_end = 1 + sum(len(field.keys) for field in plan.fields)
-    sums_from = keys_end + len(plan.metric.keys)
-    debited, reverse, events, refused, whole, nano, firsts, lasts = columns[sums_from:]
-    keys = _keys(columns[1:keys_end], len(buckets))
-    groups = {key: _group_of(plan, key) for key in dict.fromkeys(keys)}
-    if not query.group_by:
-        groups.setdefault((), _Group((), ()))
-    ordered = _ordered(groups, query, keys, columns[sums_from:])
-    places = {key: place for place, key in enumerate(ordered)}
-    told = [UsageGroup(groups[key].values, groups[key].other) for key in ordered]
-    if query.top is not None and len(told) > query.top and not told[query.top].other:
-        # All groups were looked at: those beyond the top become one.
-        places = {key: min(place, query.top) for key, place in places.items()}
-        told = [*told[: query.top], UsageGroup((None,) * len(query.group_by), True)]
-
-    # The number of a row says its bucket and its group, and sorts as the answer does.
-    width = len(told)
-    groups_of = list(map(places.__getitem__, keys))
-    numbers = [bucket * width + group for bucket, group in zip(buckets, groups_of, strict=True)]
-    rows: Sequence[int] | None = None
-    if not query.fill_empty and 0 < len(numbers) == len(set(numbers)):
-        # A cell for each row, as where there is one metric: nothing is to be added up, and all stay where they are.
-        count = len(numbers)
-        order: Sequence[int] = sorted(range(count), key=numbers.__getitem__)
-    else:
-        if query.fill_empty:
-            found: Sequence[int] = range(len(plan.buckets) * width)
-        elif query.group_by or query.window is not None:
-            found = sorted(set(numbers))
-        else:
-            found = (0,)
-        order, count = range(len(found)), len(found)
-        if count > ROWS_MAX:
-            raise _too_many_rows()
-        rows = list(map(dict(zip(found, order, strict=True)).__getitem__, numbers))
-        buckets, groups_of = [number // width for number in found], [number % width for number in found]
-    metric_keys = _keys(columns[keys_end:sums_from], len(numbers))
-    metrics, metered, metric, quantity = _metered(plan, metric_keys, _billionths(whole, nano), rows, count)
-    cells = Cells(
-        order,
-        buckets,
-        groups_of,
-        _summed(debited, rows, count),
-        _summed(reverse, rows, count),
-        _summed(events, rows, count),
-        _summed(refused, rows, count),
-        _moments(firsts, rows, count, min),
-        _moments(lasts, rows, count, max),
-        metered,
-        metric,
-        quantity,
-    )
-    return told, metrics, cells
-
-
-def _keys(columns: Sequence[Sequence[Any]], count: int) -> Sequence[Any]:
-    """The key of each cell: nearly always one, which needs no tuple."""
-    if len(columns) == 1:
-        return columns[0]
-    return list(zip(*columns, strict=True)) if columns else [()] * count
-
-
-def _group_of(plan: Plan, key: Any) -> _Group:
-    keys = key if isinstance(key, tuple) else (key,)
-    if keys and keys[0] is None:
-        return _Group((None,) * len(plan.fields), (), other=True)
-    return _Group(*plan.group(keys))
-
-
-def _ordered(
-    groups: dict[Any, _Group], query: UsageQuery, keys: Sequence[Any], sums: Sequence[Sequence[int]]
-) -> list[Any]:
-    """The keys of the groups by what the query orders by, over the whole range, and by name where that is equal.
-
-    The others are last.
-    """
-    ordered = sorted(groups, key=lambda key: groups[key].rank, reverse=query.order == "name" and query.descending)
-    if query.order != "name":
-        debited, reverse, events, refused, whole, nano, *_ = sums
-        match query.order:
-            case "credits":
-                measure: Iterable[int] = map(sub, debited, reverse)
-            case "events":
-                measure = events
-            case "refused":
-                measure = refused
-            case "quantity":
-                measure = _billionths(whole, nano)
-        totals = dict.fromkeys(groups, 0)
-        for key, units in zip(keys, measure, strict=True):
-            totals[key] += units
-        ordered.sort(key=totals.__getitem__, reverse=query.descending)
-    return sorted(ordered, key=lambda key: groups[key].other)
-
-
-def _billionths(whole: Sequence[int], nano: Sequence[int]) -> list[int]:
-    found = [each * QUANTITY_UNITS for each in whole]
-    return list(map(add, found, nano)) if any(nano) else found
-
-
-def _summed(column: Sequence[int], rows: Sequence[int] | None, count: int) -> Sequence[int]:
-    """The sums of a column by the rows that its cells belong to; without ``rows``, each is one."""
-    if rows is None:
-        return column
-    sums = [0] * count
-    if any(column):
-        for row, units in zip(rows, column, strict=True):
-            sums[row] += units
-    return sums
-
-
-def _moments(
-    column: Sequence[int | None], rows: Sequence[int] | None, count: int, choose: Callable[[int, int], int]
-) -> Sequence[int]:
-    """The first or the last of the moments of each row, ``NO_MOMENT`` where there is none."""
-    if rows is None:
-        return column if isinstance(column, array) else [NO_MOMENT if at is None else at for at in column]
-    found = [NO_MOMENT] * count
-    for row, at in zip(rows, column, strict=True):
-        if at is not None:
-            known = found[row]
-            found[row] = at if known == NO_MOMENT else choose(known, at)
-    return found
-
-
-def _metered(
-    plan: Plan, keys: Sequence[Any], quantities: Sequence[int], rows: Sequence[int] | None, count: int
-) -> tuple[list[str], Sequence[int], Sequence[int], Sequence[int]]:
-    """The metrics; then how many each row has, which, and how much of each."""
-    names: dict[str, int] = {}
-    numbers: dict[Any, int] = {}
-    for key in dict.fromkeys(keys):
-        value, _ = plan.metric.value(key if isinstance(key, tuple) else (key,))
-        numbers[key] = names.setdefault(str(value or NO_METRIC), len(names))
-    if len(names) == 1 and all(sums := _summed(quantities, rows, count)):
-        return list(names), [1] * count, [0] * count, sums
-    width = len(names)
-    found: dict[int, int] = {}
-    for row, key, quantity in zip(range(count) if rows is None else rows, keys, quantities, strict=True):
-        if quantity:
-            place = row * width + numbers[key]
-            found[place] = found.get(place, 0) + quantity
-    metered = [0] * count
-    for place in found:
-        metered[place // width] += 1
-    ordered = sorted(found)
-    return list(names), metered, [place % width for place in ordered], [found[place] for place in ordered]
-
-
-_Position: TypeAlias = tuple[int, int, int]
-"""(moment, pool, version) of an entry: what pages are ordered by."""
-
-
-def _by_entry(rows: Iterable[tuple[Any, ...]]) -> list[tuple[_Position, int]]:
-    """Rows of (pool, version, moment, debited, reversed), in order, as entries with their units."""
-    found: dict[_Position, int] = {}
-    for pool, version, moment, debited, reverse in rows:
-        position = moment, pool, version
-        found[position] = found.get(position, 0) + debited - reverse
-    return list(found.items())
-
-
-class _Cursor(msgspec.Struct, frozen=True, array_like=True):
-    digest: bytes
-    as_of: int
-    after: _Position
-
-
-_cursors: Final = msgspec.msgpack.Decoder(_Cursor)
-
-
-def _digest(query: UsageQuery, cell: UsageCell) -> bytes:
-    return blake2b(msgspec.msgpack.encode((query, cell)), digest_size=8).digest()
-
-
-def _write_cursor(digest: bytes, as_of: int, after: _Position) -> str:
-    return base64.urlsafe_b64encode(msgspec.msgpack.encode(_Cursor(digest, as_of, after))).decode()
-
-
-def _read_cursor(cursor: str, digest: bytes) -> tuple[int, _Position]:
-    try:
-        if len(cursor) <= CURSOR_CHARS_MAX:
-            found = _cursors.decode(base64.b64decode(cursor, altchars=b"-_", validate=True))
-            if found.digest == digest:
-                return found.as_of, found.after
-    except (ValueError, msgspec.MsgspecError):
-        pass
-    raise InvalidRequest("cursor", "the cursor of the page before, with the same query and cell")
+        return [from_arrow(chunks, place) for place in range(len(relation.columns))]

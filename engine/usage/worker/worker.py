@@ -64,10 +64,11 @@ from solvent.engine.usage.messages import (
 from solvent.engine.values.errors import InvalidRequest, JournalError, SolventError, TooLarge, Unavailable
 
 from .catalog import DIMENSION_COLUMNS_MAX
+from .failures import UsageDamaged, UsageUnavailable
 from .feed import FedReader, FeedEnded
 from .priority import go_to_background
 from .rows import UsageRows
-from .store import UsageDamaged, UsageStore, UsageUnavailable
+from .store import UsageStore
 
 FOLLOW_INTERVAL_S: Final = 0.25
 """Between two looks at the journal when nobody asks."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import tempfile
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from rich.text import Text
 from solvent.engine.values.errors import InvalidRequest
 from solvent.transports.cli.exits import Exit
 from solvent.transports.cli.running import out, reporting, run_async
+from solvent.transports.cli.signals import call_on_signal
 from solvent.transports.nats.launcher import nats_server
 
 from .proof import Books, Check
@@ -73,7 +73,8 @@ def demo(
 async def _tell(workload: Workload, seconds: float, console: Console) -> tuple[list[Check], Books, Screen] | None:
     """Run the story in a temporary folder, beside a NATS server of its own. ``None`` if it was interrupted."""
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_cancel_on_signal, tasks.cancel_scope)
+        # Leaves every block of the story, which stops and removes what it opened.
+        tasks.start_soon(call_on_signal, tasks.cancel_scope.cancel)
         with tempfile.TemporaryDirectory(prefix="solvent-demo-") as folder:
             async with nats_server() as nats_url:
                 with Screen(console) as screen:
@@ -82,11 +83,3 @@ async def _tell(workload: Workload, seconds: float, console: Console) -> tuple[l
         tasks.cancel_scope.cancel()
         return checks, books, screen
     return None
-
-
-async def _cancel_on_signal(scope: anyio.CancelScope) -> None:
-    """Leave every block of the story, which stops and removes what it opened, at the first SIGINT or SIGTERM."""
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for _ in signals:
-            scope.cancel()
-            return

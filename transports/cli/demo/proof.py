@@ -18,7 +18,7 @@ from solvent.engine.api.ledger import LedgerEntry
 from solvent.engine.api.receipts import Receipt
 from solvent.engine.api.requests import DebitRequest
 from solvent.engine.values.pages import LEDGER_PAGE_MAX
-from solvent.transports.cli.render.tables import amount
+from solvent.transports.cli.render.cells import amount
 
 EXAMPLES_MAX: Final = 3
 """Keys that a failed check names."""

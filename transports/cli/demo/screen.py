@@ -20,7 +20,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from solvent.transports.cli.render.tables import amount, split_bar
+from solvent.transports.cli.render.bars import split_bar
+from solvent.transports.cli.render.cells import amount
 
 from .load import CALLERS, Load
 from .proof import Books, Check

@@ -18,7 +18,7 @@ import anyio.to_thread
 
 from solvent.engine.api.credits import Credits
 from solvent.engine.audit.verify import verify_journal
-from solvent.transports.cli.render.tables import amount
+from solvent.transports.cli.render.cells import amount
 from solvent.transports.nats.client import connect
 
 from .load import CALLERS, Load

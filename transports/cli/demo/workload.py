@@ -21,11 +21,12 @@ import msgspec
 from solvent.engine.api.requests import DebitRequest
 from solvent.engine.values.errors import InvalidRequest
 from solvent.engine.values.pool_id import parse_pool
-from solvent.transports.cli.replay.events import Parsed, parse_csv
+from solvent.transports.cli.replay.events import parse_csv
 from solvent.transports.cli.replay.lines import read_lines
-from solvent.transports.cli.replay.mapping import Column, EventMapping
+from solvent.transports.cli.replay.mapping import Column, EventMapping, column_or_none
 from solvent.transports.cli.replay.presets import find_preset
 from solvent.transports.cli.replay.pricing import cost, parse_price
+from solvent.transports.cli.replay.rows import Parsed
 
 
 class PoolPlan(NamedTuple):
@@ -113,7 +114,7 @@ def traced(path: Path, seed: int) -> Iterator[DebitRequest]:
     mapping = EventMapping(
         id_prefix=path.stem,
         pool=parse_pool(POOLS[0].name),
-        time_column=Column(preset.time_column, "--data"),
+        time_column=column_or_none(preset.time_column, "--data"),
         zone=UTC,
         metrics={metric: Column(column, "--data") for metric, column in preset.metrics.items()},
         prices={metric: parse_price(price, metric) for metric, price in preset.prices.items()},

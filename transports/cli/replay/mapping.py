@@ -11,15 +11,12 @@ from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from decimal import Decimal
 from functools import cached_property
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from solvent.engine.values.amounts import SCALE_DEFAULT
 from solvent.engine.values.dimensions import DimensionValue
 from solvent.engine.values.errors import InvalidRequest
 from solvent.engine.values.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT, PoolId
-
-NATURAL_NAMES: Final = ("id", "time", "pool", "customer", "resource", "amount", "metric", "quantity")
-"""Fields that a JSON line may have under these names without any option; ``dimensions`` is the ninth, an object."""
 
 
 class Column(NamedTuple):
@@ -32,6 +29,11 @@ class Column(NamedTuple):
     def required(self) -> bool:
         """Whether a row without it is wrong: what was asked for by an option has to be there."""
         return self.option is not None
+
+
+def column_or_none(name: str | None, option: str) -> Column | None:
+    """Return the column that ``option`` names, ``None`` if it names none."""
+    return None if name is None else Column(name, option)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +95,11 @@ class EventMapping:
         return frozenset(column.name for column in self.columns())
 
     def with_natural_names(self) -> EventMapping:
-        """The mapping for JSON lines: what no option has placed is looked for under its natural name."""
+        """Return the mapping for JSON lines: a part that no option has placed is looked for under its natural name.
+
+        The names are ``id``, ``time``, ``pool``, ``customer``, ``resource``, ``amount``, ``metric``, ``quantity`` and,
+        for an object, ``dimensions``.
+        """
         named_pool = self.pool is not None or self.pool_column is not None or self.customer_column is not None
         priced = bool(self.metrics)
 

@@ -24,20 +24,20 @@ from solvent.engine.values.errors import InvalidRequest
 
 
 class Preset(NamedTuple):
-    """Options of ``replay`` under one name. An option that is given beside it wins over its part of the preset."""
+    """Options of ``replay`` under one name. An option that is given as well wins over its part of the preset."""
 
-    time_column: str
-    zone: tzinfo
+    time_column: str | None
+    zone: tzinfo | None
     metrics: Mapping[str, str]
     prices: Mapping[str, str]
     backfill: bool
     feature_words: tuple[str, ...]
-    """The file's name holds one of these, which is the value of dimension ``feature``."""
+    """The file's name holds one of these, which is the value of dimension ``feature``. Empty for no such dimension."""
 
     def dimensions(self, stem: str, given: Mapping[str, DimensionValue]) -> dict[str, DimensionValue]:
-        """The fixed dimensions of a file. Raises ``InvalidRequest`` where neither the name nor an option says the
-        feature."""
-        if "feature" in given:
+        """Return the fixed dimensions of a file. Raises ``InvalidRequest`` where neither its name nor an option says
+        the feature."""
+        if "feature" in given or not self.feature_words:
             return dict(given)
         for word in self.feature_words:
             if word in stem.lower():
@@ -45,6 +45,8 @@ class Preset(NamedTuple):
         words = " or ".join(self.feature_words)
         raise InvalidRequest("--preset", f"a file with {words} in its name, or --dim feature=...", got=repr(stem)[:60])
 
+
+NO_PRESET: Final = Preset(time_column=None, zone=None, metrics={}, prices={}, backfill=False, feature_words=())
 
 PRESETS: Final[Mapping[str, Preset]] = {
     "azure-llm": Preset(

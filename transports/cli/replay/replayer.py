@@ -26,7 +26,8 @@ from solvent.engine.api.receipts import Receipt
 from solvent.engine.api.requests import DebitRequest
 from solvent.engine.values.errors import InvalidRequest, JournalError, Overloaded, Refused, SolventError, Unavailable
 
-from .events import BadLine, Parsed
+from .events import BadLine
+from .rows import Parsed
 
 CHUNK_EVENTS: Final = 500
 """Commands in one batch: enough that a message's own cost vanishes, few enough to stay under a server's 1 MiB."""

@@ -1,37 +1,50 @@
-"""The verbs of metered usage: rate cards, reports that they price, and estimates."""
+"""What a person does with metered usage: set rate cards, report quantities that they price, estimate costs."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 import typer
 
 from solvent.engine.api.answers import to_wire
-from solvent.engine.api.credits import Credits
-from solvent.engine.api.prices import CardList, Estimate
 from solvent.engine.api.receipts import Receipt
 from solvent.engine.values.errors import InvalidRequest
 from solvent.engine.values.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT
-from solvent.transports.cli.options import Dims, Key, PoolArgument, Shared, random_key, with_shared_options
+from solvent.transports.cli.asking import ask, command
+from solvent.transports.cli.options import (
+    Dims,
+    Key,
+    NowOrTime,
+    Partial,
+    PoolArgument,
+    Shared,
+    random_key,
+    with_shared_options,
+)
 from solvent.transports.cli.pairs import parse_dimensions
-from solvent.transports.cli.render import tables as render
+from solvent.transports.cli.render import prices as render
+from solvent.transports.cli.render.receipts import receipt
 from solvent.transports.cli.running import reporting, respond
 
-from .changes import command
-
-MetricArgument = Annotated[str, typer.Argument(metavar="METRIC", help='What was metered, such as "input_tokens".')]
-QuantityArgument = Annotated[str, typer.Argument(metavar="QUANTITY", help="How much of it, as decimal text.")]
-Environment = Annotated[str, typer.Option(help="The environment whose card it is.")]
-CurrencyName = Annotated[str, typer.Option("--for-currency", metavar="NAME", help="The currency that it prices in.")]
+MetricArgument: TypeAlias = Annotated[
+    str, typer.Argument(metavar="METRIC", help='What was metered, such as "input_tokens".')
+]
+QuantityArgument: TypeAlias = Annotated[
+    str, typer.Argument(metavar="QUANTITY", help="How much of it, as decimal text.")
+]
+Environment: TypeAlias = Annotated[str, typer.Option(help="The environment whose card it is.")]
+CurrencyName: TypeAlias = Annotated[
+    str, typer.Option("--for-currency", metavar="NAME", help="The currency that it prices in.")
+]
 
 
 @with_shared_options
 def set_rates(
     shared: Shared,
     file: Annotated[Path, typer.Argument(help="JSON: a list of rates, each metric, credits, per, match.", exists=True)],
-    effective_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: now.")] = None,
+    effective_at: NowOrTime = None,
     environment: Environment = ENVIRONMENT_DEFAULT,
     for_currency: CurrencyName = CURRENCY_DEFAULT,
 ) -> None:
@@ -50,7 +63,7 @@ def set_rates(
                 rates, environment=environment, currency=for_currency, effective_at=effective_at
             )
 
-    respond(shared.as_json, ask, plain=lambda answer: render.receipt("rates", for_currency, answer, None), wire=to_wire)
+    respond(shared.as_json, ask, plain=lambda answer: receipt("rates", for_currency, answer, None), wire=to_wire)
 
 
 def _read_card(file: Path) -> list[dict[str, Any]]:
@@ -65,14 +78,7 @@ def rates(
     shared: Shared, environment: Environment = ENVIRONMENT_DEFAULT, for_currency: CurrencyName = CURRENCY_DEFAULT
 ) -> None:
     """Show all versions of a currency's rate card."""
-    with reporting(shared.as_json):
-        target = shared.target()
-
-    async def ask() -> CardList:
-        async with target.open() as credits:
-            return await credits.rates(environment=environment, currency=for_currency)
-
-    respond(shared.as_json, ask, plain=render.cards, wire=to_wire)
+    ask(shared, lambda credits: credits.rates(environment=environment, currency=for_currency), render.cards)
 
 
 @with_shared_options
@@ -82,21 +88,23 @@ def report(
     metric: MetricArgument,
     quantity: QuantityArgument,
     key: Key = None,
-    partial: Annotated[bool, typer.Option("--partial", help="Take what is there, if it is less.")] = False,
-    occurred_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: now.")] = None,
+    partial: Partial = False,
+    occurred_at: NowOrTime = None,
     dim: Dims = None,
 ) -> None:
     """Debit what a metered quantity costs by the rate card that was in effect when it occurred."""
     used_key = key or random_key()
     with reporting(shared.as_json):
         dimensions = parse_dimensions(dim) if dim else None
-
-    async def work(credits: Credits) -> Receipt:
-        return await credits.report(
+    command(
+        shared,
+        "debit",
+        pool,
+        lambda credits: credits.report(
             pool, metric, quantity, key=used_key, partial=partial, occurred_at=occurred_at, dimensions=dimensions
-        )
-
-    command(shared, "debit", pool, work, key=used_key)
+        ),
+        key=used_key,
+    )
 
 
 @with_shared_options
@@ -105,16 +113,14 @@ def estimate(
     pool: PoolArgument,
     metric: MetricArgument,
     quantity: QuantityArgument,
-    occurred_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: now.")] = None,
+    occurred_at: NowOrTime = None,
     dim: Dims = None,
 ) -> None:
     """Say what a metered quantity would cost, and whether the pool would allow it. Writes nothing."""
     with reporting(shared.as_json):
-        target = shared.target()
         dimensions = parse_dimensions(dim) if dim else None
-
-    async def ask() -> Estimate:
-        async with target.open() as credits:
-            return await credits.estimate(pool, metric, quantity, occurred_at=occurred_at, dimensions=dimensions)
-
-    respond(shared.as_json, ask, plain=render.estimate, wire=to_wire)
+    ask(
+        shared,
+        lambda credits: credits.estimate(pool, metric, quantity, occurred_at=occurred_at, dimensions=dimensions),
+        render.estimate,
+    )

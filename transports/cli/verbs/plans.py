@@ -1,4 +1,4 @@
-"""The verbs that say what a pool is given by itself: allowances, and grants that recur."""
+"""What a person sets for a pool to be given by itself: allowances, and grants that recur."""
 
 from __future__ import annotations
 
@@ -6,17 +6,25 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from solvent.engine.api.answers import to_wire
-from solvent.engine.api.credits import Credits
-from solvent.engine.api.receipts import Receipt
-from solvent.engine.api.settings import AllowanceList, RecurringList
 from solvent.engine.values.terms import PRIORITY_DEFAULT
-from solvent.transports.cli.options import AmountArgument, PoolArgument, Shared, as_typed, with_shared_options
+from solvent.transports.cli.asking import ask, command
+from solvent.transports.cli.options import (
+    AmountArgument,
+    CalendarZone,
+    Category,
+    CostBasisOption,
+    Match,
+    NeverOrTime,
+    NowOrTime,
+    PoolArgument,
+    Priority,
+    Shared,
+    as_typed,
+    with_shared_options,
+)
 from solvent.transports.cli.pairs import parse_cost_basis, parse_dimensions
-from solvent.transports.cli.render import plans as render_plans
-from solvent.transports.cli.running import reporting, respond
-
-from .changes import command
+from solvent.transports.cli.render import settings as render
+from solvent.transports.cli.running import reporting
 
 AllowanceArgument: TypeAlias = Annotated[
     str, typer.Argument(metavar="NAME", help="The allowance's name in its pool: set again, it takes new terms.")
@@ -24,26 +32,6 @@ AllowanceArgument: TypeAlias = Annotated[
 RecurringArgument: TypeAlias = Annotated[
     str, typer.Argument(metavar="NAME", help="The recurring grant's name in its pool.")
 ]
-CostBasisOption: TypeAlias = Annotated[
-    str | None, typer.Option(metavar="CODE=PRICE", help="What one credit costs, such as USD=0.0125.")
-]
-
-
-@with_shared_options
-def open_pool(shared: Shared, pool: PoolArgument) -> None:
-    """Let there be this pool, with nothing in it, and the journal if there is none. A first grant opens it as well."""
-
-    async def work(credits: Credits) -> Receipt:
-        return await credits.open_pool(pool)
-
-    command(
-        shared,
-        "opening",
-        pool,
-        work,
-        key=None,
-        create=True,
-    )
 
 
 @with_shared_options
@@ -58,11 +46,8 @@ def set_allowance(
     rolling: Annotated[
         int | None, typer.Option(metavar="SECONDS", help="In any so many seconds: a multiple of 60, 60 to 2678400.")
     ] = None,
-    time_zone: Annotated[str, typer.Option(help="Where days, weeks and months begin, such as Europe/Paris.")] = "UTC",
-    match: Annotated[
-        list[str] | None,
-        typer.Option("--match", metavar="NAME=VALUE", help="Only what has this dimension; as --dim. Repeatable."),
-    ] = None,
+    time_zone: CalendarZone = "UTC",
+    match: Match = None,
     each: Annotated[
         str | None, typer.Option(metavar="NAME", help="Every value of this dimension has a quota of its own.")
     ] = None,
@@ -71,9 +56,11 @@ def set_allowance(
     """Let usage be free up to an amount per window, before any grant pays. Opens the pool if it is new."""
     with reporting(shared.as_json):
         wanted = parse_dimensions(match, "--match") if match else None
-
-    async def work(credits: Credits) -> Receipt:
-        return await credits.set_allowance(
+    command(
+        shared,
+        "allowance",
+        pool,
+        lambda credits: credits.set_allowance(
             pool,
             name,
             amount,
@@ -83,14 +70,7 @@ def set_allowance(
             match=wanted,
             each=each,
             metric=metric,
-        )
-
-    command(
-        shared,
-        "allowance",
-        pool,
-        work,
-        key=None,
+        ),
         create=True,
     )
 
@@ -98,24 +78,13 @@ def set_allowance(
 @with_shared_options
 def remove_allowance(shared: Shared, pool: PoolArgument, name: AllowanceArgument) -> None:
     """Let there be no allowance of this name."""
-
-    async def work(credits: Credits) -> Receipt:
-        return await credits.remove_allowance(pool, name)
-
-    command(shared, "removal", pool, work, key=None)
+    command(shared, "removal", pool, lambda credits: credits.remove_allowance(pool, name))
 
 
 @with_shared_options
 def allowances(shared: Shared, pool: PoolArgument) -> None:
     """List the allowances of a pool in the order in which they cover, with what is used of them now."""
-    with reporting(shared.as_json):
-        target = shared.target()
-
-    async def ask() -> AllowanceList:
-        async with target.open() as credits:
-            return await credits.allowances(pool)
-
-    respond(shared.as_json, ask, plain=render_plans.allowances, wire=to_wire)
+    ask(shared, lambda credits: credits.allowances(pool), render.allowances)
 
 
 @with_shared_options
@@ -129,11 +98,11 @@ def set_recurring(
     anchor: Annotated[
         str | None, typer.Option(help="A moment at which a period begins, ISO 8601 with its zone. Default: the start.")
     ] = None,
-    starts_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: now.")] = None,
-    ends_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: never.")] = None,
+    starts_at: NowOrTime = None,
+    ends_at: NeverOrTime = None,
     time_zone: Annotated[str, typer.Option(help="Whose calendar is meant, such as Europe/Paris.")] = "UTC",
-    category: Annotated[str, typer.Option(help='"paid" or "promotional".')] = "paid",
-    priority: Annotated[int, typer.Option(help="0 to 100; lower burns first.")] = PRIORITY_DEFAULT,
+    category: Category = "paid",
+    priority: Priority = PRIORITY_DEFAULT,
     cost_basis: CostBasisOption = None,
     roll_over: Annotated[
         str,
@@ -149,9 +118,11 @@ def set_recurring(
     """
     with reporting(shared.as_json):
         cost = parse_cost_basis(cost_basis, "--cost-basis")
-
-    async def work(credits: Credits) -> Receipt:
-        return await credits.set_recurring(
+    command(
+        shared,
+        "recurring grant",
+        pool,
+        lambda credits: credits.set_recurring(
             pool,
             name,
             amount,
@@ -166,14 +137,7 @@ def set_recurring(
             cost_basis=cost,
             roll_over=roll_over,
             prorate=prorate,
-        )
-
-    command(
-        shared,
-        "recurring grant",
-        pool,
-        work,
-        key=None,
+        ),
         create=True,
     )
 
@@ -188,27 +152,10 @@ def cancel_recurring(
     ] = False,
 ) -> None:
     """Grant nothing more under this name. What was granted stays to its end, unless it is to go --at-once."""
-
-    async def work(credits: Credits) -> Receipt:
-        return await credits.cancel_recurring(pool, name, at_once=at_once)
-
-    command(
-        shared,
-        "cancellation",
-        pool,
-        work,
-        key=None,
-    )
+    command(shared, "cancellation", pool, lambda credits: credits.cancel_recurring(pool, name, at_once=at_once))
 
 
 @with_shared_options
 def recurring(shared: Shared, pool: PoolArgument) -> None:
     """List the recurring grants of a pool that are not over, and when each grants next."""
-    with reporting(shared.as_json):
-        target = shared.target()
-
-    async def ask() -> RecurringList:
-        async with target.open() as credits:
-            return await credits.recurring(pool)
-
-    respond(shared.as_json, ask, plain=render_plans.recurring, wire=to_wire)
+    ask(shared, lambda credits: credits.recurring(pool), render.recurring)

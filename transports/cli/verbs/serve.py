@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from typing import Annotated
 
 import anyio
@@ -14,6 +13,7 @@ from solvent.engine.values.pool_id import ENVIRONMENT_DEFAULT
 from solvent.transports.cli.options import DATA_DIR_DEFAULT, Currencies, DataDir, Json
 from solvent.transports.cli.pairs import parse_currencies
 from solvent.transports.cli.running import out, print_json, reporting, run_async
+from solvent.transports.cli.signals import call_on_signal
 from solvent.transports.nats.service import serve as serve_over_nats
 
 
@@ -48,7 +48,7 @@ def serve(
     async def run() -> None:
         stop = anyio.Event()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_set_on_signal, stop)
+            tasks.start_soon(call_on_signal, stop.set)
             await serve_over_nats(
                 data_dir,
                 nats_url=nats_url or None,
@@ -62,10 +62,3 @@ def serve(
 
     with reporting(as_json):
         run_async(run)
-
-
-async def _set_on_signal(stop: anyio.Event) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for _ in signals:
-            stop.set()
-            return

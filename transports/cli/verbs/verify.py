@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -11,7 +10,6 @@ import anyio.to_thread
 import msgspec
 import typer
 from rich.console import Group, RenderableType
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -20,8 +18,9 @@ from solvent.engine.audit.verify import Verification, verify_journal
 from solvent.engine.values.errors import InvalidRequest
 from solvent.transports.cli.exits import Exit
 from solvent.transports.cli.options import DATA_DIR_DEFAULT, DataDir, Json
-from solvent.transports.cli.render.tables import amount, plain_amount
-from solvent.transports.cli.running import err, out, print_json, reporting, run_async
+from solvent.transports.cli.progress import frames_bar
+from solvent.transports.cli.render.cells import amount, plain_amount
+from solvent.transports.cli.running import out, print_json, reporting, run_async
 from solvent.transports.cli.target import require_journal
 
 PROBLEMS_SHOWN_MAX = 20
@@ -70,20 +69,9 @@ async def verified(directory: Path, against: PublishedHeads | None = None) -> Ve
 
 async def with_progress(what: str, work: Callable[[Callable[[int, int], None]], T]) -> T:
     """Do ``work`` in a thread, with a bar of the frames it is done with on stderr where that is a terminal."""
-    columns = (
-        TextColumn(f"[bold]{what}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.completed:,.0f} frames"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err(), transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task(what, total=None)
+    with frames_bar(what) as show:
         # The thread changes no journal; if the wait is cancelled it ends with the process.
-        return await anyio.to_thread.run_sync(
-            lambda: work(lambda done, total: progress.update(task, completed=done, total=total)),
-            abandon_on_cancel=True,
-        )
+        return await anyio.to_thread.run_sync(lambda: work(show), abandon_on_cancel=True)
 
 
 def verification(found: Verification) -> RenderableType:

@@ -1,0 +1,209 @@
+"""The file of the index: its tables and their format, how it is opened, and what is done when it is found damaged.
+
+The small tables (settings, segments, filters) stand under one seal, a checksum that is written with them in the same
+transaction. What is wrong in the file is found by whoever reads; from then on it answers nothing, and is rebuilt.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeVar
+from zlib import crc32
+
+import aiosqlite
+import anyio
+from anyio import CapacityLimiter
+
+from solvent.engine.runtime.machine import MACHINE, Machine
+from solvent.engine.runtime.sqlite import is_passing, remove_database
+from solvent.engine.values.errors import JournalError, Unavailable
+
+T = TypeVar("T")
+
+SCHEMA_VERSION: Final = 8
+"""The format of the file. One of another number is thrown away and rebuilt."""
+LOG_PAGES: Final = 100
+"""Pages in the log of the file at which it is written back. Whatever goes to the disk at once, the next flush of the
+journal waits for: measured, 30 ms where a merge left some megabytes. So it goes there little by little."""
+TABLES: Final = """
+create table if not exists setting (name text primary key, value any) strict, without rowid;
+create table if not exists head (
+    pool text primary key, version integer not null, frame integer not null, offset integer not null,
+    length integer not null, digest blob not null, crc integer not null
+) strict, without rowid;
+create table if not exists mark (
+    pool text not null, version integer not null, frame integer not null, offset integer not null,
+    length integer not null, digest blob not null, crc integer not null, primary key (pool, version)
+) strict, without rowid;
+create table if not exists segment (
+    number integer primary key, rows integer not null, last_frame integer not null, crc integer not null,
+    sums blob not null
+) strict;
+create table if not exists agenda (pool text primary key, due_at integer not null) strict, without rowid;
+create table if not exists notice (frame integer primary key) strict;
+create index if not exists agenda_due_at on agenda (due_at);
+create table if not exists filter (
+    number integer primary key, capacity integer not null, count integer not null, crc integer not null,
+    last_frame integer not null, body blob not null
+) strict;
+"""
+SEALED: Final = (
+    "select coalesce((select group_concat(name || '=' || quote(value), ';') from"
+    " (select name, value from setting where name <> 'seal' order by name)), '') || '|' ||"
+    " coalesce((select group_concat(number || ',' || rows || ',' || last_frame || ',' || crc, ';') from"
+    " (select number, rows, last_frame, crc from segment order by number)), '') || '|' ||"
+    " coalesce((select group_concat(number || ',' || capacity || ',' || count || ',' || crc || ',' || last_frame, ';')"
+    " from (select number, capacity, count, crc, last_frame from filter order by number)), ''),"
+    " (select value from setting where name = 'seal')"
+)
+"""The small tables as text, and the checksum over it that was written with them."""
+_LEFT_BEHIND: Final = (
+    "select name from sqlite_master where type = 'table' and name glob 'keys_[0-9]*'"
+    " and name not in (select 'keys_' || number from segment)"
+)
+"""Tables of a merge that was cut short, before it was known or after."""
+
+
+class IndexDamaged(Exception):
+    """The index cannot be used. Rebuild it from the journal."""
+
+
+class ForeignIndex(IndexDamaged):
+    """The index is of another journal, or of another version."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__("it belongs to another journal or version")
+        self.position = position
+
+
+class Difference(Exception):
+    """What was read is not what was written."""
+
+
+class IndexFile:
+    """The index file, open: a connection that writes, and one that reads in a thread, a look-up at a time."""
+
+    def __init__(
+        self,
+        path: Path,
+        writer: aiosqlite.Connection,
+        reader: sqlite3.Connection,
+        settings: dict[str, Any],
+        machine: Machine,
+    ) -> None:
+        self.machine: Final = machine
+        self.writer: Final = writer
+        self.reader: Final = reader
+        self.settings: Final = settings
+        """As they were when it was opened."""
+        self.position: int = settings["position"]
+        """The last frame that is covered."""
+        self._path = path
+        self._reader_turn = CapacityLimiter(1)
+        self._damage = ""
+        self._damaged = anyio.Event()
+
+    @classmethod
+    async def open(cls, path: Path, *, journal_identity: str, seed: int, machine: Machine = MACHINE) -> IndexFile:
+        """Open or create the file at ``path``. ``seed`` is used if it is new.
+
+        Raises ``IndexDamaged`` if it cannot be read or belongs to another journal, ``sqlite3.Error`` if it cannot be
+        used now (a full disk).
+        """
+        try:
+            writer = await machine.connect(path)
+        except sqlite3.Error as error:
+            if is_passing(error):
+                raise
+            raise IndexDamaged(str(error)) from error
+        try:
+            await writer.execute("pragma journal_mode = wal")
+            await writer.execute("pragma synchronous = normal")
+            await writer.execute(f"pragma wal_autocheckpoint = {LOG_PAGES}")
+            await writer.execute("pragma temp_store = memory")
+            await writer.executescript(TABLES)
+            await writer.execute(
+                "insert or ignore into setting values ('schema', ?), ('journal', ?), ('seed', ?), ('position', 0),"
+                " ('heads', 0), ('notices', 0), ('notice_sum', 0), ('scales', '[]')",
+                (SCHEMA_VERSION, journal_identity, seed),
+            )
+            async with writer.execute("select name, value from setting") as cursor:
+                settings: dict[str, Any] = {row[0]: row[1] for row in await cursor.fetchall()}
+            if settings["schema"] != SCHEMA_VERSION or settings["journal"] != journal_identity:
+                raise ForeignIndex(settings["position"])
+            async with writer.execute(SEALED) as cursor:
+                row = await cursor.fetchone()
+            if (settings["position"] or "seal" in settings) and not is_sealed(row):
+                raise IndexDamaged("its settings are not what was written")
+            async with writer.execute(_LEFT_BEHIND) as cursor:
+                tables = [str(row[0]) for row in await cursor.fetchall()]
+            for table in tables:
+                await writer.execute(f"drop table {table}")
+            reader = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        except BaseException as error:
+            await writer.close()
+            if isinstance(error, (sqlite3.Error, KeyError)) and not is_passing(error):
+                raise IndexDamaged(str(error)) from error
+            raise
+        return cls(path, writer, reader, settings, machine)
+
+    async def aclose(self) -> None:
+        """Give back the file. One that was found damaged is deleted: the next open makes a new one."""
+        await self.writer.close()
+        self.reader.close()
+        if self._damage:
+            remove_database(self._path)
+
+    @property
+    def damage(self) -> str:
+        """What was found wrong, if anything was."""
+        return self._damage
+
+    async def wait_for_damage(self) -> NoReturn:
+        """Raise ``IndexDamaged`` as soon as anything was found wrong."""
+        await self._damaged.wait()
+        raise IndexDamaged(self._damage)
+
+    def condemn(self, damage: str) -> NoReturn:
+        """Say what is wrong with the file. Whoever found it gets no answer now."""
+        self._damage = self._damage or damage
+        self._damaged.set()
+        raise Unavailable(f"the index is damaged and is made anew, ask again with the same key: {damage}")
+
+    def note(self, damage: str) -> None:
+        """Keep what was found wrong, if it is the first."""
+        self._damage = self._damage or damage
+
+    async def read(self, look_up: Callable[[], T]) -> T:
+        """Look something up in a thread. Raises ``Unavailable`` for damage, ``JournalError`` if the disk fails."""
+        try:
+            return await self.machine.in_thread(look_up, limiter=self._reader_turn)
+        except Difference as difference:
+            self.condemn(str(difference))
+        except sqlite3.Error as error:
+            if is_passing(error):
+                raise JournalError(f"the index cannot be read: {error}") from error
+            self.condemn(f"it cannot be read: {error}")
+
+    async def seal(self) -> None:
+        """Write the seal over the small tables, at the end of a transaction that changes them."""
+        async with self.writer.execute(SEALED) as cursor:
+            row = await cursor.fetchone()
+        assert row is not None  # noqa: S101 - narrows the type: an expression has a row
+        await self.writer.execute("insert or replace into setting values ('seal', ?)", (crc32(row[0].encode()),))
+
+    async def undo(self, error: sqlite3.Error) -> NoReturn:
+        """Take back a transaction that failed. Raises ``error`` if the disk is full or fails, else ``IndexDamaged``."""
+        if self.writer.in_transaction:
+            await self.writer.execute("rollback")
+        if is_passing(error):
+            raise error
+        self._damage = self._damage or f"it cannot be written: {error}"
+        raise IndexDamaged(self._damage) from error
+
+
+def is_sealed(row: Any) -> bool:
+    """Whether a row of ``SEALED`` says of itself that it is what was written."""
+    return row is not None and isinstance(row[0], str) and crc32(row[0].encode()) == row[1]

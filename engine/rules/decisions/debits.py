@@ -1,0 +1,133 @@
+"""Debits and their reversals."""
+
+from __future__ import annotations
+
+import msgspec
+
+from solvent.engine.rules.allowances import NOTHING_COVERED, cover, slice_covers, sum_covers
+from solvent.engine.rules.budgets import Charge, charge
+from solvent.engine.rules.burning import split, take
+from solvent.engine.rules.commands import Debit, Reverse
+from solvent.engine.rules.due import lapses_of, sum_lapses
+from solvent.engine.rules.events import Captured, Debited, Event, Reversed
+from solvent.engine.rules.limits import Limits, check_occurred_at
+from solvent.engine.rules.outcomes import Conflict, Insufficient, Outcome, OverBudget, Unfit, UnknownEntry, UnknownPool
+from solvent.engine.rules.pool import Pool
+
+
+def decide_debit(pool: Pool, command: Debit, at: int, limits: Limits) -> Outcome:
+    """Decide a debit: what allowances cover of it, which budgets it must fit into, which grants pay."""
+    if not pool.version:
+        return UnknownPool()
+    occurred_at = command.occurred_at
+    if occurred_at is not None and (unfit := check_occurred_at(occurred_at, at, limits, command.backfill)):
+        return unfit
+    amount = command.amount
+    covered = NOTHING_COVERED
+    if pool.allowances:
+        covered = cover(
+            pool.allowances.values(),
+            command.dimensions,
+            at,
+            amount,
+            metric=command.metric,
+            quantity=command.quantity,
+        )
+        amount = covered.rest
+    if amount > pool.available:
+        if not (command.partial and (pool.available or covered.covers)):
+            return Insufficient(command.amount, pool.available, command.amount - amount, covered.reset)
+        amount = pool.available
+    charges: tuple[Charge, ...] = ()
+    warned: tuple[str, ...] = ()
+    if pool.budgets:
+        charged = charge(pool.budgets.values(), command.dimensions, at, amount)
+        if charged.stop is not None:
+            if not (command.partial and (charged.room or covered.covers)):
+                return OverBudget(charged.stop)
+            amount = charged.room or 0
+            charged = charge(pool.budgets.values(), command.dimensions, at, amount)
+        charges, warned = charged.charges, charged.warned
+    # What is priced may cost nothing, and is recorded all the same.
+    parts = take(pool, amount) if amount else ()
+    # Positional, in the order of the fields: this is the hot path.
+    return (
+        Debited(
+            at,
+            command.key,
+            amount,
+            pool.available - amount,
+            parts,
+            command.amount,
+            command.partial,
+            occurred_at,
+            command.metric,
+            command.quantity,
+            command.dimensions,
+            charges,
+            warned,
+            command.card,
+            covered.covers,
+        ),
+    )
+
+
+def decide_reverse(pool: Pool, command: Reverse, at: int) -> Outcome:
+    """Decide the reversal of a debit, or of a part of it."""
+    if command.paid is None:
+        return UnknownEntry("debit", command.debit)
+    done = pool.reversed.get(command.debit, 0)
+    covered, paid = sum_covers(command.covers), sum(part for _, part in command.paid)
+    left = covered + paid - done
+    if not left:
+        return Conflict("already_reversed", f"nothing is left of debit d{command.debit}: all of it was reversed")
+    amount = left if command.amount is None else command.amount
+    if amount > left:
+        return Unfit("amount", f"at most {left} smallest units, what is left of debit d{command.debit}")
+    # The last units that were taken go back first, so that the split of a debit into parts changes nothing: those that
+    # grants had paid, then those that allowances had.
+    kept, _ = split(command.paid, max(0, left - covered))
+    _, parts = split(kept, max(0, left - amount - covered))
+    covers = slice_covers(command.covers, left - amount, left)
+    amount -= sum_covers(covers)
+    # What was taken beyond the hold was taken last.
+    held = paid - command.beyond_hold
+    beyond = max(0, left - covered - held) - max(0, left - covered - amount - held)
+    balance = pool.available + amount
+    lapses = lapses_of(pool, parts, balance, at)
+    return (
+        Reversed(
+            at,
+            command.key,
+            command.debit,
+            amount,
+            balance,
+            parts,
+            sum_lapses(lapses),
+            command.amount,
+            command.dimensions,
+            command.charges,
+            covers,
+            command.metric,
+            command.beyond_charges if beyond else (),
+            beyond,
+        ),
+        *lapses,
+    )
+
+
+def completed(command: Reverse, found: Event | None) -> Reverse:
+    """``command`` with what the journal says of its debit."""
+    match found:
+        case Debited():
+            command = msgspec.structs.replace(command, charges=found.charges)
+        case Captured():
+            beyond = sum(part for _, part in found.extra)
+            command = msgspec.structs.replace(
+                command, charges=found.held_charges, beyond_charges=found.charges, beyond_hold=beyond
+            )
+        case _:
+            return command
+    return msgspec.structs.replace(
+        command, paid=found.paid, dimensions=found.dimensions, covers=found.covers, metric=found.metric
+    )

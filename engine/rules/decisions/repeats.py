@@ -1,0 +1,106 @@
+"""What a command is answered whose key was used before."""
+
+from __future__ import annotations
+
+from solvent.engine.rules.allowances import sum_covers
+from solvent.engine.rules.commands import (
+    Capture,
+    Debit,
+    Grant,
+    GrantRecharge,
+    Hold,
+    PoolCommand,
+    RefuseRecharge,
+    Release,
+    Reverse,
+    Transfer,
+    UpdateGrant,
+    VoidGrant,
+)
+from solvent.engine.rules.events import (
+    Captured,
+    Debited,
+    Granted,
+    Held,
+    Keyed,
+    MovedOut,
+    RechargeClosed,
+    Released,
+    Reversed,
+    Updated,
+    Voided,
+)
+from solvent.engine.rules.outcomes import Conflict, KeyTaken, Outcome, Repeat
+from solvent.engine.values.terms import KEEP
+
+from .grants import UPDATABLE
+
+
+def repeat(command: PoolCommand, event: Keyed, version: int) -> Outcome:
+    """The answer to a key that was used before."""
+    if _same_request(event, command):
+        return Repeat(event, version)
+    if isinstance(command, (Capture, Release)) and isinstance(event, (Captured, Released)):
+        word = "captured" if isinstance(event, Captured) else "released" if event.due_at is None else "expired"
+        return Conflict(f"hold_{word}", f"hold h{command.hold} was {word} before, by entry {version}")
+    if isinstance(command, (GrantRecharge, RefuseRecharge)):
+        word = "granted"
+        if isinstance(event, RechargeClosed):
+            word = "refused" if event.due_at is None else "timed_out"
+        about = f"the request q{command.recharge} was {word.replace('_', ' ')} before, by entry {version}"
+        return Conflict(f"recharge_{word}", f"{about}: what was paid for it can be granted by itself")
+    return KeyTaken(command.key, version)
+
+
+def _same_request(event: Keyed, command: PoolCommand) -> bool:
+    """Whether ``command`` asks for what ``event`` was the answer to."""
+    match event, command:
+        case Debited(), Debit():
+            # A retry may be priced by another card: what was reported is compared, and the first price stands.
+            return (
+                (event.card > 0 if command.card else event.requested == command.amount and not event.card)
+                and event.partial == command.partial
+                and event.occurred_at == command.occurred_at
+                and event.metric == command.metric
+                and event.quantity == command.quantity
+                and bytes(event.dimensions) == bytes(command.dimensions)
+            )
+        case Granted(), Grant():
+            return (
+                event.amount == command.amount
+                and event.category == command.category
+                and event.priority == command.priority
+                and event.effective_at == command.effective_at
+                and event.expires_at == command.expires_at
+                and event.cost_basis == command.cost_basis
+                and event.name == command.name
+                and event.comment == command.comment
+                and bytes(event.metadata) == bytes(command.metadata)
+            )
+        case Held(), Hold():
+            return (
+                event.amount + sum_covers(event.covers) == command.amount
+                and event.expires_at - event.at == command.ttl
+                and event.metric == command.metric
+                and bytes(event.dimensions) == bytes(command.dimensions)
+            )
+        case MovedOut(), Transfer():
+            return event.amount == command.amount and event.target == command.target
+        case Reversed(), Reverse():
+            return event.debit == command.debit and event.requested == command.amount
+        case Updated(), UpdateGrant():
+            return (
+                event.grant == command.grant
+                and event.changed == tuple(name for name in UPDATABLE if getattr(command, name) is not KEEP)
+                and command.priority in (KEEP, event.priority)
+                and command.expires_at in (KEEP, event.expires_at)
+                and (command.metadata is KEEP or bytes(command.metadata) == bytes(event.metadata))
+            )
+        # A hold is settled once, a grant voided once: asked again, whatever the amount, they answer as they did.
+        case (Captured(), Capture()) | (Voided(), VoidGrant()) | (Granted(), GrantRecharge()):
+            return True
+        case RechargeClosed(due_at=due_at), RefuseRecharge():
+            return due_at is None
+        case Released(due_at=due_at), Release():
+            return due_at is None
+    return False

@@ -1,0 +1,55 @@
+"""Transfers: what one pool gives away, and what the other gets."""
+
+from __future__ import annotations
+
+from solvent.engine.rules.burning import take
+from solvent.engine.rules.commands import Transfer
+from solvent.engine.rules.events import Event, MovedIn, MovedOut, Opened
+from solvent.engine.rules.outcomes import Insufficient, Outcome, Unfit
+from solvent.engine.rules.pool import Pool
+from solvent.engine.values.amounts import UNITS_MAX
+
+
+def decide_transfer(pool: Pool, command: Transfer, at: int) -> Outcome:
+    """Decide a transfer, on the side that gives."""
+    amount = command.amount
+    if amount > pool.available:
+        return Insufficient(amount, pool.available)
+    return (MovedOut(at, command.key, amount, pool.available - amount, take(pool, amount), command.target),)
+
+
+def receive(
+    pool: Pool, source: Pool, source_name: str, moved: MovedOut, now: int, *, scale: int
+) -> tuple[Event, ...] | Unfit:
+    """What happens to the pool that gets what ``source`` gives away by ``moved``: a grant for every part of one.
+
+    ``source`` is the state before or after ``moved``: only the terms of its grants are looked at.
+    """
+    if moved.amount > UNITS_MAX - pool.granted - pool.pending:
+        return Unfit("amount", "less: the grants of the pool that gets them stay below 2^63 units together")
+    at = max(pool.clock, now)
+    events: list[Event] = [] if pool.version else [Opened(at, scale)]
+    balance = pool.available
+    for number, part in moved.parts:
+        block = source.blocks[number]
+        balance += part
+        events.append(
+            MovedIn(
+                at,
+                source_name,
+                number,
+                moved.key,
+                part,
+                balance,
+                block.category,
+                block.priority,
+                block.created_at,
+                block.effective_at,
+                block.expires_at,
+                block.cost_basis,
+                block.name,
+                block.comment,
+                block.metadata,
+            )
+        )
+    return tuple(events)

@@ -1,0 +1,56 @@
+"""What callers are answered when a pool refuses: the error for each refusal, with the numbers they need."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from solvent.engine.values.amounts import to_decimal
+from solvent.engine.values.errors import (
+    BudgetExceeded,
+    IdempotencyConflict,
+    InsufficientCredits,
+    InvalidRequest,
+    NotFound,
+    SolventError,
+    StateConflict,
+)
+from solvent.engine.values.times import to_datetime
+
+from .outcomes import Conflict, Insufficient, KeyTaken, OverBudget, Refusal, Unfit, UnknownEntry, UnknownPool
+
+
+def explain(refusal: Refusal, *, pool: str, scale: int) -> SolventError:
+    """Return the error that says what a refusal of ``pool`` says, in decimals instead of smallest units."""
+    match refusal:
+        case Insufficient(requested, available, covered, reset):
+            return InsufficientCredits(
+                requested=to_decimal(requested, scale),
+                available=to_decimal(available, scale),
+                top_up=to_decimal(requested - covered - available, scale),
+                covered=to_decimal(covered, scale) if covered else None,
+                resets_at=None if reset is None else to_datetime(reset.at),
+                allowance=None if reset is None else reset.allowance,
+                dimension=None if reset is None else reset.dimension,
+                value=None if reset is None else reset.value,
+            )
+        case OverBudget(stop):
+            counted = scale if stop.counts == "credits" else 0
+            return BudgetExceeded(
+                budget=stop.budget,
+                limit=to_decimal(stop.limit, counted),
+                used=to_decimal(stop.used, counted),
+                resets_at=None if stop.resets_at is None else to_datetime(stop.resets_at),
+                value=stop.value,
+                counts=stop.counts,
+            )
+        case UnknownPool():
+            return NotFound("pool", pool)
+        case UnknownEntry(what, number):
+            return NotFound(what, f"{what[0]}{number} of {pool}")
+        case Conflict(reason, message):
+            return StateConflict(reason, message)
+        case KeyTaken(key, version):
+            return IdempotencyConflict(key=key, version=version)
+        case Unfit(field, expected):
+            return InvalidRequest(field, expected)
+    assert_never(refusal)

@@ -1,0 +1,58 @@
+"""What most verbs do: put one question or one command to the target that the options name, and print the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from rich.console import RenderableType
+
+from solvent.engine.api.answers import Answer, to_wire
+from solvent.engine.api.credits import Credits
+from solvent.engine.api.receipts import Receipt
+from solvent.engine.values.pool_id import parse_pool
+
+from .options import Shared
+from .render import receipts as render
+from .running import reporting, respond
+
+T = TypeVar("T", bound=Answer)
+
+
+def ask(shared: Shared, question: Callable[[Credits], Awaitable[T]], plain: Callable[[T], RenderableType]) -> None:
+    """Ask one question and print the answer: as ``plain`` shows it, or with ``--json`` as on the wire."""
+    with reporting(shared.as_json):
+        target = shared.target()
+
+    async def work() -> T:
+        async with target.open() as credits:
+            return await question(credits)
+
+    respond(shared.as_json, work, plain=plain, wire=to_wire)
+
+
+def command(
+    shared: Shared,
+    kind: str,
+    pool: str,
+    order: Callable[[Credits], Awaitable[Receipt]],
+    *,
+    key: str | None = None,
+    create: bool = False,
+) -> None:
+    """Do one command and print its receipt. ``key`` is the one it was given, if it takes one.
+
+    ``create`` is for what opens a pool: it makes the journal if there is none.
+    """
+    with reporting(shared.as_json):
+        target = shared.target()
+        written = str(parse_pool(pool))
+
+    async def work() -> Receipt:
+        async with target.open(create=create) as credits:
+            return await order(credits)
+
+    def wire(answer: Receipt) -> dict[str, Any]:
+        return to_wire(answer) | ({} if key is None else {"key": key})
+
+    respond(shared.as_json, work, plain=lambda answer: render.receipt(kind, written, answer, key), wire=wire, key=key)

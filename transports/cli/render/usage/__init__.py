@@ -1,0 +1,1 @@
+"""Answers about usage as tables, bars, sparklines and files."""

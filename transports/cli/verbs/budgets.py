@@ -1,0 +1,71 @@
+"""What a person does with budgets: limit what may be spent, lift the limit, see what is used."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import typer
+
+from solvent.transports.cli.asking import ask, command
+from solvent.transports.cli.options import (
+    AmountArgument,
+    CalendarZone,
+    Match,
+    PoolArgument,
+    Shared,
+    as_typed,
+    with_shared_options,
+)
+from solvent.transports.cli.pairs import parse_dimensions
+from solvent.transports.cli.render import settings as render
+from solvent.transports.cli.running import reporting
+
+NameArgument: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", help="The budget's name in its pool.")]
+
+
+@with_shared_options
+def set_budget(
+    shared: Shared,
+    pool: PoolArgument,
+    name: NameArgument,
+    amount: AmountArgument,
+    window: Annotated[str, typer.Option(help="minute, hour, day, week, month or total.")],
+    time_zone: CalendarZone = "UTC",
+    match: Match = None,
+    each: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Every value of this dimension counts on its own.")
+    ] = None,
+    warn: Annotated[bool, typer.Option("--warn", help="Do not refuse: receipts name it.")] = False,
+    holds_max: Annotated[int | None, typer.Option(help="How many holds may be open at once.")] = None,
+) -> None:
+    """Limit what may be spent per window. Set again, a budget takes new terms and goes on counting."""
+    with reporting(shared.as_json):
+        wanted = parse_dimensions(match, "--match") if match else None
+    command(
+        shared,
+        "budget",
+        pool,
+        lambda credits: credits.set_budget(
+            pool,
+            name,
+            amount,
+            window=as_typed(window),
+            time_zone=time_zone,
+            match=wanted,
+            each=each,
+            mode="warn" if warn else "block",
+            holds_max=holds_max,
+        ),
+    )
+
+
+@with_shared_options
+def remove_budget(shared: Shared, pool: PoolArgument, name: NameArgument) -> None:
+    """Let there be no budget of this name."""
+    command(shared, "removal", pool, lambda credits: credits.remove_budget(pool, name))
+
+
+@with_shared_options
+def budgets(shared: Shared, pool: PoolArgument) -> None:
+    """List the budgets of a pool, with what is used of them in their present windows."""
+    ask(shared, lambda credits: credits.budgets(pool), render.budgets)

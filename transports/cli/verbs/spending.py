@@ -1,0 +1,116 @@
+"""What a person does with credits that are there: ask whether they suffice, spend them, undo it, move them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from solvent.transports.cli.asking import ask, command
+from solvent.transports.cli.options import (
+    AmountArgument,
+    Dims,
+    Key,
+    NowOrTime,
+    Partial,
+    PoolArgument,
+    Quantity,
+    Shared,
+    random_key,
+    with_shared_options,
+)
+from solvent.transports.cli.pairs import parse_dimensions
+from solvent.transports.cli.render import receipts as render
+from solvent.transports.cli.running import reporting
+
+
+@with_shared_options
+def check(
+    shared: Shared,
+    pool: PoolArgument,
+    amount: AmountArgument,
+    metric: Annotated[str | None, typer.Option(help="What would be metered: some allowances count only that.")] = None,
+    quantity: Quantity = None,
+    dim: Dims = None,
+) -> None:
+    """Ask whether credits could be spent now, how much at most, and out of which allowances and grants.
+
+    Writes nothing.
+    """
+    with reporting(shared.as_json):
+        dimensions = parse_dimensions(dim) if dim else None
+    ask(
+        shared,
+        lambda credits: credits.check(pool, amount, dimensions=dimensions, metric=metric, quantity=quantity),
+        render.verdict,
+    )
+
+
+@with_shared_options
+def debit(
+    shared: Shared,
+    pool: PoolArgument,
+    amount: AmountArgument,
+    key: Key = None,
+    partial: Partial = False,
+    occurred_at: NowOrTime = None,
+    metric: Annotated[str | None, typer.Option(help="What was metered.")] = None,
+    quantity: Quantity = None,
+    dim: Dims = None,
+    backfill: Annotated[bool, typer.Option("--backfill", help="Lift the 400-day limit on --occurred-at.")] = False,
+) -> None:
+    """Consume credits of a pool: all or nothing, or with --partial what is there. Refused, nothing is written."""
+    used_key = key or random_key()
+    with reporting(shared.as_json):
+        dimensions = parse_dimensions(dim) if dim else None
+    command(
+        shared,
+        "debit",
+        pool,
+        lambda credits: credits.debit(
+            pool,
+            amount,
+            key=used_key,
+            partial=partial,
+            occurred_at=occurred_at,
+            metric=metric,
+            quantity=quantity,
+            dimensions=dimensions,
+            backfill=backfill,
+        ),
+        key=used_key,
+    )
+
+
+@with_shared_options
+def reverse(
+    shared: Shared,
+    pool: PoolArgument,
+    debit: Annotated[str, typer.Argument(metavar="DEBIT", help='The id of a debit or capture, such as "d9".')],
+    amount: Annotated[str | None, typer.Argument(help="Credits to give back. Default: all that is left.")] = None,
+    key: Key = None,
+) -> None:
+    """Undo a debit, or a part of it: the credits go back to the grants that had paid."""
+    used_key = key or random_key()
+    command(
+        shared,
+        "reversal",
+        pool,
+        lambda credits: credits.reverse(pool, debit, key=used_key, amount=amount),
+        key=used_key,
+    )
+
+
+@with_shared_options
+def transfer(
+    shared: Shared,
+    pool: PoolArgument,
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="Another pool of the same customer and currency.")],
+    amount: AmountArgument,
+    key: Key = None,
+) -> None:
+    """Move unspent credits to another pool of the customer: each block keeps its terms."""
+    used_key = key or random_key()
+    command(
+        shared, "transfer", pool, lambda credits: credits.transfer(pool, target, amount, key=used_key), key=used_key
+    )
