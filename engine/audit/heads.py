@@ -17,18 +17,19 @@ import msgspec
 from solvent.engine.journal.frames import DIGEST_BYTES, Head
 from solvent.engine.values.errors import InvalidRequest
 from solvent.engine.values.pool_id import parse_canonical
+from solvent.engine.values.readable import Readable
 
 FORMAT: Final = 1
 
 
-class PublishedHead(msgspec.Struct, frozen=True):
+class PublishedHead(Readable, msgspec.Struct, frozen=True):
     """The end of a pool's chain: its version, and the digest of its last section in hexadecimal."""
 
     version: int
     digest: str
 
 
-class PublishedHeads(msgspec.Struct, frozen=True, kw_only=True):
+class PublishedHeads(Readable, msgspec.Struct, frozen=True, kw_only=True):
     """The ends of the chains of some pools, by their canonical names, as of a frame."""
 
     format: int = FORMAT

@@ -26,6 +26,7 @@ from solvent.engine.runtime.files import INDEX_NAME, JOURNAL_NAME, SNAPSHOTS_NAM
 from solvent.engine.values.amounts import to_decimal
 from solvent.engine.values.errors import JournalCorrupt, JournalError
 from solvent.engine.values.pool_id import parse_canonical
+from solvent.engine.values.readable import Readable
 
 from .examine import IndexFound, UsageFound, examine_index, examine_snapshots, examine_usage, identity_of
 from .heads import PublishedHeads
@@ -38,7 +39,7 @@ LOG_READS: Final = 5
 LOG_READ_INTERVAL_S: Final = 0.05
 
 
-class Verification(msgspec.Struct, kw_only=True):
+class Verification(Readable, msgspec.Struct, kw_only=True):
     """What was recomputed, and what did not fit. No ``problems``: proven."""
 
     frames: int = 0
