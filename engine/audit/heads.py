@@ -39,7 +39,7 @@ class PublishedHeads(Readable, msgspec.Struct, frozen=True, kw_only=True):
     """Of all of them: one line to print on an invoice or to post where it cannot be changed."""
 
 
-def publish(heads: Mapping[str, Head], frame: int, *, customer: str | None = None) -> PublishedHeads:
+def publish_heads(heads: Mapping[str, Head], frame: int, *, customer: str | None = None) -> PublishedHeads:
     """What to publish: all heads, or those of a customer's pools only."""
     pools = {
         name: PublishedHead(head.version, head.digest.hex())
