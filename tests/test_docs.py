@@ -36,7 +36,13 @@ PUBLIC_MODULES = {"solvent.testing"}
 ERRORS = (DOCS / "errors.md").read_text()
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text()
-    for path in sorted([ROOT / "README.md", ROOT / "actors" / "README.md", *DOCS.rglob("*.md"), *DOCS.rglob("*.svg")])
+    for path in sorted(
+        [
+            *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "actors/README.md")),
+            *DOCS.rglob("*.md"),
+            *DOCS.rglob("*.svg"),
+        ]
+    )
 }
 CODE_FOLDERS = "actors|bench|docs|engine|solvent|tests|transports"
 NAMED_PATH = re.compile(rf"(?<![\w./-])(?:{CODE_FOLDERS})/[\w./-]*[\w/]")
