@@ -110,6 +110,8 @@ class Engine(Credits):
         (``StateConflict``, ``currency_scale``). ``on_progress`` hears (frames read, frames to read) while indexes are
         caught up. Leaving the block answers what was asked, then stops.
 
+        ``settings`` are the bounds of the engine. ``now_us`` is its clock, in microseconds since 1970, UTC.
+
         Raises ``JournalLocked`` if another process has the directory open, ``JournalError``, ``InvalidRequest``.
         """
         given = _check_currencies(currencies)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import inspect
+import re
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable, Iterator
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 import solvent
+from solvent import Client, Credits, Engine, OpenHold, PendingHold
 from solvent._moved import MOVED
 
 from .test_house import imported, sources
@@ -95,3 +100,42 @@ def test_nothing_here_uses_an_old_module() -> None:
         if name in source
     ]
     assert prose == []
+
+
+VERBS = {name for name, _ in inspect.getmembers(Credits, inspect.isfunction) if not name.startswith("_")}
+
+
+def public_members(kind: type[Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what a user can ask for on an object of ``kind``, as an IDE lists it."""
+    yield from ((name, member) for name, member in inspect.getmembers(kind) if not name.startswith("_"))
+
+
+@pytest.mark.parametrize("kind", [Credits, Engine, Client, OpenHold, PendingHold])
+def test_an_ide_shows_a_whole_text_for_everything(kind: type[Any]) -> None:
+    for name, member in public_members(kind):
+        text = inspect.getdoc(member) or ""
+        assert len(text.split()) >= 3, f"{kind.__name__}.{name} says nothing"
+        assert not text.startswith("See "), f"{kind.__name__}.{name} sends its reader elsewhere"
+
+
+@pytest.mark.parametrize("kind", [Engine, Client])
+def test_a_verb_has_the_same_text_and_signature_wherever_it_is_written(kind: type[Any]) -> None:
+    assert len(VERBS) > 40
+    for name in VERBS:
+        written, general = getattr(kind, name), getattr(Credits, name)
+        assert inspect.getdoc(written) == inspect.getdoc(general), f"{kind.__name__}.{name}"
+        assert inspect.signature(written) == inspect.signature(general), f"{kind.__name__}.{name}"
+
+
+CALLED = [
+    *(getattr(Credits, name) for name in sorted(VERBS)),
+    Engine.open,
+    *(getattr(solvent, name) for name in solvent.__all__ if inspect.isfunction(getattr(solvent, name))),
+]
+
+
+@pytest.mark.parametrize("function", CALLED, ids=[function.__qualname__ for function in CALLED])
+def test_the_text_of_what_users_call_names_each_of_its_parameters(function: Callable[..., Any]) -> None:
+    text, signature = inspect.getdoc(function) or "", inspect.signature(function)
+    missing = [each for each in signature.parameters if each != "self" and not re.search(rf"\b{each}\b", text)]
+    assert missing == []

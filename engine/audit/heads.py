@@ -40,7 +40,16 @@ class PublishedHeads(Readable, msgspec.Struct, frozen=True, kw_only=True):
 
 
 def publish_heads(heads: Mapping[str, Head], frame: int, *, customer: str | None = None) -> PublishedHeads:
-    """What to publish: all heads, or those of a customer's pools only."""
+    """Return what to publish, so that history cannot be rewritten later without being found.
+
+    Args:
+        heads: The ends of all chains by canonical name, as ``Verification.heads`` has them.
+        frame: The last frame that they cover, as ``Verification.frames`` has it.
+        customer: The customer whose pools are meant. Default: all pools.
+
+    Returns:
+        The heads with one digest over all of them. As JSON in a file, ``read_heads`` reads them back.
+    """
     pools = {
         name: PublishedHead(head.version, head.digest.hex())
         for name, head in sorted(heads.items())
@@ -56,7 +65,11 @@ def digest_of_heads(pools: Mapping[str, PublishedHead]) -> str:
 
 
 def read_heads(path: Path) -> PublishedHeads:
-    """Heads that were published, from a file. Raises ``InvalidRequest``."""
+    """Read heads that were published from the JSON file at ``path``.
+
+    Raises:
+        InvalidRequest: The file cannot be read, is no file of heads, or was changed since.
+    """
     try:
         heads = msgspec.json.decode(path.read_bytes(), type=PublishedHeads)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
