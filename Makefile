@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate lint types package check reference bench bench-usage profile growth clean
+.PHONY: help demo test simulate lint types package check surface reference bench bench-usage profile growth clean
 
 help:
 	@echo "make demo     watch usage events become durable debits, a kill -9, and the proof (ARGS='--data FILE')"
@@ -13,8 +13,9 @@ help:
 	@echo "make simulate the engine under simulated time, disk and network (ARGS='--minutes 30', '--seeds 1000')"
 	@echo "make lint     ruff: format and rules"
 	@echo "make types    mypy --strict and pyright"
-	@echo "make package  build the wheel, install it in a clean environment, run it"
+	@echo "make package  build the wheel, and use it as its users do on the oldest and the newest Python here"
 	@echo "make check    all of the above but the demo: what CI runs"
+	@echo "make surface  record the public names and signatures of solvent, after a change that is meant"
 	@echo "make reference  docs/reference.md from the table of operations"
 	@echo "make bench    Solvent beside its peers, with figures and marks"
 	@echo "make profile  where a debit's time goes, layer by layer, and what memory and disk it takes"
@@ -63,7 +64,10 @@ types: $(VENV)/.lint
 	$(BIN)/pyright
 
 package: $(VENV)/.lint
-	$(BIN)/python tests/packaging_check.py
+	$(BIN)/python -m tests.packaging.check
+
+surface: $(VENV)/.run
+	$(BIN)/python -m tests.packaging.surface > tests/packaging/surface.txt
 
 check: lint types package test
 

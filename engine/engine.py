@@ -95,6 +95,8 @@ class Engine(Credits):
         caught up. ``journal`` opens another kind of journal than the files in a folder. Leaving the block answers what
         was asked, then stops.
 
+        ``settings`` are the bounds of the engine. ``now_us`` is its clock, in microseconds since 1970, UTC.
+
         Raises ``JournalLocked`` if another process has the directory open, ``JournalError``, ``InvalidRequest``.
         """
         given = _check_currencies(currencies)

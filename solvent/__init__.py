@@ -5,7 +5,10 @@ Embedded in an asyncio application: ``Engine.open``. Over NATS: ``connect``. Bot
 
 from __future__ import annotations
 
+from importlib import import_module as _import_module
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 from solvent.engine.api.balances import (
     Balance,
@@ -19,7 +22,7 @@ from solvent.engine.api.balances import (
 )
 from solvent.engine.api.credits import Credits
 from solvent.engine.api.events import EventPage, PoolEvent
-from solvent.engine.api.holds import OpenHold
+from solvent.engine.api.holds import OpenHold, PendingHold
 from solvent.engine.api.ledger import CostLine, CostReport, LedgerEntry, LedgerPage
 from solvent.engine.api.prices import CardList, CardView, Estimate, RateView
 from solvent.engine.api.receipts import Allocation, Coverage, Receipt
@@ -59,6 +62,7 @@ from solvent.engine.api.usage_answers import (
     UsageStatus,
 )
 from solvent.engine.api.verdicts import ResetView, StopView, Verdict
+from solvent.engine.audit.heads import PublishedHead, PublishedHeads, publish_heads, read_heads
 from solvent.engine.engine import Engine
 from solvent.engine.rules.limits import Limits
 from solvent.engine.runtime.collector import tune_collector
@@ -81,9 +85,27 @@ from solvent.engine.values.errors import (
 )
 from solvent.engine.values.pool_id import PoolId
 from solvent.engine.values.terms import CostBasis
-from solvent.transports.nats.client import connect
+from solvent.transports.nats.client import Client, connect
+from solvent.transports.nats.discovery import AlreadyServed
+from solvent.transports.nats.launcher import NatsServerUnavailable
+
+from ._moved import keep_old_names as _keep_old_names
+
+if _TYPE_CHECKING:
+    from solvent.engine.audit.verify import Verification, verify_journal
 
 __version__ = _version("solvent")
+_LATER = {"Verification": "solvent.engine.audit.verify", "verify_journal": "solvent.engine.audit.verify"}
+"""Imported when they are first asked for: they need DuckDB, which an engine leaves to the process for usage."""
+
+
+def __getattr__(name: str) -> _Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(_import_module(_LATER[name]), name)
+
+
+_keep_old_names()
 
 __all__ = [
     "AlertsView",
@@ -91,6 +113,7 @@ __all__ = [
     "AllowanceCount",
     "AllowanceList",
     "AllowanceView",
+    "AlreadyServed",
     "Balance",
     "BudgetCount",
     "BudgetExceeded",
@@ -99,6 +122,7 @@ __all__ = [
     "CaptureRequest",
     "CardList",
     "CardView",
+    "Client",
     "CostBasis",
     "CostLine",
     "CostReport",
@@ -126,13 +150,17 @@ __all__ = [
     "LedgerEntry",
     "LedgerPage",
     "Limits",
+    "NatsServerUnavailable",
     "NotFound",
     "OpenHold",
     "OpenRecharge",
     "Overloaded",
+    "PendingHold",
     "PoolEvent",
     "PoolId",
     "PoolPage",
+    "PublishedHead",
+    "PublishedHeads",
     "RateView",
     "Receipt",
     "RechargeRule",
@@ -160,7 +188,11 @@ __all__ = [
     "UsageSpikes",
     "UsageStatus",
     "Verdict",
+    "Verification",
     "__version__",
     "connect",
+    "publish_heads",
+    "read_heads",
     "tune_collector",
+    "verify_journal",
 ]

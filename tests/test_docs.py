@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import textwrap
 from contextlib import redirect_stdout
@@ -12,10 +13,9 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from solvent import Engine, SolventError
+import solvent
+from solvent import AlreadyServed, Engine, NatsServerUnavailable, SolventError
 from solvent.transports.cli.main import app
-from solvent.transports.nats.discovery import AlreadyServed
-from solvent.transports.nats.launcher import NatsServerUnavailable
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -31,10 +31,18 @@ EXAMPLES = {
     for title, text in SECTIONS
     for number, code in enumerate(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
 }
+PUBLIC_MODULES = {"solvent.testing"}
+"""What examples may import besides ``solvent`` itself."""
 ERRORS = (DOCS / "errors.md").read_text()
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text()
-    for path in sorted([ROOT / "README.md", ROOT / "actors" / "README.md", *DOCS.rglob("*.md"), *DOCS.rglob("*.svg")])
+    for path in sorted(
+        [
+            *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "actors/README.md")),
+            *DOCS.rglob("*.md"),
+            *DOCS.rglob("*.svg"),
+        ]
+    )
 }
 CODE_FOLDERS = "actors|bench|docs|engine|solvent|tests|transports"
 NAMED_PATH = re.compile(rf"(?<![\w./-])(?:{CODE_FOLDERS})/[\w./-]*[\w/]")
@@ -66,6 +74,45 @@ async def test_an_example_prints_what_it_says(title: str, tmp_path: Path) -> Non
         with redirect_stdout(said):
             await scope["example"](engine)
     assert said.getvalue().splitlines() == promised
+
+
+def strange_imports(page: str, code: str) -> list[str]:
+    """Return what an example imports of Solvent that is not public."""
+    may_import = PUBLIC_MODULES | ({"solvent.actors"} if page.startswith("actors/") else set())
+    found: list[str] = []
+    for node in ast.walk(ast.parse("async def example():\n" + textwrap.indent(code, "    "))):
+        match node:
+            case ast.Import(names=names):
+                found += [alias.name for alias in names if alias.name not in ("solvent", *may_import)]
+            case ast.ImportFrom(module="solvent", names=names):
+                found += [f"solvent.{alias.name}" for alias in names if alias.name not in solvent.__all__]
+            case ast.ImportFrom(module=str(module)) if module not in may_import:
+                found.append(module)
+    return [name for name in found if name.partition(".")[0] in ("solvent", "engine", "actors", "transports")]
+
+
+def test_examples_import_what_is_public() -> None:
+    examples = [
+        (page, code)
+        for page, text in PAGES.items()
+        for code in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    ]
+    assert len(examples) > len(EXAMPLES)
+    assert {page: strange for page, code in examples if (strange := strange_imports(page, code))} == {}
+
+
+@pytest.mark.parametrize(
+    ("page", "code"),
+    [
+        ("README.md", "from solvent.engine.engine import Engine"),
+        ("README.md", "import solvent.engine.audit.verify"),
+        ("README.md", "from solvent import nothing_of_this_name"),
+        ("docs/audit.md", "async with x:\n    from solvent.actors import Actor"),
+        ("docs/audit.md", "import engine"),
+    ],
+)
+def test_an_import_of_what_is_not_public_is_noticed(page: str, code: str) -> None:
+    assert strange_imports(page, code)
 
 
 def test_every_error_is_in_the_table_with_its_number_and_fields() -> None:

@@ -8,12 +8,14 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from solvent.engine.values.readable import Readable
+
 from .receipts import Allocation
 
 GrantState: TypeAlias = Literal["pending", "active", "depleted", "expired", "voided"]
 
 
-class Balance(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class Balance(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A pool at a version. Always ``granted = available + held + spent + expired + voided + moved_out``.
 
     ``granted`` counts the grants that have taken effect; ``pending`` are those still to come.
@@ -32,7 +34,7 @@ class Balance(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     pending: Decimal
 
 
-class GrantView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class GrantView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One grant, where its credits went, and its state."""
 
     id: str
@@ -56,7 +58,7 @@ class GrantView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     key: str
 
 
-class GrantList(msgspec.Struct, frozen=True, gc=False):
+class GrantList(Readable, msgspec.Struct, frozen=True, gc=False):
     """The grants of a pool at a version: those that can be burned in burn order, then the others, newest first."""
 
     pool: str
@@ -64,7 +66,7 @@ class GrantList(msgspec.Struct, frozen=True, gc=False):
     grants: tuple[GrantView, ...]
 
 
-class HoldView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class HoldView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A hold that is not settled yet."""
 
     id: str
@@ -77,7 +79,7 @@ class HoldView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     dimensions: dict[str, str | int | float | bool]
 
 
-class HoldList(msgspec.Struct, frozen=True, gc=False):
+class HoldList(Readable, msgspec.Struct, frozen=True, gc=False):
     """The open holds of a pool at a version, oldest first."""
 
     pool: str
@@ -85,14 +87,14 @@ class HoldList(msgspec.Struct, frozen=True, gc=False):
     holds: tuple[HoldView, ...]
 
 
-class PoolPage(msgspec.Struct, frozen=True, gc=False):
+class PoolPage(Readable, msgspec.Struct, frozen=True, gc=False):
     """Balances of some pools, ordered by their canonical names. ``next_cursor`` continues."""
 
     pools: tuple[Balance, ...]
     next_cursor: str | None
 
 
-class CurrencyTotals(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class CurrencyTotals(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What all pools of a customer hold of one currency. The fields add up as those of a ``Balance`` do.
 
     What moved between them counts as ``granted`` where it arrived and as ``moved_out`` where it left.
@@ -110,7 +112,7 @@ class CurrencyTotals(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     pending: Decimal
 
 
-class CustomerTotals(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class CustomerTotals(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The totals of a customer's pools, a line for each currency, by its name."""
 
     environment: str

@@ -8,6 +8,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from solvent.engine.values.readable import Readable
+
 EventKind: TypeAlias = Literal[
     "low",
     "depleted",
@@ -20,7 +22,7 @@ EventKind: TypeAlias = Literal[
 ]
 
 
-class PoolEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+class PoolEvent(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Something that a pool said by itself. What a kind has nothing to say of is ``None``."""
 
     kind: EventKind
@@ -47,7 +49,7 @@ class PoolEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaul
     """Whether the pool grants the recharge by itself."""
 
 
-class EventPage(msgspec.Struct, frozen=True, gc=False):
+class EventPage(Readable, msgspec.Struct, frozen=True, gc=False):
     """Some events, oldest first. ``position`` goes on behind what was looked at; ``more``: at once."""
 
     events: tuple[PoolEvent, ...]

@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Generator
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import anyio
 
 from solvent.engine.values.amounts import AmountLike
 from solvent.engine.values.errors import SolventError, StateConflict
 from solvent.engine.values.quantities import QuantityLike
+from solvent.engine.values.readable import described
 from solvent.engine.values.times import TimeLike
 
 from .receipts import Receipt
@@ -23,21 +24,46 @@ if TYPE_CHECKING:
 
 RELEASE_TIMEOUT_S: Final = 5.0
 """How long leaving a hold's block may take. If nobody answers by then, the hold expires by itself."""
+HoldState: TypeAlias = Literal["open", "captured", "released"]
 
 
 class OpenHold:
     """A hold that was granted. ``capture`` or ``release`` it; otherwise it expires at ``receipt.expires_at``."""
 
+    receipt: Receipt
+    """The receipt of the hold: its id, its amount and when it expires."""
+    state: HoldState
+    """Whether this object has settled the hold, and how. A hold that expired, or was settled by its id, stays "open"
+    here."""
+
     def __init__(self, credits: Credits, request: HoldRequest, receipt: Receipt) -> None:
         self._credits = credits
         self._request = request
         self.receipt = receipt
-        self.settled = False
+        self.state = "open"
 
     @property
     def id(self) -> str:
         """The id of the hold, such as "h3"."""
         return self.receipt.id
+
+    @property
+    def settled(self) -> bool:
+        """Whether the hold was captured or released through this object."""
+        return self.state != "open"
+
+    def __repr__(self) -> str:
+        request, receipt = self._request, self.receipt
+        fields = {
+            "pool": str(request.pool),
+            "key": request.key,
+            "id": self.id,
+            "state": self.state,
+            "amount": receipt.amount,
+            "balance": receipt.balance,
+            "expires_at": receipt.expires_at,
+        }
+        return described(self, fields.items())
 
     async def capture(
         self,
@@ -51,13 +77,13 @@ class OpenHold:
         receipt = await self._credits.capture(
             self._request.pool, self.id, amount, occurred_at=occurred_at, metric=metric, quantity=quantity
         )
-        self.settled = True
+        self.state = "captured"
         return receipt
 
     async def release(self) -> Receipt:
         """Give back all of the hold. Raises ``StateConflict`` (``hold_captured``, ``hold_expired``)."""
         receipt = await self._credits.release(self._request.pool, self.id)
-        self.settled = True
+        self.state = "released"
         return receipt
 
 
@@ -70,7 +96,14 @@ class PendingHold:
         self._opened: OpenHold | None = None
 
     async def _open(self) -> OpenHold:
-        return OpenHold(self._credits, self._request, await self._credits.send(self._request))
+        self._opened = OpenHold(self._credits, self._request, await self._credits.send(self._request))
+        return self._opened
+
+    def __repr__(self) -> str:
+        request = self._request
+        state = "not asked" if self._opened is None else self._opened.state
+        fields = {"pool": str(request.pool), "key": request.key, "amount": request.amount, "state": state}
+        return described(self, fields.items())
 
     def __await__(self) -> Generator[Any, None, OpenHold]:
         return self._open().__await__()
@@ -78,7 +111,7 @@ class PendingHold:
     async def __aenter__(self) -> OpenHold:
         opening = asyncio.ensure_future(self._open())
         try:
-            self._opened = opened = await asyncio.shield(opening)
+            opened = await asyncio.shield(opening)
         except asyncio.CancelledError:
             # The hold may be granted already: nobody else would ever release it.
             with anyio.move_on_after(RELEASE_TIMEOUT_S, shield=True), suppress(SolventError):

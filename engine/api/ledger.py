@@ -8,6 +8,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from solvent.engine.values.readable import Readable
+
 from .receipts import Allocation, Coverage
 
 EntryKind: TypeAlias = Literal[
@@ -43,7 +45,7 @@ EntryKind: TypeAlias = Literal[
 ]
 
 
-class CostLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class CostLine(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What became of credits of one cost basis and category."""
 
     cost_basis: dict[str, str] | None
@@ -56,7 +58,7 @@ class CostLine(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """``burned`` times the price of a credit, exact, in the money of the cost basis."""
 
 
-class CostReport(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class CostReport(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What became of a pool's credits in a range of time, by what they had cost."""
 
     pool: str
@@ -65,7 +67,7 @@ class CostReport(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     lines: tuple[CostLine, ...]
 
 
-class LedgerEntry(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class LedgerEntry(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One line of a pool's history. ``change`` is what it did to the available credits, ``balance`` the result."""
 
     version: int
@@ -89,7 +91,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What allowances paid beside ``amount``."""
 
 
-class LedgerPage(msgspec.Struct, frozen=True, gc=False):
+class LedgerPage(Readable, msgspec.Struct, frozen=True, gc=False):
     """Some entries of a pool's ledger. ``next_cursor`` continues; ``None`` says that nothing is left."""
 
     pool: str

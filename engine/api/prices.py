@@ -7,10 +7,12 @@ from decimal import Decimal
 
 import msgspec
 
+from solvent.engine.values.readable import Readable
+
 from .verdicts import Verdict
 
 
-class RateView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class RateView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """``credits`` per ``per`` of a metric, where the dimensions match. Decimal text."""
 
     metric: str
@@ -19,7 +21,7 @@ class RateView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     per: str
 
 
-class CardView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class CardView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A version of a currency's rate card, and from when on it prices what occurs."""
 
     number: int
@@ -28,13 +30,13 @@ class CardView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     rates: tuple[RateView, ...]
 
 
-class CardList(msgspec.Struct, frozen=True, gc=False):
+class CardList(Readable, msgspec.Struct, frozen=True, gc=False):
     """All versions of a currency's rate card, in the order in which they were set."""
 
     cards: tuple[CardView, ...]
 
 
-class Estimate(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class Estimate(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What a usage event would cost by the rate card in effect, and whether it would be allowed."""
 
     amount: Decimal

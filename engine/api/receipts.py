@@ -6,27 +6,35 @@ thousands of debits a second converts only what it sends.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 
 import msgspec
 
 from solvent.engine.values.amounts import SCALE_MAX, to_decimal
+from solvent.engine.values.readable import Readable
 from solvent.engine.values.times import to_datetime
 
 
-class Allocation(msgspec.Struct, frozen=True, gc=False):
+class Allocation(Readable, msgspec.Struct, frozen=True, gc=False):
     """The part of a debit that one grant paid."""
 
     grant: str
     amount: Decimal
 
+    def __str__(self) -> str:
+        return f"{self.grant}: {self.amount}"
 
-class Coverage(msgspec.Struct, frozen=True, gc=False):
+
+class Coverage(Readable, msgspec.Struct, frozen=True, gc=False):
     """The part of a usage event that an allowance paid: no grant did."""
 
     allowance: str
     amount: Decimal
+
+    def __str__(self) -> str:
+        return f"{self.allowance}: {self.amount}"
 
 
 class Details(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -47,7 +55,7 @@ class Details(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
 NO_DETAILS = Details()
 
 
-class Receipt(msgspec.Struct, frozen=True, gc=False, array_like=True, eq=False):
+class Receipt(Readable, msgspec.Struct, frozen=True, gc=False, array_like=True, eq=False):
     """The durable answer to a command. The same key gives the same receipt again, marked ``replayed``.
 
     Equal are receipts that say the same, whether or not they keep their amounts in the same units.
@@ -81,6 +89,26 @@ class Receipt(msgspec.Struct, frozen=True, gc=False, array_like=True, eq=False):
 
     def __hash__(self) -> int:
         return hash((self.id, self.version, self.recorded_at_us))
+
+    def _shown(self) -> Iterable[tuple[str, object]]:
+        """Yield what its owner reads: the properties, not the units behind them."""
+        yield from (("id", self.id), ("amount", self.amount), ("balance", self.balance))
+        rest: dict[str, object] = {
+            "covered": self.covered,
+            "allocations": self.allocations,
+            "allowances": self.allowances,
+            "hold": self.hold,
+            "debit": self.debit,
+            "returned": self.returned,
+            "lapsed": self.lapsed,
+            "uncovered": self.uncovered,
+            "card": self.card,
+            "warnings": self.warnings,
+            "expires_at": self.expires_at,
+            "recorded_at": self.recorded_at,
+            "replayed": self.replayed,
+        }
+        yield from ((name, value) for name, value in rest.items() if value)
 
     def _at_scale(self, scale: int) -> tuple[object, ...]:
         factor, details = 10 ** (scale - self.scale), self.details

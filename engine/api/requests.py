@@ -16,6 +16,7 @@ from solvent.engine.values.amounts import AmountLike
 from solvent.engine.values.dimensions import Dimensions
 from solvent.engine.values.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT, PoolLike
 from solvent.engine.values.quantities import QuantityLike
+from solvent.engine.values.readable import Readable
 from solvent.engine.values.recurrence import RecurrencePeriod
 from solvent.engine.values.terms import (
     HOLD_TTL_DEFAULT_S,
@@ -44,7 +45,7 @@ PAGE_DEFAULT = 100
 A = TypeVar("A")
 
 
-class Request(msgspec.Struct, Generic[A], kw_only=True):
+class Request(Readable, msgspec.Struct, Generic[A], kw_only=True):
     """One request, which is answered with an ``A``."""
 
     operation: ClassVar[str] = ""

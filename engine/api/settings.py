@@ -8,8 +8,10 @@ from typing import Literal
 
 import msgspec
 
+from solvent.engine.values.readable import Readable
 
-class BudgetCount(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+
+class BudgetCount(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What one value of a budget's dimension has used in the present window. ``value`` is ``None`` without ``each``."""
 
     value: str | int | float | bool | None
@@ -17,7 +19,7 @@ class BudgetCount(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     open_holds: int
 
 
-class BudgetView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class BudgetView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A budget, and what is used of it: the values that used most come first, at most 1,000."""
 
     name: str
@@ -32,7 +34,7 @@ class BudgetView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     counts: tuple[BudgetCount, ...]
 
 
-class BudgetList(msgspec.Struct, frozen=True, gc=False):
+class BudgetList(Readable, msgspec.Struct, frozen=True, gc=False):
     """The budgets of a pool at a version, in the order in which they were set first."""
 
     pool: str
@@ -40,7 +42,7 @@ class BudgetList(msgspec.Struct, frozen=True, gc=False):
     budgets: tuple[BudgetView, ...]
 
 
-class AllowanceCount(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class AllowanceCount(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What one value of an allowance's dimension has used, and has left. ``value`` is ``None`` without ``each``."""
 
     value: str | int | float | bool | None
@@ -50,7 +52,7 @@ class AllowanceCount(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """When some of it comes back: the end of the window, or a step of a rolling one."""
 
 
-class AllowanceView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class AllowanceView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """An allowance, and what is used of it: the values that used most come first, at most 1,000.
 
     ``amount``, ``used`` and ``left`` are credits or, with ``metric``, its quantity.
@@ -67,7 +69,7 @@ class AllowanceView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     counts: tuple[AllowanceCount, ...]
 
 
-class AllowanceList(msgspec.Struct, frozen=True, gc=False):
+class AllowanceList(Readable, msgspec.Struct, frozen=True, gc=False):
     """The allowances of a pool at a version, in the order in which they cover."""
 
     pool: str
@@ -75,7 +77,7 @@ class AllowanceList(msgspec.Struct, frozen=True, gc=False):
     allowances: tuple[AllowanceView, ...]
 
 
-class RecurringView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class RecurringView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A recurring grant, and when it makes the next."""
 
     name: str
@@ -96,7 +98,7 @@ class RecurringView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The grant of the present period."""
 
 
-class RecurringList(msgspec.Struct, frozen=True, gc=False):
+class RecurringList(Readable, msgspec.Struct, frozen=True, gc=False):
     """The recurring grants of a pool at a version that are not over, in the order in which they were set."""
 
     pool: str
@@ -104,7 +106,7 @@ class RecurringList(msgspec.Struct, frozen=True, gc=False):
     recurring: tuple[RecurringView, ...]
 
 
-class RechargeRule(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class RechargeRule(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """When a pool asks for more credits, and for how many."""
 
     below: Decimal
@@ -117,7 +119,7 @@ class RechargeRule(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     cost_basis: dict[str, str] | None
 
 
-class OpenRecharge(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class OpenRecharge(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A request for credits that is neither granted nor refused."""
 
     id: str
@@ -125,7 +127,7 @@ class OpenRecharge(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     until: datetime
 
 
-class AlertsView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class AlertsView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The alerts of a pool at a version."""
 
     pool: str

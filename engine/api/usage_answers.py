@@ -14,6 +14,7 @@ from solvent.engine.values.amounts import to_decimal
 from solvent.engine.values.dimensions import DimensionValue
 from solvent.engine.values.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT
 from solvent.engine.values.quantities import QUANTITY_PLACES
+from solvent.engine.values.readable import Readable, text_of
 from solvent.engine.values.times import to_datetime
 
 from .ledger import LedgerEntry
@@ -22,7 +23,9 @@ from .usage_table import NO_MOMENT, UsageTable
 GroupValue: TypeAlias = DimensionValue | None
 
 
-class UsageQuestion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class UsageQuestion(
+    Readable, msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
     """A question about usage: whose, which time, broken down by what. In an answer, its range of time is in moments."""
 
     pool: str | None = None
@@ -61,7 +64,7 @@ class UsageQuestion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """Whether to wait until all that was acknowledged before is in the answer."""
 
 
-class UsageLine(msgspec.Struct, frozen=True, kw_only=True):
+class UsageLine(Readable, msgspec.Struct, frozen=True, kw_only=True):
     """What one group used in one bucket of time."""
 
     start: datetime
@@ -123,7 +126,7 @@ class UsageLines(Sequence[UsageLine]):
         return len(self) == len(other) and all(mine == theirs for mine, theirs in zip(self, other, strict=True))
 
     def __repr__(self) -> str:
-        return f"<{len(self)} lines of usage>"
+        return text_of(self)
 
     def _line(self, number: int) -> UsageLine:
         table, cells = self._table, self._table.cells
@@ -215,7 +218,7 @@ def plain_lines(value: object) -> list[UsageLine]:
     raise NotImplementedError(f"{type(value).__name__} has no encoding")
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True):
+class Usage(Readable, msgspec.Struct, frozen=True, kw_only=True):
     """An answer: lines by bucket, and inside a bucket by the rank of the group, "other" last."""
 
     question: UsageQuestion
@@ -252,7 +255,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-class UsageEntry(msgspec.Struct, frozen=True, kw_only=True):
+class UsageEntry(Readable, msgspec.Struct, frozen=True, kw_only=True):
     """An entry of a ledger that counts in a line of usage."""
 
     pool: str
@@ -261,14 +264,14 @@ class UsageEntry(msgspec.Struct, frozen=True, kw_only=True):
     entry: LedgerEntry
 
 
-class UsageEntryPage(msgspec.Struct, frozen=True, kw_only=True):
+class UsageEntryPage(Readable, msgspec.Struct, frozen=True, kw_only=True):
     """Some of the entries behind a line, by time. ``next_cursor`` continues, however many more came since."""
 
     entries: tuple[UsageEntry, ...]
     next_cursor: str | None
 
 
-class UsageChange(msgspec.Struct, frozen=True, kw_only=True):
+class UsageChange(Readable, msgspec.Struct, frozen=True, kw_only=True):
     """What one group used in a period, and in the one it is compared with."""
 
     group: dict[str, GroupValue]
@@ -282,7 +285,7 @@ class UsageChange(msgspec.Struct, frozen=True, kw_only=True):
     """The change as a share of ``before``, to four places: 0.5 is half as much again. ``None`` where that was 0."""
 
 
-class UsageComparison(msgspec.Struct, frozen=True, kw_only=True):
+class UsageComparison(Readable, msgspec.Struct, frozen=True, kw_only=True):
     """One period against another, group by group."""
 
     question: UsageQuestion
@@ -294,7 +297,7 @@ class UsageComparison(msgspec.Struct, frozen=True, kw_only=True):
     total: UsageChange
 
 
-class UsageSpike(msgspec.Struct, frozen=True, kw_only=True):
+class UsageSpike(Readable, msgspec.Struct, frozen=True, kw_only=True):
     """A bucket in which a group used much more than before."""
 
     line: UsageLine
@@ -304,7 +307,7 @@ class UsageSpike(msgspec.Struct, frozen=True, kw_only=True):
     """How far it stands out: the modified z-score."""
 
 
-class UsageSpikes(msgspec.Struct, frozen=True, kw_only=True):
+class UsageSpikes(Readable, msgspec.Struct, frozen=True, kw_only=True):
     """What stands out, the largest excess first. ``usage_entries(usage, spike.line)`` tells what is behind one."""
 
     start: datetime
@@ -316,7 +319,7 @@ class UsageSpikes(msgspec.Struct, frozen=True, kw_only=True):
     method: str
 
 
-class Forecast(msgspec.Struct, frozen=True, kw_only=True):
+class Forecast(Readable, msgspec.Struct, frozen=True, kw_only=True):
     """When a pool runs dry if it goes on as it did."""
 
     pool: str
@@ -334,7 +337,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     assumption: str
 
 
-class UsageStatus(msgspec.Struct, frozen=True, kw_only=True):
+class UsageStatus(Readable, msgspec.Struct, frozen=True, kw_only=True):
     """How far the usage file is behind the journal, in frames."""
 
     position: int

@@ -8,10 +8,12 @@ from typing import Literal
 
 import msgspec
 
+from solvent.engine.values.readable import Readable
+
 from .receipts import Allocation, Coverage
 
 
-class StopView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class StopView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A budget that is in the way."""
 
     budget: str
@@ -22,7 +24,7 @@ class StopView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     counts: Literal["credits", "holds"]
 
 
-class ResetView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class ResetView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The allowance that has room again first, of those that cannot cover all that is asked for."""
 
     allowance: str
@@ -32,7 +34,7 @@ class ResetView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     resets_at: datetime
 
 
-class Verdict(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class Verdict(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Whether credits could be spent at a version of the pool: a debit of the same amount would get this answer."""
 
     pool: str

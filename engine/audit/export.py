@@ -26,7 +26,7 @@ from solvent.engine.values.errors import InvalidRequest, JournalCorrupt, Journal
 from solvent.engine.values.pool_id import is_stream, parse_canonical
 
 from .examine import identity_of, indexed_position
-from .heads import PublishedHeads, publish
+from .heads import PublishedHeads, publish_heads
 from .salvage import Salvage
 
 FORMAT: Final = 1
@@ -153,7 +153,7 @@ class _Exporter:
             frames=self._frames,
             sections=self._sections,
             entries=self._entries,
-            heads=publish(self._heads, self._last),
+            heads=publish_heads(self._heads, self._last),
             left_out=self._left_out,
         )
 

@@ -17,18 +17,19 @@ import msgspec
 from solvent.engine.journal.frames import DIGEST_BYTES, Head
 from solvent.engine.values.errors import InvalidRequest
 from solvent.engine.values.pool_id import parse_canonical
+from solvent.engine.values.readable import Readable
 
 FORMAT: Final = 1
 
 
-class PublishedHead(msgspec.Struct, frozen=True):
+class PublishedHead(Readable, msgspec.Struct, frozen=True):
     """The end of a pool's chain: its version, and the digest of its last section in hexadecimal."""
 
     version: int
     digest: str
 
 
-class PublishedHeads(msgspec.Struct, frozen=True, kw_only=True):
+class PublishedHeads(Readable, msgspec.Struct, frozen=True, kw_only=True):
     """The ends of the chains of some pools, by their canonical names, as of a frame."""
 
     format: int = FORMAT
@@ -38,8 +39,17 @@ class PublishedHeads(msgspec.Struct, frozen=True, kw_only=True):
     """Of all of them: one line to print on an invoice or to post where it cannot be changed."""
 
 
-def publish(heads: Mapping[str, Head], frame: int, *, customer: str | None = None) -> PublishedHeads:
-    """What to publish: all heads, or those of a customer's pools only."""
+def publish_heads(heads: Mapping[str, Head], frame: int, *, customer: str | None = None) -> PublishedHeads:
+    """Return what to publish, so that history cannot be rewritten later without being found.
+
+    Args:
+        heads: The ends of all chains by canonical name, as ``Verification.heads`` has them.
+        frame: The last frame that they cover, as ``Verification.frames`` has it.
+        customer: The customer whose pools are meant. Default: all pools.
+
+    Returns:
+        The heads with one digest over all of them. As JSON in a file, ``read_heads`` reads them back.
+    """
     pools = {
         name: PublishedHead(head.version, head.digest.hex())
         for name, head in sorted(heads.items())
@@ -55,7 +65,11 @@ def digest_of_heads(pools: Mapping[str, PublishedHead]) -> str:
 
 
 def read_heads(path: Path) -> PublishedHeads:
-    """Heads that were published, from a file. Raises ``InvalidRequest``."""
+    """Read heads that were published from the JSON file at ``path``.
+
+    Raises:
+        InvalidRequest: The file cannot be read, is no file of heads, or was changed since.
+    """
     try:
         heads = msgspec.json.decode(path.read_bytes(), type=PublishedHeads)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

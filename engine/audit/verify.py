@@ -25,6 +25,7 @@ from solvent.engine.runtime.files import INDEX_NAME, SNAPSHOTS_NAME, USAGE_NAME
 from solvent.engine.values.amounts import to_decimal
 from solvent.engine.values.errors import JournalCorrupt, JournalError
 from solvent.engine.values.pool_id import parse_canonical
+from solvent.engine.values.readable import Readable
 
 from .examine import IndexFound, UsageFound, examine_index, examine_snapshots, examine_usage, identity_of
 from .heads import PublishedHeads
@@ -35,7 +36,7 @@ PROBLEMS_MAX: Final = 100
 FRAMES_PER_READ: Final = 64
 
 
-class Verification(msgspec.Struct, kw_only=True):
+class Verification(Readable, msgspec.Struct, kw_only=True):
     """What was recomputed, and what did not fit. No ``problems``: proven."""
 
     frames: int = 0
@@ -64,12 +65,21 @@ def verify_journal(
     against: PublishedHeads | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Verification:
-    """Recompute everything in ``directory``. ``on_progress`` hears (frames done, frames in all).
+    """Recompute everything in ``directory`` and compare: checksums, chains, balances, keys, and the caches.
 
-    ``against`` are heads that were published earlier: whether history has been rewritten since is reported, too.
+    It only reads, and may run next to the engine that writes. It takes the calling thread, about 5 seconds per million
+    entries, and keeps all pools and their keys in memory.
 
-    Takes the calling thread, about 5 seconds per million entries. Keeps all pools and their keys in memory. Raises
-    ``JournalError`` if there is no journal, or none that can be opened; what is wrong inside is reported.
+    Args:
+        directory: The folder of the journal.
+        against: Heads that were published earlier. Whether history was rewritten since is reported, too.
+        on_progress: Called with (frames done, frames in all).
+
+    Returns:
+        What was recomputed, and each difference in ``problems``. No problems: ``proven``.
+
+    Raises:
+        JournalError: There is no journal, or none that can be opened. What is wrong inside is reported, not raised.
     """
     reader = open_reader(directory)
     try:

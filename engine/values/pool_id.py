@@ -48,6 +48,9 @@ class PoolId(msgspec.Struct, frozen=True, gc=False, eq=False):
         currency = "" if self.currency == CURRENCY_DEFAULT else f":{_encode(self.currency)}"
         return f"{environment}{_encode(self.customer)}{resource}{currency}"
 
+    def __repr__(self) -> str:
+        return f"PoolId({self.canonical if is_stream(self.canonical) else str(self)!r})"
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PoolId) and other.canonical == self.canonical
 

@@ -10,6 +10,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from .amounts import AmountLike
+from .readable import Readable
 
 Category: TypeAlias = Literal["paid", "promotional"]
 """What a grant is: bought, or given."""
@@ -25,7 +26,7 @@ PRIORITY_DEFAULT: Final = 50
 HOLD_TTL_DEFAULT_S: Final = 3_600
 
 
-class CostBasis(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class CostBasis(Readable, msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What one credit of a grant cost: decimal text and the code of a currency, e.g. ``("0.0125", "USD")``."""
 
     per_credit: str

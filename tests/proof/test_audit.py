@@ -19,7 +19,7 @@ import pytest
 
 from solvent import Engine, InvalidRequest, SolventError
 from solvent.engine.audit.export import JOURNAL_FILE, LEDGER_FILE, MANIFEST_FILE, VERIFIER_FILE, export_journal
-from solvent.engine.audit.heads import publish, read_heads
+from solvent.engine.audit.heads import publish_heads, read_heads
 from solvent.engine.audit.verify import verify_journal
 from solvent.engine.engine import system_clock_us
 from solvent.engine.journal.frames import NO_HEAD, FrameBuilder, Head, decode_section, split_frame
@@ -229,7 +229,7 @@ def test_what_is_left_out_is_missed(honest: Path, tmp_path: Path) -> None:
 
 def test_history_that_is_written_anew_is_not_the_one_that_was_published(honest: Path, tmp_path: Path) -> None:
     found = verify_journal(honest)
-    (tmp_path / "heads.json").write_bytes(msgspec.json.encode(publish(found.heads, found.frames)))
+    (tmp_path / "heads.json").write_bytes(msgspec.json.encode(publish_heads(found.heads, found.frames)))
     published = read_heads(tmp_path / "heads.json")
     assert verify_journal(honest, against=published).problems == []
     frames = sections_of(honest)
@@ -310,7 +310,7 @@ def test_of_a_damaged_journal_the_healthy_part_is_exported(honest: Path, tmp_pat
 
 def test_a_customer_who_kept_the_heads_needs_only_an_export(honest: Path, tmp_path: Path) -> None:
     found, heads = verify_journal(honest), tmp_path / "heads.json"
-    heads.write_bytes(msgspec.json.encode(publish(found.heads, found.frames, customer="globex")))
+    heads.write_bytes(msgspec.json.encode(publish_heads(found.heads, found.frames, customer="globex")))
     export_journal(honest, tmp_path / "honest", customer="globex")
     assert checked_alone(tmp_path / "honest", heads).returncode == 0
     frames = sections_of(honest)

@@ -32,7 +32,7 @@ from nats.aio.msg import Msg
 from solvent import DebitRequest, Engine, InvalidRequest, Receipt, SolventError, Unavailable, connect
 from solvent.engine.api.usage_requests import USAGE_REQUESTS
 from solvent.engine.audit.export import JOURNAL_FILE, LEDGER_FILE, MANIFEST_FILE, VERIFIER_FILE, export_journal
-from solvent.engine.audit.heads import publish, read_heads
+from solvent.engine.audit.heads import publish_heads, read_heads
 from solvent.engine.audit.verify import verify_journal
 from solvent.engine.usage.worker.entries import CURSORS, Cursor
 from solvent.engine.values.pool_id import parse_pool
@@ -401,7 +401,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_hostile_heads_are_those_that_were_published_or_refused(audited: Path, tmp_path: Path) -> None:
     tally = Counter[str]()
     found = verify_journal(audited / "journal")
-    published = publish(found.heads, found.frames)
+    published = publish_heads(found.heads, found.frames)
     path = tmp_path / "heads.json"
 
     @tried(300)

@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from solvent.engine.audit.heads import PublishedHeads, publish, read_heads
+from solvent.engine.audit.heads import PublishedHeads, publish_heads, read_heads
 from solvent.engine.audit.verify import Verification, verify_journal
 from solvent.engine.values.errors import InvalidRequest
 from solvent.transports.cli.exits import Exit
@@ -47,7 +47,7 @@ def verify(
         published = None if against is None else read_heads(against)
         found = run_async(lambda: verified(data_dir, published))
         if heads is not None and not found.problems:
-            written = msgspec.json.encode(publish(found.heads, found.frames, customer=customer))
+            written = msgspec.json.encode(publish_heads(found.heads, found.frames, customer=customer))
             try:
                 heads.write_bytes(msgspec.json.format(written) + b"\n")
             except OSError as error:
