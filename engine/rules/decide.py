@@ -53,6 +53,7 @@ from .events import (
 )
 from .outcomes import (
     Conflict,
+    ConflictReason,
     Insufficient,
     KeyTaken,
     Outcome,
@@ -162,14 +163,18 @@ def _repeat(command: PoolCommand, event: Keyed, version: int) -> Outcome:
     if _same_request(event, command):
         return Repeat(event, version)
     if isinstance(command, (Capture, Release)) and isinstance(event, (Captured, Released)):
-        word = "captured" if isinstance(event, Captured) else "released" if event.due_at is None else "expired"
-        return Conflict(f"hold_{word}", f"hold h{command.hold} was {word} before, by entry {version}")
+        reason: ConflictReason = "hold_captured"
+        if isinstance(event, Released):
+            reason = "hold_released" if event.due_at is None else "hold_expired"
+        word = reason.removeprefix("hold_")
+        return Conflict(reason, f"hold h{command.hold} was {word} before, by entry {version}")
     if isinstance(command, (GrantRecharge, RefuseRecharge)):
-        word = "granted"
+        reason = "recharge_granted"
         if isinstance(event, RechargeClosed):
-            word = "refused" if event.due_at is None else "timed_out"
-        about = f"the request q{command.recharge} was {word.replace('_', ' ')} before, by entry {version}"
-        return Conflict(f"recharge_{word}", f"{about}: what was paid for it can be granted by itself")
+            reason = "recharge_refused" if event.due_at is None else "recharge_timed_out"
+        word = reason.removeprefix("recharge_").replace("_", " ")
+        about = f"the request q{command.recharge} was {word} before, by entry {version}"
+        return Conflict(reason, f"{about}: what was paid for it can be granted by itself")
     return KeyTaken(command.key, version)
 
 
@@ -380,8 +385,8 @@ def _decide_update(pool: Pool, command: UpdateGrant, at: int) -> Outcome:
     if block is None:
         return UnknownEntry("grant", command.grant)
     if _is_over(block, at):
-        word = "voided" if block.state == VOIDED else "expired"
-        return Conflict(f"grant_{word}", f"grant g{block.number} was {word}: its terms stand")
+        reason: ConflictReason = "grant_voided" if block.state == VOIDED else "grant_expired"
+        return Conflict(reason, f"grant g{block.number} was {reason.removeprefix('grant_')}: its terms stand")
     changed = tuple(name for name in UPDATABLE if getattr(command, name) is not KEEP)
     ends = block.expires_at if command.expires_at is KEEP else command.expires_at
     if "expires_at" in changed and ends is not None and ends <= max(at, block.effective_at):
