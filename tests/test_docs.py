@@ -8,13 +8,14 @@ import textwrap
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from typer.main import get_command
 
 import solvent
 from solvent import AlreadyServed, Engine, NatsServerUnavailable, SolventError
+from solvent.engine.rules.outcomes import ConflictReason
 from solvent.transports.cli.main import app
 
 ROOT = Path(__file__).parents[1]
@@ -135,9 +136,7 @@ def test_every_error_is_in_the_table_with_its_number_and_fields() -> None:
 def test_every_reason_of_a_conflict_is_listed() -> None:
     sources = "".join(path.read_text() for path in sorted((ROOT / "engine").rglob("*.py")))
     reasons = set(re.findall(r'(?:Conflict|StateConflict)\(\s*"(\w+)"', sources))
-    reasons |= {f"hold_{word}" for word in ("captured", "released", "expired")}
-    reasons |= {f"grant_{word}" for word in ("voided", "expired")}
-    reasons |= {f"recharge_{word}" for word in ("granted", "refused", "timed_out")}
+    reasons |= set(get_args(ConflictReason))
     assert len(reasons) >= 14
     assert {reason for reason in reasons if f"`{reason}`" not in ERRORS} == set()
 

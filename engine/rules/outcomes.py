@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from .allowances import Reset
 from .budgets import Stop
 from .events import Event, Keyed
+
+EntryName: TypeAlias = Literal["grant", "hold", "debit", "recharge"]
+"""What a command can be about that the pool may not have."""
+ConflictReason: TypeAlias = Literal[
+    "already_reversed",
+    "grant_expired",
+    "grant_voided",
+    "hold_captured",
+    "hold_released",
+    "hold_expired",
+    "recharge_granted",
+    "recharge_refused",
+    "recharge_timed_out",
+    "too_many_budgets",
+    "too_many_allowances",
+    "too_many_recurring",
+    "too_many_rate_cards",
+]
+UnfitField: TypeAlias = Literal["amount", "effective_at", "ends_at", "expires_at", "occurred_at", "starts_at"]
 
 
 class Insufficient(msgspec.Struct, frozen=True, gc=False):
@@ -45,21 +64,21 @@ class KeyTaken(msgspec.Struct, frozen=True, gc=False):
 class UnknownEntry(msgspec.Struct, frozen=True, gc=False):
     """Refusal: the pool has no such grant, hold or debit."""
 
-    what: str
+    what: EntryName
     number: int
 
 
 class Conflict(msgspec.Struct, frozen=True, gc=False):
     """Refusal: the pool is not in a state for it. ``reason`` is a stable word."""
 
-    reason: str
+    reason: ConflictReason
     message: str
 
 
 class Unfit(msgspec.Struct, frozen=True, gc=False):
     """Refusal: ``field`` does not fit the pool as it is now."""
 
-    field: str
+    field: UnfitField
     expected: str
 
 

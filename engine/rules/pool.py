@@ -63,7 +63,11 @@ class Block(msgspec.Struct, array_like=True, gc=False):
     """The recurring grant that made it, if one did."""
 
     def burn_rank(self) -> tuple[int, int, bool, int, int, int]:
-        """Sorts grants by the order in which they are burned (design section 2)."""
+        """Return what grants are sorted by, the first to burn first: the rule of burn order.
+
+        Lower priority; sooner expiry, never last; promotional before paid; took effect, made, and written earlier.
+        ``tests/rules/test_burn_order.py`` has an example of each.
+        """
         ends = _NEVER if self.expires_at is None else self.expires_at
         return self.priority, ends, self.category == "paid", self.effective_at, self.created_at, self.number
 

@@ -3,6 +3,12 @@
 Shares no code with the engine. Amounts are whole units of the smallest amount, times microseconds since 1970. An entry
 that no correct engine can have written is ``Illegal``. Left out: allowances that count a metric's quantity, windows of
 other time zones, rates by dimension; the tests of the rules have them.
+
+Why it is not the model in tests/model: that gets every command, in order and with its time, and predicts what the
+journal must have. Here callers race, requests are lost and repeated, and nobody knows which of several commands was
+done, or when. So this goes the other way: it takes the ledger as it is read, entry by entry, and asks whether some of
+the commands that were made can be behind it. It also has amounts of millions of units, where the model has an object
+for each.
 """
 
 from __future__ import annotations

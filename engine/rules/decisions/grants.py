@@ -6,7 +6,7 @@ from typing import Final
 
 from solvent.engine.rules.commands import Grant, GrantRecharge, UpdateGrant
 from solvent.engine.rules.events import Granted, Opened, Updated, Voided
-from solvent.engine.rules.outcomes import Conflict, Outcome, Unfit, UnknownEntry
+from solvent.engine.rules.outcomes import Conflict, ConflictReason, Outcome, Unfit, UnknownEntry
 from solvent.engine.rules.pool import EXPIRED, PENDING, VOIDED, Block, Pool
 from solvent.engine.values.amounts import UNITS_MAX
 from solvent.engine.values.terms import KEEP, PRIORITY_DEFAULT
@@ -46,8 +46,8 @@ def decide_update(pool: Pool, command: UpdateGrant, at: int) -> Outcome:
     if block is None:
         return UnknownEntry("grant", command.grant)
     if _is_over(block, at):
-        word = "voided" if block.state == VOIDED else "expired"
-        return Conflict(f"grant_{word}", f"grant g{block.number} was {word}: its terms stand")
+        reason: ConflictReason = "grant_voided" if block.state == VOIDED else "grant_expired"
+        return Conflict(reason, f"grant g{block.number} was {reason.removeprefix('grant_')}: its terms stand")
     changed = tuple(name for name in UPDATABLE if getattr(command, name) is not KEEP)
     ends = block.expires_at if command.expires_at is KEEP else command.expires_at
     if "expires_at" in changed and ends is not None and ends <= max(at, block.effective_at):

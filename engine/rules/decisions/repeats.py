@@ -30,7 +30,7 @@ from solvent.engine.rules.events import (
     Updated,
     Voided,
 )
-from solvent.engine.rules.outcomes import Conflict, KeyTaken, Outcome, Repeat
+from solvent.engine.rules.outcomes import Conflict, ConflictReason, KeyTaken, Outcome, Repeat
 from solvent.engine.values.terms import KEEP
 
 from .grants import UPDATABLE
@@ -41,14 +41,18 @@ def repeat(command: PoolCommand, event: Keyed, version: int) -> Outcome:
     if _same_request(event, command):
         return Repeat(event, version)
     if isinstance(command, (Capture, Release)) and isinstance(event, (Captured, Released)):
-        word = "captured" if isinstance(event, Captured) else "released" if event.due_at is None else "expired"
-        return Conflict(f"hold_{word}", f"hold h{command.hold} was {word} before, by entry {version}")
+        reason: ConflictReason = "hold_captured"
+        if isinstance(event, Released):
+            reason = "hold_released" if event.due_at is None else "hold_expired"
+        word = reason.removeprefix("hold_")
+        return Conflict(reason, f"hold h{command.hold} was {word} before, by entry {version}")
     if isinstance(command, (GrantRecharge, RefuseRecharge)):
-        word = "granted"
+        reason = "recharge_granted"
         if isinstance(event, RechargeClosed):
-            word = "refused" if event.due_at is None else "timed_out"
-        about = f"the request q{command.recharge} was {word.replace('_', ' ')} before, by entry {version}"
-        return Conflict(f"recharge_{word}", f"{about}: what was paid for it can be granted by itself")
+            reason = "recharge_refused" if event.due_at is None else "recharge_timed_out"
+        word = reason.removeprefix("recharge_").replace("_", " ")
+        about = f"the request q{command.recharge} was {word} before, by entry {version}"
+        return Conflict(reason, f"{about}: what was paid for it can be granted by itself")
     return KeyTaken(command.key, version)
 
 

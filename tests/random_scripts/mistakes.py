@@ -1,0 +1,290 @@
+"""Rules that are wrong on purpose, to see that random scripts find them, and how many it takes.
+
+A mistake replaces a part of the rules for as long as its ``MonkeyPatch`` is in force. To measure how soon a fault of an
+older version is found, write it down here as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import count, takewhile
+from typing import Any, TypeAlias
+
+import msgspec
+import pytest
+
+from solvent.engine.projections import snapshots
+from solvent.engine.rules import alerting, allowances, budgets, decide, due, evolve
+from solvent.engine.rules.allowances import AllowanceTerms
+from solvent.engine.rules.budgets import Charges
+from solvent.engine.rules.decisions import debits, holds, repeats, transfers
+from solvent.engine.rules.events import Captured, Debited, Event, Granted, Lapsed, MovedIn, RechargeRequested
+from solvent.engine.rules.pool import Block, Pool
+
+from . import comparison
+from .script import script_of
+from .shrinking import failure_of
+
+Mistake: TypeAlias = Callable[[pytest.MonkeyPatch], None]
+
+
+def paid_credits_burn_first(patch: pytest.MonkeyPatch) -> None:
+    """Of two grants that expire together, the paid one burns before the promotional one."""
+
+    def rank(self: Block) -> tuple[Any, ...]:
+        ends = 1 << 63 if self.expires_at is None else self.expires_at
+        return self.priority, ends, self.category == "promotional", self.effective_at, self.created_at, self.number
+
+    patch.setattr(Block, "burn_rank", rank)
+
+
+def older_grants_burn_by_number(patch: pytest.MonkeyPatch) -> None:
+    """When a grant takes effect has no say in burn order; when it was made has."""
+
+    def rank(self: Block) -> tuple[Any, ...]:
+        ends = 1 << 63 if self.expires_at is None else self.expires_at
+        return self.priority, ends, self.category == "paid", self.number
+
+    patch.setattr(Block, "burn_rank", rank)
+
+
+def a_hold_that_ends_revives_credits(patch: pytest.MonkeyPatch) -> None:
+    """What comes back from a hold that ends by itself stays, though its grant has expired meanwhile."""
+    patch.setattr(due, "lapses_of", lambda pool, returned, balance, at: ())
+
+
+def a_capture_revives_credits(patch: pytest.MonkeyPatch) -> None:
+    """What a capture gives back stays, though its grant has expired meanwhile."""
+    _without_lapses(patch, "decide_capture")
+
+
+def a_reversal_revives_credits(patch: pytest.MonkeyPatch) -> None:
+    """What a reversal gives back stays, though its grant has expired meanwhile."""
+    _without_lapses(patch, "decide_reverse")
+
+
+def _without_lapses(patch: pytest.MonkeyPatch, name: str) -> None:
+    right = getattr(decide, name)
+
+    def wrong(*args: Any) -> Any:
+        outcome = right(*args)
+        if not isinstance(outcome, tuple):
+            return outcome
+        first = msgspec.structs.replace(outcome[0], lapsed=0)
+        return first, *(event for event in outcome[1:] if not isinstance(event, Lapsed))
+
+    patch.setattr(decide, name, wrong)
+
+
+def a_budget_keeps_what_is_given_back(patch: pytest.MonkeyPatch) -> None:
+    """What is released or reversed still counts for budgets."""
+    right = budgets.count
+
+    def wrong(all_budgets: Any, charges: Any, amount: int, *, holds: int = 0) -> None:
+        right(all_budgets, charges, max(0, amount), holds=holds)
+
+    patch.setattr(evolve, "count", wrong)
+
+
+def a_budget_gives_back_into_another_window(patch: pytest.MonkeyPatch) -> None:
+    """What is given back counts for the present window, not for that in which it was spent."""
+    right = budgets.count
+
+    def wrong(all_budgets: Any, charges: Any, amount: int, *, holds: int = 0) -> None:
+        if amount < 0:
+            charges = [
+                (number, value, all_budgets[number].window_start)
+                for number, value, _ in charges
+                if number in all_budgets
+            ]
+        right(all_budgets, charges, amount, holds=holds)
+
+    patch.setattr(evolve, "count", wrong)
+
+
+def a_budget_is_passed_once(patch: pytest.MonkeyPatch) -> None:
+    """A budget looks at what is used before an amount, not after it."""
+    right = budgets.charge
+
+    def wrong(all_budgets: Any, dimensions: Any, at: int, amount: int, *, hold: bool = False) -> Charges:
+        charged = right(all_budgets, dimensions, at, amount, hold=hold)
+        is_full = right(all_budgets, dimensions, at, 1, hold=hold).stop is not None
+        return charged if is_full else charged._replace(stop=None)
+
+    for module in (debits, holds):
+        patch.setattr(module, "charge", wrong)
+
+
+def a_rolling_window_forgets_early(patch: pytest.MonkeyPatch) -> None:
+    """What was used comes back a step early, not a step late."""
+    patch.setattr(AllowanceTerms, "forgotten_at", lambda self, start: start + self.rolling_us)
+
+
+def an_allowance_is_shared(patch: pytest.MonkeyPatch) -> None:
+    """All values of a dimension share a quota that each should have for itself."""
+    patch.setattr(allowances, "encode_value", lambda value: b"")
+
+
+def a_quota_is_rounded_down(patch: pytest.MonkeyPatch) -> None:
+    """What is used of a quota is rounded down, so that many small events use nothing of it."""
+    right = allowances._cover_quantity
+
+    def wrong(rest: int, amount: int, nanos: int, left: int) -> tuple[int, int]:
+        units, used = right(rest, amount, nanos, left)
+        return units, min(used, nanos * rest // amount // 1_000) if units == rest and amount else used
+
+    patch.setattr(allowances, "_cover_quantity", wrong)
+
+
+def all_rolls_over(patch: pytest.MonkeyPatch) -> None:
+    """What is left of a plan's earlier grants rolls over without a cap."""
+    patch.setattr(due, "_trim", lambda pool, recurring, at: [])
+
+
+def any_request_with_a_key_is_the_same(patch: pytest.MonkeyPatch) -> None:
+    """A key answers with its first receipt, whatever is asked."""
+    patch.setattr(repeats, "_same_request", lambda event, command: True)
+
+
+def a_transfer_loses_the_expiry(patch: pytest.MonkeyPatch) -> None:
+    """What is moved to another pool never expires there."""
+    right = transfers.receive
+
+    def wrong(*args: Any, **options: Any) -> Any:
+        outcome = right(*args, **options)
+        if not isinstance(outcome, tuple):
+            return outcome
+        return tuple(
+            msgspec.structs.replace(event, expires_at=None) if isinstance(event, MovedIn) else event
+            for event in outcome
+        )
+
+    patch.setattr(comparison, "receive", wrong)
+
+
+def a_snapshot_forgets_reversals(patch: pytest.MonkeyPatch) -> None:
+    """A pool that is read from a snapshot can have its debits reversed again."""
+    right = snapshots.decode_pool
+
+    def wrong(body: bytes) -> Pool:
+        pool = right(body)
+        pool.reversed.clear()
+        return pool
+
+    patch.setattr(comparison, "decode_pool", wrong)
+
+
+def a_hold_arms_alerts(patch: pytest.MonkeyPatch) -> None:
+    """Credits that come back from a hold arm the alerts again, as those do that are added."""
+    right = evolve._come_back
+
+    def wrong(pool: Pool, number: int, part: int) -> None:
+        right(pool, number, part)
+        evolve._credits_added(pool)
+
+    patch.setattr(evolve, "_come_back", wrong)
+
+
+def a_month_has_no_end(patch: pytest.MonkeyPatch) -> None:
+    """A recharge rule asks for more than a month may have."""
+    right = alerting._wanted
+
+    def wrong(pool: Pool, alerts: Any, balance: int, at: int) -> int:
+        rule = alerts.terms.recharge
+        if rule is None:
+            return right(pool, alerts, balance, at)
+        lavish = msgspec.structs.replace(alerts.terms, recharge=msgspec.structs.replace(rule, monthly_max=None))
+        return right(pool, msgspec.structs.replace(alerts, terms=lavish), balance, at)
+
+    patch.setattr(alerting, "_wanted", wrong)
+
+
+def a_request_is_made_only_when_something_is_spent(patch: pytest.MonkeyPatch) -> None:
+    """What a grant of a request leaves open is asked for when something lessens the balance, not before."""
+    right = alerting.with_alerts
+
+    def wrong(pool: Pool, events: tuple[Event, ...]) -> tuple[Event, ...]:
+        after = right(pool, events)
+        if not isinstance(events[0], Granted):
+            return after
+        rest = after[len(events) :]
+        return events + tuple(takewhile(lambda event: not isinstance(event, RechargeRequested), rest))
+
+    patch.setattr(decide, "with_alerts", wrong)
+
+
+def usage_may_be_dated_ahead(patch: pytest.MonkeyPatch) -> None:
+    """A debit may be dated as far ahead as its caller likes."""
+    for module in (debits, holds):
+        patch.setattr(module, "check_occurred_at", lambda occurred_at, at, limits, backfill: None)
+
+
+def a_full_pool_grants_on(patch: pytest.MonkeyPatch) -> None:
+    """A plan grants more than a pool can have."""
+    patch.setattr(due, "UNITS_MAX", 1 << 70)
+
+
+def a_capture_that_does_not_fit_is_cut(patch: pytest.MonkeyPatch) -> None:
+    """What a capture asks for beyond its hold is paid as far as there are credits, not as a whole or not at all."""
+    right = holds.decide_capture
+
+    def wrong(pool: Pool, command: Any, at: int, limits: Any) -> Any:
+        outcome = right(pool, command, at, limits)
+        if isinstance(outcome, tuple) and isinstance(event := outcome[0], Captured) and event.uncovered:
+            fits = min(event.uncovered, pool.available)
+            fitting = msgspec.structs.replace(command, amount=command.amount - event.uncovered + fits)
+            return right(pool, fitting, at, limits) if fits else outcome
+        return outcome
+
+    patch.setattr(decide, "decide_capture", wrong)
+
+
+def a_partial_debit_stops_at_nothing(patch: pytest.MonkeyPatch) -> None:
+    """A partial debit of which a budget lets a part pass is refused."""
+    right = debits.decide_debit
+
+    def wrong(pool: Pool, command: Any, at: int, limits: Any) -> Any:
+        outcome = right(pool, command, at, limits)
+        cut = isinstance(outcome, tuple) and isinstance(event := outcome[0], Debited) and event.balance
+        whole = msgspec.structs.replace(command, partial=False)
+        return right(pool, whole, at, limits) if cut and command.partial else outcome
+
+    patch.setattr(decide, "decide_debit", wrong)
+
+
+MISTAKES: Mapping[str, Mistake] = {
+    mistake.__name__: mistake
+    for mistake in (
+        paid_credits_burn_first,
+        older_grants_burn_by_number,
+        a_hold_that_ends_revives_credits,
+        a_capture_revives_credits,
+        a_reversal_revives_credits,
+        a_budget_keeps_what_is_given_back,
+        a_budget_gives_back_into_another_window,
+        a_budget_is_passed_once,
+        a_rolling_window_forgets_early,
+        an_allowance_is_shared,
+        a_quota_is_rounded_down,
+        all_rolls_over,
+        any_request_with_a_key_is_the_same,
+        a_transfer_loses_the_expiry,
+        a_snapshot_forgets_reversals,
+        a_hold_arms_alerts,
+        a_month_has_no_end,
+        a_request_is_made_only_when_something_is_spent,
+        usage_may_be_dated_ahead,
+        a_full_pool_grants_on,
+        a_capture_that_does_not_fit_is_cut,
+        a_partial_debit_stops_at_nothing,
+    )
+}
+
+
+def scripts_to_find(mistake: Mistake, *, first: int = 0, most: int = 1_000) -> int | None:
+    """Return how many scripts, from seed ``first`` on, it takes to find a mistake; ``None``: more than ``most``."""
+    with pytest.MonkeyPatch.context() as patch:
+        mistake(patch)
+        found = (number for number in count(1) if number > most or failure_of(script_of(first + number - 1)))
+        number = next(found)
+    return number if number <= most else None

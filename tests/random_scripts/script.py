@@ -1,0 +1,321 @@
+"""Random scripts: what three pools of a customer are asked, and when. Each is made of a seed, and always the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+from solvent.engine.rules.alerts import Threshold
+from solvent.engine.values.terms import KEEP
+from tests.model.allowances import ALLOWANCES_MAX
+from tests.model.budgets import BUDGETS_MAX
+from tests.model.plans import PLANS_MAX
+from tests.model.pool import GRANTED_MAX
+from tests.model.times import DAY, HOUR, MINUTE, SECOND
+
+STEPS = 100
+"""Of one script, besides those that set the scene."""
+USERS = ("ann", "bob", "cy")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command of a script. Times in its terms are counted from when it is asked.
+
+    What it is about is number ``which`` of what there is then, counted round; or, in a script that is being shortened,
+    what step ``of`` made, so that any other step can be left out.
+    """
+
+    number: int
+    kind: str
+    pool: int
+    wait: int
+    """Microseconds since the step before; a clock may be set back."""
+    terms: dict[str, Any]
+
+
+WEIGHTS = {
+    "open": 0.5,
+    "grant": 10,
+    "update": 3,
+    "void": 2,
+    "transfer": 5,
+    "debit": 28,
+    "hold": 16,
+    "capture": 5,
+    "release": 1,
+    "reverse": 7,
+    "budget": 8,
+    "remove budget": 0.7,
+    "allowance": 7,
+    "remove allowance": 1,
+    "plan": 4,
+    "new terms of a plan": 2,
+    "cancel": 2,
+    "alerts": 6,
+    "grant a recharge": 3,
+    "refuse a recharge": 2,
+    "again": 8,
+    "conflict": 5,
+    "restart by snapshot": 3,
+    "restart by fold": 2,
+}
+LEAN = {
+    "grant": 0.2,
+    "plan": 0,
+    "allowance": 0,
+    "alerts": 2,
+    "debit": 2,
+    "grant a recharge": 3,
+    "refuse a recharge": 3,
+}
+"""By how much the weights change for a pool that lives from hand to mouth."""
+SEQUELS = {
+    "hold": ("capture", "capture", "capture", "capture", "release", "again", "hold", "budget"),
+    "budget": ("debit", "hold", "hold", "capture"),
+    "alerts": ("grant a recharge", "refuse a recharge", "debit", "transfer", "cancel", "plan", "alerts"),
+    "debit": ("reverse", "debit", "hold", "hold"),
+    "plan": ("cancel", "new terms of a plan", "alerts"),
+    "release": ("again", "conflict"),
+    "capture": ("conflict", "again", "reverse", "reverse", "restart by snapshot"),
+    "grant a recharge": ("conflict", "again", "grant a recharge", "debit"),
+    "refuse a recharge": ("conflict", "again", "alerts", "restart by snapshot", "restart by fold"),
+    "void": ("again", "reverse"),
+}
+"""What often follows soon."""
+SCOPES: dict[str, dict[str, Any]] = {
+    "daily": {"window": "day"},
+    "hourly": {"window": "hour", "each": "user"},
+    "rolling": {"rolling_us": 2 * HOUR},
+    "seat": {"rolling_us": 30 * MINUTE, "each": "user", "match": (("kind", "chat"),)},
+    "tokens": {"window": "day", "metric": "tokens"},
+    "burst": {"rolling_us": HOUR, "metric": "tokens", "each": "user"},
+}
+LIMITS: dict[str, dict[str, Any]] = {
+    "one": {"window": "minute", "match": (("user", "ann"),)},
+    "each": {"window": "hour", "each": "user"},
+    "all": {"window": "total"},
+    "daily": {"window": "day"},
+}
+
+
+PLANS = ("plan", "seat")
+CROWDS = {
+    "budget": (tuple(LIMITS), BUDGETS_MAX),
+    "allowance": (tuple(SCOPES), ALLOWANCES_MAX),
+    "plan": (PLANS, PLANS_MAX),
+}
+"""What a pool has only so many of, under which names."""
+NOBODY = (("user", "nobody"),)
+
+
+def script_of(seed: int) -> list[Step]:
+    """Return the script of a seed."""
+    dice = Random(seed)
+    # Every script has its own favourites and its own pace, so that what is rare happens often in some.
+    weights = [weight * dice.choice([0.2, 1, 1, 5]) for weight in WEIGHTS.values()]
+    if dice.random() < 0.2:
+        weights = [weight * LEAN.get(kind, 1) for weight, kind in zip(weights, WEIGHTS, strict=True)]
+    pace = dice.choice([SECOND, MINUTE, MINUTE, 10 * MINUTE, HOUR])
+    leaps = dice.choice([0, 0.03, 0.1])
+    pools = dice.choice([[0], [0, 0, 0, 0, 1, 2]])
+    richness = dice.choice([5, 20, 40])
+    steps = scene(seed, dice, len(set(pools)))
+    first = len(steps)
+    kinds = ["grant"] * len(set(pools)) + dice.choices(list(WEIGHTS), weights, k=STEPS)
+    for place, kind in enumerate(kinds[:STEPS]):
+        wait = dice.choice([0, 0, 0, 1, pace // 7, pace, pace, 5 * pace, -5 * SECOND])
+        if dice.random() < leaps:
+            wait = dice.choice([3 * HOUR, DAY, DAY, 2 * DAY, 2 * DAY, 3 * DAY, 40 * DAY])
+        pool = place if place < len(set(pools)) else dice.choice(pools)
+        steps.append(Step(len(steps), kind, pool, wait, terms_for(kind, dice, richness)))
+    for step in steps[first:]:
+        sequels = SEQUELS.get(steps[step.number].kind, ())
+        later = step.number + dice.randint(1, 9)
+        if sequels and later < len(steps) and dice.random() < 0.7:
+            kind = dice.choice(sequels)
+            terms = terms_for(kind, dice, richness)
+            if kind in ("again", "conflict"):
+                terms["of"] = (step.number, 0)
+            wait = steps[later].wait
+            if kind in ("capture", "reverse") and dice.random() < 0.5:
+                # Long after: in another window, and when a grant that paid is over.
+                wait = dice.choice([MINUTE, HOUR, 5 * HOUR, 20 * HOUR])
+            steps[later] = replace(steps[later], kind=kind, pool=steps[step.number].pool, wait=wait, terms=terms)
+    return steps
+
+
+def scene(seed: int, dice: Random, pools: int) -> list[Step]:
+    """Return the steps before a script: mostly none, by turns those that fill a pool in one way or another."""
+    if seed % 5 == 3:
+        return nearly_full(dice, pools)
+    what = {10: "budget", 20: "allowance", 30: "plan"}.get(seed % 40)
+    return [] if what is None else crowded(what, dice)
+
+
+def nearly_full(dice: Random, pools: int) -> list[Step]:
+    """Return steps that grant almost all that a pool can ever have. It does not take effect as long as this lasts."""
+    terms = {"category": "paid", "priority": 0, "effective_at": 36_500 * DAY, "expires_at": None, "metadata": {}}
+    return [
+        Step(pool, "grant", pool, 0, {"amount": GRANTED_MAX - dice.choice([10, 20, 60, 200]), **terms})
+        for pool in range(pools)
+    ]
+
+
+def crowded(what: str, dice: Random) -> list[Step]:
+    """Return steps that set as many budgets, say, as a pool can have, and ask for one more."""
+    names, most = CROWDS[what]
+    steps = [Step(0, "open", 0, 0, {})]
+    for number in range(most + 1):
+        terms = terms_for(what, dice, 5) | {"name": names[number % 2]}
+        if what == "plan":
+            terms |= {"starts_at": 1_000 * DAY, "ends_at": None}
+        if number < most - 1:
+            terms |= {"name": f"{what} {number}"} | ({} if what == "plan" else {"match": NOBODY})
+        steps.append(Step(len(steps), what, 0, 0, terms))
+    return steps
+
+
+def terms_for(kind: str, dice: Random, richness: int) -> dict[str, Any]:
+    """Return what a command asks for."""
+    which = dice.randrange(10_000)
+    match kind:
+        case "grant":
+            return {
+                "amount": dice.randint(1, richness),
+                "category": dice.choice(["paid", "promotional"]),
+                "priority": dice.choice([50, 50, 50, 10, 90]),
+                "effective_at": dice.choice([None, None, None, dice.randint(1, 5 * HOUR)]),
+                "expires_at": dice.choice([None, dice.randint(1, HOUR), dice.randint(1, 3 * DAY)]),
+                "metadata": dice.choice([{}, {}, {"order": dice.randint(1, 3)}]),
+            }
+        case "debit":
+            # What a rate card priced may cost nothing.
+            card = dice.choice([0, 0, 0, 0, 0, 0, 0, 1])
+            return {
+                "amount": dice.randint(0 if card else 1, 9),
+                "card": card,
+                "partial": dice.random() < 0.3,
+                "backfill": dice.random() < 0.3,
+                **date(dice),
+                **usage(dice),
+            }
+        case "hold":
+            found = usage(dice)
+            del found["quantity"]
+            ttl = dice.choice([SECOND, MINUTE, HOUR, 6 * HOUR, DAY, DAY, DAY])
+            return {"amount": dice.randint(1, 9), "ttl": ttl, **found}
+        case "capture":
+            found = usage(dice)
+            del found["dims"]
+            beyond = dice.choice([-6, -3, -2, -1, 0, 1, 2, 3, 5, 8, 20])
+            return {"which": which, "beyond": beyond, **date(dice), **found}
+        case "reverse":
+            return {"which": which, "amount": dice.choice([None, dice.randint(1, 6)])}
+        case "update":
+            changes = {
+                "priority": dice.choice([KEEP, 5, 50, 95]),
+                "expires_at": dice.choice([KEEP, KEEP, None, dice.randint(1, 2 * DAY), dice.randint(-DAY, 2 * DAY)]),
+                "metadata": dice.choice([KEEP, KEEP, {"order": dice.randint(1, 3)}]),
+            }
+            kept = all(value is KEEP for value in changes.values())
+            return {"which": which, **(changes | {"priority": 5} if kept else changes)}
+        case "transfer":
+            return {"amount": dice.randint(1, 9), "by": dice.choice([1, 2])}
+        case "allowance":
+            name = dice.choice(list(SCOPES))
+            scope = SCOPES[name if dice.random() < 0.8 else dice.choice(list(SCOPES))]
+            amount = dice.randint(2, 15)
+            if "metric" in scope:
+                amount = dice.choice([amount * 10**6, 3_333_333, 12_345_678, 1])
+            return {"name": name, "amount": amount, **scope}
+        case "remove allowance":
+            return {"name": dice.choice(list(SCOPES))}
+        case "budget":
+            name = dice.choice(list(LIMITS))
+            scope = LIMITS[name if dice.random() < 0.8 else dice.choice(list(LIMITS))]
+            return {
+                "name": name,
+                "amount": dice.choice([dice.randint(2, 10), dice.randint(3, 30)]),
+                "mode": dice.choice(["block", "block", "block", "warn"]),
+                "holds_max": dice.choice([None, None, None, 1, 2]),
+                **scope,
+            }
+        case "remove budget":
+            return {"name": dice.choice(list(LIMITS))}
+        case "plan":
+            starts = dice.choice([None, None, None, None, dice.randint(1, 2 * DAY), dice.randint(-HOUR, -1)])
+            return {
+                "name": dice.choice(PLANS),
+                "every": dice.choice([1, 1, 1, 2, 3]),
+                "anchor": dice.choice([None, None, -dice.randint(1, 5 * DAY)]),
+                "starts_at": starts,
+                "ends_at": dice.choice([None, None, (starts or 0) + dice.randint(-HOUR, 6 * DAY)]),
+                "category": dice.choice(["paid", "promotional"]),
+                "priority": dice.choice([50, 50, 20]),
+                "prorate": dice.random() < 0.4,
+                **quantity_of_plan(dice),
+            }
+        case "new terms of a plan":
+            return {"which": which, "ends_at": dice.choice([None, dice.randint(1, 5 * DAY)]), **quantity_of_plan(dice)}
+        case "cancel":
+            return {"which": which, "at_once": dice.random() < 0.6}
+        case "alerts":
+            return alert_terms(dice)
+        case "grant a recharge":
+            return {
+                "which": which,
+                "amount": dice.choice([None, None, 1, dice.randint(1, 3), dice.randint(1, 9), 300]),
+                "expires_at": dice.choice([None, None, -SECOND, dice.randint(1, DAY)]),
+            }
+        case "conflict":
+            return {"which": which, "key": dice.choice([0, 1])}
+    return {"which": which}
+
+
+def usage(dice: Random) -> dict[str, Any]:
+    dims = {"user": dice.choice(USERS), "kind": dice.choice(["chat", "job"])}
+    if dice.random() < 0.3:
+        del dims[dice.choice(["user", "kind"])]
+    is_metered = dice.random() < 0.45
+    return {
+        "dims": dims,
+        "metric": dice.choice(["tokens", "tokens", "tokens", "calls"]) if is_metered else None,
+        "quantity": dice.choice(["1", "2.5", "3", "7", "0.000001", "0.123456789", "40", "0"]) if is_metered else None,
+    }
+
+
+def date(dice: Random) -> dict[str, Any]:
+    """Return when usage occurred: mostly when it is recorded, at times further off than it may be."""
+    if dice.random() < 0.9:
+        return {"occurred_at": None}
+    return {"occurred_at": dice.choice([-HOUR, -5 * DAY, -399 * DAY, -401 * DAY, 299 * SECOND, 301 * SECOND])}
+
+
+def quantity_of_plan(dice: Random) -> dict[str, Any]:
+    return {
+        "amount": dice.randint(1, 9),
+        "roll_over": dice.choice([0, 0, None, dice.randint(1, 9), dice.randint(1, 4)]),
+    }
+
+
+def alert_terms(dice: Random) -> dict[str, Any]:
+    if dice.random() < 0.1:
+        return {"recharge": None}
+    below = dice.choice([dice.randint(1, 16), dice.randint(10, 40)])
+    rule: dict[str, Any] = {
+        "below": below,
+        "target": below + dice.randint(0, 12),
+        "monthly_max": dice.choice([None, dice.randint(5, 60), dice.randint(3, 12)]),
+        "grants": dice.random() < 0.4,
+        "timeout_us": dice.choice([10 * MINUTE, 6 * HOUR, 2 * DAY]),
+        "category": dice.choice(["paid", "promotional"]),
+    }
+    low = [Threshold(dice.randint(1, 25)), Threshold(dice.randint(1, 8)), Threshold(0, dice.choice([20, 50, 100]))]
+    return {
+        "low": tuple(dice.sample(low, dice.randint(0, 3))),
+        "expiring_us": dice.choice([None, None, 10 * MINUTE, DAY]),
+        "budget_percents": dice.choice([(), (50, 100), (30, 80)]),
+        "recharge": dice.choice([None, rule, rule, rule]),
+    }
