@@ -55,7 +55,7 @@ def system_clock_us() -> int:
 
 
 class Engine(Credits):
-    """``Credits`` on a folder. Made by ``Engine.open`` only."""
+    """``Credits`` on a journal of its own. Made by ``Engine.open`` only."""
 
     def __init__(self, host: Host, usage: UsageProcess, *, usage_timeout_s: float) -> None:
         self.live = pools = host.pools
@@ -87,13 +87,15 @@ class Engine(Credits):
         on_progress: Progress | None = None,
         journal: OpensJournal = open_journal,
     ) -> AsyncIterator[Engine]:
-        """Open the journal in ``directory``, or begin one there.
+        """Open the journal in the folder ``directory``, or begin one there, for the length of a block.
+
+        The string ``":memory:"`` is a new journal in memory, for tests: nothing of it is left after the block.
 
         ``currencies`` gives the decimal places of each currency, 0 to 9. One that is not named keeps what its pools in
         the journal do, and 6 if there are none; one that is named otherwise than they do takes no amounts
         (``StateConflict``, ``currency_scale``). ``on_progress`` hears (frames read, frames to read) while indexes are
-        caught up. ``journal`` opens another kind of journal than the files in a folder. Leaving the block answers what
-        was asked, then stops.
+        caught up. ``journal`` opens what is at ``directory``, where that is another kind of journal. Leaving the block
+        answers what was asked, then stops.
 
         ``settings`` are the bounds of the engine. ``now_us`` is its clock, in microseconds since 1970, UTC.
 

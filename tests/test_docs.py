@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 import textwrap
 from contextlib import redirect_stdout
 from io import StringIO
@@ -114,6 +116,18 @@ def test_examples_import_what_is_public() -> None:
 )
 def test_an_import_of_what_is_not_public_is_noticed(page: str, code: str) -> None:
     assert strange_imports(page, code)
+
+
+def test_the_tests_on_the_page_about_testing_pass(tmp_path: Path) -> None:
+    examples = re.findall(r"```python\n(.*?)```", PAGES["docs/testing.md"], flags=re.DOTALL)
+    assert len(examples) == 3
+    for number, code in enumerate(examples):
+        (tmp_path / f"test_{number}.py").write_text(code)
+    bare = ("-p", "no:asyncio", "-p", "no:anyio", "-p", "no:cacheprovider")
+    command = (sys.executable, "-W", "error", "-m", "pytest", "-q", *bare, "--rootdir", str(tmp_path), str(tmp_path))
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout
+    assert re.search(r"^\d\d passed", ran.stdout, flags=re.MULTILINE), ran.stdout
 
 
 def test_every_error_is_in_the_table_with_its_number_and_fields() -> None:

@@ -80,7 +80,7 @@ class Partition:
         listeners: Listeners,
         on_progress: Progress | None = None,
     ) -> Partition:
-        """Open the caches of a journal and catch them up with it. What is damaged is made anew.
+        """Open the caches of a journal and catch them up with it. What is damaged is rebuilt.
 
         ``on_progress`` hears (frames read, frames to read). Raises ``JournalError``, and ``IndexDamaged`` or
         ``sqlite3.Error`` if a cache cannot be written now.

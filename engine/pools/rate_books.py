@@ -17,7 +17,7 @@ class RateBooks:
 
     def __init__(self, read: Callable[[str], Awaitable[RateBook]]) -> None:
         """``read`` asks a stream for its book. It answers what is durable, and raises ``SolventError``."""
-        self.read = read
+        self._read = read
         self._books: dict[str, RateBook] = {}
         """Those that were asked for since they were set last."""
         self._changes = 0
@@ -44,7 +44,7 @@ class RateBooks:
         stream = rates_stream(name.environment, name.currency).canonical
         while stream not in self._books:
             changes = self._changes
-            book = await self.read(stream)
+            book = await self._read(stream)
             # A card that was set between the answer and now would be missing from this book for ever.
             if changes == self._changes:
                 self._books[stream] = book
