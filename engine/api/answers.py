@@ -1,4 +1,4 @@
-"""All answers, and how each is said in plain JSON values: amounts as decimal text, times as ISO 8601."""
+"""All answers, and their form in plain JSON values: amounts as decimal text, times as ISO 8601."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Answer: TypeAlias = (
 
 
 def to_wire(answer: Answer) -> dict[str, Any]:
-    """The answer as plain JSON values: amounts as decimal text, times as ISO 8601."""
+    """Return the answer as plain JSON values: amounts as decimal text, times as ISO 8601."""
     if isinstance(answer, Receipt):
         built: dict[str, Any] = {
             "id": answer.id,
@@ -54,7 +54,7 @@ def to_wire(answer: Answer) -> dict[str, Any]:
 
 
 def _details_to_wire(receipt: Receipt) -> dict[str, Any]:
-    """Only what is there: a reader takes what is missing for none, or zero."""
+    """Return only the fields that have a value. Readers take a missing field as ``None`` or zero."""
     parts: dict[str, Any] = {
         "hold": receipt.hold,
         "debit": receipt.debit,

@@ -1,4 +1,4 @@
-"""What pools hold: balances, grants, holds, and what all pools of a customer hold together."""
+"""The contents of pools: balances, grants, holds, and the totals of all pools of a customer."""
 
 from __future__ import annotations
 
@@ -16,50 +16,80 @@ GrantState: TypeAlias = Literal["pending", "active", "depleted", "expired", "voi
 
 
 class Balance(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A pool at a version. Always ``granted = available + held + spent + expired + voided + moved_out``.
+    """The balance of a pool at a version, in credits.
 
-    ``granted`` counts the grants that have taken effect; ``pending`` are those still to come.
+    Always ``granted = available + held + spent + expired + voided + moved_out``.
     """
 
     pool: str
+    """The name of the pool."""
     version: int
+    """The version of the pool: the number of its entries."""
     as_of: datetime
+    """The time at which this is the balance."""
     available: Decimal
+    """The credits that can be spent."""
     held: Decimal
+    """The credits that open holds have set aside."""
     granted: Decimal
+    """The credits of all grants that have taken effect."""
     spent: Decimal
+    """The credits that debits and captures spent, less what was reversed."""
     expired: Decimal
+    """The credits that expired unspent."""
     voided: Decimal
+    """The credits that were voided unspent."""
     moved_out: Decimal
+    """The credits that transfers moved to other pools."""
     pending: Decimal
+    """The credits of grants that have not taken effect. They are not part of ``granted``."""
 
 
 class GrantView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """One grant, where its credits went, and its state."""
+    """One grant, its state, and where its credits are. Amounts are in credits."""
 
     id: str
+    """The id of the grant, such as "g1"."""
     state: GrantState
+    """The state of the grant. A depleted grant has nothing available and nothing held."""
     amount: Decimal
+    """The credits that were granted."""
     available: Decimal
+    """The credits that can be spent."""
     held: Decimal
+    """The credits that open holds have set aside."""
     spent: Decimal
+    """The credits that debits and captures spent, less what was reversed."""
     expired: Decimal
+    """The credits that expired unspent."""
     voided: Decimal
+    """The credits that were voided unspent."""
     moved_out: Decimal
+    """The credits that transfers moved to other pools."""
     category: Literal["paid", "promotional"]
+    """Whether the credits were bought or given."""
     priority: int
+    """The priority, 0 to 100. Grants with a lower priority burn first."""
     created_at: datetime
+    """The time at which the grant was recorded."""
     effective_at: datetime
+    """The time from which the credits can be spent."""
     expires_at: datetime | None
+    """The time at which what is left expires; ``None`` for never."""
     cost_basis: dict[str, str] | None
+    """What one credit cost: ``per_credit`` (decimal text) and ``currency``; ``None`` if it was not given."""
     name: str | None
+    """The name for people."""
     comment: str | None
+    """The comment for people."""
     metadata: dict[str, str | int | float | bool]
+    """The caller's own names with values."""
     key: str
+    """The idempotency key of the grant."""
 
 
 class GrantList(Readable, msgspec.Struct, frozen=True, gc=False):
-    """The grants of a pool at a version: those that can be burned in burn order, then the others, newest first."""
+    """The grants of a pool at a version: first those with credits left, in burn order, then the others, newest first."""
 
     pool: str
     version: int
@@ -70,13 +100,21 @@ class HoldView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A hold that is not settled yet."""
 
     id: str
+    """The id of the hold, such as "h3"."""
     amount: Decimal
+    """The credits that the hold has set aside of grants."""
     allocations: tuple[Allocation, ...]
+    """The grants that the credits were set aside from, in burn order."""
     created_at: datetime
+    """The time at which the hold was recorded."""
     expires_at: datetime
+    """The time at which the hold expires unless it is settled before."""
     key: str
+    """The idempotency key of the hold."""
     metric: str | None
+    """What will be metered; ``None`` if it was not given."""
     dimensions: dict[str, str | int | float | bool]
+    """The dimensions of the usage event that will capture the hold."""
 
 
 class HoldList(Readable, msgspec.Struct, frozen=True, gc=False):
@@ -88,20 +126,23 @@ class HoldList(Readable, msgspec.Struct, frozen=True, gc=False):
 
 
 class PoolPage(Readable, msgspec.Struct, frozen=True, gc=False):
-    """Balances of some pools, ordered by their canonical names. ``next_cursor`` continues."""
+    """A page of balances, ordered by the canonical names of their pools."""
 
     pools: tuple[Balance, ...]
     next_cursor: str | None
+    """The cursor of the next page; ``None`` if this is the last."""
 
 
 class CurrencyTotals(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """What all pools of a customer hold of one currency. The fields add up as those of a ``Balance`` do.
+    """The totals of a customer's pools in one currency, in credits. Each field is the sum of the same field of their
+    balances.
 
-    What moved between them counts as ``granted`` where it arrived and as ``moved_out`` where it left.
+    Credits that moved between the pools count as ``granted`` in the one and as ``moved_out`` in the other.
     """
 
     currency: str
     pools: int
+    """The number of pools."""
     available: Decimal
     held: Decimal
     granted: Decimal
@@ -113,7 +154,7 @@ class CurrencyTotals(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=Tr
 
 
 class CustomerTotals(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """The totals of a customer's pools, a line for each currency, by its name."""
+    """The totals of a customer's pools: one line for each currency, ordered by its name."""
 
     environment: str
     customer: str

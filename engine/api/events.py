@@ -1,4 +1,4 @@
-"""What pools say by themselves: alerts and recharge requests."""
+"""The events that a pool publishes without being asked: alerts and recharge requests."""
 
 from __future__ import annotations
 
@@ -23,35 +23,46 @@ EventKind: TypeAlias = Literal[
 
 
 class PoolEvent(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """Something that a pool said by itself. What a kind has nothing to say of is ``None``."""
+    """An alert or a recharge request of a pool. Fields that a kind does not have are ``None``."""
 
     kind: EventKind
     pool: str
+    """The name of the pool."""
     version: int
+    """The version of the pool after this event."""
     recorded_at: datetime
+    """The time at which the event was recorded."""
     available: Decimal
+    """The credits that were available just after this event."""
     position: str
-    """Where it stands among all events of the journal: ``events(after=...)`` and ``past_events`` go on behind it."""
+    """The position of this event in the journal. ``events(after=...)`` and ``past_events`` continue after it."""
     limit: Decimal | None = None
-    """The threshold, or the budget's amount."""
+    """The threshold that was crossed, or the amount of the budget, in credits."""
     percent: int | None = None
+    """The threshold as a percentage; ``None`` if it was an amount."""
     amount: Decimal | None = None
-    """What is left of a grant, came back from a hold, is used of a budget, or is asked for."""
+    """The credits left in the grant, returned from the hold, used of the budget, or requested by the recharge."""
     grant: str | None = None
+    """The id of the grant that expires soon."""
     hold: str | None = None
+    """The id of the hold that expired."""
     budget: str | None = None
+    """The name of the budget that was reached."""
     value: str | int | float | bool | None = None
-    """That of the dimension for which the budget counts on its own."""
+    """The value of the dimension for which the budget counts on its own."""
     expires_at: datetime | None = None
-    """When the grant expires, or the request."""
+    """The time at which the grant or the recharge request expires."""
     recharge: str | None = None
+    """The id of the recharge request, such as "q7"."""
     granted: bool = False
     """Whether the pool grants the recharge by itself."""
 
 
 class EventPage(Readable, msgspec.Struct, frozen=True, gc=False):
-    """Some events, oldest first. ``position`` goes on behind what was looked at; ``more``: at once."""
+    """A page of events, oldest first."""
 
     events: tuple[PoolEvent, ...]
     position: str
+    """The position to continue from: pass it as ``after``."""
     more: bool
+    """Whether the next page can be read at once, because more was there."""

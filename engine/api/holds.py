@@ -1,4 +1,4 @@
-"""Holds as objects: one that was asked for, and one that was granted."""
+"""Holds as objects: one that was requested, and one that was granted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from .credits import Credits
 
 RELEASE_TIMEOUT_S: Final = 5.0
-"""How long leaving a hold's block may take. If nobody answers by then, the hold expires by itself."""
+"""The longest that leaving a hold's block waits for the release. Without an answer by then, the hold expires by
+itself."""
 HoldState: TypeAlias = Literal["open", "captured", "released"]
 
 
@@ -113,7 +114,7 @@ class PendingHold:
         try:
             opened = await asyncio.shield(opening)
         except asyncio.CancelledError:
-            # The hold may be granted already: nobody else would ever release it.
+            # The hold may have been granted already, and nothing else would release it.
             with anyio.move_on_after(RELEASE_TIMEOUT_S, shield=True), suppress(SolventError):
                 await (await opening).release()
             opening.cancel()
@@ -126,12 +127,13 @@ class PendingHold:
         assert self._opened is not None  # noqa: S101 - narrows the type: it was entered
         if self._opened.settled:
             return
-        # Also when the block was cancelled: credits that nobody will spend should not wait for their expiry.
+        # Release it also if the block was cancelled: credits that nobody will spend should not wait for their expiry.
         with anyio.move_on_after(RELEASE_TIMEOUT_S, shield=True):
             try:
                 await self._opened.release()
             except StateConflict:
-                # It is over already: captured by its id, by an earlier try with the same key, or expired.
+                # The hold has ended already: it was captured by its id or by an earlier try with the same key, or it
+                # expired.
                 return
             except SolventError as failure:
                 if error is None:

@@ -1,4 +1,4 @@
-"""Rate cards, and what a usage event would cost."""
+"""Rate cards, and the estimated price of a usage event."""
 
 from __future__ import annotations
 
@@ -13,20 +13,26 @@ from .verdicts import Verdict
 
 
 class RateView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """``credits`` per ``per`` of a metric, where the dimensions match. Decimal text."""
+    """One rate of a card: ``credits`` for each ``per`` of a metric."""
 
     metric: str
+    """The metric that is priced."""
     match: dict[str, str | int | float | bool]
+    """The dimensions that a usage event must have for this rate; empty for any."""
     credits: str
+    """The price in credits, as decimal text."""
     per: str
+    """The quantity that costs ``credits``, as decimal text."""
 
 
 class CardView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A version of a currency's rate card, and from when on it prices what occurs."""
+    """A version of a currency's rate card."""
 
     number: int
+    """The version of the card, counted from 1. A receipt has it as ``card``."""
     currency: str
     effective_at: datetime
+    """The time from which the card prices usage."""
     rates: tuple[RateView, ...]
 
 
@@ -37,10 +43,13 @@ class CardList(Readable, msgspec.Struct, frozen=True, gc=False):
 
 
 class Estimate(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """What a usage event would cost by the rate card in effect, and whether it would be allowed."""
+    """The price of a usage event by the rate card in effect, and whether the pool would allow it."""
 
     amount: Decimal
+    """The price in credits."""
     card: int
+    """The version of the rate card."""
     rate: RateView
+    """The rate that matches."""
     verdict: Verdict | None
-    """``None`` if it costs nothing: that is always allowed."""
+    """Whether a debit of the price would be allowed; ``None`` if the price is 0, which is always allowed."""

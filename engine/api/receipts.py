@@ -1,7 +1,7 @@
 """The durable answer to a command.
 
-A receipt holds units and microseconds; its public properties convert when they are read, so that a service that answers
-thousands of debits a second converts only what it sends.
+A receipt stores units and microseconds. Its public properties convert them to credits and datetimes when they are read,
+so that a service that answers thousands of debits a second converts only what it sends.
 """
 
 from __future__ import annotations
@@ -21,24 +21,28 @@ class Allocation(Readable, msgspec.Struct, frozen=True, gc=False):
     """The part of a debit that one grant paid."""
 
     grant: str
+    """The id of the grant, such as "g1"."""
     amount: Decimal
+    """What the grant paid, in credits."""
 
     def __str__(self) -> str:
         return f"{self.grant}: {self.amount}"
 
 
 class Coverage(Readable, msgspec.Struct, frozen=True, gc=False):
-    """The part of a usage event that an allowance paid: no grant did."""
+    """The part of a usage event that an allowance paid instead of a grant."""
 
     allowance: str
+    """The name of the allowance."""
     amount: Decimal
+    """What the allowance paid, in credits."""
 
     def __str__(self) -> str:
         return f"{self.allowance}: {self.amount}"
 
 
 class Details(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """What only some receipts say. Units and microseconds."""
+    """The fields that only some receipts have. Amounts are in units, times in microseconds."""
 
     hold: int | None = None
     expires_at_us: int | None = None
@@ -49,7 +53,7 @@ class Details(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     warnings: tuple[str, ...] = ()
     card: int | None = None
     covers_units: tuple[tuple[str, int], ...] = ()
-    """(allowance, units)"""
+    """The units that each allowance paid, as (allowance, units)."""
 
 
 NO_DETAILS = Details()
@@ -58,24 +62,26 @@ NO_DETAILS = Details()
 class Receipt(Readable, msgspec.Struct, frozen=True, gc=False, array_like=True, eq=False):
     """The durable answer to a command. The same key gives the same receipt again, marked ``replayed``.
 
-    Equal are receipts that say the same, whether or not they keep their amounts in the same units.
+    Two receipts are equal if their contents are equal, even if their amounts are stored at different scales.
     """
 
     id: str
-    """The letter of its kind and its version in the pool: ``g1`` a grant, ``d2`` a debit or capture, ``h3`` a hold,
-    ``r4`` a release, a reversal or the refusal of a recharge, ``u5`` an update, ``v6`` a voiding, ``b7`` a budget,
-    ``c8`` a rate card, ``t9`` a transfer, ``f10`` an allowance, ``p11`` a recurring grant, ``n12`` alerts, ``o1`` the
-    pool itself. Empty if nothing was to change.
+    """The id of the entry, made of a letter for its kind and the pool's version: ``g1`` a grant, ``d2`` a debit or
+    capture, ``h3`` a hold, ``r4`` a release, a reversal or the refusal of a recharge, ``u5`` an update, ``v6`` a
+    voiding, ``b7`` a budget, ``c8`` a rate card, ``t9`` a transfer, ``f10`` an allowance, ``p11`` a recurring grant,
+    ``n12`` alerts, ``o1`` the pool itself. Empty if the command changed nothing.
     """
     version: int
-    """The pool's version with this entry: each entry of a pool is one version."""
+    """The version of the pool after this entry. Each entry of a pool adds one."""
     replayed: bool
+    """Whether this is the first receipt again, because the same request was sent before."""
     scale: int
+    """The decimal places of the currency: the units of this receipt are 10^-scale credits."""
     amount_units: int
     balance_units: int
     recorded_at_us: int
     parts_units: tuple[tuple[int, int], ...] = ()
-    """(grant number, units) in burn order."""
+    """The part of each grant as (grant number, units), in burn order."""
     details: Details = NO_DETAILS
 
     def __eq__(self, other: object) -> bool:
@@ -84,14 +90,14 @@ class Receipt(Readable, msgspec.Struct, frozen=True, gc=False, array_like=True, 
         return self._at_scale(SCALE_MAX) == other._at_scale(SCALE_MAX)
 
     def __ne__(self, other: object) -> bool:
-        # Said here too: that of msgspec compares what a class without ``eq`` is, not what it says.
+        # Defined here too: msgspec's own ``__ne__`` compares structs declared with ``eq=False`` by identity.
         return not self == other
 
     def __hash__(self) -> int:
         return hash((self.id, self.version, self.recorded_at_us))
 
     def _shown(self) -> Iterable[tuple[str, object]]:
-        """Yield what its owner reads: the properties, not the units behind them."""
+        """Yield the public properties, not the units behind them."""
         yield from (("id", self.id), ("amount", self.amount), ("balance", self.balance))
         rest: dict[str, object] = {
             "covered": self.covered,
@@ -131,69 +137,70 @@ class Receipt(Readable, msgspec.Struct, frozen=True, gc=False, array_like=True, 
 
     @property
     def amount(self) -> Decimal:
-        """What was granted, spent, set aside, given back or taken away of grants. ``covered`` is beside it."""
+        """The credits that were granted, spent, held, given back or voided. What allowances paid is in ``covered``."""
         return to_decimal(self.amount_units, self.scale)
 
     @property
     def balance(self) -> Decimal:
-        """What was available in the pool just after it."""
+        """The credits that were available in the pool just after this entry."""
         return to_decimal(self.balance_units, self.scale)
 
     @property
     def allocations(self) -> tuple[Allocation, ...]:
-        """Which grants paid, are held, or got back, in burn order. Empty for what is about a grant itself."""
+        """The grants that paid, are held or got credits back, in burn order. Empty for entries about a grant itself."""
         return tuple(Allocation(f"g{grant}", to_decimal(part, self.scale)) for grant, part in self.parts_units)
 
     @property
     def covered(self) -> Decimal:
-        """What allowances paid beside ``amount``, or keep for a hold, or were given back."""
+        """The credits that allowances paid in addition to ``amount``, reserve for a hold, or got back."""
         return to_decimal(sum([units for _, units in self.details.covers_units]), self.scale)
 
     @property
     def allowances(self) -> tuple[Coverage, ...]:
-        """Which allowances that was."""
+        """The part of ``covered`` that each allowance paid, reserves or got back."""
         return tuple(Coverage(name, to_decimal(units, self.scale)) for name, units in self.details.covers_units)
 
     @property
     def recorded_at(self) -> datetime:
+        """The time at which the entry was recorded."""
         return to_datetime(self.recorded_at_us)
 
     @property
     def hold(self) -> str | None:
-        """The hold that was captured or released."""
+        """The id of the hold that was captured or released; ``None`` for other entries."""
         return None if self.details.hold is None else f"h{self.details.hold}"
 
     @property
     def debit(self) -> str | None:
-        """The debit that was reversed."""
+        """The id of the debit that was reversed; ``None`` for other entries."""
         return None if self.details.debit is None else f"d{self.details.debit}"
 
     @property
     def expires_at(self) -> datetime | None:
-        """When a hold expires unless it is settled before."""
+        """The time at which the hold expires unless it is settled before; ``None`` for other entries."""
         return None if self.details.expires_at_us is None else to_datetime(self.details.expires_at_us)
 
     @property
     def returned(self) -> Decimal:
-        """What a capture did not spend, or a release gave back."""
+        """The credits that a capture did not spend, or that a release gave back."""
         return to_decimal(self.details.returned_units, self.scale)
 
     @property
     def lapsed(self) -> Decimal:
-        """How much of what was returned or reversed did not stay, because its grant had expired or been voided."""
+        """The returned or reversed credits that were lost because their grant had expired or been voided."""
         return to_decimal(self.details.lapsed_units, self.scale)
 
     @property
     def uncovered(self) -> Decimal:
-        """What a capture asked for beyond its hold that did not fit: it was not spent."""
+        """The credits that a capture asked for beyond its hold and that were not spent, because they did not fit."""
         return to_decimal(self.details.uncovered_units, self.scale)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Budgets that only warn, and would not have let it pass."""
+        """The names of budgets that were exceeded but only warn."""
         return self.details.warnings
 
     @property
     def card(self) -> int | None:
-        """The version of the rate card that priced it."""
+        """The version of the rate card that priced the debit; ``None`` if no card did."""
         return self.details.card

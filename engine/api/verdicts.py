@@ -1,4 +1,4 @@
-"""Whether something could be spent, how much at most, out of what, and what would stop it."""
+"""The answer to ``check``: whether an amount could be spent, how much at most, from which grants, and what stops it."""
 
 from __future__ import annotations
 
@@ -14,46 +14,62 @@ from .receipts import Allocation, Coverage
 
 
 class StopView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A budget that is in the way."""
+    """The budget that would refuse the amount."""
 
     budget: str
+    """The name of the budget."""
     value: str | int | float | bool | None
+    """The value of the dimension for which the budget counts on its own; ``None`` if it has one count for all."""
     limit: Decimal
+    """The limit of the budget: credits per window or, if ``counts`` is "holds", open holds."""
     used: Decimal
+    """What is used of the limit now, in the same unit."""
     resets_at: datetime | None
+    """The end of the window; ``None`` if waiting does not help."""
     counts: Literal["credits", "holds"]
+    """What the budget counts here: credits, or open holds."""
 
 
 class ResetView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """The allowance that has room again first, of those that cannot cover all that is asked for."""
+    """The first allowance to have room again, of those that cannot cover the whole amount."""
 
     allowance: str
+    """The name of the allowance."""
     dimension: str | None
-    """Of which each value has a quota of its own, and which ``value`` is meant."""
+    """The dimension of which each value has a quota of its own; ``None`` if there is one quota for all."""
     value: str | int | float | bool | None
+    """The value of ``dimension`` whose quota this is."""
     resets_at: datetime
+    """The time at which the allowance has room again."""
 
 
 class Verdict(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """Whether credits could be spent at a version of the pool: a debit of the same amount would get this answer."""
+    """Whether an amount could be spent at this version of the pool. A debit of that amount would get the same answer.
+
+    Amounts are in credits.
+    """
 
     pool: str
+    """The name of the pool."""
     version: int
+    """The version of the pool that was checked."""
     allowed: bool
+    """Whether a debit of ``requested`` would succeed."""
     requested: Decimal
+    """The amount that was checked, in credits."""
     available: Decimal
-    """How much could be spent at most, allowances included."""
+    """The largest amount that could be spent, in credits, allowances included."""
     allocations: tuple[Allocation, ...]
-    """Which grants would pay, in burn order: all of it if allowed, else what is available."""
+    """The grants that would pay, in burn order: for the whole amount if it is allowed, else for what is available."""
     top_up: Decimal
-    """The smallest grant that would let it pass, as far as credits go; 0 if there are enough."""
+    """The smallest grant, in credits, after which there would be enough; 0 if there is enough. Budgets may still refuse."""
     covered: tuple[Coverage, ...] = ()
-    """What allowances would pay of it, before any grant."""
+    """The part that allowances would pay, before any grant."""
     resets_at: datetime | None = None
-    """When an allowance that cannot cover all of it has room again; ``None``: none is in the way."""
+    """The time at which an allowance that cannot cover the whole amount has room again; ``None`` if there is none."""
     reset: ResetView | None = None
-    """Which allowance that is."""
+    """The allowance that has room again at ``resets_at``."""
     stopped_by: StopView | None = None
-    """The budget that does not let it pass, and when it would."""
+    """The budget that would refuse the amount, and when it resets; ``None`` if no budget refuses."""
     warnings: tuple[str, ...] = ()
-    """Budgets that only warn, and would be exceeded."""
+    """The names of budgets that would be exceeded but only warn."""
