@@ -89,7 +89,7 @@ class GrantView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class GrantList(Readable, msgspec.Struct, frozen=True, gc=False):
-    """The grants of a pool at a version: first those with credits left, in burn order, then the others, newest first."""
+    """The grants of a pool at a version: those that can be burned in burn order, then the others, newest first."""
 
     pool: str
     version: int

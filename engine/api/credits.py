@@ -1,7 +1,7 @@
 """The one interface of Solvent, whether it is embedded or reached over a transport.
 
 ``Engine`` and the clients are ``Credits``. The verbs are defined here, once: each builds a request and sends it. An
-implementation brings ``send``, ``batch`` and ``events``. One test suite runs over all of them.
+implementation provides ``send``, ``batch`` and ``events``. One test suite runs over all implementations.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ A = TypeVar("A")
 
 
 class Credits(UsageVerbs):
-    """Grants, holds, debits and everything that can be read of them.
+    """Grants, holds and debits of credits, and all that can be read about them.
 
     **Pools** are written ``customer`` or ``customer/resource``, with ``:currency`` and ``environment@`` where those are
     not the defaults: ``acme``, ``acme/website-1``, ``staging@acme:tokens``.
@@ -62,14 +62,14 @@ class Credits(UsageVerbs):
     The same key with the same request is answered with the first receipt, marked ``replayed``, for the journal's life.
     A refusal does not use up its key.
 
-    **Errors** of every method, besides those that it names: ``InvalidRequest`` (a field is wrong), ``NotFound`` (no
-    such pool), ``StateConflict`` with ``currency_scale`` (the pool keeps other decimal places than the currency is
-    configured with), ``Overloaded`` (nothing was written: try again later), ``Unavailable`` (the outcome is unknown
-    unless the error says otherwise: try again with the same key) and ``JournalError`` (the journal failed).
+    **Errors** that every method may raise, in addition to those that it names: ``InvalidRequest`` (a field is wrong),
+    ``NotFound`` (no such pool), ``StateConflict`` with ``currency_scale`` (the pool has other decimal places than the
+    currency is configured with), ``Overloaded`` (nothing was written: try again later), ``Unavailable`` (the outcome is
+    unknown unless the error says otherwise: try again with the same key) and ``JournalError`` (the journal failed).
     """
 
     def __init_subclass__(cls, **options: Any) -> None:
-        # A verb that an implementation writes again for speed shows the same text in every tool.
+        # A verb that an implementation overrides for speed keeps its docstring.
         super().__init_subclass__(**options)
         for name, member in vars(cls).items():
             if callable(member) and not member.__doc__ and not name.startswith("_"):
@@ -79,7 +79,7 @@ class Credits(UsageVerbs):
     async def send(self, request: Request[A]) -> A:
         """Send any one request and return its answer. The other methods are shorter ways to write this.
 
-        Raises what the verb of that request raises.
+        Raises the same errors as the verb of that request.
         """
 
     async def grant(
@@ -173,14 +173,14 @@ class Credits(UsageVerbs):
         )
 
     async def void_grant(self, pool: PoolLike, grant: str) -> Receipt:
-        """Take away what is left of a grant, but not what is held or spent. A second void answers as the first did.
+        """Void what is left of a grant, but not what is held or spent. A second void gets the same answer as the first.
 
         Args:
             pool: The pool of the grant.
             grant: The id of the grant, such as "g1".
 
         Returns:
-            The receipt. Its ``amount`` is what was taken away, in credits.
+            The receipt. Its ``amount`` is what was voided, in credits.
 
         Raises:
             NotFound: There is no such grant.
@@ -203,14 +203,14 @@ class Credits(UsageVerbs):
     ) -> Receipt:
         """Consume credits for a usage event: all of ``amount``, or with ``partial`` as much as is available.
 
-        Allowances pay first, then grants in burn order. Every budget that matches has to let the debit pass. All of it
+        Allowances pay first, then grants in burn order. A debit that exceeds any matching budget is refused. The debit
         is one atomic, durable step: the answer comes after the flush.
 
         Args:
             pool: The pool that pays.
             amount: Credits, above zero.
             key: The idempotency key, for instance the id of the usage event.
-            partial: Take what is available, at least one unit, where there is less than ``amount``.
+            partial: Whether to spend what is available, at least one unit, if that is less than ``amount``.
             occurred_at: When the usage happened: at most 400 days back and 5 minutes ahead (``Settings.limits``).
                 Default: when it is recorded.
             metric: What was metered, such as "input_tokens".
@@ -224,8 +224,8 @@ class Credits(UsageVerbs):
             after it, the pool's ``version``, ``warnings`` of budgets that only warn.
 
         Raises:
-            InsufficientCredits: There is less than ``amount``; the error says what would help.
-            BudgetExceeded: A budget does not let it pass; the error names the budget and when its window resets.
+            InsufficientCredits: Less than ``amount`` is available; the error has the ``top_up`` that would be enough.
+            BudgetExceeded: A budget would be exceeded; the error names the budget and when its window resets.
             IdempotencyConflict: The key was used for another request.
         """
         return await self.send(
@@ -257,14 +257,14 @@ class Credits(UsageVerbs):
         """Debit what a metered quantity costs, by the rate card that was in effect when the usage happened.
 
         The price is exact, and rounded once, half-even, to the currency's decimal places. Usage that costs nothing is
-        recorded all the same. Reported again with its key, the first price stands, whatever the rates are by then.
+        recorded too. A repeat with the same key keeps the first price, even if the rates have changed since.
 
         Args:
             pool: The pool that pays.
             metric: What was metered, such as "input_tokens".
             quantity: How much was metered, from 0, with at most 18 digits before the point and 9 after it.
             key: The idempotency key, for instance the id of the usage event.
-            partial: Take what is available, at least one unit, where there is less than the price.
+            partial: Whether to spend what is available, at least one unit, if that is less than the price.
             occurred_at: When the usage happened: at most 400 days back and 5 minutes ahead. Default: when it is
                 recorded.
             dimensions: Who and what used the credits; rates match on them. Bounds as for ``debit``.
@@ -275,8 +275,8 @@ class Credits(UsageVerbs):
 
         Raises:
             NotFound: No rate card was in effect (``rate card``), or no rate matches (``rate``).
-            InsufficientCredits: There is less than the price.
-            BudgetExceeded: A budget does not let it pass.
+            InsufficientCredits: Less than the price is available.
+            BudgetExceeded: A budget would be exceeded.
             IdempotencyConflict: The key was used for another request.
         """
         return await self.send(
@@ -307,8 +307,8 @@ class Credits(UsageVerbs):
             pool: The pool that would pay.
             metric: What would be metered.
             quantity: How much would be metered, from 0.
-            occurred_at: The time whose rate card is asked. Default: now.
-            dimensions: Those of the usage event; rates match on them.
+            occurred_at: The time whose rate card is used. Default: now.
+            dimensions: The dimensions of the usage event; rates match on them.
 
         Returns:
             The price in credits, the version of the card, the rate, and for a price above zero the verdict of
@@ -331,7 +331,7 @@ class Credits(UsageVerbs):
         currency: str = CURRENCY_DEFAULT,
         effective_at: TimeLike | None = None,
     ) -> Receipt:
-        """Set the rates that price usage from ``effective_at`` on. They replace the card before them.
+        """Set the rates that price usage from ``effective_at`` on. They replace the previous card.
 
         A rate is ``{"metric": "input_tokens", "match": {"model": "gpt-4"}, "credits": "30", "per": 1000000}``. The rate
         that matches with the most dimensions prices an event; a card in which two could match equally well is refused.
@@ -340,14 +340,14 @@ class Credits(UsageVerbs):
             rates: At most 1,000 rates. ``match`` may be left out, and ``per`` is 1 then.
             environment: The environment whose usage they price.
             currency: The currency they price in.
-            effective_at: The time from which they hold, now or later. Default: now.
+            effective_at: The time from which they apply, now or later. Default: now.
 
         Returns:
             The receipt. Its ``id`` ("c8") names the version of the card.
 
         Raises:
-            InvalidRequest: A rate is wrong, two rates could match equally well, or the time has passed: what was used
-                before is not priced again.
+            InvalidRequest: A rate is wrong, two rates could match equally well, or ``effective_at`` has passed: past
+                usage is not priced again.
             StateConflict: The currency has 1,000 cards over its life already (``too_many_rate_cards``).
         """
         return await self.send(
@@ -362,7 +362,7 @@ class Credits(UsageVerbs):
             currency: The currency they price in.
 
         Returns:
-            The cards with their rates and the times from which they hold; none where no card was set.
+            The cards with their rates and the times from which they apply; none if no card was set.
         """
         return await self.send(ask.RatesRequest(environment=environment, currency=currency))
 
@@ -378,8 +378,8 @@ class Credits(UsageVerbs):
     ) -> PendingHold:
         """Set credits aside before the real cost is known. Nobody else can spend them until the hold ends.
 
-        Await the result for an ``OpenHold``, or enter it: ``async with credits.hold(...) as hold`` releases what the
-        block did not capture. A grant that expires while credits of it are held keeps them for the hold.
+        Await the result for an ``OpenHold``, or enter it: ``async with credits.hold(...) as hold`` releases the hold
+        when the block ends, unless it was captured. Held credits stay with the hold even if their grant expires.
 
         Args:
             pool: The pool that pays.
@@ -387,14 +387,14 @@ class Credits(UsageVerbs):
             key: The idempotency key.
             ttl_s: Seconds until the hold expires by itself, 1 to 86,400, to the microsecond.
             metric: What will be metered.
-            dimensions: Those of the usage event that will capture the hold. Bounds as for ``debit``.
+            dimensions: The dimensions of the usage event that will capture the hold. Bounds as for ``debit``.
 
         Returns:
-            The hold. Its ``id`` ("h3") and its receipt are there once it was awaited or entered.
+            The hold. It has its ``id`` ("h3") and its receipt once it was awaited or entered.
 
         Raises:
-            InsufficientCredits: There is less than ``amount``.
-            BudgetExceeded: A budget does not let it pass.
+            InsufficientCredits: Less than ``amount`` is available.
+            BudgetExceeded: A budget would be exceeded.
             IdempotencyConflict: The key was used for another request.
         """
         return PendingHold(
@@ -413,7 +413,7 @@ class Credits(UsageVerbs):
     ) -> Receipt:
         """Spend a hold: less than it (the rest goes back), all of it, or more (the rest is debited, if it fits).
 
-        A hold is settled once: a second capture answers as the first did.
+        A hold is settled once: a second capture gets the same answer as the first.
 
         Args:
             pool: The pool of the hold.
@@ -430,7 +430,7 @@ class Credits(UsageVerbs):
 
         Raises:
             NotFound: There is no such hold.
-            StateConflict: The hold has ended otherwise (``hold_released``, ``hold_expired``).
+            StateConflict: The hold has already ended in another way (``hold_released``, ``hold_expired``).
         """
         return await self.send(
             ask.CaptureRequest(
@@ -439,18 +439,18 @@ class Credits(UsageVerbs):
         )
 
     async def release(self, pool: PoolLike, hold: str) -> Receipt:
-        """Give back all of a hold. A second release answers as the first did.
+        """Give back all of a hold. A second release gets the same answer as the first.
 
         Args:
             pool: The pool of the hold.
             hold: The id of the hold, such as "h3".
 
         Returns:
-            The receipt, with ``lapsed``, what would have gone back to a grant that has ended.
+            The receipt, with ``lapsed``: the credits that were lost because their grant has ended.
 
         Raises:
             NotFound: There is no such hold.
-            StateConflict: The hold has ended otherwise (``hold_captured``, ``hold_expired``).
+            StateConflict: The hold has already ended in another way (``hold_captured``, ``hold_expired``).
         """
         return await self.send(ask.ReleaseRequest(pool=pool, hold=hold))
 
@@ -464,7 +464,7 @@ class Credits(UsageVerbs):
             amount: Credits, at most what is left of the debit. Default: all of it.
 
         Returns:
-            The receipt, with ``lapsed``, what belongs to a grant that has ended and does not come back.
+            The receipt, with ``lapsed``: the credits that were lost because their grant has ended.
 
         Raises:
             NotFound: There is no such debit.
@@ -489,7 +489,7 @@ class Credits(UsageVerbs):
     ) -> Receipt:
         """Limit what may be spent per window. A budget of the same name takes the new terms.
 
-        The budget counts debits and holds; a release or a reversal gives back. What was counted stays counted unless
+        The budget counts debits and holds; a release or a reversal reduces the count. New terms keep the count unless
         ``match``, ``each``, ``window`` or ``time_zone`` change. A pool has at most 100 budgets.
 
         Args:
@@ -499,7 +499,7 @@ class Credits(UsageVerbs):
             window: "minute", "hour", "day", "week", "month" or "total".
             time_zone: The time zone in which windows begin, such as "Europe/Paris".
             match: Count only what has all of these dimensions. Default: all of the pool.
-            each: A dimension, each value of which has a count of its own.
+            each: The dimension of which each value has a count of its own. Default: one count for all.
             mode: "block" refuses what does not fit; "warn" lets it pass and names the budget in the receipt.
             holds_max: The most holds that may be open at once, 0 to 1,000,000. Default: no limit.
 
@@ -561,7 +561,7 @@ class Credits(UsageVerbs):
     ) -> Receipt:
         """Make usage free up to a quota per window. An allowance of the same name takes the new terms.
 
-        An allowance pays for debits and holds before any grant does. Opens the pool if it is new. A pool has at most
+        An allowance pays for debits and holds before any grant does. Setting one opens a new pool. A pool has at most
         100 allowances.
 
         Args:
@@ -572,7 +572,7 @@ class Credits(UsageVerbs):
             rolling_s: The length of a rolling window in seconds, a multiple of 60, from 60 to 2,678,400 (31 days).
             time_zone: The time zone in which fixed windows begin, such as "Europe/Paris".
             match: Cover only what has all of these dimensions. Default: all of the pool.
-            each: A dimension, each value of which has a quota of its own.
+            each: The dimension of which each value has a quota of its own. Default: one quota for all.
             metric: The metric whose quantity is counted. Default: credits are counted.
 
         Returns:
@@ -638,9 +638,9 @@ class Credits(UsageVerbs):
     ) -> Receipt:
         """Grant credits at the start of every period. A recurring grant of the same name takes the new terms.
 
-        New terms count from the next grant on; another rhythm begins again. A period that was missed is granted when
-        the pool is next used, or by itself within a second or two of the engine's start. Opens the pool if it is new. A
-        pool has at most 100 recurring grants.
+        New terms apply from the next grant on; a changed rhythm starts over. A period that was missed is granted when
+        the pool is next used, or by itself within a second or two of the engine's start. Setting one opens a new pool.
+        A pool has at most 100 recurring grants.
 
         Args:
             pool: The pool.
@@ -648,16 +648,16 @@ class Credits(UsageVerbs):
             amount: Credits per period, above zero.
             period: "day", "week", "month" or "year".
             every: The number of periods between two grants, 1 to 1,000.
-            anchor: The moment from which periods are counted: on the 31st, or the last day of a shorter month. Default:
-                the start.
+            anchor: The moment from which periods are counted. A monthly grant anchored on the 31st is made on the last
+                day of a shorter month. Default: the first grant.
             starts_at: The time of the first grant. Default: now.
             ends_at: No grant is made at or after this time. Default: never.
             time_zone: The time zone in which periods begin, such as "Europe/Paris".
             category: The category of each grant.
             priority: The priority of each grant, 0 to 100.
             cost_basis: What one credit of each grant cost.
-            roll_over: What is left of a period when the next begins: "none" expires, "all" stays, an amount stays up to
-                that amount.
+            roll_over: What happens to credits left when the next period begins: "none" keeps none of them, "all" keeps
+                all, an amount keeps at most that many. The rest expires.
             prorate: Grant a first period that is not whole in part instead of in full.
 
         Returns:
@@ -718,22 +718,22 @@ class Credits(UsageVerbs):
         budget_percents: Sequence[int] = (),
         recharge: Mapping[str, Any] | None = None,
     ) -> Receipt:
-        """Set all alerts of a pool. What is left out is switched off.
+        """Set all alerts of a pool. An alert that is left out is switched off.
 
-        An alert sounds once when its threshold is crossed, and is armed again when credits are added above it. A pool
-        with any alert also says when it is depleted and when a hold expires. ``events`` delivers what pools say.
+        An alert fires once when its threshold is crossed, and is armed again when credits are added above it. A pool
+        with any alert also publishes when it is depleted and when a hold expires. ``events`` delivers the alerts.
 
         ``recharge`` is a rule that asks for credits: ``{"below": "20", "target": "100"}``, and optionally
-        ``monthly_max`` (credits), ``time_zone``, ``timeout_s`` (60 to 2,678,400; a day), ``category``, ``cost_basis``
-        and ``grants``: then the pool grants the credits by itself. One request is open at a time, until
-        ``grant_recharge``, ``refuse_recharge`` or its time-out. The next is made as soon as the rule allows while the
-        balance is below, whether or not anything is spent.
+        ``monthly_max`` (credits), ``time_zone``, ``timeout_s`` (60 to 2,678,400; default: a day), ``category``,
+        ``cost_basis`` and ``grants`` (whether the pool grants the credits by itself). One request is open at a time,
+        until ``grant_recharge``, ``refuse_recharge`` or its time-out. While the balance is below, the next request is
+        made as soon as the rule allows, whether or not anything is spent.
 
         Args:
             pool: The pool.
             low: At most 20 thresholds: amounts, or percentages such as "20%" of what was available when credits were
                 last added.
-            expiring_within_s: How many seconds before its expiry a grant with credits left is announced, 1 to
+            expiring_within_s: The seconds before its expiry at which a grant with credits left is announced, 1 to
                 31,622,400 (366 days).
             budget_percents: At most 20 percentages of a budget, 1 to 100, at which its use is announced.
             recharge: The rule that asks for credits.
@@ -758,7 +758,7 @@ class Credits(UsageVerbs):
             pool: The pool.
 
         Returns:
-            The thresholds and the rule as they were set, and what is asked for now.
+            The thresholds and the rule as they were set, and the recharge request that is open.
         """
         return await self.send(ask.AlertsRequest(pool=pool))
 
@@ -772,7 +772,7 @@ class Credits(UsageVerbs):
         expires_at: TimeLike | None = None,
         comment: str | None = None,
     ) -> Receipt:
-        """Grant what a recharge request asks for, or another amount. A second grant answers as the first did.
+        """Grant what a recharge request asks for, or another amount. A second grant gets the same answer as the first.
 
         If the balance is still below the threshold afterwards, the rest is asked for at once.
 
@@ -780,7 +780,7 @@ class Credits(UsageVerbs):
             pool: The pool.
             recharge: The id of the recharge request, such as "q7".
             amount: Credits, above zero. Default: what was asked for.
-            cost_basis: What one credit cost. Default: that of the rule.
+            cost_basis: What one credit cost. Default: the cost basis of the rule.
             expires_at: The expiry of the grant. Default: never.
             comment: A comment for people, at most 1,024 characters.
 
@@ -789,7 +789,7 @@ class Credits(UsageVerbs):
 
         Raises:
             NotFound: There is no such request.
-            StateConflict: The request has ended otherwise (``recharge_refused``, ``recharge_timed_out``).
+            StateConflict: The request has already ended in another way (``recharge_refused``, ``recharge_timed_out``).
         """
         return await self.send(
             ask.GrantRechargeRequest(
@@ -803,7 +803,7 @@ class Credits(UsageVerbs):
         )
 
     async def refuse_recharge(self, pool: PoolLike, recharge: str) -> Receipt:
-        """Refuse a recharge request, for instance because a card was declined. The next comes after its time-out.
+        """Refuse a recharge request, for instance because a card was declined. The next is made after the time-out.
 
         Args:
             pool: The pool.
@@ -814,7 +814,7 @@ class Credits(UsageVerbs):
 
         Raises:
             NotFound: There is no such request.
-            StateConflict: The request has ended otherwise (``recharge_granted``, ``recharge_timed_out``).
+            StateConflict: The request has already ended in another way (``recharge_granted``, ``recharge_timed_out``).
         """
         return await self.send(ask.RefuseRechargeRequest(pool=pool, recharge=recharge))
 
@@ -827,18 +827,18 @@ class Credits(UsageVerbs):
         environment: str = ENVIRONMENT_DEFAULT,
         after: str | None = None,
     ) -> AsyncIterator[PoolEvent]:
-        """Iterate over what pools say, as it happens: alerts and recharge requests, in the journal's order, each once.
+        """Iterate over the alerts and recharge requests of pools as they happen, in the journal's order, each once.
 
-        Nothing is missed or repeated between the past and the present, nor while a service restarts. Events are read
-        when they are asked for, so a slow reader holds up nobody. Over NATS, errors show at the first event that is
-        waited for: ``Unavailable`` if no service answers, or the client may not ask it. Without the permission to
-        subscribe to published events, a client finds events some seconds late.
+        No event is missed or repeated between past and new events, nor while a service restarts. An event is read only
+        when the caller asks for the next one, so a slow reader delays nobody else. Over NATS, errors are raised by the
+        first event that is awaited: ``Unavailable`` if no service answers, or if the client may not ask it. A client
+        that may not subscribe to published events gets events some seconds late.
 
         Args:
             pool: The pool. Default: all pools of ``customer``, or of ``environment``.
             customer: The customer. Default: all of the environment.
             environment: The environment.
-            after: The position of the last event that was dealt with; "0.0" is the beginning. Default: now.
+            after: The position of the last event that was handled; "0.0" is the beginning. Default: now.
 
         Returns:
             An iterator without an end. Each event carries its ``position``.
@@ -856,18 +856,18 @@ class Credits(UsageVerbs):
         after: str = "0.0",
         limit: int = ask.PAGE_DEFAULT,
     ) -> EventPage:
-        """Return a page of what pools have said.
+        """Return a page of past alerts and recharge requests.
 
         Args:
             pool: The pool. Default: all pools of ``customer``, or of ``environment``.
             customer: The customer. Default: all of the environment.
             environment: The environment.
-            after: The position of the last event that was dealt with; "0.0" is the beginning. "end" is the newest: the
-                page is empty then, and says where the next event goes.
-            limit: Events of the page, 1 to 1,000.
+            after: The position of the last event that was handled; "0.0" is the beginning. "end" is the newest: the
+                page is empty then, and its ``position`` is the one to wait from.
+            limit: The most events to return, 1 to 1,000.
 
         Returns:
-            The events, the position behind them, and whether there are more.
+            The events, the position to continue from, and whether there are more.
 
         Raises:
             InvalidRequest: The position is not one of this journal.
@@ -890,11 +890,11 @@ class Credits(UsageVerbs):
     async def transfer(self, source: PoolLike, target: PoolLike, amount: AmountLike, *, key: str) -> Receipt:
         """Move unspent credits between two pools of one customer and currency, in one atomic step.
 
-        They leave in burn order. Each block keeps its category, priority, expiry and cost basis.
+        Credits leave in burn order. Each block keeps its category, priority, expiry and cost basis.
 
         Args:
-            source: The pool that gives.
-            target: The pool that gets. It is opened if it is new.
+            source: The pool that the credits leave.
+            target: The pool that receives the credits. It is opened if it is new.
             amount: Credits, above zero.
             key: The idempotency key, unique within the source.
 
@@ -902,18 +902,18 @@ class Credits(UsageVerbs):
             The receipt of the source.
 
         Raises:
-            InsufficientCredits: There is less than ``amount``.
+            InsufficientCredits: Less than ``amount`` is available.
             IdempotencyConflict: The key was used for another request.
         """
         return await self.send(ask.TransferRequest(pool=source, target=target, amount=amount, key=key))
 
     @abstractmethod
     async def batch(self, requests: Sequence[BatchRequest], *, atomic: bool = False) -> list[Receipt | SolventError]:
-        """Send many commands at once: each has its own answer, and nothing is raised for one.
+        """Send many commands at once. Each has its own answer; a refused command does not raise.
 
         Args:
             requests: ``GrantRequest``, ``DebitRequest``, ``ReportRequest``, ``HoldRequest``, ``CaptureRequest``,
-                ``ReleaseRequest`` or ``ReverseRequest``, at most 10,000. Those of one pool are done in this order.
+                ``ReleaseRequest`` or ``ReverseRequest``, at most 10,000. Requests to one pool are done in this order.
             atomic: Do all of them or none: at most 1,000, on any pools of one customer.
 
         Returns:
@@ -933,17 +933,17 @@ class Credits(UsageVerbs):
         metric: str | None = None,
         quantity: QuantityLike | None = None,
     ) -> Verdict:
-        """Return whether an amount could be spent now, how much at most, and out of what. Writes nothing.
+        """Return whether an amount could be spent now, how much at most, and from which grants. Writes nothing.
 
         Args:
             pool: The pool that would pay.
             amount: Credits, above zero.
-            dimensions: Those of the debit that would follow; budgets and allowances match on them.
-            metric: What would be metered. Matters to allowances that count it.
+            dimensions: The dimensions of the debit that would follow; budgets and allowances match on them.
+            metric: What would be metered. Only allowances that count this metric use it.
             quantity: How much would be metered.
 
         Returns:
-            The verdict, with allowances and grants that would pay, and what would stop it and when that resets.
+            The verdict, with the allowances and grants that would pay, and the budget that would refuse.
         """
         return await self.send(
             ask.CheckRequest(pool=pool, amount=amount, dimensions=dimensions, metric=metric, quantity=quantity)
@@ -993,7 +993,7 @@ class Credits(UsageVerbs):
     async def costs(self, pool: PoolLike, *, start: TimeLike | None = None, end: TimeLike | None = None) -> CostReport:
         """Return what became of a pool's credits in [start, end), by cost basis: burned, expired, voided, their value.
 
-        By the time of recording, read from the journal: what finance needs to recognise revenue.
+        Entries count at the time of recording, and are read from the journal. Finance recognises revenue from this.
 
         Args:
             pool: The pool.
@@ -1046,10 +1046,10 @@ class Credits(UsageVerbs):
         return await self.send(ask.PoolsRequest(customer=customer, environment=environment, limit=limit, cursor=cursor))
 
     async def totals(self, customer: str, *, environment: str = ENVIRONMENT_DEFAULT) -> CustomerTotals:
-        """Return what all pools of a customer hold together, by currency.
+        """Return the totals of all pools of a customer, by currency.
 
-        Each pool counts as it is when it is read, one after another: what moves between two of them meanwhile may be
-        counted in both or in neither.
+        The pools are read one after another. Credits that move between two of them meanwhile may be counted in both or
+        in neither.
 
         Args:
             customer: The customer.

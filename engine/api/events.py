@@ -65,4 +65,4 @@ class EventPage(Readable, msgspec.Struct, frozen=True, gc=False):
     position: str
     """The position to continue from: pass it as ``after``."""
     more: bool
-    """Whether the next page can be read at once, because more was there."""
+    """Whether more events can be read now."""

@@ -89,7 +89,7 @@ class OpenHold:
 
 
 class PendingHold:
-    """What ``Credits.hold`` returns. Nothing is asked until it is awaited or entered."""
+    """The result of ``Credits.hold``. The hold is requested when this is awaited or entered."""
 
     def __init__(self, credits: Credits, request: HoldRequest) -> None:
         self._credits = credits

@@ -1,8 +1,8 @@
-"""What may be asked, one struct for each operation: its fields are the body of the JSON, and are checked in one place.
+"""The requests, one struct for each operation. The fields of a request are the fields of the JSON body.
 
-A request holds what its caller said, unchecked. ``rules/checking.py`` checks a command against the rules of a pool;
-a read is checked where it is answered. The verbs of ``Credits`` build requests, the transports read them from JSON, and
-``docs/reference.md`` is made from them: a field's docstring is what a caller in any language reads.
+A request holds what its caller passed, unchecked. ``rules/checking.py`` checks a command against the rules of a pool;
+a read is checked where it is answered. The methods of ``Credits`` build requests, the transports read them from JSON,
+and ``docs/reference.md`` is made from them: a field's docstring is what a caller in any language reads.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ A = TypeVar("A")
 
 
 class Request(Readable, msgspec.Struct, Generic[A], kw_only=True):
-    """One request, which is answered with an ``A``."""
+    """One request. Its answer is an ``A``."""
 
     operation: ClassVar[str] = ""
     """The name of the operation on the wire, such as "hold.capture"."""
     answer: ClassVar[type[Any]] = msgspec.Struct
-    """The type ``A``, for who has to decode it."""
+    """The type ``A``, for code that decodes the answer."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -73,7 +73,7 @@ class CommandRequest(PoolRequest[Receipt], kw_only=True):
 
 
 class KeyedRequest(CommandRequest, kw_only=True):
-    """A command that its caller names with a key."""
+    """A command with an idempotency key."""
 
     key: str
     """The idempotency key, 1 to 256 printable characters, unique within the pool. The same key with the same request
@@ -113,7 +113,7 @@ class UpdateGrantRequest(KeyedRequest, kw_only=True):
     grant: str
     """The id of the grant, such as "g1"."""
     priority: int | Keep = KEEP
-    """0 to 100."""
+    """The new priority, 0 to 100."""
     expires_at: TimeLike | Keep | None = KEEP
     """The new expiry; null for never."""
     metadata: Dimensions | Keep = KEEP
@@ -121,7 +121,7 @@ class UpdateGrantRequest(KeyedRequest, kw_only=True):
 
 
 class VoidGrantRequest(CommandRequest, kw_only=True):
-    """Take away what is left of a grant, but not what is held or spent. A second void answers as the first did."""
+    """Void what is left of a grant, but not what is held or spent. A second void gets the same answer as the first."""
 
     operation: ClassVar[str] = "grant.void"
 
@@ -137,7 +137,7 @@ class DebitRequest(KeyedRequest, kw_only=True):
     amount: AmountLike
     """Credits, above zero, with at most the decimal places of the currency and 63 bits of its smallest unit."""
     partial: bool = False
-    """Whether to take what is available, at least one unit, where there is less than ``amount``."""
+    """Whether to spend what is available, at least one unit, if that is less than ``amount``."""
     occurred_at: TimeLike | None = None
     """When the usage happened, at most 400 days back and 5 minutes ahead. Default: when it is recorded."""
     metric: str | None = None
@@ -161,11 +161,11 @@ class ReportRequest(KeyedRequest, kw_only=True):
     quantity: QuantityLike
     """How much was metered, from 0, with at most 18 digits before the point and 9 after it."""
     partial: bool = False
-    """Whether to take what is available, at least one unit, where there is less than the price."""
+    """Whether to spend what is available, at least one unit, if that is less than the price."""
     occurred_at: TimeLike | None = None
     """When the usage happened, at most 400 days back and 5 minutes ahead. Default: when it is recorded."""
     dimensions: Dimensions | None = None
-    """Who and what used the credits; rates match on them. As for a debit."""
+    """Who and what used the credits; rates match on them. The limits are those of a debit."""
     backfill: bool = False
     """Lifts the limit on how far back ``occurred_at`` may lie, for old traces."""
 
@@ -182,7 +182,8 @@ class HoldRequest(KeyedRequest, kw_only=True):
     metric: str | None = None
     """What will be metered: 1 to 128 printable characters."""
     dimensions: Dimensions | None = None
-    """Those of the usage event that will capture the hold; budgets and allowances match on them. As for a debit."""
+    """The dimensions of the usage event that will capture the hold; budgets and allowances match on them. The limits
+    are those of a debit."""
 
 
 class CaptureRequest(CommandRequest, kw_only=True):
@@ -203,7 +204,7 @@ class CaptureRequest(CommandRequest, kw_only=True):
 
 
 class ReleaseRequest(CommandRequest, kw_only=True):
-    """Give back all of a hold. A second release answers as the first did."""
+    """Give back all of a hold. A second release gets the same answer as the first."""
 
     operation: ClassVar[str] = "hold.release"
 
@@ -232,13 +233,13 @@ class SetBudgetRequest(CommandRequest, kw_only=True):
     amount: AmountLike
     """Credits per window, above zero."""
     window: BudgetWindow
-    """How often the count begins again; ``total`` is never."""
+    """The window after which the count begins again; ``total`` is never."""
     time_zone: str = "UTC"
     """The time zone in which windows begin, such as Europe/Paris."""
     match: Dimensions | None = None
     """The budget counts debits and holds whose dimensions have all of these values. Default: all of the pool."""
     each: str | None = None
-    """A dimension, each value of which has a count of its own."""
+    """The dimension of which each value has a count of its own. Default: one count for all."""
     mode: BudgetMode = "block"
     """``block`` refuses what does not fit; ``warn`` lets it pass and names the budget in the receipt."""
     holds_max: int | None = None
@@ -270,7 +271,7 @@ class SetAllowanceRequest(CommandRequest, kw_only=True):
     amount: AmountLike
     """The quota per window, above zero: credits, or a quantity of ``metric`` where that is given."""
     window: AllowanceWindow | None = None
-    """How often a fixed quota begins again. Exactly one of ``window`` and ``rolling_s`` is needed."""
+    """The fixed window after which the quota begins again. Exactly one of ``window`` and ``rolling_s`` is needed."""
     rolling_s: int | None = None
     """The length of a rolling window in seconds: a multiple of 60, from 60 to 2,678,400 (31 days)."""
     time_zone: str = "UTC"
@@ -278,7 +279,7 @@ class SetAllowanceRequest(CommandRequest, kw_only=True):
     match: Dimensions | None = None
     """The allowance covers debits and holds whose dimensions have all of these values. Default: all of the pool."""
     each: str | None = None
-    """A dimension, each value of which has a quota of its own."""
+    """The dimension of which each value has a quota of its own. Default: one quota for all."""
     metric: str | None = None
     """The metric whose quantity is counted. Default: credits are counted."""
 
@@ -306,8 +307,8 @@ class SetRecurringRequest(CommandRequest, kw_only=True):
     every: int = 1
     """The number of units between two grants, 1 to 1,000."""
     anchor: TimeLike | None = None
-    """The moment from which periods are counted: on the 31st, or the last day of a shorter month. Default: the
-    start."""
+    """The moment from which periods are counted. A monthly grant anchored on the 31st is made on the last day of a
+    shorter month. Default: the first grant."""
     starts_at: TimeLike | None = None
     """The time of the first grant. Default: now."""
     ends_at: TimeLike | None = None
@@ -321,7 +322,8 @@ class SetRecurringRequest(CommandRequest, kw_only=True):
     cost_basis: CostLike | None = None
     """What one credit of each grant cost."""
     roll_over: RollOver = "none"
-    """What is left of a period when the next begins: "none" expires, "all" stays, an amount stays up to that amount."""
+    """What happens to credits left when the next period begins: "none" keeps none of them, "all" keeps all, an amount
+    keeps at most that many. The rest expires."""
     prorate: bool = False
     """Whether a first period that is not whole is granted in part instead of in full."""
 
@@ -338,7 +340,7 @@ class CancelRecurringRequest(CommandRequest, kw_only=True):
 
 
 class SetAlertsRequest(CommandRequest, kw_only=True):
-    """Set all alerts of a pool. What is left out is switched off."""
+    """Set all alerts of a pool. An alert that is left out is switched off."""
 
     operation: ClassVar[str] = "alerts.set"
 
@@ -346,17 +348,17 @@ class SetAlertsRequest(CommandRequest, kw_only=True):
     """At most 20 thresholds: amounts, or percentages such as "20%" of what was available when credits were last
     added."""
     expiring_within_s: int | None = None
-    """How many seconds before its expiry a grant with credits left is announced, 1 to 31,622,400 (366 days)."""
+    """The seconds before its expiry at which a grant with credits left is announced, 1 to 31,622,400 (366 days)."""
     budget_percents: Sequence[int] = ()
     """At most 20 percentages of a budget, 1 to 100, at which its use is announced."""
     recharge: Mapping[str, Any] | None = None
     """The rule that asks for credits: ``below`` and ``target`` (credits), and optionally ``monthly_max`` (credits),
-    ``time_zone``, ``grants`` (whether the pool grants them by itself), ``timeout_s`` (60 to 2,678,400; a day),
+    ``time_zone``, ``grants`` (whether the pool grants them by itself), ``timeout_s`` (60 to 2,678,400; default: a day),
     ``category`` and ``cost_basis``."""
 
 
 class GrantRechargeRequest(CommandRequest, kw_only=True):
-    """Grant what a recharge request asks for, or another amount. A second grant answers as the first did."""
+    """Grant what a recharge request asks for, or another amount. A second grant gets the same answer as the first."""
 
     operation: ClassVar[str] = "recharge.grant"
 
@@ -365,7 +367,7 @@ class GrantRechargeRequest(CommandRequest, kw_only=True):
     amount: AmountLike | None = None
     """Credits, above zero. Default: what was asked for."""
     cost_basis: CostLike | None = None
-    """What one credit cost. Default: that of the rule."""
+    """What one credit cost. Default: the cost basis of the rule."""
     expires_at: TimeLike | None = None
     """The expiry of the grant. Default: never."""
     comment: str | None = None
@@ -387,30 +389,30 @@ class TransferRequest(PoolRequest[Receipt], kw_only=True):
     operation: ClassVar[str] = "transfer"
 
     target: PoolLike
-    """The pool that gets the credits."""
+    """The pool that receives the credits."""
     amount: AmountLike
     """Credits, above zero, at most what is available."""
     key: str
-    """The idempotency key, 1 to 256 printable characters, unique within the pool that gives."""
+    """The idempotency key, 1 to 256 printable characters, unique within the pool that the credits leave."""
 
 
 class CheckRequest(PoolRequest[Verdict], kw_only=True):
-    """Ask whether an amount could be spent now, and out of what. Writes nothing."""
+    """Check whether an amount could be spent now, and from which grants. Writes nothing."""
 
     operation: ClassVar[str] = "check"
 
     amount: AmountLike
     """Credits, above zero."""
     dimensions: Dimensions | None = None
-    """Those of the debit that would follow; budgets and allowances match on them."""
+    """The dimensions of the debit that would follow; budgets and allowances match on them."""
     metric: str | None = None
-    """What would be metered. Matters to allowances that count it."""
+    """What would be metered. Only allowances that count this metric use it."""
     quantity: QuantityLike | None = None
     """How much would be metered."""
 
 
 class EstimateRequest(PoolRequest[Estimate], kw_only=True):
-    """Ask what a usage event would cost, by which rate, and whether the pool would allow it. Writes nothing."""
+    """Estimate what a usage event would cost, by which rate, and whether the pool would allow it. Writes nothing."""
 
     operation: ClassVar[str] = "estimate"
 
@@ -419,9 +421,9 @@ class EstimateRequest(PoolRequest[Estimate], kw_only=True):
     quantity: QuantityLike
     """How much would be metered, from 0."""
     occurred_at: TimeLike | None = None
-    """The time whose rate card is asked. Default: now."""
+    """The time whose rate card is used. Default: now."""
     dimensions: Dimensions | None = None
-    """Those of the usage event; rates match on them."""
+    """The dimensions of the usage event; rates match on them."""
 
 
 class BalanceRequest(PoolRequest[Balance], kw_only=True):
@@ -486,7 +488,7 @@ class LedgerRequest(PoolRequest[LedgerPage], kw_only=True):
 
 
 class CostsRequest(PoolRequest[CostReport], kw_only=True):
-    """Read what became of a pool's credits in [start, end), by cost basis. By the time of recording."""
+    """Read what became of a pool's credits in [start, end), by cost basis. Entries count at the time of recording."""
 
     operation: ClassVar[str] = "costs"
 
@@ -517,7 +519,7 @@ class PoolsRequest(CustomerRequest[PoolPage], kw_only=True):
 
 
 class TotalsRequest(CustomerRequest[CustomerTotals], kw_only=True):
-    """Read what all pools of a customer hold together, by currency."""
+    """Read the totals of all pools of a customer, by currency."""
 
     operation: ClassVar[str] = "totals"
 
@@ -537,7 +539,7 @@ class RatesRequest(Request[CardList], kw_only=True):
 
 
 class SetRatesRequest(Request[Receipt], kw_only=True):
-    """Set the rates that price usage from ``effective_at`` on. They replace the card before them."""
+    """Set the rates that price usage from ``effective_at`` on. They replace the previous card."""
 
     operation: ClassVar[str] = "rates.set"
 
@@ -548,11 +550,11 @@ class SetRatesRequest(Request[Receipt], kw_only=True):
     currency: str = CURRENCY_DEFAULT
     """The currency, 1 to 128 printable characters."""
     effective_at: TimeLike | None = None
-    """The time from which the rates hold, now or later. Default: now."""
+    """The time from which the rates apply, now or later. Default: now."""
 
 
 class PastEventsRequest(Request[EventPage], kw_only=True):
-    """Read a page of what pools have said: of one pool, of a customer's pools, or of an environment's."""
+    """Read a page of past events: of one pool, of a customer's pools, or of an environment's pools."""
 
     operation: ClassVar[str] = "events"
 
@@ -563,15 +565,15 @@ class PastEventsRequest(Request[EventPage], kw_only=True):
     environment: str = ENVIRONMENT_DEFAULT
     """The environment, 1 to 128 printable characters."""
     after: str = "0.0"
-    """The position of the last event that was dealt with; "0.0" is the beginning, "end" the newest."""
+    """The position of the last event that was handled; "0.0" is the beginning, "end" the newest."""
     limit: int = PAGE_DEFAULT
-    """Events of the page, 1 to 1,000."""
+    """The most events to return, 1 to 1,000."""
 
 
 BatchRequest: TypeAlias = (
     GrantRequest | DebitRequest | ReportRequest | HoldRequest | CaptureRequest | ReleaseRequest | ReverseRequest
 )
-"""What a ``batch`` of ``Credits`` takes."""
+"""The requests that ``Credits.batch`` takes."""
 BATCH_REQUESTS = (
     GrantRequest,
     DebitRequest,

@@ -1,4 +1,4 @@
-"""What is asked of usage from outside, and what is answered: plain data, the same embedded and on the wire."""
+"""Questions about usage and their answers: plain data, the same for an embedded engine and on the wire."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ GroupValue: TypeAlias = DimensionValue | None
 class UsageQuestion(
     Readable, msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
 ):
-    """A question about usage: whose, which time, broken down by what. In an answer, its range of time is in moments."""
+    """A question about usage: whose, in which time, broken down by which fields.
+
+    In an answer, the range is given as ``start`` and ``end`` even if it was asked for in words.
+    """
 
     pool: str | None = None
     """The pool. Default: all pools of ``customer``, or of ``environment``, in ``currency``."""
@@ -39,72 +42,78 @@ class UsageQuestion(
     period: str | None = None
     """A range in words, such as "last 7 days", "this month", "2026-Q3" or "2026-07-01..2026-07-14"."""
     start: str | None = None
-    """The first moment of the range, ISO 8601 with an offset. Either ``period`` or ``start`` and ``end`` are given."""
+    """The first moment of the range, ISO 8601 with an offset. Give either ``period``, or ``start`` and ``end``."""
     end: str | None = None
     """The moment after the last."""
     window: str | None = None
-    """The buckets of the calendar: minute, hour, day, week, month, quarter or year. Default: one, the whole range."""
+    """The calendar window of each bucket: minute, hour, day, week, month, quarter or year. Default: one bucket, the
+    whole range."""
     time_zone: str = "UTC"
     """The time zone of ``period`` and ``window``, such as Europe/Paris."""
     group_by: tuple[str, ...] = ()
     """At most 8 fields: dimensions, and ``$metric``, ``$customer``, ``$resource``, ``$grant``, ``$category``,
-    ``$cost_basis``, ``$currency``. A dimension whose name begins with a dollar sign is written with one more."""
+    ``$cost_basis``, ``$currency``. Write a dimension whose name begins with a dollar sign with a second one."""
     filters: tuple[dict[str, Any], ...] = ()
     """At most 50 conditions that must all hold: ``field``, ``op`` (=, in, not in, missing, prefix), and ``value`` or
     ``values`` (at most 1,000)."""
     top: int | None = None
-    """The groups to keep, 1 to 10,000, ranked by ``order`` over the whole range; the rest is one line, "other"."""
+    """The number of groups to keep, 1 to 10,000, ranked by ``order`` over the whole range. The others are summed in one
+    line, "other". Default: all."""
     order: str = "credits"
-    """By what groups are ranked: credits, events, refused, quantity or name."""
+    """What groups are ranked by: credits, events, refused, quantity or name."""
     descending: bool | None = None
     """Whether the largest comes first. Default: yes, except by name."""
     fill_empty: bool = False
-    """Whether windows in which nothing happened are lines too."""
+    """Whether windows in which nothing happened have lines too."""
     consistent: bool = False
-    """Whether to wait until all that was acknowledged before is in the answer."""
+    """Whether to wait until everything acknowledged before this request is in the answer."""
 
 
 class UsageLine(Readable, msgspec.Struct, frozen=True, kw_only=True):
     """What one group used in one bucket of time."""
 
     start: datetime
+    """The first moment of the bucket, which is a window of the calendar or the whole range."""
     end: datetime
-    """The bucket: a window of the calendar, or the whole range."""
+    """The moment after the bucket."""
     group: dict[str, GroupValue]
-    """A value for each field that was grouped by; ``None`` is "does not have it"."""
+    """The value of each field in ``group_by``; ``None`` for events without the field."""
     other: bool = False
-    """Stands for all groups that did not make the top."""
+    """Whether this is the sum of the groups outside the top."""
     credits: Decimal
-    """Net: what debits and captures took from grants, less what was reversed."""
+    """The net credits: ``debited`` less ``reversed``."""
     debited: Decimal
+    """The credits that debits and captures took from grants."""
     reversed: Decimal
+    """The credits that reversals gave back."""
     events: int
-    """Debits and captures."""
+    """The number of debits and captures."""
     refused: int
-    """Debits and holds that were refused for lack of credits or budget: a statistic, not from the ledger."""
+    """The number of debits and holds refused for lack of credits or budget. A statistic, not from the ledger."""
     quantities: dict[str, Decimal]
-    """What was metered, by metric; "" where a quantity came without one."""
+    """The quantity that was metered, by metric; "" is the metric of quantities that came without one."""
     first_at: datetime | None
+    """The time of the first event; ``None`` if there are only reversals."""
     last_at: datetime | None
-    """When the first and the last of the events occurred."""
+    """The time of the last event; ``None`` if there are only reversals."""
 
 
 class UsageLines(Sequence[UsageLine]):
-    """The lines of an answer, kept by columns: a line is made whenever it is looked at. Equals the same lines anywhere.
+    """The lines of an answer, stored by columns. A line is made each time it is read. Equal to any list of equal lines.
 
-    Made all at once, thirty thousand of them would stop the loop for a tenth of a second.
+    Making thirty thousand lines at once would block the event loop for a tenth of a second.
     """
 
     __slots__ = ("_moments", "_offsets", "_scale", "_table")
     __hash__ = None  # type: ignore[assignment] # as of a list: it equals lists
 
     def __init__(self, table: UsageTable, scale: int) -> None:
-        """``scale`` is the currency's."""
+        """Take the lines of ``table``; ``scale`` is the number of decimal places of its currency."""
         self._table = table
         self._scale = scale
         self._offsets = table.cells.offsets()
         self._moments: dict[int, datetime] = {}
-        """Starts and ends of buckets, which many lines share."""
+        """The starts and ends of buckets that were converted before: many lines share them."""
 
     def __len__(self) -> int:
         return len(self._table.cells.bucket)
@@ -161,7 +170,7 @@ class UsageLines(Sequence[UsageLine]):
         return moment
 
     def columns(self) -> dict[str, list[Any]]:
-        """See ``Usage.columns``: made without a line on the way, several times as fast."""
+        """Return the same as ``Usage.columns``, made without lines in between: several times as fast."""
         table, cells = self._table, self._table.cells
         amount, moment = _Known(lambda units: to_decimal(units, self._scale)), _Known(_moment_of)
         quantity = _Known(_quantity_of)
@@ -190,7 +199,7 @@ class UsageLines(Sequence[UsageLine]):
 
 
 class _Known(dict[int, Any]):
-    """What each number is told as, made once."""
+    """The converted form of each number, made once."""
 
     __slots__ = ("_make",)
 
@@ -212,35 +221,39 @@ def _moment_of(at: int) -> datetime | None:
 
 
 def plain_lines(value: object) -> list[UsageLine]:
-    """What msgspec calls for what it does not know: lines of usage are encoded as a list of lines."""
+    """Return lines of usage as a list: msgspec calls this for types that it cannot encode."""
     if isinstance(value, UsageLines):
         return list(value)
     raise NotImplementedError(f"{type(value).__name__} has no encoding")
 
 
 class Usage(Readable, msgspec.Struct, frozen=True, kw_only=True):
-    """An answer: lines by bucket, and inside a bucket by the rank of the group, "other" last."""
+    """The answer to a question about usage."""
 
     question: UsageQuestion
+    """The question that this answers."""
     start: datetime
+    """The first moment of the range."""
     end: datetime
+    """The moment after the range."""
     lines: Sequence[UsageLine]
+    """The lines by bucket, and inside a bucket by the rank of the group; "other" is last."""
     total: UsageLine
-    """Of all lines together."""
+    """The sum of all lines."""
     position: int
-    """The last frame of the journal that is in it."""
+    """The last frame of the journal that the answer includes."""
     as_of: int
-    """What entries behind its lines are looked up as of."""
+    """The version of the data. ``usage_entries`` uses it to find the entries behind a line."""
 
     def __post_init__(self) -> None:
         if isinstance(self.lines, list):  # As it is decoded.
             msgspec.structs.force_setattr(self, "lines", tuple(self.lines))
 
     def columns(self) -> dict[str, list[Any]]:
-        """The lines by columns, one for each field grouped by: what a ``DataFrame`` of any library is made of.
+        """Return the lines by columns, in the form that ``DataFrame`` takes in any library.
 
-        A dimension that is called as a column of the line, or ``dimension.<anything>``, is written
-        ``dimension.<name>``.
+        Each field in ``group_by`` is a column. A dimension whose name is that of another column, or begins with
+        ``dimension.``, becomes ``dimension.<name>``.
         """
         if isinstance(self.lines, UsageLines):
             return self.lines.columns()
@@ -250,102 +263,128 @@ class Usage(Readable, msgspec.Struct, frozen=True, kw_only=True):
         return {"start": first, "end": rest[0], **named, **dict(zip(_PLAIN[2:], rest[1:], strict=True))}
 
     def records(self) -> list[dict[str, Any]]:
-        """The lines as flat dictionaries, with a key for each of the ``columns``."""
+        """Return the lines as flat dictionaries, with a key for each of the ``columns``."""
         columns = self.columns()
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 class UsageEntry(Readable, msgspec.Struct, frozen=True, kw_only=True):
-    """An entry of a ledger that counts in a line of usage."""
+    """A ledger entry that counts in a line of usage."""
 
     pool: str
+    """The name of the pool whose ledger has the entry."""
     credits: Decimal
-    """What of it counts there; less than 0 for a reversal."""
+    """The credits of the entry that count in the line; below 0 for a reversal."""
     entry: LedgerEntry
 
 
 class UsageEntryPage(Readable, msgspec.Struct, frozen=True, kw_only=True):
-    """Some of the entries behind a line, by time. ``next_cursor`` continues, however many more came since."""
+    """A page of the entries behind a line, ordered by time."""
 
     entries: tuple[UsageEntry, ...]
     next_cursor: str | None
+    """The cursor of the next page, which later entries do not affect; ``None`` if this is the last."""
 
 
 class UsageChange(Readable, msgspec.Struct, frozen=True, kw_only=True):
-    """What one group used in a period, and in the one it is compared with."""
+    """What one group used in a period and in the period that it is compared with."""
 
     group: dict[str, GroupValue]
+    """The value of each field in ``group_by``; ``None`` for events without the field."""
     other: bool = False
+    """Whether this is the sum of the groups outside the top."""
     credits: Decimal
+    """The net credits used in the period."""
     before: Decimal
+    """The net credits used in the other period."""
     events: int
+    """The number of debits and captures in the period."""
     events_before: int
+    """The number of debits and captures in the other period."""
     change: Decimal
+    """``credits`` less ``before``."""
     relative: Decimal | None
-    """The change as a share of ``before``, to four places: 0.5 is half as much again. ``None`` where that was 0."""
+    """The change as a share of ``before``, to four places: 0.5 means 50% more. ``None`` if ``before`` is 0."""
 
 
 class UsageComparison(Readable, msgspec.Struct, frozen=True, kw_only=True):
     """One period against another, group by group."""
 
     question: UsageQuestion
+    """The question about the period."""
     start: datetime
+    """The first moment of the period."""
     end: datetime
+    """The moment after the period."""
     before_start: datetime
+    """The first moment of the other period."""
     before_end: datetime
+    """The moment after the other period."""
     changes: tuple[UsageChange, ...]
+    """The change of each group, in the order that was asked for."""
     total: UsageChange
+    """The change of all groups together."""
 
 
 class UsageSpike(Readable, msgspec.Struct, frozen=True, kw_only=True):
     """A bucket in which a group used much more than before."""
 
     line: UsageLine
+    """The group in the bucket that stands out."""
     expected: Decimal
-    """The median of the buckets before it, to the currency's places."""
+    """The median of the group's buckets before this one, in credits, to the currency's decimal places."""
     score: float
-    """How far it stands out: the modified z-score."""
+    """The modified z-score: how far the bucket stands out."""
 
 
 class UsageSpikes(Readable, msgspec.Struct, frozen=True, kw_only=True):
-    """What stands out, the largest excess first. ``usage_entries(usage, spike.line)`` tells what is behind one."""
+    """The buckets and groups that stand out. ``usage_entries(usage, spike.line)`` returns the entries of a spike."""
 
     start: datetime
-    """Where the range begins that was asked for; it ends as ``usage`` does."""
+    """The first moment of the range that was asked for. The range ends where ``usage`` ends."""
     usage: Usage
-    """The answer in which the spikes are, for looking up entries; it begins with the history that they stand out
-    against, and its lines are those of the spikes."""
+    """The usage that has the spikes, for looking up entries. It begins with the history that the spikes are compared
+    with, and its lines are only those of the spikes."""
     spikes: tuple[UsageSpike, ...]
+    """The spikes, the largest excess first."""
     method: str
+    """The method in words."""
 
 
 class Forecast(Readable, msgspec.Struct, frozen=True, kw_only=True):
-    """When a pool runs dry if it goes on as it did."""
+    """A forecast of when a pool runs dry if its credits continue to be used at the same rate."""
 
     pool: str
+    """The name of the pool."""
     version: int
+    """The version of the pool."""
     available: Decimal
+    """The credits available now."""
     start: datetime
+    """The first moment of the range from which the rate is taken."""
     end: datetime
-    """The range whose usage is taken for the rate."""
+    """The moment after that range."""
     per_day: Decimal
-    """Net credits used in 24 hours, rounded half-even to the currency's places."""
+    """The net credits used in 24 hours, rounded half-even to the currency's decimal places."""
     runs_dry_at: datetime | None
-    """``None``: not within ten years, or nothing is being used."""
+    """The time at which the credits end; ``None`` if not within ten years, or if nothing is being used."""
     expiring: Decimal
-    """What will expire unused before that."""
+    """The credits that will expire unused before then."""
     assumption: str
+    """The method in words."""
 
 
 class UsageStatus(Readable, msgspec.Struct, frozen=True, kw_only=True):
-    """How far the usage file is behind the journal, in frames."""
+    """How far the usage file has followed the journal, in frames."""
 
     position: int
+    """The last frame that is in the usage file."""
     journal: int
+    """The last frame of the journal."""
     rebuilt: int | None = None
-    """How far the new file is that is being made, if one is."""
+    """The last frame that is in the new file; ``None`` if the file is not being rebuilt."""
     failure: str | None = None
-    """Why the last one could not be made: then the old file stays."""
+    """The reason why the last rebuild failed; ``None`` if it did not. The old file stays in use then."""
 
 
 _ZERO: Final = Decimal(0)

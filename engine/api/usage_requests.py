@@ -1,4 +1,4 @@
-"""What may be asked about usage, one struct for each operation: the same for an embedded engine and on the wire."""
+"""The requests about usage, one struct for each operation, the same for an embedded engine and on the wire."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ A = TypeVar("A")
 
 
 class UsageRequest(Request[A], Generic[A], kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A request about usage. Its fields are the body of the JSON as they are."""
+    """A request about usage. Its fields are the fields of the JSON body."""
 
 
 class QuestionRequest(UsageRequest[A], Generic[A], kw_only=True):
-    """A request about a question."""
+    """A request that refers to a question about usage."""
 
     question: UsageQuestion
-    """The question: whose usage, which time, broken down by what."""
+    """The question: whose usage, in which time, broken down by which fields."""
 
 
 class TableRequest(QuestionRequest[Usage], kw_only=True):
-    """Ask where the credits went, broken down by fields and windows of time."""
+    """Read where the credits went, broken down by fields and windows of time."""
 
     operation: ClassVar[str] = "usage"
 
@@ -55,7 +55,7 @@ class EntriesRequest(QuestionRequest[UsageEntryPage], kw_only=True):
     group: dict[str, GroupValue] | None = None
     """The group of the line. Default: all groups."""
     other: bool = False
-    """Whether the line is that of all groups that did not make the top."""
+    """Whether the line is "other", the sum of the groups outside the top."""
     as_of: int | None = None
     """The ``as_of`` of the answer: entries that came later are left out."""
     cursor: str | None = None
@@ -65,16 +65,16 @@ class EntriesRequest(QuestionRequest[UsageEntryPage], kw_only=True):
 
 
 class CompareRequest(QuestionRequest[UsageComparison], kw_only=True):
-    """Compare usage with that of another period, group by group."""
+    """Compare usage with the usage of another period, group by group."""
 
     operation: ClassVar[str] = "usage.compare"
 
     against: str = "previous"
     """The other period: "previous", "year before", or any period in words."""
     order: str = "change"
-    """By what groups are ranked: "change" (its size), "increase", "credits" or "name"."""
+    """What groups are ranked by: "change" (its size), "increase", "credits" or "name"."""
     top: int | None = None
-    """The groups to keep, 1 to 10,000. Default: all."""
+    """The number of groups to keep, 1 to 10,000. Default: all."""
 
 
 class SpikesRequest(QuestionRequest[UsageSpikes], kw_only=True):
@@ -85,24 +85,24 @@ class SpikesRequest(QuestionRequest[UsageSpikes], kw_only=True):
     sensitivity: float = SENSITIVITY_DEFAULT
     """The score from which a bucket stands out."""
     limit: int = SPIKES_LIMIT_DEFAULT
-    """Spikes of the answer, 1 to 1,000."""
+    """The most spikes to return, 1 to 1,000."""
 
 
 class ForecastRequest(UsageRequest[Forecast], kw_only=True):
-    """Ask when a pool runs dry if its credits go on being used as they were."""
+    """Forecast when a pool runs dry if its credits continue to be used at the rate of ``period``."""
 
     operation: ClassVar[str] = "usage.forecast"
 
     pool: str
     """The pool."""
     period: str = FORECAST_PERIOD_DEFAULT
-    """The period in words whose rate of use is taken."""
+    """The period, in words, from which the rate of use is taken."""
     time_zone: str = "UTC"
     """The time zone of the period."""
 
 
 class StatusRequest(UsageRequest[UsageStatus], kw_only=True):
-    """Ask how far the usage file has followed the journal."""
+    """Read how far the usage file has followed the journal."""
 
     operation: ClassVar[str] = "usage.status"
 
@@ -111,7 +111,7 @@ class StatusRequest(UsageRequest[UsageStatus], kw_only=True):
 
 
 class RebuildRequest(UsageRequest[UsageStatus], kw_only=True):
-    """Begin to rebuild the usage file from the journal."""
+    """Start rebuilding the usage file from the journal."""
 
     operation: ClassVar[str] = "usage.rebuild"
 

@@ -1,8 +1,8 @@
-"""An answer to a usage query, by columns: numbers in arrays, and each group and bucket told once.
+"""An answer to a usage query, by columns: numbers in arrays, with each group and bucket stored once.
 
-As an object, a row costs microseconds in the process that makes it, in the one that gets it, and on the way. By
-columns, thirty thousand rows are made in some milliseconds and received in less than one; who looks at a row has it
-made then.
+A row as an object costs microseconds in the process that makes it, in the process that receives it, and in between. By
+columns, thirty thousand rows are made in some milliseconds and received in less than one. A row object is made only
+when a caller reads it.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ import msgspec
 from solvent.engine.values.dimensions import DimensionValue
 
 NO_MOMENT: Final = -1
-"""In the place of the first or last moment of a cell that has none."""
+"""Stands for the first or last moment of a cell that has none."""
 
 Bucket: TypeAlias = tuple[int, int]
 Numbers: TypeAlias = Sequence[int]
 _CODES: Final = ("b", "h", "i", "q")
-"""Of arrays, the narrowest numbers first: what is sent is half as long for it."""
+"""The type codes of arrays, the narrowest first. Using the narrowest that fits halves what is sent."""
 
 
 class Packed(msgspec.Struct, frozen=True, array_like=True):
-    """A column on its way: an array as this machine has it, or decimal text where a number needs more than 64 bits."""
+    """A column as it is sent: the bytes of an array on this machine, or decimal text if a number exceeds 64 bits."""
 
     code: str
-    """That of the array; empty for text."""
+    """The type code of the array; empty for text."""
     data: bytes
 
 
@@ -37,40 +37,41 @@ class UsageGroup(msgspec.Struct, frozen=True, array_like=True):
     """A group of an answer."""
 
     values: tuple[Value, ...]
-    """By the columns of the answer; all ``None`` for the others."""
+    """The value of each column of the answer; all ``None`` for the group of the others."""
     other: bool = False
-    """Stands for all groups that did not make the top."""
+    """Whether this is the sum of the groups outside the top."""
 
 
 class Cells(msgspec.Struct, frozen=True):
-    """Rows by columns, all of one length but the last two, in any order. ``UsageRow`` says what the numbers mean."""
+    """Rows by columns, in any order. All columns but the last two have one length. ``UsageRow`` has the units."""
 
     order: Numbers
-    """The places of the rows, in the order of the answer."""
+    """The indexes of the rows, in the order of the answer."""
     bucket: Numbers
-    """Numbers of the buckets of the query."""
+    """The index of each row's bucket among those of the query."""
     group: Numbers
-    """Numbers of the groups of the answer."""
+    """The index of each row's group among those of the answer."""
     debited: Numbers
     reversed: Numbers
     events: Numbers
     refused: Numbers
     first_at: Numbers
-    """``NO_MOMENT`` where there is none."""
+    """The first moment of each row; ``NO_MOMENT`` if it has none."""
     last_at: Numbers
+    """The last moment of each row; ``NO_MOMENT`` if it has none."""
     metered: Numbers
-    """How many metrics each row has a quantity of."""
+    """The number of metrics that each row has a quantity of."""
     metric: Numbers
-    """Row by row, the numbers of these metrics."""
+    """The indexes of these metrics, row by row."""
     quantity: Numbers
-    """Row by row, how much of each."""
+    """The quantity of each of these metrics, row by row."""
 
     def narrow(self) -> Cells:
-        """The same in the narrowest arrays that hold it."""
+        """Return the same cells in the narrowest arrays that hold them."""
         return Cells(*(_narrow(getattr(self, name)) for name in self.__struct_fields__))
 
     def part(self, first: int, after: int, offsets: Numbers) -> Cells:
-        """Some of the rows. ``offsets`` are those of all."""
+        """Return the rows in [first, after). ``offsets`` is the result of ``offsets()``."""
         until = min(after, len(self.bucket))
         low, high = offsets[min(first, until)], offsets[until]
         columns: list[Numbers] = [getattr(self, name)[first:after] for name in self.__struct_fields__[:-2]]
@@ -78,11 +79,11 @@ class Cells(msgspec.Struct, frozen=True):
         return Cells(*columns)
 
     def offsets(self) -> list[int]:
-        """Where the metrics of each row begin, and where those of the last one end."""
+        """Return where the metrics of each row begin, and where those of the last row end."""
         return list(accumulate(self.metered, initial=0))
 
     def sum(self) -> Cells:
-        """All rows as one, of the first bucket and the first group."""
+        """Return the sum of all rows as one row, with the first bucket and the first group."""
         sums: dict[int, int] = {}
         if len(set(self.metric)) == 1:
             sums[self.metric[0]] = sum(self.quantity)
@@ -106,22 +107,22 @@ class Cells(msgspec.Struct, frozen=True):
         )
 
     def packed(self) -> list[Packed]:
-        """The columns as they are sent."""
+        """Return the columns as they are sent."""
         return [_packed(getattr(self, name)) for name in self.__struct_fields__]
 
 
 def unpacked(parts: Sequence[Sequence[Packed]]) -> Cells:
-    """The cells that were sent in ``parts``, at least one."""
+    """Return the cells that were sent in ``parts``, of which there is at least one."""
     return Cells(*map(_joined, zip(*parts, strict=True)))
 
 
 def pack(numbers: Numbers) -> Packed:
-    """A column of any numbers, as narrow as it can be."""
+    """Pack any numbers into a column that is as narrow as possible."""
     return _packed(_narrow(numbers))
 
 
 def unpack(column: Packed) -> Numbers:
-    """What ``pack`` was given."""
+    """Return the numbers that ``pack`` packed."""
     return _joined([column])
 
 
@@ -150,25 +151,25 @@ def _joined(parts: Sequence[Packed]) -> Numbers:
 
 
 class UsageTable(msgspec.Struct, frozen=True):
-    """An answer: rows by bucket, and inside a bucket by the rank of the group. The others come last."""
+    """An answer: rows by bucket, and inside a bucket by the rank of the group. The row of the others is last."""
 
     columns: tuple[str, ...]
-    """The fields grouped by."""
+    """The fields that the query groups by."""
     buckets: Sequence[Bucket]
-    """All of the query."""
+    """All buckets of the query."""
     groups: Sequence[UsageGroup]
     metrics: Sequence[str]
     cells: Cells
     total: Cells
-    """One row: what all of them come to."""
+    """One row, the sum of all rows."""
     position: int
-    """The last frame of the journal that is in it."""
+    """The last frame of the journal that the answer includes."""
     as_of: int
-    """What was there when it was asked: entries behind its cells are looked up as of then."""
+    """The version of the data that was read. The entries behind the cells are looked up at this version."""
 
     @property
     def rows(self) -> list[UsageRow]:
-        """The rows, made now."""
+        """The rows as objects, made by this call."""
         return list(self._iterate())
 
     def _iterate(self) -> Iterator[UsageRow]:
@@ -199,7 +200,7 @@ class UsageTable(msgspec.Struct, frozen=True):
 def table_of(
     columns: tuple[str, ...], buckets: Sequence[Bucket], rows: Iterable[UsageRow], *, position: int, as_of: int
 ) -> UsageTable:
-    """A table of ``rows``, whose buckets are of ``buckets``."""
+    """Return ``rows`` as a table. Each row's bucket is one of ``buckets``."""
     found = list(rows)
     numbers = {start: number for number, (start, _) in enumerate(buckets)}
     names: dict[str, int] = {}
@@ -229,27 +230,29 @@ class UsageRow(msgspec.Struct, frozen=True, array_like=True):
     """What one group used in one bucket."""
 
     start: int
+    """The start of the bucket: a window of the calendar, or the range that was asked for if there is no window."""
     end: int
-    """The bucket: a window of the calendar, or the range that was asked for if there is no window."""
+    """The end of the bucket, exclusive."""
     values: tuple[Value, ...]
-    """By the columns of the answer; all ``None`` for the others."""
+    """The value of each column of the answer; all ``None`` for the group of the others."""
     other: bool
-    """Stands for all groups that did not make the top."""
+    """Whether this is the sum of the groups outside the top."""
     debited: int
-    """Units that debits and captures spent."""
+    """The units that debits and captures spent."""
     reversed: int
-    """Units that reversals gave back, at least 0, at the time of the reversal."""
+    """The units that reversals gave back, at least 0, counted at the time of the reversal."""
     events: int
-    """Debits and captures. One that several grants paid is counted with the first of them."""
+    """The number of debits and captures. One that several grants paid is counted with the first of them."""
     refused: int
-    """Debits and holds that were refused for lack of credits or budget, as far as they were counted."""
+    """The number of debits and holds refused for lack of credits or budget, as far as they were counted."""
     quantities: dict[str, int]
-    """Billionths of what was metered, by metric; ``NO_METRIC`` where a quantity came without one."""
+    """The billionths that were metered, by metric; ``NO_METRIC`` stands for quantities that came without one."""
     first_at: int | None
+    """The time of the first debit or capture; ``None`` if there are only reversals."""
     last_at: int | None
-    """When the first and the last debit or capture occurred; ``None`` if there are only reversals."""
+    """The time of the last debit or capture; ``None`` if there are only reversals."""
 
     @property
     def credits(self) -> int:
-        """Net units: less than 0 where more was reversed than spent."""
+        """The net units: below 0 if more was reversed than spent."""
         return self.debited - self.reversed

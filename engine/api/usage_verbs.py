@@ -1,4 +1,4 @@
-"""The verbs about usage: a part of ``Credits``. Each builds a request and sends it."""
+"""The methods of ``Credits`` that answer questions about usage. Each builds a request and sends it."""
 
 from __future__ import annotations
 
@@ -73,10 +73,10 @@ class UsageVerbs(ABC):
         fill_empty: bool = False,
         consistent: bool = False,
     ) -> Usage:
-        """Return where the credits went, broken down by anything that events carry, over any range of time.
+        """Return where the credits went, broken down by any fields of the events, over any range of time.
 
-        Of one pool; or of all pools in ``currency`` of a customer, or of the whole environment. The sum of every
-        breakdown equals the sum of the ledger's debits, to the last unit.
+        The usage is that of one pool, or of all pools in ``currency`` of a customer or of the whole environment. The
+        sum of every breakdown equals the sum of the ledger's debits, to the last unit.
 
         Args:
             pool: The pool. Default: all pools of ``customer``, or of ``environment``.
@@ -91,18 +91,18 @@ class UsageVerbs(ABC):
                 "year". Default: one bucket, the whole range.
             time_zone: The time zone of ``period`` and ``window``, such as "Europe/Paris".
             group_by: At most 8 fields: dimensions of the events, and ``$metric``, ``$customer``, ``$resource``,
-                ``$grant``, ``$category``, ``$cost_basis``, ``$currency``. A dimension whose own name begins with a
-                dollar sign is written with one more.
+                ``$grant``, ``$category``, ``$cost_basis``, ``$currency``. Write a dimension whose name begins with a
+                dollar sign with a second one.
             filters: Conditions that must all hold: ``{"model": "gpt-4", "team": ["a", "b"], "user": None}`` (equal, one
                 of, missing), or a list of ``{"field": ..., "op": ..., "values": [...]}`` with an ``op`` of "=", "in",
                 "not in", "missing" or "prefix". At most 50, each with at most 1,000 values.
-            top: The groups to keep, 1 to 10,000, ranked by ``order`` over the whole range. The rest is one line,
-                "other".
+            top: The number of groups to keep, 1 to 10,000, ranked by ``order`` over the whole range. The others are
+                summed in one line, "other". Default: all.
             order: "credits", "events", "refused", "quantity" or "name".
             descending: Whether the largest comes first. Default: yes, except by name.
-            fill_empty: Whether windows in which nothing happened are lines too.
-            consistent: Wait until everything that was acknowledged before is in the answer. Otherwise the answer is at
-                most about half a second old.
+            fill_empty: Whether windows in which nothing happened have lines too.
+            consistent: Whether to wait until everything acknowledged before this call is in the answer. Otherwise the
+                answer is at most about half a second old.
 
         Returns:
             The lines, one for each group and bucket, with totals, and the version of the data (``as_of``).
@@ -140,9 +140,9 @@ class UsageVerbs(ABC):
         cursor: str | None = None,
         limit: int = ENTRIES_LIMIT_DEFAULT,
     ) -> UsageEntryPage:
-        """Return the ledger entries behind a line of ``usage``, or behind all of it, by time.
+        """Return the ledger entries behind a line of ``usage``, or behind all of it, ordered by time.
 
-        They are those that were in the answer, however many came since.
+        Only entries that the answer counted are returned. Later entries are left out.
 
         Args:
             usage: An answer of ``usage``.
@@ -170,14 +170,14 @@ class UsageVerbs(ABC):
     async def compare_usage(
         self, usage: Usage, against: str = "previous", *, order: CompareOrder = "change", top: int | None = None
     ) -> UsageComparison:
-        """Compare ``usage`` with another period, group by group. Its windows and its top do not matter.
+        """Compare ``usage`` with another period, group by group. Its ``window`` and ``top`` are ignored.
 
         Args:
             usage: An answer of ``usage``.
             against: "previous" (the same kind of period just before), "year before" (the same dates a year ago), or any
                 period in words.
-            order: By what groups are ranked: "change" (its size), "increase", "credits" or "name".
-            top: The groups to keep, 1 to 10,000. Default: all.
+            order: What groups are ranked by: "change" (its size), "increase", "credits" or "name".
+            top: The number of groups to keep, 1 to 10,000. Default: all.
 
         Returns:
             Both periods, and for each group what it used in each, with the change.
@@ -198,7 +198,7 @@ class UsageVerbs(ABC):
         Args:
             usage: An answer of ``usage`` that has a window.
             sensitivity: The score from which a bucket stands out.
-            limit: Spikes of the answer, 1 to 1,000.
+            limit: The most spikes to return, 1 to 1,000.
 
         Returns:
             The spikes, the highest score first, and the method in words.
@@ -214,7 +214,7 @@ class UsageVerbs(ABC):
     async def forecast(
         self, pool: PoolLike, *, period: str = FORECAST_PERIOD_DEFAULT, time_zone: str = "UTC"
     ) -> Forecast:
-        """Forecast when a pool runs dry if its credits go on being used as they were in ``period``.
+        """Forecast when a pool runs dry if its credits continue to be used at the rate of ``period``.
 
         Args:
             pool: The pool.
@@ -243,13 +243,13 @@ class UsageVerbs(ABC):
         return await self.send(StatusRequest(environment=environment))
 
     async def rebuild_usage(self, *, environment: str = ENVIRONMENT_DEFAULT) -> UsageStatus:
-        """Begin to rebuild the usage file from the journal. The old one answers until the new one is complete.
+        """Start rebuilding the usage file from the journal. The old file answers until the new one is complete.
 
         Args:
             environment: An environment that the service serves. The usage file holds all of its environments.
 
         Returns:
-            How far the rebuilding is.
+            How far the rebuild has come.
         """
         return await self.send(RebuildRequest(environment=environment))
 

@@ -62,7 +62,7 @@ class Verdict(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     allocations: tuple[Allocation, ...]
     """The grants that would pay, in burn order: for the whole amount if it is allowed, else for what is available."""
     top_up: Decimal
-    """The smallest grant, in credits, after which there would be enough; 0 if there is enough. Budgets may still refuse."""
+    """The smallest grant, in credits, that would be enough; 0 if none is needed. A budget may still refuse."""
     covered: tuple[Coverage, ...] = ()
     """The part that allowances would pay, before any grant."""
     resets_at: datetime | None = None

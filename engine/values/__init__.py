@@ -1,1 +1,1 @@
-"""What the words mean: amounts, times, windows, ids, dimensions, errors. Pure, and imports nothing of Solvent."""
+"""The basic values: amounts, times, windows, ids, dimensions, errors. Pure; imports nothing else of Solvent."""

@@ -1,7 +1,7 @@
 """Amounts: whole numbers of a currency's smallest unit inside, decimal text outside.
 
 A currency of scale 6 counts in millionths: "12.5" is 12_500_000 units. Nothing here rounds and nothing passes
-through a binary float: what cannot be kept exactly is refused.
+through a binary float: an amount that cannot be kept exactly is refused.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 from .errors import InvalidRequest
 
 AmountLike: TypeAlias = int | str | Decimal
-"""What an amount may be given as: whole credits, decimal text, or a ``Decimal``."""
+"""The types in which callers give an amount: whole credits, decimal text, or a ``Decimal``."""
 
 UNITS_MAX: Final = 2**63 - 1
 """The largest amount and the largest balance, in smallest units: 63 bits."""
@@ -25,7 +25,7 @@ _POWERS: Final[tuple[int, ...]] = tuple(int(10**places) for places in range(SCAL
 _DECIMAL_TEXT: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,4})?", re.ASCII)
 _TEXT_CHARS_MAX: Final = 64
 _EXACT: Final = Context(prec=_TEXT_CHARS_MAX)
-"""Moves the point of every number that passes the checks: the caller's own context may round."""
+"""The context in which the decimal point of a checked number is moved. The caller's own context may round."""
 
 
 def parse_amount(value: object, scale: int, field: str = "amount") -> int:
@@ -50,7 +50,7 @@ def parse_amount(value: object, scale: int, field: str = "amount") -> int:
     raise InvalidRequest(field, "an amount above zero", got=shown(value))
 
 
-@lru_cache(maxsize=4_096)  # Prices repeat: most texts were read before.
+@lru_cache(maxsize=4_096)  # Prices repeat: most texts have been parsed before.
 def _parse_text(value: str, scale: int, field: str) -> int:
     whole, point, places = value.partition(".")
     # The usual text, such as "12.5", in one pass; everything else takes the careful way.
@@ -85,7 +85,7 @@ def _parse_carefully(value: object, scale: int, field: str) -> int:
 
 
 def shown(value: object) -> str:
-    """What a refusal quotes of ``value``: never long."""
+    """Return ``value`` as an error quotes it, cut to 40 characters."""
     try:
         text = repr(value)
     except ValueError:  # Python does not write out an integer of thousands of digits.

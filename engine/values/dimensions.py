@@ -1,4 +1,4 @@
-"""Dimensions: what a usage event says of who, what and where, under any names, as canonical bytes.
+"""Dimensions: names with values that describe a usage event, such as its user or model, as canonical bytes.
 
 Equal dimensions are equal bytes, so that the pool compares requests byte by byte and stores what it was given.
 """
@@ -19,7 +19,7 @@ DIMENSIONS_MAX: Final = 64
 DIMENSION_NAME_CHARS_MAX: Final = 128
 DIMENSION_VALUE_CHARS_MAX: Final = 1_024
 DIMENSIONS_BYTES_MAX: Final = 8_192
-"""Dimensions of one event, encoded. A frame holds hundreds of events: this bounds it."""
+"""The most bytes of one event's dimensions, encoded. A frame has hundreds of events: this bounds its size."""
 NO_DIMENSIONS: Final = msgspec.Raw(b"\x80")
 """An empty map."""
 
@@ -31,7 +31,7 @@ CheckedDimensions: TypeAlias = dict[
     | Annotated[float, msgspec.Meta(ge=-_FLOAT_MAX, le=_FLOAT_MAX)]
     | bool,
 ]
-"""What a strict decoder makes dimensions of: then every name and value may be one."""
+"""The type with which a strict decoder reads dimensions: it accepts only valid names and values."""
 _checked: Final = msgspec.msgpack.Decoder(CheckedDimensions)
 _trusted: Final = msgspec.msgpack.Decoder(dict[str, DimensionValue])
 _canonical: Final = msgspec.msgpack.Encoder(order="deterministic")
@@ -58,7 +58,7 @@ def encode_dimensions(dimensions: object, field: str) -> msgspec.Raw:
 
 
 def encode_decoded(dimensions: CheckedDimensions, field: str) -> msgspec.Raw:
-    """``encode_dimensions`` for what a strict decoder of ``CheckedDimensions`` made: not checked a second time."""
+    """Encode dimensions that a strict decoder of ``CheckedDimensions`` read. They are not checked a second time."""
     try:
         encoded = _canonical.encode(dimensions)
     except (OverflowError, UnicodeEncodeError):
@@ -69,10 +69,10 @@ def encode_decoded(dimensions: CheckedDimensions, field: str) -> msgspec.Raw:
 
 
 def _encode_checked(dimensions: Mapping[object, object]) -> bytes | None:
-    """The canonical bytes, or ``None`` if any name or value may not be one.
+    """Return the canonical bytes, or ``None`` if any name or value is invalid.
 
-    Encoding and decoding in C is the fastest check there is. What does not come back as it went is refused too:
-    a NaN, and values such as decimals, which would be turned into text.
+    Encoding and decoding in C is the fastest check there is. A value that is not equal after the round trip is invalid
+    too: a NaN, and values such as decimals, which would be turned into text.
     """
     try:
         encoded = _canonical.encode(dimensions)
@@ -95,5 +95,5 @@ def _explain_dimension(dimensions: Mapping[object, object], field: str) -> tuple
 
 
 def decode_dimensions(encoded: msgspec.Raw) -> dict[str, DimensionValue]:
-    """The dimensions that ``encode_dimensions`` made bytes of."""
+    """Return the dimensions that ``encode_dimensions`` encoded."""
     return _trusted.decode(encoded)

@@ -1,10 +1,10 @@
-"""Everything Solvent can say "no" with, and what each "no" looks like on the wire.
+"""All errors of Solvent, and the form of each on the wire.
 
-An error carries its stable ``code`` and the ``status`` that transports send (the numbers of HTTP). Fields are
-typed attributes; ``details`` gives them as they travel, so that the same error can be raised again at the
-other end by ``error_from_wire``. ``retry_safe`` says whether asking again with the same key can help.
+An error has a stable ``code`` and the ``status`` that transports send (an HTTP status). Its fields are typed
+attributes. ``details`` returns them in wire form, so that ``error_from_wire`` can raise the same error at the other
+end. ``retry_safe`` is whether a retry with the same key can help.
 
-Amounts in errors are decimals of the pool's currency, as everywhere outside the engine.
+Amounts in errors are credits, as decimals.
 """
 
 from __future__ import annotations
@@ -31,31 +31,31 @@ class SolventError(Exception):
     status: ClassVar[int] = 500
     retry_safe: ClassVar[bool] = False
     fields: ClassVar[tuple[str, ...]] = ()
-    """The attributes that travel with the error, beside its message."""
+    """The attributes that are sent with the error, in addition to its message."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
 
     def details(self) -> dict[str, str | int | float]:
-        """The error's numbers and names in wire form: amounts as decimal strings, absent values left out."""
+        """Return the error's fields in wire form: amounts as decimal strings, fields that are ``None`` left out."""
         values = ((name, getattr(self, name)) for name in self.fields)
         return {name: _plain(value) for name, value in values if value is not None}
 
 
 class Refused(SolventError):
-    """The command was understood and the answer is no. Nothing was written; the key is not used up."""
+    """The pool refused a valid command. Nothing was written, and the key is not used up."""
 
     status = 402
 
 
 class InsufficientCredits(Refused):
-    """The pool holds less than was asked for. ``top_up`` is the smallest grant that would let it pass, unless a budget
-    then stops it: budgets are looked at when there are enough credits.
+    """The pool has fewer credits available than requested. ``top_up`` is the smallest grant that would be enough. A
+    budget may still refuse then: budgets are checked only when there are enough credits.
 
-    ``covered`` is what allowances would pay beside what is ``available``. Of those in the way, ``allowance`` is the one
-    that has room again first, at ``resets_at``; ``None``: there is none. ``dimension`` and its ``value`` say whose
-    quota it is, if each value has one of its own.
+    ``covered`` is what allowances would pay in addition to what is ``available``. ``allowance`` is the first allowance
+    to have room again of those that could not cover the whole amount, at ``resets_at``; both are ``None`` if there is
+    none. ``dimension`` and ``value`` name its quota, if each value of a dimension has its own.
     """
 
     code = "insufficient_credits"
@@ -86,11 +86,11 @@ class InsufficientCredits(Refused):
 
 
 class BudgetExceeded(Refused):
-    """The credits are there, but ``budget`` does not let them be spent: ``used`` of ``limit`` in this window.
+    """There are enough credits, but the command would exceed ``budget``: ``used`` of ``limit`` is used in this window.
 
-    ``value`` is that of the dimension for which the budget counts on its own. ``resets_at`` is when the window ends,
-    ``None`` if waiting does not help: the budget is for all time, or the whole of it is less than what was asked for.
-    ``counts`` says what is counted: credits, or open holds.
+    ``value`` is the value of the dimension for which the budget counts on its own. ``resets_at`` is the end of the
+    window; ``None`` if waiting does not help, because the budget is for all time or its whole limit is less than the
+    requested amount. ``counts`` is what the budget counts: credits, or open holds.
     """
 
     code = "budget_exceeded"
@@ -108,13 +108,13 @@ class BudgetExceeded(Refused):
     ) -> None:
         whose = budget if value is None else f"{budget} of {value!r}"
         until = "" if resets_at is None else f"; it resets at {resets_at.isoformat()}"
-        super().__init__(f"budget {whose} does not let it pass: {used} of {limit} {counts} used{until}")
+        super().__init__(f"budget {whose} exceeded: {used} of {limit} {counts} used{until}")
         self.budget, self.limit, self.used, self.resets_at = budget, limit, used, resets_at
         self.value, self.counts = value, counts
 
 
 class InvalidRequest(SolventError):
-    """The request cannot mean anything: ``field`` names what is wrong, ``expected`` what would be right."""
+    """The request is invalid. ``field`` is the wrong field, ``expected`` is what it should have been."""
 
     code = "invalid_request"
     status = 400
@@ -133,7 +133,7 @@ class TooLarge(InvalidRequest):
 
 
 class NotFound(SolventError):
-    """There is no such pool, grant, hold or debit: ``what`` names the kind, ``id`` what was looked for."""
+    """There is no such pool, grant, hold or debit. ``what`` is the kind of thing, ``id`` the id that was not found."""
 
     code = "not_found"
     status = 404
@@ -145,7 +145,7 @@ class NotFound(SolventError):
 
 
 class IdempotencyConflict(SolventError):
-    """The key was used before in this pool, for another request. The first one stands."""
+    """The key was used before in this pool for another request. The first request stands, as entry ``version``."""
 
     code = "idempotency_conflict"
     status = 409
@@ -157,7 +157,7 @@ class IdempotencyConflict(SolventError):
 
 
 class StateConflict(SolventError):
-    """The request is valid, but not in the present state of the pool. ``reason`` is a stable word."""
+    """The request is valid, but the present state of the pool does not allow it. ``reason`` is a stable word."""
 
     code = "state_conflict"
     status = 409
@@ -169,7 +169,7 @@ class StateConflict(SolventError):
 
 
 class Overloaded(SolventError):
-    """Too much is waiting already. Nothing was written: ask again after ``retry_after`` seconds."""
+    """Too many requests are waiting. Nothing was written: retry after ``retry_after`` seconds."""
 
     code = "overloaded"
     status = 429
@@ -182,7 +182,7 @@ class Overloaded(SolventError):
 
 
 class Unavailable(SolventError):
-    """No answer can be given, and it may or may not have been written: retry with the same key."""
+    """No answer can be given, and the command may or may not have been written: retry with the same key."""
 
     code = "unavailable"
     status = 503
@@ -210,7 +210,7 @@ class JournalLocked(JournalError):
 
 
 class JournalCorrupt(JournalError):
-    """A stored entry is not what was written. Named exactly, so that it can be looked at."""
+    """A stored entry is not what was written. ``frame`` and ``pool`` say where, so that it can be inspected."""
 
     code = "journal_corrupt"
 
@@ -266,9 +266,9 @@ _REBUILD: dict[str, Callable[[Mapping[str, Any]], SolventError]] = {
 
 
 def error_from_wire(error: Mapping[str, Any]) -> SolventError:
-    """Turn the ``error`` object of a reply back into the exception it was, with the sender's wording.
+    """Return the exception that the ``error`` object of a reply was made from, with the sender's message.
 
-    A code that this version does not know becomes a plain ``SolventError``: a newer service may say more.
+    A code that this version does not know becomes a plain ``SolventError``: a newer service may send new codes.
     """
     rebuild = _REBUILD.get(_text(error, "code"))
     message = _text(error, "message")
@@ -281,5 +281,5 @@ def error_from_wire(error: Mapping[str, Any]) -> SolventError:
 
 
 def error_to_wire(error: SolventError) -> dict[str, str | int | float]:
-    """The ``error`` object of a reply."""
+    """Return the ``error`` object of a reply."""
     return {"code": error.code, "message": error.message, **error.details()}

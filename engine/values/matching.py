@@ -1,4 +1,4 @@
-"""What a budget or an allowance is about: entries with certain dimensions, all together or each value on its own."""
+"""Matching: which entries a budget or an allowance counts, by their dimensions, and for which value of ``each``."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import msgspec
 from .dimensions import DimensionValue
 
 Match: TypeAlias = tuple[tuple[str, DimensionValue], ...]
-"""(dimension, value), by name: all of them must be there."""
+"""The (dimension, value) pairs that an entry must have, sorted by name."""
 
 _value: Final[msgspec.msgpack.Decoder[DimensionValue]] = msgspec.msgpack.Decoder(DimensionValue)
 
 
 def matches(match: Match, each: str | None, values: Mapping[str, DimensionValue]) -> bool:
-    """Whether an entry with the dimensions ``values`` has all of ``match``, and any value of ``each``."""
+    """Return whether an entry with the dimensions ``values`` has all of ``match``, and any value of ``each``."""
     if each is not None and each not in values:
         return False
     for name, wanted in match:
@@ -27,15 +27,15 @@ def matches(match: Match, each: str | None, values: Mapping[str, DimensionValue]
 
 
 def typed(match: Match) -> tuple[tuple[str, type, DimensionValue], ...]:
-    """``match`` in a form whose equality keeps 1, 1.0 and True apart."""
+    """Return ``match`` in a form whose equality keeps 1, 1.0 and True apart."""
     return tuple((name, type(value), value) for name, value in match)
 
 
 def encode_value(value: DimensionValue) -> bytes:
-    """A dimension value as the name of a counter: 1, 1.0, True and "1" are different ones."""
+    """Return a dimension value as the name of a counter. 1, 1.0, True and "1" give different names."""
     return msgspec.msgpack.encode(value)
 
 
 def decode_value(encoded: bytes) -> DimensionValue:
-    """The value that ``encode_value`` wrote."""
+    """Return the value that ``encode_value`` encoded."""
     return _value.decode(encoded)

@@ -1,4 +1,4 @@
-"""How many rows one page of each list may have."""
+"""The most rows that a page of each list may have."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EVENT_PAGE_MAX: Final = 1_000
 
 
 def check_limit(limit: object, limit_max: int) -> int:
-    """Return ``limit`` if it is a number of rows that one page may have.
+    """Return ``limit`` if a page may have that many rows.
 
     Raises ``InvalidRequest`` unless ``limit`` is an ``int`` and ``1 <= limit <= limit_max``.
     """

@@ -1,8 +1,8 @@
-"""The name of a pool: (environment, customer, resource or none, currency), and its written form.
+"""The name of a pool: its environment, customer, optional resource and currency, and its written forms.
 
-Written for people, defaults are left out: ``acme``, ``acme/website-1``, ``acme:tokens``, ``staging@acme``. The
-canonical form names all of them, ``default@acme/website-1:credits``, and is what the journal, the indexes and the
-actors use. In both, ``/ : @ %`` and white space inside an id are percent-encoded.
+The short form leaves out defaults: ``acme``, ``acme/website-1``, ``acme:tokens``, ``staging@acme``. The canonical form
+has all parts, ``default@acme/website-1:credits``; the journal, the indexes and the actors use it. In both, ``/ : @ %``
+and white space inside an id are percent-encoded.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ ID_CHARS_MAX: Final = 128
 _RESERVED: Final = re.compile(r"[/:@%\s]")
 _RATES: Final = "%rates@"
 _OUTBOX: Final = "%outbox@"
-"""Begin the canonical form of no pool: there, a percent sign is followed by two hexadecimal digits."""
+"""The canonical form of a pool never begins like this: its percent signs are followed by two hexadecimal digits."""
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _WRITTEN_CHARS_MAX: Final = 4 * 4 * 3 * (ID_CHARS_MAX + 1)
-"""Four ids, each character at most four bytes of three characters: longer text cannot be a pool."""
+"""The most characters of a written pool: four ids, each character at most four bytes, written as three characters."""
 
 PARSED_POOLS_MAX: Final = 32_768
-"""How many parsed names are kept. A miss costs a few microseconds, an entry about 600 bytes."""
+"""The most parsed names that are cached. A miss costs a few microseconds, an entry about 600 bytes."""
 
 
 class PoolId(msgspec.Struct, frozen=True, gc=False, eq=False):
-    """Which pool. Make one with ``parse_pool`` or ``pool_id``: they check the ids."""
+    """The name of a pool. Make one with ``parse_pool`` or ``pool_id``: they check the ids."""
 
     environment: str
     customer: str
     resource: str | None
     currency: str
     canonical: str
-    """The full written form: unique, and equal for equal pools."""
+    """The full written form, which is unique to the pool."""
 
     def __str__(self) -> str:
         environment = "" if self.environment == ENVIRONMENT_DEFAULT else f"{_encode(self.environment)}@"
@@ -59,7 +59,7 @@ class PoolId(msgspec.Struct, frozen=True, gc=False, eq=False):
 
 
 PoolLike: TypeAlias = str | PoolId
-"""How callers name a pool: its written form, or a ``PoolId``."""
+"""The types in which callers name a pool: its written form, or a ``PoolId``."""
 
 
 def check_id(value: object, field: str, *, chars_max: int = ID_CHARS_MAX) -> str:
@@ -80,7 +80,7 @@ def pool_id(
     resource: str | None = None,
     currency: str = CURRENCY_DEFAULT,
 ) -> PoolId:
-    """Return the pool of these parts. Raises ``InvalidRequest`` naming the part that is no id."""
+    """Return the pool with these parts. Raises ``InvalidRequest`` naming the part that is not an id."""
     check_id(environment, "environment")
     check_id(customer, "customer")
     check_id(currency, "currency")
@@ -114,7 +114,7 @@ def _parse(written: str) -> PoolId:
 
 def parse_pool(pool: object) -> PoolId:
     """Return the pool that ``pool`` names, as text or already parsed. Raises ``InvalidRequest`` (field ``pool``,
-    or the part that is no id)."""
+    or the part that is not an id)."""
     if type(pool) is str:
         return _parse(pool)
     if isinstance(pool, PoolId):
@@ -123,7 +123,8 @@ def parse_pool(pool: object) -> PoolId:
 
 
 def rates_stream(environment: str, currency: str) -> PoolId:
-    """Where the rate cards of a currency are kept: journalled like a pool, and never a pool that anyone could name."""
+    """Return the stream that has the rate cards of a currency. It is journalled like a pool, but callers cannot name
+    it."""
     check_id(environment, "environment")
     check_id(currency, "currency")
     canonical = f"{_RATES}{_encode(environment)}:{_encode(currency)}"
@@ -131,17 +132,17 @@ def rates_stream(environment: str, currency: str) -> PoolId:
 
 
 def outbox_stream(publisher: str) -> PoolId:
-    """Where it is kept up to where the events of all pools were published. As ``rates_stream``, no pool."""
+    """Return the stream that records up to which frame ``publisher`` has published events. Callers cannot name it."""
     return PoolId(check_id(publisher, "publisher"), "-", None, CURRENCY_DEFAULT, f"{_OUTBOX}{_encode(publisher)}")
 
 
 def is_stream(canonical: str) -> bool:
-    """Whether it is the canonical form of a stream that is no pool."""
+    """Return whether ``canonical`` is the canonical form of a stream that is not a pool."""
     return canonical.startswith("%")
 
 
 def parse_canonical(canonical: str) -> PoolId:
-    """The pool or stream whose canonical form this is."""
+    """Return the pool or stream with this canonical form."""
     if canonical.startswith(_RATES):
         environment, _, currency = canonical.removeprefix(_RATES).partition(":")
         return rates_stream(_decode(environment), _decode(currency))
@@ -151,18 +152,18 @@ def parse_canonical(canonical: str) -> PoolId:
 
 
 def currency_of(canonical: str) -> str:
-    """The currency of the pool whose canonical form this is, without the rest of its parts."""
+    """Return the currency of the pool with this canonical form, without parsing its other parts."""
     return _decode(canonical.rpartition(":")[2])
 
 
 def customer_prefixes(environment: str, customer: str) -> tuple[str, str]:
-    """The beginnings that the canonical forms of a customer's pools can have: with a resource, and without."""
+    """Return the prefixes of the canonical forms of a customer's pools: with a resource, and without."""
     start = f"{_encode(environment)}@{_encode(customer)}"
     return f"{start}/", f"{start}:"
 
 
 def environment_prefix(environment: str) -> str:
-    """The beginning that the canonical forms of an environment's pools share."""
+    """Return the prefix of the canonical forms of an environment's pools."""
     return f"{_encode(environment)}@"
 
 

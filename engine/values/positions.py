@@ -1,4 +1,4 @@
-"""Positions in the stream of what pools say: behind which event of the journal a reader stands."""
+"""Positions in the stream of published events. A position is the last event of the journal that a reader has seen."""
 
 from __future__ import annotations
 
@@ -13,29 +13,31 @@ _LAST_PLACE: Final = 999_999_999
 
 
 class Position(NamedTuple):
-    """Behind which event of the journal: the frame, and which of its events."""
+    """The position after one event of the journal."""
 
     frame: int
+    """The number of the frame that has the event."""
     place: int
+    """The place of the event in its frame."""
 
     def __str__(self) -> str:
         return f"{self.frame}.{self.place}"
 
     @property
     def last_whole_frame(self) -> int:
-        """The last frame of which no event is left."""
+        """The last frame that has no events after this position."""
         return self.frame if self.place == _LAST_PLACE else self.frame - 1
 
 
 BEGINNING: Final = Position(0, 0)
 END: Final = "end"
-"""Stands for the position behind all that is journalled."""
+"""Stands for the position after everything in the journal."""
 
 
 def parse_position(position: object, field: str = "after") -> Position:
-    """The position that an event carries as text, such as "12.3"; "0.0" is the beginning. Raises ``InvalidRequest``.
+    """Return the position that an event has as text, such as "12.3"; "0.0" is the beginning. Raises ``InvalidRequest``.
 
-    ``END`` is known only to who has the journal, and not taken here.
+    ``END`` is not accepted here: only code that has the journal can resolve it.
     """
     match = _POSITION.fullmatch(position) if isinstance(position, str) else None
     if match is None:
@@ -44,5 +46,5 @@ def parse_position(position: object, field: str = "after") -> Position:
 
 
 def end_of(frame: int) -> Position:
-    """Behind all events of ``frame``."""
+    """Return the position after all events of ``frame``."""
     return Position(frame, _LAST_PLACE)

@@ -10,10 +10,10 @@ from .amounts import shown
 from .errors import InvalidRequest
 
 QuantityLike: TypeAlias = Annotated[int | str | Decimal, "a quantity"]
-"""What a metered quantity may be given as: a whole number, decimal text, or a ``Decimal``."""
+"""The types in which callers give a metered quantity: a whole number, decimal text, or a ``Decimal``."""
 
 QUANTITY_PLACES: Final = 9
-"""The places that ``check_quantity`` lets through, for quantities and for what a rate is ``per`` alike."""
+"""The most decimal places that ``check_quantity`` accepts, for quantities and for the ``per`` of a rate alike."""
 
 _QUANTITY_END: Final = 10**18
 _QUANTITY: Final = re.compile(rf"[0-9]{{1,18}}(\.[0-9]{{1,{QUANTITY_PLACES}}})?", re.ASCII)
@@ -28,7 +28,7 @@ def check_quantity(quantity: object, field: str = "quantity") -> str:
     elif isinstance(quantity, int) and not isinstance(quantity, bool) and 0 <= quantity < _QUANTITY_END:
         text = str(quantity)
     elif isinstance(quantity, Decimal) and quantity.is_finite() and -10 < quantity.adjusted() < 18:
-        # Only now: an exponent such as that of 1e999999999 would be written out zero by zero.
+        # Format only after the check: 1e999999999 would be written out with all its zeros.
         text = format(quantity, "f")
     if not _QUANTITY.fullmatch(text):
         raise InvalidRequest(field, "a decimal number of at most 18 digits and 9 decimal places", got=shown(quantity))

@@ -1,8 +1,7 @@
-"""How answers read in a log and a notebook: ``Balance(pool='acme', version=3, available=99.75, spent=0.25)``.
+"""The ``repr`` of answers in logs and notebooks: ``Balance(pool='acme', version=3, available=99.75, spent=0.25)``.
 
-Amounts are plain decimals and times ISO 8601 in UTC. A field is left out when it says nothing: when it is ``None``,
-when it has the default of its struct, and when a field of ``QUIET`` is zero, ``False`` or empty. What has many items is
-cut.
+Amounts are plain decimals and times ISO 8601 in UTC. A field is left out if it is ``None``, if it has the default of
+its struct, or if it is one of ``QUIET`` and zero, ``False`` or empty. Long sequences and mappings are cut.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ QUIET: Final = frozenset(
 """Fields that are left out when they are zero, ``False`` or empty. All others are shown: a reader must see that
 ``available`` is 0."""
 ITEMS_MAX: Final = 10
-"""Items of a sequence or a mapping that are shown. A page of a ledger has up to a thousand; a log line should not."""
+"""The most items shown of a sequence or a mapping. A page of a ledger has up to a thousand; a log line should not."""
 NO_DEFAULT: Final = object()
 
 
@@ -36,7 +35,7 @@ class Readable:
     __slots__ = ()
 
     def _shown(self) -> Iterable[tuple[str, object]]:
-        """Yield the name and the value of each field that says something."""
+        """Yield the name and the value of each field that is not left out."""
         assert isinstance(self, msgspec.Struct)  # noqa: S101 - narrows the type: this is mixed into structs
         names, defaults = self.__struct_fields__, self.__struct_defaults__
         for name, default in zip(names, [NO_DEFAULT] * (len(names) - len(defaults)) + [*defaults], strict=True):
@@ -50,12 +49,12 @@ class Readable:
 
 
 def described(value: object, fields: Iterable[tuple[str, object]]) -> str:
-    """Return the type of ``value`` with ``fields``, as a call is written."""
+    """Return the type of ``value`` with ``fields``, written like a call."""
     return f"{type(value).__name__}({', '.join([f'{name}={text_of(each)}' for name, each in fields])})"
 
 
 def text_of(value: object) -> str:
-    """Return ``value`` as text: decimals and times plain, all else as Python writes it."""
+    """Return ``value`` as text: decimals and times plain, everything else as its ``repr``."""
     match value:
         case Decimal():
             return format(value, "f")

@@ -1,10 +1,10 @@
-"""When something recurs: every day, week, month or year at the wall-clock time of its anchor.
+"""Recurrence: every day, week, month or year at the wall-clock time of an anchor.
 
 Days, weeks, months and years are those of the calendar of a time zone, so a monthly rhythm keeps its hour through
-changes of daylight saving. What begins on a day that a month does not have begins on that month's last day, and the
-month after on its own day again: counting is always from the anchor, so nothing drifts (RFC 5545 would skip such
-months; subscriptions cannot). A wall-clock time that a zone skips is taken with the offset from before the gap, one
-that comes twice as the first (PEP 495, ``fold=0``).
+changes of daylight saving. An occurrence on a day that a month does not have is on that month's last day, and the month
+after on its own day again: occurrences are always counted from the anchor, so nothing drifts (RFC 5545 would skip such
+months; subscriptions cannot). A wall-clock time that a zone skips gets the offset from before the gap; of a time that
+occurs twice, the first is used (PEP 495, ``fold=0``).
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from .times import DAY_US, EPOCH, MICROSECOND, MOMENT_MAX_US
 RecurrencePeriod: TypeAlias = Literal["day", "week", "month", "year"]
 RECURRENCE_PERIODS: Final[tuple[RecurrencePeriod, ...]] = ("day", "week", "month", "year")
 EVERY_MAX: Final = 1_000
-"""Periods from one occurrence to the next."""
+"""The most periods from one occurrence to the next."""
 
 _DAYS: Final = {"day": 1.0, "week": 7.0, "month": 30.436875, "year": 365.2425}
-"""Of the Gregorian calendar on average: only for a first guess."""
+"""The average length of each period in days, in the Gregorian calendar. Used only for a first guess."""
 
 
 class Rhythm(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """When something recurs. Times are UTC microseconds since 1970."""
+    """The times at which something recurs, in UTC microseconds since 1970."""
 
     anchor: int
     """The occurrence of number 0."""
     period: RecurrencePeriod
     every: int = 1
-    """At every how many-th period, 1 to ``EVERY_MAX``."""
+    """The number of periods from one occurrence to the next, 1 to ``EVERY_MAX``."""
     zone: str = "UTC"
-    """The time zone whose calendar is meant."""
+    """The time zone whose calendar is used."""
 
 
 def occurrence(rhythm: Rhythm, number: int) -> int:
-    """The moment of occurrence ``number``, which may be below 0.
+    """Return the moment of occurrence ``number``, which may be below 0.
 
-    What would be before 1970 or behind the last moment that can be written is that bound itself.
+    A moment before 1970 or after the last moment that can be written becomes that bound.
     """
     if not number:
         return rhythm.anchor
@@ -63,7 +63,7 @@ def occurrence(rhythm: Rhythm, number: int) -> int:
 
 
 def period_at(rhythm: Rhythm, at: int) -> tuple[int, int]:
-    """The period that holds the moment ``at``: the last occurrence not after it, and the next."""
+    """Return the period that contains the moment ``at``: the last occurrence not after it, and the next."""
     number = int((at - rhythm.anchor) / (_DAYS[rhythm.period] * DAY_US * rhythm.every))
     while occurrence(rhythm, number) > at:
         number -= 1
@@ -73,7 +73,7 @@ def period_at(rhythm: Rhythm, at: int) -> tuple[int, int]:
 
 
 def share_of(amount: int, part: int, whole: int) -> int:
-    """``amount * part / whole``, rounded half-even (the house's rounding). ``whole`` is above 0, the rest not below."""
+    """Return ``amount * part / whole``, rounded half-even like everything here. ``whole > 0``, the others ``>= 0``."""
     double, rest = divmod(2 * amount * part, 2 * whole)
     if rest > whole or (rest == whole and double % 2):
         double += 1

@@ -1,4 +1,4 @@
-"""What grants, holds, budgets and plans have in common, however they come about: closed words and small terms."""
+"""Terms that grants, holds, budgets and recurring grants share: closed sets of words, defaults and small structs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .amounts import AmountLike
 from .readable import Readable
 
 Category: TypeAlias = Literal["paid", "promotional"]
-"""What a grant is: bought, or given."""
+"""The category of a grant: bought, or given."""
 BudgetMode: TypeAlias = Literal["block", "warn"]
 """Whether a budget refuses what does not fit, or only names itself in the receipt."""
 RollOver: TypeAlias = AmountLike | Literal["none", "all"]
-"""What is left of a period when the next begins: it expires, stays, or stays up to an amount."""
+"""What happens to credits left when the next period begins: they expire, stay, or stay up to an amount."""
 Seconds: TypeAlias = float | Decimal
-"""A span of time in seconds. It is no amount: a float will do."""
+"""A span of time in seconds. It is not an amount, so a float is precise enough."""
 
 PRIORITY_MAX: Final = 100
 PRIORITY_DEFAULT: Final = 50
@@ -34,11 +34,11 @@ class CostBasis(Readable, msgspec.Struct, frozen=True, array_like=True, gc=False
 
 
 CostLike: TypeAlias = CostBasis | tuple[str, str] | Mapping[str, str]
-"""How callers give a cost basis: as such, as a pair, or as ``{"per_credit": ..., "currency": ...}``."""
+"""How callers give a cost basis: as a ``CostBasis``, a pair, or ``{"per_credit": ..., "currency": ...}``."""
 
 
 class Keep(Enum):
-    """Stands for a term that is not to be changed, where ``None`` has a meaning of its own."""
+    """Stands for a term that keeps its value, where ``None`` has another meaning."""
 
     KEEP = 0
 

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from .errors import InvalidRequest
 
 TimeLike: TypeAlias = datetime | str
-"""How callers give a moment: an aware ``datetime``, or ISO 8601 text with an offset."""
+"""The types in which callers give a moment: an aware ``datetime``, or ISO 8601 text with an offset."""
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
@@ -38,10 +38,10 @@ def parse_time(value: object, field: str) -> int:
 
 
 def to_datetime(moment_us: int) -> datetime:
-    """The moment as a ``datetime`` in UTC, exact to the microsecond."""
+    """Return the moment as a ``datetime`` in UTC, exact to the microsecond."""
     return EPOCH + timedelta(microseconds=moment_us)
 
 
 def format_time(moment_us: int) -> str:
-    """The moment as ISO 8601 in UTC with six places: sorts as text, and reads back to the same moment."""
+    """Return the moment as ISO 8601 in UTC with six places. It sorts as text, and parses back to the same moment."""
     return to_datetime(moment_us).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

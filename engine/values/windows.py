@@ -1,10 +1,10 @@
 """Windows of the calendar: which hour, day, week or month of a time zone a moment lies in.
 
 Moments are microseconds since 1970, UTC; windows are half-open and tile time without gap or overlap. Days have 23 or 25
-hours where clocks change. The time zone database of the machine is read, so that what a window is can change with it:
-whoever decides by a window writes its bounds down, and a journal never works them out again.
+hours where clocks change. Windows depend on the time zone database of the machine, which can change. Code that decides
+by a window therefore records its bounds, and folding a journal never computes them again.
 
-Hours and minutes go by the wall clock: an hour that comes twice in autumn is two windows. A window begins at the
+Hours and minutes go by the wall clock: an hour that occurs twice in autumn is two windows. A window begins at the
 first moment that has its date, even if midnight is skipped.
 """
 
@@ -23,16 +23,16 @@ from .times import EPOCH, MICROSECOND, MOMENT_MAX_US, SECOND_US
 Period: TypeAlias = Literal["minute", "hour", "day", "week", "month", "quarter", "year", "total"]
 PERIODS: Final[tuple[Period, ...]] = get_args(Period)
 BudgetWindow: TypeAlias = Literal["minute", "hour", "day", "week", "month", "total"]
-"""How often the count of a budget begins again."""
+"""The window after which the count of a budget begins again."""
 AllowanceWindow: TypeAlias = Literal["hour", "day", "week", "month"]
-"""How often a fixed allowance begins again."""
+"""The window after which a fixed allowance begins again."""
 BUDGET_WINDOWS: Final[tuple[BudgetWindow, ...]] = get_args(BudgetWindow)
 ALLOWANCE_WINDOWS: Final[tuple[AllowanceWindow, ...]] = get_args(AllowanceWindow)
 ZONE_CHARS_MAX: Final = 64
 
 _CACHED: Final = 4_096
 _last: dict[tuple[Period, str], tuple[int, int]] = {}
-"""The window that was asked for last, by period and zone: the next question is nearly always about the same one."""
+"""The last window returned, by period and zone. The next call nearly always needs the same one."""
 
 
 def check_zone(value: object, field: str) -> str:
@@ -53,7 +53,7 @@ def _zone(name: str) -> ZoneInfo:
 
 
 def window_of(at_us: int, period: Period, zone: str) -> tuple[int, int]:
-    """The window [start, end) in which ``at_us`` lies. ``total`` is all of time."""
+    """Return the window [start, end) in which ``at_us`` lies. ``total`` is all of time."""
     if period == "total":
         return 0, MOMENT_MAX_US
     known = _last.get((period, zone))
@@ -67,7 +67,7 @@ def window_of(at_us: int, period: Period, zone: str) -> tuple[int, int]:
 
 
 def windows_between(start_us: int, end_us: int, period: Period, zone: str) -> Iterator[tuple[int, int]]:
-    """The windows that have a part in [start, end), in order."""
+    """Yield the windows that overlap [start, end), in order."""
     while start_us < end_us:
         window = window_of(start_us, period, zone)
         yield window
@@ -83,20 +83,20 @@ def _find(at_us: int, period: Period, zone: str) -> tuple[int, int]:
     first = _first_day(day, period)
     start = _day_start(first, info)
     if start > at_us:
-        # The date comes twice, or the clock was set back over midnight: the moment belongs to the time before.
+        # The date occurs twice, or the clock was set back over midnight: the moment belongs to the window before.
         first = _first_day(first - timedelta(days=1), period)
         start = _day_start(first, info)
     following = _following(first, period)
     end = MOMENT_MAX_US if following is None else _day_start(following, info)
     if end <= at_us and following is not None:
-        # The clock was set back over midnight when the next date had begun already: that goes on.
+        # The clock was set back over midnight after the next date had begun: that date continues.
         start, following = end, _following(following, period)
         end = MOMENT_MAX_US if following is None else _day_start(following, info)
     return max(0, start), end
 
 
 def _clock_window(at_us: int, local: datetime, size: int) -> tuple[int, int]:
-    """An hour or a minute of the wall clock. It is cut short where the clock is set forward or back within it."""
+    """Return an hour or a minute of the wall clock, cut short where the clock is set forward or back within it."""
     into = (local.minute * 60 + local.second) % size * SECOND_US + local.microsecond
     start, end = at_us - into, at_us - into + size * SECOND_US
     offset, info = local.utcoffset(), local.tzinfo
@@ -113,7 +113,7 @@ def _offset(at_us: int, info: object) -> timedelta | None:
 
 
 def _change(before: int, after: int, info: object) -> int:
-    """The first microsecond after ``before`` at which the offset is that of ``after``."""
+    """Return the first microsecond after ``before`` that has the same offset as ``after``."""
     wanted = _offset(after, info)
     while after - before > 1:
         middle = (before + after) // 2
@@ -138,7 +138,7 @@ def _first_day(day: date, period: Period) -> date:
 
 
 def _following(first: date, period: Period) -> date | None:
-    """The first day of the next window; ``None`` beyond the end of the calendar."""
+    """Return the first day of the next window; ``None`` beyond the end of the calendar."""
     days = {"day": 1, "week": 7, "month": 31, "quarter": 93, "year": 366}[period]
     try:
         later = first + timedelta(days=days)
@@ -148,9 +148,9 @@ def _following(first: date, period: Period) -> date | None:
 
 
 def _day_start(day: date, info: ZoneInfo) -> int:
-    """The first moment whose date there is ``day`` or, if the zone skipped that date, a later one."""
+    """Return the first moment whose date in the zone is ``day`` or, if the zone skipped that date, a later one."""
     midnight = datetime(day.year, day.month, day.day, tzinfo=info)
-    # Both readings of the wall clock: they differ where midnight comes twice, or is skipped.
+    # The two readings of the wall clock differ where midnight occurs twice, or is skipped.
     moments = [(midnight.replace(fold=fold).astimezone(UTC) - EPOCH) // MICROSECOND for fold in (0, 1)]
     early, late = min(moments), max(moments)
     if early == late or _date(early, info) >= day:

@@ -1,4 +1,4 @@
-"""Closed words, such as the category of a grant: one of a few, or refused by name."""
+"""Closed sets of words, such as the category of a grant. Any other word is refused."""
 
 from __future__ import annotations
 
