@@ -1,4 +1,4 @@
-"""Whether what happens to a pool is something to say: the alerts and recharge requests that follow from events."""
+"""The alerts and recharge requests that follow from the events of a pool."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ _MOVE = (
     AlertsSet, Debited, Held, Captured, MovedOut, Expired, Voided, Lapsed, Trimmed, Granted, Activated, MovedIn,
     Reversed,
 )  # fmt: skip
-"""What can bring a balance below a threshold, or the threshold above the balance."""
+"""The events that can bring a balance below a threshold, or a threshold above the balance."""
 
 
 def with_alerts(pool: Pool, events: tuple[Event, ...]) -> tuple[Event, ...]:
-    """``events``, which are about to happen to ``pool`` in one step, followed by what there is to say of them.
+    """Return ``events``, which will be applied to ``pool`` in one step, followed by the alerts they cause.
 
-    Said is what is so after all of them: a balance that is low between two of them never was.
+    Only the state after all events counts: a balance that is low only between two of them causes no alert.
     """
     alerts = pool.alerts
     if alerts is None and not isinstance(events[-1], AlertsSet):
@@ -63,7 +63,7 @@ def with_alerts(pool: Pool, events: tuple[Event, ...]) -> tuple[Event, ...]:
 
 
 def _changes_little(pool: Pool, alerts: Alerts, event: Event) -> bool:
-    """Whether ``event``, which has not happened yet, is surely nothing to speak of. Spares most debits the copy."""
+    """Return whether ``event``, which is not applied yet, surely causes no alert. Saves most debits a copy."""
     if not isinstance(event, (Debited, Held)):
         return False
     balance = event.balance
@@ -83,19 +83,19 @@ def _changes_little(pool: Pool, alerts: Alerts, event: Event) -> bool:
 
 
 def _percent_reached(alerts: Alerts, used: int, amount: int) -> int:
-    """The highest of the percentages to speak of that ``used`` of a budget is; 0 if it is none."""
+    """Return the highest alert percentage of a budget that ``used`` reaches; 0 if it reaches none."""
     return max([percent for percent in alerts.terms.budget_percents if used * 100 >= percent * amount], default=0)
 
 
 def expiring_soon(pool: Pool, block: Block, at: int) -> Alerted:
-    """That credits of a grant are left, and will not be for long."""
+    """Return the alert that a grant with credits left expires soon."""
     return Alerted(
         at, "expiring_soon", pool.available, about=block.number, amount=block.available, moment=block.expires_at
     )
 
 
 def _alerts_of(pool: Pool, event: Event) -> Iterable[Event]:
-    """What there is to say when ``event`` has just been applied to ``pool``."""
+    """Yield the alerts that ``event`` causes, which has just been applied to ``pool``."""
     alerts = pool.alerts
     if alerts is None or alerts.terms == NO_ALERTS or isinstance(event, Opened):
         return
@@ -134,7 +134,7 @@ def _budgets_reached(pool: Pool, alerts: Alerts, event: Debited | Held | Capture
 
 
 def recharge_of(pool: Pool, at: int) -> tuple[Event, ...]:
-    """The request for credits to be made at ``at``, if there is one, and its grant if the pool grants it by itself."""
+    """Return the recharge request to make at ``at``, if any, and its grant if the pool grants it by itself."""
     alerts = pool.alerts
     if alerts is None or alerts.terms.recharge is None:
         return ()
@@ -142,7 +142,7 @@ def recharge_of(pool: Pool, at: int) -> tuple[Event, ...]:
     if not amount:
         return ()
     rule, state = alerts.terms.recharge, alerts.recharge
-    # A month that was begun goes on to its end: another time zone does not make a new one of it.
+    # A month that has begun continues to its end: another time zone does not begin a new one.
     begun = at < state.month_end
     start, end = (state.month_start, state.month_end) if begun else window_of(at, "month", rule.zone)
     request = RechargeRequested(at, amount, pool.available, at + rule.timeout_us, start, rule.grants, end)
@@ -166,7 +166,7 @@ def recharge_of(pool: Pool, at: int) -> tuple[Event, ...]:
 
 
 def _wanted(pool: Pool, alerts: Alerts, balance: int, at: int) -> int:
-    """How much to ask for if ``balance`` is what is available at ``at``; 0 if nothing is to be asked for."""
+    """Return the units to request if ``balance`` is available at ``at``; 0 for no request."""
     rule, state = alerts.terms.recharge, alerts.recharge
     if rule is None or balance >= rule.below or state.request or at < state.not_before:
         return 0

@@ -1,13 +1,13 @@
 """Allowances: free quotas per window, used before any grant.
 
 An allowance covers usage whose dimensions have all of its ``match``; with ``each``, every distinct value of that
-dimension has a quota of its own. It is counted in credits, or in the quantity of a metric: then it covers the share of
-an event's price that its quantity still has room for. Allowances cover in the order in which they were set first, and
-what they leave is paid by grants. What is covered is part of the event, so that folding a journal needs no calendar.
+dimension has a quota of its own. A quota is counted in credits, or in the quantity of a metric: then it covers the
+share of an event's price for which there is quantity left. Allowances cover in the order in which they were first set,
+and grants pay the rest. The event records what was covered, so that folding a journal needs no calendar.
 
 A window is one of the calendar, or it rolls: "5 hours" are the last 5 hours at any moment. A rolling window moves in
-``ROLLING_STEPS`` steps, and what was used comes back a step late rather than early: no stretch of time of the window's
-length ever has more than the quota. Counters are bounded: those of windows and steps that are over are dropped.
+``ROLLING_STEPS`` steps, and what was used comes back a step late rather than early, so that usage in any stretch of the
+window's length never exceeds the quota. Counters are bounded: those of past windows and steps are dropped.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from solvent.engine.values.quantities import QUANTITY_PLACES
 from solvent.engine.values.windows import Period, window_of
 
 ALLOWANCES_MAX: Final = 100
-"""Allowances of one pool: each is looked at on every debit."""
+"""The most allowances of one pool: every debit checks each of them."""
 QUOTA_PLACES: Final = 6
-"""Decimal places of a quota that is counted in a quantity. What is used is rounded up to them."""
+"""The decimal places of a quota that is counted in a quantity. What is used is rounded up to them."""
 ROLLING_STEPS: Final = 60
 ROLLING_MIN_S: Final = 60
 ROLLING_MAX_S: Final = 31 * 86_400
@@ -36,22 +36,22 @@ Counted: TypeAlias = Literal["credits", "quantity"]
 
 
 class AllowanceTerms(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What is free."""
+    """The terms of an allowance."""
 
     name: str
     amount: int
-    """Per window: units of credits or, with ``metric``, millionths of its quantity."""
+    """The quota per window: units of credits or, with ``metric``, millionths of its quantity."""
     window: Period | None = None
-    """``None``: it rolls."""
+    """The fixed window; ``None`` if the window is rolling."""
     rolling_us: int = 0
     zone: str = "UTC"
     match: Match = ()
     each: str | None = None
     metric: str | None = None
-    """The metric whose quantity is counted; ``None``: credits are."""
+    """The metric whose quantity is counted; ``None`` if credits are counted."""
 
     def same_counters(self, other: AllowanceTerms) -> bool:
-        """Whether what was used of ``other`` is used of this one too."""
+        """Return whether the counters of ``other`` stay valid for these terms."""
         return (self.window, self.rolling_us, self.zone, typed(self.match), self.each, self.metric) == (
             other.window,
             other.rolling_us,
@@ -63,32 +63,32 @@ class AllowanceTerms(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def step_us(self) -> int:
-        """How far a rolling window moves at a time."""
+        """The step by which a rolling window moves, in microseconds."""
         return self.rolling_us // ROLLING_STEPS
 
     def place_of(self, at: int) -> tuple[int, int]:
-        """Where usage at ``at`` is counted, by its beginning; and when it is forgotten."""
+        """Return the start of the window or step in which usage at ``at`` is counted, and when its count is dropped."""
         if self.window is not None:
             return window_of(at, self.window, self.zone)
         start = at - at % self.step_us
         return start, self.forgotten_at(start)
 
     def forgotten_at(self, start: int) -> int:
-        """When what was counted in the step of a rolling window that began at ``start`` comes back."""
+        """Return when the usage of the rolling window's step that began at ``start`` comes back."""
         return start + self.step_us + self.rolling_us
 
 
 class Allowance(msgspec.Struct, array_like=True, gc=False):
-    """An allowance of a pool, and what has been used of it."""
+    """An allowance of a pool, and what is used of it."""
 
     number: int
     """The version of the pool that first set it."""
     terms: AllowanceTerms
     used: dict[int, dict[bytes, int]] = msgspec.field(default_factory=dict)
-    """By the beginning of the window, or of the step of a rolling one; by encoded value."""
+    """What is used, by the start of the window or of the step of a rolling window, then by encoded value."""
 
     def used_at(self, at: int, value: bytes) -> tuple[int, int]:
-        """How much ``value`` has used of the window at ``at``, and when some of that comes back."""
+        """Return what ``value`` has used in the window at ``at``, and when some of that comes back."""
         terms = self.terms
         start, end = terms.place_of(at)
         if terms.window is not None:
@@ -103,17 +103,17 @@ class Allowance(msgspec.Struct, array_like=True, gc=False):
 
 
 class Cover(NamedTuple):
-    """What an allowance paid of an entry."""
+    """The part of an entry that one allowance paid."""
 
     allowance: int
     value: bytes
-    """The value of ``each`` for which it is counted."""
+    """The value of ``each`` for which it is counted, encoded."""
     start: int
-    """The window, or the step of it, in which it is counted."""
+    """The start of the window, or of the step of a rolling window, in which it is counted."""
     units: int
-    """Credits, in units."""
+    """The credits that were paid, in units."""
     used: int
-    """How much of the quota that was: the same units, or millionths of a quantity."""
+    """The part of the quota that this used: the same units, or millionths of a quantity."""
     name: str
 
 
@@ -121,25 +121,28 @@ Covers: TypeAlias = tuple[Cover, ...]
 
 
 class Reset(NamedTuple):
-    """When an allowance has room again."""
+    """An allowance that could not cover the whole amount, and when it has room again."""
 
     allowance: str
     dimension: str | None
-    """Of which each value has a quota of its own."""
+    """The dimension of which each value has a quota of its own; ``None`` if there is one quota for all."""
     value: DimensionValue | None
+    """The value of ``dimension`` whose quota this is."""
     at: int
+    """The time at which it has room again."""
 
 
 class Covered(NamedTuple):
-    """What allowances say of an amount."""
+    """What allowances cover of an amount."""
 
     covers: Covers
+    """The part that each allowance pays."""
     rest: int
-    """Units that are left for grants to pay."""
+    """The units that are left for grants to pay."""
     room: int
-    """Units that they would cover beyond it."""
+    """The units that the allowances could cover beyond the amount."""
     reset: Reset | None
-    """The first to have room again of those that could not cover all of it; ``None`` if none was in the way."""
+    """The first allowance to have room again, of those that could not cover the whole amount; ``None`` without any."""
 
 
 NOTHING_COVERED: Final = Covered((), 0, 0, None)
@@ -155,9 +158,9 @@ def cover(
     quantity: str | None = None,
     counted: Counted | None = None,
 ) -> Covered:
-    """What ``allowances`` would pay of ``amount`` at ``at``; of those ``counted`` so only, if given. Changes nothing.
+    """Return what ``allowances`` would pay of ``amount`` at ``at``. Changes nothing.
 
-    ``quantity`` of ``metric`` is what the amount is the price of.
+    ``amount`` is the price of ``quantity`` of ``metric``. With ``counted``, only allowances counted in that way pay.
     """
     values = decode_dimensions(dimensions)
     nanos = 0 if quantity is None else int(Decimal(quantity).scaleb(QUANTITY_PLACES))
@@ -189,7 +192,7 @@ def cover(
 
 
 def _cover_quantity(rest: int, amount: int, nanos: int, left: int) -> tuple[int, int]:
-    """How many of ``rest`` units a quota with ``left`` covers, and how much of it that is.
+    """Return how many of ``rest`` units a quota with ``left`` covers, and the part of the quota that this uses.
 
     ``amount`` is the price of all ``nanos``. What is left to pay is rounded once, half-even, to whole units.
     """
@@ -204,7 +207,7 @@ def _cover_quantity(rest: int, amount: int, nanos: int, left: int) -> tuple[int,
 
 
 def count_covers(allowances: dict[int, Allowance], covers: Iterable[Cover], sign: int = 1) -> None:
-    """Count what was covered; with ``sign`` -1, give it back. What belongs to a time that is over is gone with it."""
+    """Count what was covered; with ``sign`` -1, give it back. Counts of windows that have ended are dropped."""
     for covered in covers:
         allowance = allowances.get(covered.allowance)
         if allowance is None:
@@ -227,9 +230,9 @@ def count_covers(allowances: dict[int, Allowance], covers: Iterable[Cover], sign
 
 
 def slice_covers(covers: Covers, start: int, end: int) -> Covers:
-    """What was covered of the units from ``start`` to ``end``, counted from the first; a quota is divided as they are.
+    """Return the covers of the units [start, end), counted over all ``covers``. Used quota is divided in proportion.
 
-    Slices that share no unit share no part of a quota, and all of them together are the whole.
+    Slices that share no unit share no part of a quota, and adjacent slices add up to the whole.
     """
     sliced: list[Cover] = []
     for covered in covers:
@@ -243,11 +246,11 @@ def slice_covers(covers: Covers, start: int, end: int) -> Covers:
 
 
 def sum_covers(covers: Iterable[Cover]) -> int:
-    """Units that were covered."""
+    """Return the units that were covered."""
     return sum([covered.units for covered in covers])
 
 
 def clone_allowance(allowance: Allowance) -> Allowance:
-    """A copy that shares nothing that changes."""
+    """Return a copy that shares no mutable state."""
     used = {start: counters.copy() for start, counters in allowance.used.items()}
     return Allowance(allowance.number, allowance.terms, used)

@@ -1,9 +1,9 @@
 """Budgets: spending limits inside a pool, over a dimension value and a window of time.
 
 A budget matches the debits and holds whose dimensions have all of its ``match``; with ``each``, every distinct value of
-that dimension has a counter of its own. A debit must fit into every budget that matches and blocks. Windows go by when
-an entry is recorded, and what an entry was charged to is part of its event, so that folding a journal needs no
-calendar and no matching.
+that dimension has a counter of its own. A debit must fit into every budget that matches and blocks. The window is that
+of the time at which an entry is recorded. The event of an entry records the budgets that it counts for, so that folding
+a journal needs no calendar and no matching.
 
 Counters are bounded: when a window ends, all of its counters are dropped with it.
 """
@@ -21,11 +21,11 @@ from solvent.engine.values.terms import BudgetMode
 from solvent.engine.values.windows import Period, window_of
 
 BUDGETS_MAX: Final = 100
-"""Budgets of one pool: each is looked at on every debit."""
+"""The most budgets of one pool: every debit checks each of them."""
 
 
 class BudgetTerms(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What a budget limits. ``amount`` is in units, per window."""
+    """The terms of a budget. ``amount`` is in units, per window."""
 
     name: str
     amount: int
@@ -35,10 +35,10 @@ class BudgetTerms(msgspec.Struct, frozen=True, array_like=True, gc=False):
     each: str | None = None
     mode: BudgetMode = "block"
     holds_max: int | None = None
-    """How many holds may be open at once."""
+    """The most holds that may be open at once; ``None`` for no limit."""
 
     def same_counters(self, other: BudgetTerms) -> bool:
-        """Whether what was counted for ``other`` counts for this one too: new limits do not begin a new count."""
+        """Return whether the counters of ``other`` stay valid for these terms. A new limit alone keeps them."""
         return (self.window, self.zone, typed(self.match), self.each) == (
             other.window,
             other.zone,
@@ -48,21 +48,22 @@ class BudgetTerms(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Budget(msgspec.Struct, array_like=True, gc=False):
-    """A budget of a pool, and what has been spent in its present window."""
+    """A budget of a pool, and its counters in the present window."""
 
     number: int
     """The version of the pool that first set it."""
     terms: BudgetTerms
     window_start: int = 0
     used: dict[bytes, int] = msgspec.field(default_factory=dict)
-    """Units spent or held in the window that began at ``window_start``, by encoded value."""
+    """The units spent or held in the window that began at ``window_start``, by encoded value."""
     open_holds: dict[bytes, int] = msgspec.field(default_factory=dict)
+    """The number of open holds, by encoded value."""
     reached: dict[bytes, int] = msgspec.field(default_factory=dict)
-    """The highest percentage of it in this window of which an alert was made, by encoded value."""
+    """The highest percentage for which an alert was made in this window, by encoded value."""
 
 
 class Charge(NamedTuple):
-    """What an entry counts for: a budget, the value of its ``each``, and the window in which it was recorded."""
+    """The counter that an entry counts in: a budget, the value of its ``each``, and the window of the recording."""
 
     budget: int
     value: bytes
@@ -70,34 +71,35 @@ class Charge(NamedTuple):
 
 
 class Stop(msgspec.Struct, frozen=True, gc=False):
-    """Why an amount does not fit: a budget, and when it would."""
+    """The budget that refuses an amount, and when it resets. Amounts are in units."""
 
     budget: str
     value: DimensionValue | None
     limit: int
     used: int
     resets_at: int | None
-    """When the window ends; ``None`` if waiting does not help."""
+    """The end of the window; ``None`` if waiting does not help."""
     counts: Literal["credits", "holds"] = "credits"
 
 
 class Charges(NamedTuple):
-    """What budgets say of an amount."""
+    """The result of checking an amount against budgets."""
 
     charges: tuple[Charge, ...]
+    """The counters that the amount counts in."""
     warned: tuple[str, ...]
-    """Budgets that only warn, and would not have let it pass."""
+    """The names of budgets that would be exceeded but only warn."""
     stop: Stop | None
-    """The first budget that does not let it pass."""
+    """The first budget that refuses the amount; ``None`` if no budget does."""
     room: int | None
-    """The most that all of them would let pass; ``None`` without a budget that blocks."""
+    """The most units that no budget would refuse; ``None`` if there is no budget that blocks."""
 
 
 NO_CHARGES: Final = Charges((), (), None, None)
 
 
 def charge(budgets: Iterable[Budget], dimensions: msgspec.Raw, at: int, amount: int, *, hold: bool = False) -> Charges:
-    """Which budgets ``amount`` counts for at ``at``, and whether they let it pass. Changes nothing."""
+    """Return the budgets that ``amount`` counts for at ``at``, and whether one of them refuses it. Changes nothing."""
     values = decode_dimensions(dimensions)
     charges: list[Charge] = []
     warned: list[str] = []
@@ -115,7 +117,7 @@ def charge(budgets: Iterable[Budget], dimensions: msgspec.Raw, at: int, amount: 
         shown = None if terms.each is None else values[terms.each]
         over: Stop | None = None
         if amount > left:
-            # What is more than a whole window's will not fit into the next one either.
+            # An amount above the limit of a whole window does not fit into the next window either.
             waits = terms.window != "total" and amount <= terms.amount
             over = Stop(terms.name, shown, terms.amount, used, end if waits else None)
         elif hold and terms.holds_max is not None and (count := budget.open_holds.get(value, 0)) >= terms.holds_max:
@@ -130,7 +132,7 @@ def charge(budgets: Iterable[Budget], dimensions: msgspec.Raw, at: int, amount: 
 
 
 def count(budgets: dict[int, Budget], charges: Iterable[Charge], amount: int, *, holds: int = 0) -> None:
-    """Count ``amount``, negative to give it back. What belongs to a window that has ended is gone with it."""
+    """Count ``amount``; a negative one is given back. Charges to a window that has ended are ignored."""
     for number, value, start in charges:
         budget = budgets.get(number)
         if budget is None:
@@ -146,7 +148,7 @@ def count(budgets: dict[int, Budget], charges: Iterable[Charge], amount: int, *,
 
 
 def clone_budget(budget: Budget) -> Budget:
-    """A copy that shares nothing that changes."""
+    """Return a copy that shares no mutable state."""
     return Budget(
         budget.number,
         budget.terms,
@@ -158,7 +160,7 @@ def clone_budget(budget: Budget) -> Budget:
 
 
 def _add(counters: dict[bytes, int], value: bytes, amount: int) -> None:
-    """Counters at zero are not kept."""
+    """Add to a counter, and drop it when it reaches zero."""
     counted = counters.get(value, 0) + amount
     if counted > 0:
         counters[value] = counted

@@ -1,4 +1,4 @@
-"""Which grants pay, in burn order: that of ``Block.burn_rank``, in which ``Pool.burn`` is kept."""
+"""Which grants pay, in burn order. ``Pool.burn`` is sorted by ``Block.burn_rank``."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from .pool import Block, Pool
 
 
 def payers(pool: Pool, amount: int) -> Parts:
-    """Which grants would pay ``amount``, or what is there if that is less."""
+    """Return the grants that would pay ``amount``, or what is available if that is less."""
     amount = min(amount, pool.available)
     return take(pool, amount) if amount else ()
 
 
 def take(pool: Pool, amount: int) -> Parts:
-    """Which grants pay ``amount``, which is there, in burn order."""
+    """Return the grants that pay ``amount``, in burn order. ``amount`` must be available."""
     first = pool.burn[0]
     return parts_of_one(first.number, amount) if first.available >= amount else _spread(pool.burn, amount)
 
@@ -32,7 +32,7 @@ def _spread(burn: Iterable[Block], amount: int) -> Parts:
 
 
 def split(parts: Parts, amount: int) -> tuple[Parts, Parts]:
-    """The first ``amount`` units of ``parts``, and the rest."""
+    """Return the first ``amount`` units of ``parts``, and the rest."""
     head: list[tuple[int, int]] = []
     tail: list[tuple[int, int]] = []
     for number, part in parts:

@@ -1,7 +1,7 @@
-"""The one gate for commands from outside, embedded or over a wire: requests in, commands that are valid out.
+"""The one check of commands from callers, embedded or over a wire: it turns requests into valid commands.
 
 Amounts become units, times become microseconds, dimensions become canonical bytes, so that the pool compares requests
-byte by byte. What is not valid raises ``InvalidRequest`` naming the field. Reads are checked where they are answered.
+byte by byte. An invalid request raises ``InvalidRequest`` naming the field. Reads are checked where they are answered.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ MODES: Final[tuple[BudgetMode, ...]] = get_args(BudgetMode)
 def check(request: CommandRequest, scale: int) -> Command:
     """Return the command that ``request`` asks for, in a currency of ``scale`` decimal places.
 
-    Raises ``InvalidRequest`` naming the first field that is wrong, with what was expected. Whether ``occurred_at`` is
-    near enough to now is judged by the pool, on its own clock.
+    Raises ``InvalidRequest`` naming the first field that is wrong, with what was expected. The pool itself checks
+    whether ``occurred_at`` is near enough to now, on its own clock.
     """
     match request:
         case DebitRequest():
@@ -209,7 +209,7 @@ def check_question(request: CheckRequest, scale: int) -> Check:
 
 
 def check_transfer(request: TransferRequest, scale: int) -> tuple[PoolId, PoolId, Transfer]:
-    """Return the pool that gives, the pool that gets, and the command. Raises ``InvalidRequest``."""
+    """Return the source pool, the target pool, and the command. Raises ``InvalidRequest``."""
     source, target = transfer_pools(request)
     return source, target, Transfer(check_key(request.key), parse_amount(request.amount, scale), target.canonical)
 

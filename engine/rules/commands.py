@@ -1,4 +1,4 @@
-"""What a pool can be asked, in inner form: amounts in units, times in microseconds, dimensions as canonical bytes.
+"""The commands to a pool, in internal form: amounts in units, times in microseconds, dimensions as canonical bytes.
 
 ``checking`` makes these from the requests of callers.
 """
@@ -26,7 +26,7 @@ HOLD_TTL_DEFAULT_US: Final = 3_600 * SECOND_US
 
 
 class Grant(msgspec.Struct, frozen=True, gc=False):
-    """Put a block of credits into the pool. ``None`` for a time means: now, or never."""
+    """Put a block of credits into the pool. ``None`` means now for ``effective_at``, and never for ``expires_at``."""
 
     key: str
     amount: int
@@ -51,9 +51,9 @@ class Debit(msgspec.Struct, frozen=True, gc=False):
     quantity: str | None = None
     dimensions: msgspec.Raw = NO_DIMENSIONS
     backfill: bool = False
-    """Lifts the limit on how far back ``occurred_at`` may lie, for old traces. Not part of what is recorded."""
+    """Lifts the limit on how far back ``occurred_at`` may lie, for old traces. It is not recorded."""
     card: int = 0
-    """The version of the rate card that priced it; 0 if its amount is the caller's."""
+    """The version of the rate card that priced it; 0 if the caller gave the amount."""
 
 
 class Hold(msgspec.Struct, frozen=True, gc=False):
@@ -69,7 +69,7 @@ class Hold(msgspec.Struct, frozen=True, gc=False):
 class Capture(msgspec.Struct, frozen=True, gc=False):
     """Spend a hold: less than it, all of it, or more. What is not spent goes back. A hold is settled once.
 
-    The usage event has the dimensions of the hold, and its metric unless there is another.
+    The usage event has the dimensions of the hold, and the metric of the hold unless another is given.
     """
 
     hold: int
@@ -100,19 +100,21 @@ class Reverse(msgspec.Struct, frozen=True, gc=False):
     debit: int
     amount: int | None = None
     paid: tuple[tuple[int, int], ...] | None = None
-    """What the debit took from which grants, looked up in the journal. ``None``: there is no such debit."""
+    """The part of each grant that paid the debit, looked up in the journal; ``None`` if there is no such debit.
+
+    The fields below are looked up with it."""
     dimensions: msgspec.Raw = NO_DIMENSIONS
-    """Those of the debit, looked up with it."""
+    """The dimensions of the debit."""
     charges: tuple[Charge, ...] = ()
-    """What the debit was charged to, looked up with it; of a capture, for what was held."""
+    """The budgets that the debit was charged to; for a capture, those of what was held."""
     beyond_charges: tuple[Charge, ...] = ()
-    """What a capture was charged to for what it took ``beyond_hold``, looked up with it."""
+    """The budgets that a capture was charged to for what it took ``beyond_hold``."""
     beyond_hold: int = 0
-    """Units."""
+    """The units that a capture took beyond its hold."""
     covers: Covers = ()
-    """What allowances had covered of it, looked up with it."""
+    """What allowances had covered of the debit."""
     metric: str | None = None
-    """That of the debit, looked up with it."""
+    """The metric of the debit."""
 
 
 class UpdateGrant(msgspec.Struct, frozen=True, gc=False):
@@ -136,7 +138,7 @@ class VoidGrant(msgspec.Struct, frozen=True, gc=False):
 
 
 class Read(msgspec.Struct, frozen=True, gc=False):
-    """Ask for the pool as it is, after everything that was acknowledged before."""
+    """Read the pool after everything that was acknowledged before."""
 
     what: Literal[
         "balance", "grants", "holds", "budgets", "allowances", "recurring", "alerts", "rates", "outbox", "due", "scale"
@@ -155,7 +157,7 @@ class Report(msgspec.Struct, frozen=True, gc=False):
     backfill: bool = False
 
     def debit(self, units: int, card: int) -> Debit:
-        """The debit that it comes to, by version ``card`` of the rate card."""
+        """Return the debit of this report, priced by version ``card`` of the rate card."""
         return Debit(
             self.key,
             units,
@@ -175,65 +177,65 @@ class Transfer(msgspec.Struct, frozen=True, gc=False):
     key: str
     amount: int
     target: str
-    """The canonical form of the pool that gets them."""
+    """The canonical form of the pool that receives the credits."""
 
 
 class SetRates(msgspec.Struct, frozen=True, gc=False):
-    """Let a rate card price what occurs from ``effective_at`` on; ``None`` is now."""
+    """Set the rate card that prices usage from ``effective_at`` on; ``None`` for now."""
 
     card: RateCard
     effective_at: int | None = None
 
 
 class SetBudget(msgspec.Struct, frozen=True, gc=False):
-    """Let a budget have these terms. To ask for the terms that it has changes nothing."""
+    """Set the terms of a budget. Setting the terms that it already has changes nothing."""
 
     terms: BudgetTerms
 
 
 class RemoveBudget(msgspec.Struct, frozen=True, gc=False):
-    """Let there be no budget of this name. If there is none, nothing changes."""
+    """Remove a budget. Removing one that does not exist changes nothing."""
 
     name: str
 
 
 class OpenPool(msgspec.Struct, frozen=True, gc=False):
-    """Let there be this pool, with nothing in it."""
+    """Open a pool with nothing in it."""
 
 
 class SetAllowance(msgspec.Struct, frozen=True, gc=False):
-    """Let an allowance have these terms."""
+    """Set the terms of an allowance."""
 
     terms: AllowanceTerms
 
 
 class RemoveAllowance(msgspec.Struct, frozen=True, gc=False):
-    """Let there be no allowance of this name."""
+    """Remove an allowance."""
 
     name: str
 
 
 class SetRecurring(msgspec.Struct, frozen=True, gc=False):
-    """Let a recurring grant have these terms."""
+    """Set the terms of a recurring grant."""
 
     terms: RecurringTerms
 
 
 class CancelRecurring(msgspec.Struct, frozen=True, gc=False):
-    """Let nothing more be granted under this name; with ``at_once``, void what is left of the last grant too."""
+    """End a recurring grant; with ``at_once``, also void what is left of its last grant."""
 
     name: str
     at_once: bool = False
 
 
 class SetAlerts(msgspec.Struct, frozen=True, gc=False):
-    """Let these be the alerts of the pool, all of them."""
+    """Set all alerts of the pool."""
 
     terms: AlertTerms
 
 
 class MoveOutbox(msgspec.Struct, frozen=True, gc=False):
-    """Note that everything up to a frame was published."""
+    """Record that everything up to a frame was published."""
 
     frame: int
 
@@ -253,7 +255,7 @@ class GrantRecharge(msgspec.Struct, frozen=True, gc=False):
 
 
 class RefuseRecharge(msgspec.Struct, frozen=True, gc=False):
-    """Let a recharge request come to nothing."""
+    """Refuse a recharge request."""
 
     recharge: int
 
@@ -263,7 +265,7 @@ class RefuseRecharge(msgspec.Struct, frozen=True, gc=False):
 
 
 class Check(msgspec.Struct, frozen=True, gc=False):
-    """Ask whether a debit would be granted now, and out of what. Writes nothing."""
+    """Check whether a debit would be allowed now, and which grants would pay. Writes nothing."""
 
     amount: int
     dimensions: msgspec.Raw = NO_DIMENSIONS
@@ -284,7 +286,7 @@ PoolCommand: TypeAlias = (
     | GrantRecharge
     | RefuseRecharge
 )
-"""What a pool decides once per key."""
+"""The commands that a pool decides once per key."""
 KeyedCommand: TypeAlias = PoolCommand | Report
 SettingCommand: TypeAlias = (
     OpenPool
@@ -298,7 +300,7 @@ SettingCommand: TypeAlias = (
     | SetAlerts
     | MoveOutbox
 )
-"""What says how things shall be: it has no key, and to say it again changes nothing."""
+"""The commands that set a state. They have no key, and repeating one changes nothing."""
 SETTING_COMMANDS: Final = (
     OpenPool,
     SetBudget,
@@ -313,24 +315,24 @@ SETTING_COMMANDS: Final = (
 )
 """``SettingCommand``, for ``isinstance``."""
 Command: TypeAlias = KeyedCommand | SettingCommand
-"""What may be asked. A ``Report`` becomes a ``Debit`` before the pool decides it."""
+"""All commands. A ``Report`` becomes a ``Debit`` before the pool decides it."""
 
 
 def settlement_key(hold: int) -> str:
-    """The key under which the end of a hold is filed. No caller can use it: keys have no control characters."""
+    """Return the key under which the end of a hold is filed. Callers cannot use it: keys have no control characters."""
     return f"\x01hold:{hold}"
 
 
 def void_key(grant: int) -> str:
-    """The key under which the voiding of a grant is filed."""
+    """Return the key under which the voiding of a grant is filed."""
     return f"\x01void:{grant}"
 
 
 def recurring_key(recurring: int, moment: int) -> str:
-    """The key under which what a recurring grant makes at ``moment`` is filed."""
+    """Return the key under which the grant that a recurring grant makes at ``moment`` is filed."""
     return f"\x01recurring:{recurring}:{moment}"
 
 
 def recharge_key(recharge: int) -> str:
-    """The key under which the end of a recharge request is filed."""
+    """Return the key under which the end of a recharge request is filed."""
     return f"\x01recharge:{recharge}"

@@ -1,4 +1,4 @@
-"""What should happen to a pool that is asked for something: events or a refusal. Pure, and changes nothing.
+"""The decision on a command: the events that should happen, or a refusal. Pure, and changes nothing.
 
 ``decisions`` has the rule of each command.
 """
@@ -47,9 +47,10 @@ def decide(
     scale: int = SCALE_DEFAULT,
     limits: Limits = LIMITS_DEFAULT,
 ) -> Outcome:
-    """Say what should happen, without making it happen. Whatever was ``due`` by ``now`` must have been applied.
+    """Return what should happen, without applying it. All events that are ``due`` by ``now`` must have been applied.
 
-    ``prior`` is what the command's key was used for before, ``scale`` that of the currency if the pool is new.
+    ``prior`` is the entry for which the command's key was used before. ``scale`` is the scale of the currency, and
+    matters if the pool is new.
     """
     outcome = _decide(pool, command, now, prior, scale, limits)
     if pool.alerts is None and not isinstance(command, SetAlerts):

@@ -1,4 +1,4 @@
-"""What time does to a pool: grants take effect and recur, grants, holds and requests expire. Facts, not answers."""
+"""Events caused by the passing of time: grants take effect and recur; grants, holds and requests expire."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ from .recurring import Recurring, grant_at
 
 
 def due(pool: Pool, now: int) -> tuple[Event, ...]:
-    """What the passing of time has done to the pool by ``now``: grants that took effect, grants and holds that expired.
+    """Return the events that the passing of time has caused by ``now``, in the order in which they were due.
 
-    By the pool's own clock, if that is ahead: it judges what is recorded from here on.
+    If the pool's own clock is ahead of ``now``, the pool's clock counts: later entries are recorded by it.
 
-    In the order in which it was due. These are facts, not answers: they are journalled before the command that
-    found them, even when that is refused. ``pass_time`` also applies them.
+    These events are facts, not answers: they are journalled before the command that found them, even if that command
+    is refused. ``pass_time`` also applies them.
     """
     if not pool.schedule or pool.schedule[0][0] > max(pool.clock, now):
         return ()
@@ -48,7 +48,7 @@ def due(pool: Pool, now: int) -> tuple[Event, ...]:
 
 
 def pass_time(pool: Pool, now: int) -> list[Event]:
-    """Apply what is ``due`` to ``pool``, which the caller alone owns, and return it."""
+    """Apply the events that are ``due`` to ``pool``, which the caller alone owns, and return them."""
     at = max(pool.clock, now)
     facts: list[Event] = []
     while pool.schedule and pool.schedule[0][0] <= at:
@@ -61,7 +61,7 @@ def pass_time(pool: Pool, now: int) -> list[Event]:
 
 
 def _fall_due(pool: Pool, moment: int, number: int, at: int) -> tuple[Event, ...]:
-    """What happens at a moment of the schedule; nothing, if it no longer matters."""
+    """Return the events of a moment on the schedule; none if it no longer matters."""
     if number == LOOK:
         return recharge_of(pool, at) if moment == look_at(pool) else ()
     hold = pool.holds.get(number)
@@ -89,7 +89,7 @@ def _fall_due(pool: Pool, moment: int, number: int, at: int) -> tuple[Event, ...
 
 
 def _recur(pool: Pool, recurring: Recurring, at: int) -> tuple[Event, ...]:
-    """The grant of a period, and what of the periods before does not roll over into it."""
+    """Return the grant of a period, after the expiries of earlier credits that do not roll over into it."""
     terms, moment = recurring.terms, recurring.next_at
     amount, end = grant_at(terms, recurring.rhythm, moment)
     if amount > UNITS_MAX - pool.granted - pool.pending:
@@ -114,7 +114,7 @@ def _recur(pool: Pool, recurring: Recurring, at: int) -> tuple[Event, ...]:
 
 
 def _trim(pool: Pool, recurring: Recurring, at: int) -> list[Trimmed]:
-    """What is left of earlier periods beyond the most that may roll over, in burn order."""
+    """Return the expiries of credits of earlier periods beyond the most that may roll over, in burn order."""
     if not recurring.terms.roll_over:
         return []
     rolling = [block for block in pool.burn if block.recurring == recurring.number]
@@ -131,7 +131,7 @@ def _trim(pool: Pool, recurring: Recurring, at: int) -> list[Trimmed]:
 
 
 def lapses_of(pool: Pool, returned: Parts, balance: int, at: int) -> tuple[Lapsed, ...]:
-    """Where credits that come back cannot stay: what belongs to a grant that is over goes the way of that grant."""
+    """Return the lapses of credits that come back to grants that have ended: they end as their grant did."""
     lapses: list[Lapsed] = []
     for number, part in returned:
         block = pool.blocks[number]
@@ -142,9 +142,10 @@ def lapses_of(pool: Pool, returned: Parts, balance: int, at: int) -> tuple[Lapse
 
 
 def due_after(event: Event) -> int | None:
-    """A time by which to look at the pool again after ``event``, as far as the event alone can tell: perhaps too early.
+    """Return a time by which something may be due after ``event``, judged by the event alone. It may be too early.
 
-    For whoever reads a journal without folding it. Credits that came back may belong to a grant that expires any time.
+    Used by code that reads a journal without folding it. Credits that came back may belong to a grant that expires at
+    any time.
     """
     match event:
         case Held(expires_at=ends):
@@ -154,7 +155,7 @@ def due_after(event: Event) -> int | None:
         case MovedIn(expires_at=None):
             return None
         case Granted() | Updated() | MovedIn() | Activated() | Captured() | Released() | Reversed():
-            # Whether there is something to say before a grant expires, or more to ask for, is known to the pool only.
+            # Only the pool knows whether an alert is due before a grant expires, or another request.
             return event.at
         case RecurringSet(next_at=next_at):
             return next_at

@@ -1,4 +1,4 @@
-"""What callers are answered when a pool refuses: the error for each refusal, with the numbers they need."""
+"""The error for each refusal of a pool, with the numbers that callers need."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .outcomes import Conflict, Insufficient, KeyTaken, OverBudget, Refusal, Unf
 
 
 def explain(refusal: Refusal, *, pool: str, scale: int) -> SolventError:
-    """Return the error that says what a refusal of ``pool`` says, in decimals instead of smallest units."""
+    """Return the error for a refusal of ``pool``, with amounts in credits instead of units."""
     match refusal:
         case Insufficient(requested, available, covered, reset):
             return InsufficientCredits(

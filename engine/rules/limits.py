@@ -1,4 +1,4 @@
-"""How far a usage event's own time may lie from the time at which it is recorded."""
+"""Limits on how far a usage event's own time may lie from the time at which it is recorded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .outcomes import Unfit
 
 
 class Limits(msgspec.Struct, frozen=True, gc=False):
-    """How far a usage event's own time may lie from the pool's clock, in microseconds."""
+    """The farthest that a usage event's own time may lie from the pool's clock, in microseconds."""
 
     occurred_back_max_us: int = 400 * DAY_US
     occurred_ahead_max_us: int = 300 * SECOND_US
@@ -22,7 +22,7 @@ LIMITS_DEFAULT: Final = Limits()
 
 
 def check_occurred_at(occurred_at: int, at: int, limits: Limits, backfill: bool) -> Unfit | None:
-    """Say what is wrong with an event's own time, ``None`` if nothing is."""
+    """Return the refusal of an event's own time; ``None`` if it is within ``limits``."""
     if occurred_at > at + limits.occurred_ahead_max_us:
         return Unfit("occurred_at", f"at most {limits.occurred_ahead_max_us // SECOND_US} seconds ahead of now")
     if occurred_at < at - limits.occurred_back_max_us and not backfill:

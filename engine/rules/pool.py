@@ -1,8 +1,8 @@
-"""One prepaid pool: what may still be spent, and by which grants it is paid.
+"""One prepaid pool: what may still be spent, and which grants pay for it.
 
-``decide`` says what should happen, ``evolve`` what a fact changes, ``passing`` what time does; live traffic, recovery
-and audits share them.
-Amounts are units of the pool's currency, times microseconds. Nothing here reads a clock, touches a file or awaits.
+``decide`` returns what should happen, ``evolve`` applies what happened, ``due`` returns what the passing of time did.
+Live traffic, recovery and audits share them. Amounts are units of the pool's currency, times microseconds. Nothing here
+reads a clock, touches a file or awaits.
 
 Invariant, for every state reached by folding events over an empty pool, and for each grant alone:
 ``granted == available + held + spent + expired + voided + moved_out``, with no term negative.
@@ -28,11 +28,11 @@ from .rates import RateBook
 from .recurring import Recurring
 
 PENDING, LIVE, EXPIRED, VOIDED = range(4)
-"""The states a grant is put into by events. A live grant with nothing left is called depleted."""
+"""The states of a grant, which only events change. A live grant with nothing left is called depleted."""
 
 
 LOOK: Final = 0
-"""On the schedule, in place of a number: the pool looks whether to ask for credits."""
+"""The number on the schedule for a moment at which the pool checks whether to make a recharge request."""
 _NEVER: Final = MOMENT_MAX_US
 
 
@@ -40,7 +40,7 @@ class Block(msgspec.Struct, array_like=True, gc=False):
     """A grant in a pool: its terms, and where its credits are."""
 
     number: int
-    """The version of the pool that the grant made. Written ``g<number>`` outside."""
+    """The version of the pool that the grant made. Answers write it ``g<number>``."""
     state: int
     amount: int
     available: int
@@ -60,12 +60,13 @@ class Block(msgspec.Struct, array_like=True, gc=False):
     comment: str | None
     metadata: msgspec.Raw
     recurring: int = 0
-    """The recurring grant that made it, if one did."""
+    """The number of the recurring grant that made it; 0 if none did."""
 
     def burn_rank(self) -> tuple[int, int, bool, int, int, int]:
-        """Return what grants are sorted by, the first to burn first: the rule of burn order.
+        """Return the sort key of burn order: the grant with the lowest key burns first.
 
-        Lower priority; sooner expiry, never last; promotional before paid; took effect, made, and written earlier.
+        Lower priority first; then sooner expiry, with never last; then promotional before paid; then the grant that
+        took effect, was made, and was written earlier.
         ``tests/rules/test_burn_order.py`` has an example of each.
         """
         ends = _NEVER if self.expires_at is None else self.expires_at
@@ -73,10 +74,10 @@ class Block(msgspec.Struct, array_like=True, gc=False):
 
 
 class OpenHold(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """Credits that are set aside: out of ``parts`` of grants, until ``expires_at``."""
+    """Credits that are set aside until ``expires_at``. ``parts`` are the grants that they come from."""
 
     number: int
-    """The version of the pool that the hold made. Written ``h<number>`` outside."""
+    """The version of the pool that the hold made. Answers write it ``h<number>``."""
     amount: int
     parts: Parts
     created_at: int
@@ -86,7 +87,7 @@ class OpenHold(msgspec.Struct, array_like=True, frozen=True, gc=False):
     dimensions: msgspec.Raw
     charges: tuple[Charge, ...] = ()
     covers: Covers = ()
-    """What allowances keep for it, beyond ``amount``."""
+    """What allowances reserve for it, in addition to ``amount``."""
 
 
 class Pool(msgspec.Struct, gc=False):
@@ -94,7 +95,7 @@ class Pool(msgspec.Struct, gc=False):
 
     scale: int = SCALE_DEFAULT
     version: int = 0
-    """How many events made it. 0: the pool does not exist yet."""
+    """The number of events of the pool; 0 if the pool does not exist yet."""
     clock: int = 0
     """The last recorded time. It never runs backwards."""
     granted: int = 0
@@ -111,31 +112,31 @@ class Pool(msgspec.Struct, gc=False):
     holds: dict[int, OpenHold] = msgspec.field(default_factory=dict)
     """The holds that are not settled yet, by number."""
     reversed: dict[int, int] = msgspec.field(default_factory=dict)
-    """How much of a debit, by its number, has been undone: of what grants and allowances paid."""
+    """The units of each debit, by its number, that were reversed: both what grants and what allowances had paid."""
     budgets: dict[int, Budget] = msgspec.field(default_factory=dict)
-    """By number, in the order in which they were set first."""
+    """The budgets by number, in the order in which they were first set."""
     allowances: dict[int, Allowance] = msgspec.field(default_factory=dict)
-    """By number, in the order in which they were set first, which is that in which they cover."""
+    """The allowances by number, in the order in which they were first set. They cover in this order."""
     recurring: dict[int, Recurring] = msgspec.field(default_factory=dict)
-    """By number: those that will grant something."""
+    """The recurring grants that have not ended, by number."""
     alerts: Alerts | None = None
     rates: RateBook | None = None
-    """Only in the stream that keeps the rate cards of a currency."""
+    """The rate cards of a currency. Set only in the stream that records them."""
     outbox: int = 0
-    """The last frame whose alerts were published. Only in the stream that keeps it."""
+    """The last frame whose alerts were published. Set only in the stream that records it."""
     burn: list[Block] = msgspec.field(default_factory=list)
     """The live grants with credits left, in burn order. Made from ``blocks``, as is ``schedule``."""
     schedule: list[tuple[int, int]] = msgspec.field(default_factory=list)
-    """A heap of (time, number) at which something happens to a grant, a hold, a recurring grant or a recharge request,
-    or there may be one to make (``LOOK``); some no longer matter."""
+    """A heap of (time, number): when something happens to that grant, hold, recurring grant or recharge request, or
+    when there may be a request to make (``LOOK``). Some entries no longer matter."""
 
 
 class BrokenInvariant(Exception):
-    """The books of a pool do not balance. A bug: nothing of this pool may be served."""
+    """The books of a pool do not balance. This is a bug, and the pool must not be served."""
 
 
 def leave_burn(pool: Pool, block: Block) -> None:
-    # A debit empties grants from the front; whatever else takes one from further back is rare.
+    # A debit empties grants from the front. Removing one from further back is rare.
     if pool.burn[0] is block:
         del pool.burn[0]
     else:
@@ -151,7 +152,7 @@ def put_on_schedule(pool: Pool, block: Block) -> None:
 
 
 def warning_at(pool: Pool, block: Block) -> int | None:
-    """When to say that a grant expires soon; ``None`` if there is nothing to say, or it was said."""
+    """Return when to alert that a grant expires soon; ``None`` if there is nothing to alert, or it was done before."""
     alerts = pool.alerts
     if alerts is None or alerts.terms.expiring_us is None or block.expires_at is None or not block.available:
         return None
@@ -165,10 +166,11 @@ def put_warning_on_schedule(pool: Pool, block: Block) -> None:
 
 
 def look_at(pool: Pool) -> int | None:
-    """When to look whether to ask for credits, as nothing need happen to the pool then; ``None``: never.
+    """Return when to check whether to make a recharge request even if nothing else happens to the pool; ``None`` for
+    never.
 
-    What stands against it before then is the pause after a request, and what the month has had. Whatever happens to a
-    pool looks as well: a moment before the last entry is over.
+    Before that time, the pause after a request or the limit of the month forbids a request. Every event of a pool makes
+    the same check, so a moment before the last entry needs none.
     """
     if pool.alerts is None:
         return None
@@ -188,9 +190,9 @@ def put_look_on_schedule(pool: Pool) -> None:
 
 
 def forget_due(pool: Pool) -> None:
-    """Drop from the top of the schedule what has happened, and expiries of grants with nothing left.
+    """Drop entries from the top of the schedule that have happened, and expiries of grants with nothing left.
 
-    Called whenever a grant takes effect, expires or is depleted, so that the top always matters.
+    Call this whenever a grant takes effect, expires or is depleted, so that the top entry always matters.
     """
     while pool.schedule:
         moment, number = pool.schedule[0]
@@ -214,7 +216,7 @@ def forget_due(pool: Pool) -> None:
 
 
 def clone(pool: Pool) -> Pool:
-    """A copy that shares nothing that changes."""
+    """Return a copy that shares no mutable state."""
     changed = copy(pool)
     changed.blocks = {number: copy(block) for number, block in pool.blocks.items()}
     changed.burn = [changed.blocks[block.number] for block in pool.burn]
@@ -229,7 +231,7 @@ def clone(pool: Pool) -> Pool:
 
 
 def rebuild_orders(pool: Pool) -> None:
-    """Make ``burn`` and ``schedule`` from ``blocks``: for a pool that was read from a snapshot."""
+    """Rebuild ``burn`` and ``schedule`` from ``blocks``, for a pool that was read from a snapshot."""
     pool.burn = sorted(
         (block for block in pool.blocks.values() if block.state == LIVE and block.available), key=Block.burn_rank
     )
@@ -244,7 +246,7 @@ def rebuild_orders(pool: Pool) -> None:
 
 
 def check_totals(pool: Pool) -> None:
-    """Raise ``BrokenInvariant`` unless the pool's own totals balance. Cheap: asked after every command."""
+    """Raise ``BrokenInvariant`` unless the pool's own totals balance. Cheap: called after every command."""
     available, held, spent = pool.available, pool.held, pool.spent
     expired, voided, moved_out = pool.expired, pool.voided, pool.moved_out
     if (

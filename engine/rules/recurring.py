@@ -1,6 +1,6 @@
-"""Recurring grants: the credits of a subscription, granted anew at the beginning of every period.
+"""Recurring grants: the credits of a subscription, granted again at the beginning of every period.
 
-When the next grant is due is part of the event that made the last one, so that folding a journal needs no calendar.
+The event of each grant records when the next one is due, so that folding a journal needs no calendar.
 """
 
 from __future__ import annotations
@@ -13,34 +13,34 @@ from solvent.engine.values.recurrence import RecurrencePeriod, Rhythm, period_at
 from solvent.engine.values.terms import PRIORITY_DEFAULT, Category, CostBasis
 
 RECURRING_MAX: Final = 100
-"""Recurring grants of one pool."""
+"""The most recurring grants of one pool."""
 NO_ROLL_OVER: Final = 0
 
 
 class RecurringTerms(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What is granted, and how often. Times are as they were requested: ``None`` means at the start, now, or never."""
+    """What is granted, and how often. Amounts are in units. Times are as they were requested."""
 
     name: str
     amount: int
     period: RecurrencePeriod
     every: int = 1
     anchor: int | None = None
-    """From which the periods are counted."""
+    """The moment from which periods are counted; ``None`` for the start."""
     starts_at: int | None = None
-    """When the first grant is made, in the middle of a period perhaps."""
+    """The time of the first grant, possibly in the middle of a period; ``None`` for now."""
     ends_at: int | None = None
-    """From when on nothing more is granted."""
+    """No grant is made at or after this time; ``None`` for never."""
     zone: str = "UTC"
     category: Category = "paid"
     priority: int = PRIORITY_DEFAULT
     cost_basis: CostBasis | None = None
     roll_over: int | None = NO_ROLL_OVER
-    """How many units of earlier grants may stay when the next is made; ``None``: all."""
+    """The units of earlier grants that may stay when the next grant is made; ``None`` for all."""
     prorate: bool = False
     """Whether a first period that is not whole is granted in part."""
 
     def same_rhythm(self, other: RecurringTerms) -> bool:
-        """Whether these terms can take over from ``other`` at its next grant."""
+        """Return whether these terms have the rhythm of ``other``, so that they can apply from its next grant on."""
         return (self.period, self.every, self.anchor, self.starts_at, self.zone) == (
             other.period,
             other.every,
@@ -51,7 +51,7 @@ class RecurringTerms(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Recurring(msgspec.Struct, array_like=True, gc=False):
-    """A recurring grant of a pool, and when it is due."""
+    """A recurring grant of a pool, and the time of its next grant."""
 
     number: int
     """The version of the pool that set it."""
@@ -67,9 +67,9 @@ class Recurring(msgspec.Struct, array_like=True, gc=False):
 
 
 def grant_at(terms: RecurringTerms, rhythm: Rhythm, moment: int) -> tuple[int, int]:
-    """How many units are granted at ``moment``, which may be in the middle of a period, and when that period ends.
+    """Return the units granted at ``moment``, which may be in the middle of a period, and the end of that period.
 
-    0 units if what is left of the period is worth less than half a unit.
+    The units are 0 if the rest of the period is worth less than half a unit.
     """
     start, end = period_at(rhythm, moment)
     return share_of(terms.amount, end - moment, end - start) if terms.prorate else terms.amount, end

@@ -1,7 +1,7 @@
-"""The debit of nearly every pool, decided and applied in one step: where one grant pays and nothing else has a say.
+"""The common debit, decided and applied in one step: one grant pays, and the pool has no budgets, allowances or alerts.
 
-The rules are those of ``decide`` and ``evolve``, which take everything else and, in a test, everything: what this
-makes of a pool is what they make of it. It is here because a debit costs a third of the time this way.
+The rules are those of ``decide`` and ``evolve``, which handle every other debit. A test runs all debits through both
+and compares the pools. This exists because a debit takes a third of the time this way.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from .pool import Pool, check_totals
 
 
 def debit_plainly(pool: Pool, command: Debit, now: int) -> Debited | None:
-    """Debit ``pool``, and say so; or ``None``, and nothing is changed: then ask ``decide``.
+    """Debit ``pool`` and return the event; or change nothing and return ``None``, and the caller must use ``decide``.
 
-    Whatever was due by ``now`` must have been applied, and the key be new. Raises ``BrokenInvariant``.
+    Everything due by ``now`` must have been applied, and the key must be new. Raises ``BrokenInvariant``.
     """
     if pool.budgets or pool.allowances or pool.alerts is not None or command.occurred_at is not None:
         return None
@@ -24,7 +24,7 @@ def debit_plainly(pool: Pool, command: Debit, now: int) -> Debited | None:
     block = pool.burn[0]
     left = block.available - amount
     if left <= 0 or not amount:
-        # Other grants pay as well, or this one is depleted; and what costs nothing is paid by none.
+        # Other grants pay too, or this one would be depleted; or the debit costs nothing, and no grant pays.
         return None
     at = pool.clock if pool.clock > now else now
     pool.version += 1
