@@ -2,7 +2,7 @@
 
 An event is an array on disk, and its place in the pool's history is its version: the first event of a pool is
 version 1. Times are microseconds, amounts units. Fields may be added at the end with a default; their order and the
-tags are for ever, since old journals must read the same.
+tags never change, since old journals must read the same.
 
 ``parts`` are pairs of (grant, units). ``balance`` is always what is available in the pool after the event.
 """
@@ -30,7 +30,7 @@ _EMPTY_MAP: Final = msgspec.Raw(b"\x80")
 
 @lru_cache(maxsize=4_096)
 def parts_of_one(grant: int, units: int) -> Parts:
-    """The parts of what one grant pays alone.
+    """Return the parts of an amount that one grant pays alone.
 
     Prices repeat, over all pools: parts that are equal are one object. The thousands of events that are in memory at
     any time then hold next to nothing that the garbage collector has to walk through.
@@ -39,14 +39,14 @@ def parts_of_one(grant: int, units: int) -> Parts:
 
 
 class Opened(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
-    """The pool came to be, with the decimal places that its currency keeps."""
+    """The pool was opened, with the decimal places of its currency."""
 
     at: int
     scale: int
 
 
 class Granted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):
-    """A block of credits was put in. Times are as they were requested: ``None`` means now, or never."""
+    """A block of credits was granted. Times are as they were requested: ``None`` means now, or never."""
 
     at: int
     key: str
@@ -61,11 +61,11 @@ class Granted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):
     comment: str | None = None
     metadata: msgspec.Raw = _EMPTY_MAP
     recurring: int = 0
-    """The recurring grant that made it, if one did."""
+    """The number of the recurring grant that made it; 0 if none did."""
     next_at: int | None = None
-    """When that makes the next; ``None``: never."""
+    """The time of the recurring grant's next grant; ``None`` for never."""
     recharge: int = 0
-    """The recharge request that it grants, if it does."""
+    """The number of the recharge request that it grants; 0 if it grants none."""
 
 
 class Activated(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=3):
@@ -79,7 +79,7 @@ class Activated(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=3):
 
 
 class Expired(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=4):
-    """What was left of a grant expired. ``due_at`` is when it was due, ``at`` when the pool wrote it down."""
+    """What was left of a grant expired. ``due_at`` is when it was due, ``at`` when the pool recorded it."""
 
     at: int
     grant: int
@@ -110,12 +110,12 @@ class Debited(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=5):
 
     @property
     def paid(self) -> Parts:
-        """What a reversal unwinds."""
+        """The parts that a reversal gives back."""
         return self.parts
 
 
 class Held(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=6):
-    """Credits were set aside until ``expires_at``. ``parts`` says from which grants, in burn order."""
+    """Credits were set aside until ``expires_at``. ``parts`` are the grants that they came from, in burn order."""
 
     at: int
     key: str
@@ -128,13 +128,14 @@ class Held(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=6):
     charges: tuple[Charge, ...] = ()
     warned: tuple[str, ...] = ()
     covers: Covers = ()
-    """What allowances keep for it, beyond ``amount``."""
+    """What allowances reserve for it, in addition to ``amount``."""
 
 
 class Captured(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=7):
     """A hold was spent: ``parts`` of what was held and, beyond it, ``extra``; ``returned`` went back to its grants.
 
-    So with allowances: ``held_covers`` of what they kept, ``extra_covers`` beyond it, ``returned_covers`` given back.
+    The same with allowances: ``held_covers`` of what they had reserved was used, ``extra_covers`` was used beyond it,
+    and ``returned_covers`` went back.
     """
 
     at: int
@@ -146,18 +147,18 @@ class Captured(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=7):
     extra: Parts
     returned: Parts
     uncovered: int
-    """What was asked for beyond the hold and did not fit."""
+    """The units that were requested beyond the hold and did not fit."""
     lapsed: int
-    """How much of what went back did not stay: ``Lapsed`` events follow."""
+    """The units of what went back that lapsed: ``Lapsed`` events follow."""
     occurred_at: int | None = None
     metric: str | None = None
     quantity: str | None = None
     dimensions: msgspec.Raw = _EMPTY_MAP
     charges: tuple[Charge, ...] = ()
-    """Of ``extra``."""
+    """The budgets that ``extra`` was charged to."""
     warned: tuple[str, ...] = ()
     held_charges: tuple[Charge, ...] = ()
-    """Of what was held."""
+    """The budgets that the held credits were charged to."""
     held_covers: Covers = ()
     extra_covers: Covers = ()
     returned_covers: Covers = ()
@@ -176,7 +177,7 @@ class Captured(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=7):
 
 
 class Released(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=8):
-    """All of a hold went back to its grants: because it was asked, or because it expired, at ``due_at``."""
+    """All of a hold went back to its grants, because a caller released it or because it expired at ``due_at``."""
 
     at: int
     hold: int
@@ -205,17 +206,17 @@ class Reversed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=9):
     requested: int | None = None
     dimensions: msgspec.Raw = _EMPTY_MAP
     charges: tuple[Charge, ...] = ()
-    """What the debit had been charged to, and is given back ``amount`` less ``beyond_hold``."""
+    """The budgets that the debit had been charged to. They are given back ``amount`` less ``beyond_hold``."""
     covers: Covers = ()
-    """What allowances are given back, beyond ``amount``."""
+    """What allowances are given back, in addition to ``amount``."""
     metric: str | None = None
     beyond_charges: tuple[Charge, ...] = ()
-    """What a capture had been charged to for what it took beyond its hold, and is given back ``beyond_hold``."""
+    """The budgets that a capture was charged to for what exceeded its hold. They are given back ``beyond_hold``."""
     beyond_hold: int = 0
 
 
 class Updated(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=10):
-    """The terms of a grant are now these. ``changed`` are the names of those that were asked for."""
+    """The terms of a grant were changed to these. ``changed`` are the names of the terms in the request."""
 
     at: int
     key: str
@@ -228,7 +229,7 @@ class Updated(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=10):
 
 
 class Voided(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=11):
-    """What was left of a grant was taken away. ``pending``: it had not taken effect, so the balance stays."""
+    """What was left of a grant was voided. If it was ``pending``, it had not taken effect, and the balance stays."""
 
     at: int
     grant: int
@@ -242,7 +243,7 @@ class Voided(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=11):
 
 
 class Lapsed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=12):
-    """Credits came back to a grant that had expired or been voided meanwhile, and went where the others had gone."""
+    """Credits came back to a grant that had expired or been voided meanwhile, and ended as its other credits did."""
 
     at: int
     grant: int
@@ -251,7 +252,7 @@ class Lapsed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=12):
 
 
 class BudgetSet(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=13):
-    """A budget has these terms from now on. ``budget`` is its number if it had others before, else 0."""
+    """The terms of a budget were set. ``budget`` is its number if it existed before, else 0."""
 
     at: int
     budget: int
@@ -260,7 +261,7 @@ class BudgetSet(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=13):
 
 
 class BudgetRemoved(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=14):
-    """A budget limits nothing any more."""
+    """A budget was removed."""
 
     at: int
     budget: int
@@ -269,17 +270,17 @@ class BudgetRemoved(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=
 
 
 class RatesSet(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=15):
-    """A rate card prices what occurs from ``effective_at`` on. In a stream of its own, not in a pool's history."""
+    """A rate card was set that prices usage from ``effective_at`` on. Recorded in its own stream, not in a pool."""
 
     at: int
     effective_at: int
     balance: int
-    """Zero: nothing is granted here."""
+    """Always 0: the stream has no credits."""
     card: RateCard
 
 
 class MovedOut(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=16):
-    """Credits went to another pool of the customer, ``target``, in the same frame in which it got them."""
+    """Credits went to ``target``, another pool of the customer, whose ``MovedIn`` is in the same frame."""
 
     at: int
     key: str
@@ -290,7 +291,7 @@ class MovedOut(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=16):
 
 
 class MovedIn(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=17):
-    """A part of a grant came from another pool of the customer, and keeps its terms: a grant of its own from now on."""
+    """A part of a grant came from another pool of the customer. It keeps its terms, and is a grant of its own here."""
 
     at: int
     source: str
@@ -310,7 +311,7 @@ class MovedIn(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=17):
 
 
 class AllowanceSet(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=18):
-    """An allowance has these terms from now on. ``allowance`` is its number if it had others before, else 0."""
+    """The terms of an allowance were set. ``allowance`` is its number if it existed before, else 0."""
 
     at: int
     allowance: int
@@ -319,7 +320,7 @@ class AllowanceSet(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1
 
 
 class AllowanceRemoved(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=19):
-    """An allowance covers nothing any more."""
+    """An allowance was removed."""
 
     at: int
     allowance: int
@@ -328,7 +329,7 @@ class AllowanceRemoved(msgspec.Struct, frozen=True, array_like=True, gc=False, t
 
 
 class RecurringSet(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=20):
-    """A recurring grant has these terms. ``recurring`` is its number if it had others before, else 0."""
+    """The terms of a recurring grant were set. ``recurring`` is its number if it existed before, else 0."""
 
     at: int
     recurring: int
@@ -339,7 +340,7 @@ class RecurringSet(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2
 
 
 class RecurringEnded(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=21):
-    """Nothing more is granted: it was cancelled or replaced or, ``full``, the pool can hold no more."""
+    """A recurring grant ended: it was cancelled or replaced or, if ``full``, the pool can hold no more credits."""
 
     at: int
     recurring: int
@@ -349,7 +350,7 @@ class RecurringEnded(msgspec.Struct, frozen=True, array_like=True, gc=False, tag
 
 
 class Trimmed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=22):
-    """Credits of a recurring grant expired because no more than a maximum rolls over into the next period."""
+    """Credits of a recurring grant expired because they exceeded what may roll over into the next period."""
 
     at: int
     grant: int
@@ -358,7 +359,7 @@ class Trimmed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=22):
 
 
 class AlertsSet(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=23):
-    """The alerts of the pool have these terms from now on."""
+    """The alerts of the pool were set."""
 
     at: int
     balance: int
@@ -366,30 +367,30 @@ class AlertsSet(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=23):
 
 
 class Alerted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=24):
-    """The pool has something to say, because of the entry before it."""
+    """An alert fired, caused by the entry before it."""
 
     at: int
     kind: AlertKind
     balance: int
     place: int = 0
-    """Of a threshold among the terms."""
+    """The index of the threshold among the terms."""
     about: int = 0
-    """A grant, a hold, or a budget, by number."""
+    """The number of the grant, hold or budget that the alert is about."""
     value: bytes = b""
-    """That of the budget's dimension, encoded."""
+    """The value of the budget's dimension, encoded."""
     amount: int = 0
-    """What is left of a grant, came back from a hold, or is used of a budget."""
+    """The units left in the grant, returned from the hold, or used of the budget."""
     limit: int = 0
-    """The threshold, or the budget's amount."""
+    """The threshold, or the amount of the budget, in units."""
     percent: int = 0
     moment: int | None = None
-    """When the grant expires, or the budget's window began."""
+    """The time at which the grant expires, or at which the budget's window began."""
     budget: str | None = None
-    """The budget's name."""
+    """The name of the budget."""
 
 
 class RechargeRequested(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=25):
-    """The balance is below the threshold of the recharge rule: ``amount`` is asked for, until ``until``."""
+    """The balance was below the threshold of the recharge rule, and ``amount`` was requested, until ``until``."""
 
     at: int
     amount: int
@@ -397,13 +398,13 @@ class RechargeRequested(msgspec.Struct, frozen=True, array_like=True, gc=False, 
     until: int
     month_start: int
     granted: bool = False
-    """Whether the rule grants it by itself: the grant follows at once."""
+    """Whether the rule grants the request by itself. The grant then follows at once."""
     month_end: int = 0
-    """When the month is over for which it counts. 0 in old journals."""
+    """The end of the month for which the request counts; 0 in old journals."""
 
 
 class RechargeClosed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=26):
-    """A request for credits came to nothing: it was refused, or timed out at ``due_at``."""
+    """A recharge request ended without a grant: it was refused, or timed out at ``due_at``."""
 
     at: int
     recharge: int
@@ -417,7 +418,7 @@ class RechargeClosed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag
 
 
 class OutboxMoved(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=27):
-    """Everything up to frame ``frame`` was published. In a stream of its own, not in a pool's history."""
+    """Everything up to frame ``frame`` was published. Recorded in its own stream, not in a pool."""
 
     at: int
     frame: int
@@ -456,7 +457,7 @@ Event: TypeAlias = (
 Keyed: TypeAlias = (
     Granted | Debited | Held | Captured | Released | Reversed | Updated | Voided | MovedOut | RechargeClosed
 )
-"""Events that answer a command, filed under its key. What can end only once has a key of its own, that of its end."""
+"""The events that answer a command, filed under its key. The end of what can end only once has its own key."""
 KEYED: Final = (
     Debited,
     Granted,
@@ -482,7 +483,7 @@ Setting: TypeAlias = (
     | AlertsSet
     | OutboxMoved
 )
-"""Events that answer a command without a key: to ask for the same again changes nothing."""
+"""The events that answer a command without a key. Repeating such a command changes nothing."""
 SETTINGS: Final = (
     Opened,
     BudgetSet,
@@ -499,15 +500,15 @@ SETTINGS: Final = (
 ANSWERS: Final = (*KEYED, *SETTINGS)
 """The events that answer a command; the others follow from time or from these."""
 Notice: TypeAlias = Alerted | RechargeRequested | RechargeClosed
-"""Events that are published."""
+"""The events that are published."""
 NOTICES: Final = (Alerted, RechargeRequested, RechargeClosed)
 """``Notice``, for ``isinstance``."""
 
 
 def answering(events: tuple[Event, ...], version: int) -> tuple[Keyed | Setting, int]:
-    """The event that answers a command, and its version: what opened the pool stands before it, what lapsed after it.
+    """Return the event that answers a command, and its version. ``Opened`` may come before it, ``Lapsed`` after it.
 
-    ``version`` is the pool's before all of them. Behind an alert nothing is an answer: it follows from one.
+    ``version`` is the pool's version before all ``events``. No answer comes after an alert: alerts follow from answers.
     """
     event = events[0]
     if isinstance(event, Debited):

@@ -1,4 +1,4 @@
-"""What facts change in a pool. Live traffic, recovery and audits share it."""
+"""The change that each event makes to a pool. Live traffic, recovery and audits share it."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ from .rates import RateBook
 from .recurring import Recurring
 
 _MONTH_MAX_US: Final = 32 * DAY_US
-"""Longer than any month, also of one in which clocks are set back."""
+"""Longer than any month, even one in which clocks are set back."""
 
 
 def apply(pool: Pool, event: Event) -> None:
-    """Change ``pool``, which the caller alone owns, by a fact. It has no way to say no."""
+    """Apply ``event`` to ``pool``, which the caller alone owns. This cannot refuse: the event has already happened."""
     pool.version += 1
     pool.clock = event.at
     if isinstance(event, Debited):
@@ -252,7 +252,7 @@ def _apply_reversed(pool: Pool, event: Reversed) -> None:
 
 
 def _come_back(pool: Pool, number: int, part: int) -> None:
-    """Credits of a grant are available again. If the grant is over, a ``Lapsed`` follows at once."""
+    """Make credits of a grant available again. If the grant has ended, a ``Lapsed`` follows at once."""
     block = pool.blocks[number]
     was_empty = not block.available
     block.available += part
@@ -273,7 +273,7 @@ def _apply_lapsed(pool: Pool, event: Lapsed) -> None:
         pool.voided += event.amount
     else:
         if block.state == LIVE and not block.available:
-            # It was depleted or held when its time came, so nothing had expired that would have said so.
+            # It was depleted or held at its expiry, so no ``Expired`` event has changed its state.
             leave_burn(pool, block)
             block.state = EXPIRED
         block.expired += event.amount
@@ -283,7 +283,7 @@ def _apply_lapsed(pool: Pool, event: Lapsed) -> None:
 
 def _apply_updated(pool: Pool, event: Updated) -> None:
     block = pool.blocks[event.grant]
-    # The rank must not change under the sorted list.
+    # Leave the sorted list first: the rank of its items must not change.
     if block.available:
         leave_burn(pool, block)
     block.priority = event.priority
@@ -300,7 +300,7 @@ def _apply_voided(pool: Pool, event: Voided) -> None:
     if block.available:
         leave_burn(pool, block)
     if event.pending:
-        # It did not count as granted yet: voided, it counts as granted and taken away.
+        # A pending grant does not count as granted yet. Once voided, it counts as granted and voided.
         pool.pending -= event.amount
         pool.granted += event.amount
     else:
@@ -411,7 +411,7 @@ def _apply_trimmed(pool: Pool, event: Trimmed) -> None:
 def _apply_alerts_set(pool: Pool, event: AlertsSet) -> None:
     recharge = Recharge() if pool.alerts is None else pool.alerts.recharge
     if event.terms == NO_ALERTS and recharge == Recharge():
-        # Else it is still known what was asked for this month, and until when no more.
+        # Otherwise keep the alerts: they have what was requested this month, and the time before the next request.
         pool.alerts = None
         forget_due(pool)
         return
@@ -434,7 +434,7 @@ def _apply_alerted(pool: Pool, event: Alerted) -> None:
         case "depleted":
             alerts.depleted = True
         case "expiring_soon" if event.moment is not None:
-            # What was said of grants that are over need not be kept.
+            # Warnings about grants that have ended need not be kept.
             alerts.warned = {number: at for number, at in alerts.warned.items() if pool.blocks[number].state == LIVE}
             alerts.warned[event.about] = event.moment
             forget_due(pool)
@@ -448,7 +448,7 @@ def _apply_recharge_requested(pool: Pool, event: RechargeRequested) -> None:
     recharge = pool.alerts.recharge
     if event.month_start != recharge.month_start:
         recharge.month_start, recharge.month_used = event.month_start, 0
-    # An old journal does not say when the month ends, and folding it needs no calendar: rather too late than too early.
+    # An old journal lacks the end of the month, and folding it must not need a calendar. Too late is better than early.
     recharge.month_end = event.month_end or event.month_start + _MONTH_MAX_US
     recharge.month_used += event.amount
     recharge.request, recharge.amount, recharge.until = pool.version, event.amount, event.until
@@ -464,7 +464,7 @@ def _apply_recharge_closed(pool: Pool, event: RechargeClosed) -> None:
     recharge.request = 0
     recharge.month_used = max(0, recharge.month_used - event.amount)
     if alerts.terms.recharge is not None:
-        # One that timed out is repeated at once. Where an old journal has not done so, a look makes up for it.
+        # A request that timed out is repeated at once. If an old journal has not done so, the scheduled check does.
         recharge.not_before = event.at + (alerts.terms.recharge.timeout_us if event.due_at is None else 0)
         put_look_on_schedule(pool)
     forget_due(pool)
@@ -501,14 +501,14 @@ _APPLY: Final[dict[type[Event], Callable[[Pool, Any], None]]] = {
 
 
 def evolve(pool: Pool, event: Event) -> Pool:
-    """The pool after ``event``; ``pool`` itself is left as it was."""
+    """Return the pool after ``event``. ``pool`` itself is not changed."""
     changed = clone(pool)
     apply(changed, event)
     return changed
 
 
 def fold(pool: Pool, events: Iterable[Event]) -> Pool:
-    """The pool after ``events``; ``pool`` itself is left as it was."""
+    """Return the pool after ``events``. ``pool`` itself is not changed."""
     changed = clone(pool)
     for event in events:
         apply(changed, event)

@@ -1,6 +1,6 @@
-"""The checks of single fields that several requests share: what comes from outside, made into inner form.
+"""Checks of single fields that several requests share. They convert values from callers to internal form.
 
-Each returns what the rules work on, or raises ``InvalidRequest`` naming the field.
+Each returns the value that the rules work on, or raises ``InvalidRequest`` naming the field.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def text_or_none(value: object, field: str, chars_max: int) -> str | None:
 
 
 def parse_entry_id(value: object, field: str, letter: str) -> int:
-    """Return the version that an id such as ``g1`` stands for. ``letter`` is that of its kind."""
+    """Return the version in an id such as ``g1``. ``letter`` is the letter of its kind."""
     match = _NUMBER.fullmatch(value) if isinstance(value, str) else None
     if match is None or match[1] != letter:
         raise InvalidRequest(field, f'the id of a {field}, such as "{letter}7"', got=shown(value))

@@ -1,4 +1,4 @@
-"""What a pool can say to a command: events, the answer it gave before, or why not."""
+"""The outcomes of a command: events, a repeat of an earlier answer, or a refusal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .budgets import Stop
 from .events import Event, Keyed
 
 EntryName: TypeAlias = Literal["grant", "hold", "debit", "recharge"]
-"""What a command can be about that the pool may not have."""
+"""The kinds of entry that a command can name and the pool may not have."""
 ConflictReason: TypeAlias = Literal[
     "already_reversed",
     "grant_expired",
@@ -31,27 +31,27 @@ UnfitField: TypeAlias = Literal["amount", "effective_at", "ends_at", "expires_at
 
 
 class Insufficient(msgspec.Struct, frozen=True, gc=False):
-    """Refusal: less is available than was asked for, even with what allowances would cover."""
+    """Refusal: less is available than was requested, even with what allowances would cover."""
 
     requested: int
     available: int
     covered: int = 0
     reset: Reset | None = None
-    """The allowance in the way that has room again first."""
+    """The first allowance to have room again, of those that could not cover the whole amount."""
 
 
 class OverBudget(msgspec.Struct, frozen=True, gc=False):
-    """Refusal: the credits are there, but a budget does not let them be spent."""
+    """Refusal: there are enough credits, but a budget would be exceeded."""
 
     stop: Stop
 
 
 class Unchanged(msgspec.Struct, frozen=True, gc=False):
-    """Things are as they were asked to be: nothing to do."""
+    """The state is already as requested: nothing to do."""
 
 
 class UnknownPool(msgspec.Struct, frozen=True, gc=False):
-    """Refusal: nothing was ever granted here."""
+    """Refusal: the pool does not exist."""
 
 
 class KeyTaken(msgspec.Struct, frozen=True, gc=False):
@@ -69,7 +69,7 @@ class UnknownEntry(msgspec.Struct, frozen=True, gc=False):
 
 
 class Conflict(msgspec.Struct, frozen=True, gc=False):
-    """Refusal: the pool is not in a state for it. ``reason`` is a stable word."""
+    """Refusal: the state of the pool does not allow the command. ``reason`` is a stable word."""
 
     reason: ConflictReason
     message: str
@@ -83,7 +83,7 @@ class Unfit(msgspec.Struct, frozen=True, gc=False):
 
 
 class Repeat(msgspec.Struct, frozen=True, gc=False):
-    """The request was granted before, by the entry ``version``: answer as then, change nothing."""
+    """The same request was answered before, by the entry ``version``. Give the same answer and change nothing."""
 
     event: Keyed
     version: int

@@ -2,10 +2,10 @@
 
 A card is a set of rates such as "30 credits per 1,000,000 input_tokens where model is gpt-4". The most specific rate
 that matches prices an event: the one that asks for the most dimensions. ``parse_card`` refuses every card in which two
-rates could match one event equally well, so on a card that it returned the answer never depends on an order.
+rates could match one event equally well, so the rate that it finds never depends on the order of a card.
 
-Decimal text outside, integers inside. A price is an exact fraction, rounded once, half-even, to whole units of the
-currency: no binary float is ever computed with. Nothing here reads a clock, touches a file or awaits.
+Numbers are decimal text outside and integers inside. A price is an exact fraction, rounded once, half-even, to whole
+units of the currency, without binary floats. Nothing here reads a clock, touches a file or awaits.
 
 Values of dimensions are compared with their types, as everywhere: ``1``, ``1.0``, ``True`` and ``"1"`` are four values.
 """
@@ -37,7 +37,7 @@ from solvent.engine.values.quantities import QUANTITY_PLACES, check_quantity
 from solvent.engine.values.times import format_time
 
 RATES_MAX: Final = 1_000
-"""Rates of one card. A card is journaled whole, and whoever sets a price has to be able to read it."""
+"""The most rates of one card. A card is journalled whole, and people who set prices must be able to read it."""
 CREDITS_PLACES_MAX: Final = 12
 
 _CREDITS: Final = re.compile(rf"[0-9]{{1,18}}(\.[0-9]{{1,{CREDITS_PLACES_MAX}}})?", re.ASCII)
@@ -45,9 +45,9 @@ _FIELDS: Final = ("metric", "match", "credits", "per")
 _NAMES_SHOWN_CHARS_MAX: Final = 120
 
 _Typed: TypeAlias = str | tuple[type, int | float]
-"""A value that is equal only to values of its own type: text as it is, a number or a boolean beside its type."""
+"""A value that is equal only to values of its own type: text as it is, a number or a boolean together with its type."""
 _Price: TypeAlias = tuple["Rate", int, int]
-"""A rate with its price as a fraction: quantity in 10^-9, times the first, over the second, is credits."""
+"""A rate, and the numerator and denominator of its price: quantity in 10^-9 times the fraction is credits."""
 _Group: TypeAlias = tuple[tuple[str, ...], dict[tuple[_Typed | None, ...], _Price]]
 """The rates of one metric that ask for the same names, by the values they ask for."""
 
@@ -82,9 +82,9 @@ class RateCard(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=Tru
     rates: tuple[Rate, ...]
 
     def find(self, metric: str, dimensions: Dimensions) -> Rate | None:
-        """The most specific rate that matches, if any does.
+        """Return the most specific rate that matches; ``None`` if none does.
 
-        Raises ``InvalidRequest`` naming the dimension whose value could not be one.
+        Raises ``InvalidRequest`` naming a dimension whose value is invalid.
         """
         price = self._find(metric, dimensions)
         return None if price is None else price[0]
@@ -96,16 +96,16 @@ class RateCard(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=Tru
         names_used, groups = indexed
         values = {name: _typed(name, value) for name, value in dimensions.items() if name in names_used}
         for names, prices in groups:
-            # A missing name becomes None, which no rate asks for.
+            # A missing name becomes None, which no rate matches.
             if len(names) <= len(values) and (price := prices.get(tuple([values.get(name) for name in names]))):
                 return price
         return None
 
     @cached_property
     def _index(self) -> dict[str, tuple[frozenset[str], tuple[_Group, ...]]]:
-        """By metric: the names that any rate asks for, and the groups, those that ask for the most names first.
+        """The rates by metric: the names that any rate matches on, and the groups, those with the most names first.
 
-        Many rates ask for few different sets of names, so that a search costs one look into each group.
+        Many rates match on few different sets of names, so a search costs one lookup in each group.
         """
         metrics: dict[str, dict[tuple[str, ...], dict[tuple[_Typed | None, ...], _Price]]] = {}
         for rate in self.rates:
@@ -125,14 +125,14 @@ class RateCard(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=Tru
 
 
 class Priced(msgspec.Struct, frozen=True):
-    """What an event costs, in units of the card's currency, and by which rate. Zero is a price."""
+    """The price of an event, in units of the card's currency, and its rate. The price may be 0."""
 
     units: int
     rate: Rate
 
 
 class CardVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A card, and from when on it prices events."""
+    """A version of a card, and the time from which it prices events."""
 
     number: int
     effective_at_us: int
@@ -140,19 +140,19 @@ class CardVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RateBook(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True):
-    """Every card there ever was, in the order they were set: versions are numbered from 1, without a gap."""
+    """All versions of a card, in the order in which they were set. They are numbered from 1, without gaps."""
 
     versions: tuple[CardVersion, ...] = ()
 
     def at(self, us: int) -> CardVersion | None:
-        """The version that prices what happens at ``us``: of those in effect the one that took effect last, and of
+        """Return the version that prices events at ``us``: of those in effect the one that took effect last, and of
         several that took effect in one microsecond the one that was set last."""
         moments, versions = self._timeline
         place = bisect_right(moments, us)
         return versions[place - 1] if place else None
 
     def with_version(self, card: RateCard, *, effective_at_us: int, now_us: int) -> RateBook:
-        """The book with one version more. Raises ``InvalidRequest`` for a past time: history is not repriced."""
+        """Return the book with one more version. Raises ``InvalidRequest`` for a past time: history is not repriced."""
         if effective_at_us < now_us:
             raise InvalidRequest(
                 "effective_at", f"{format_time(now_us)} or later: what was used before is not repriced"
@@ -170,8 +170,8 @@ def price(card: RateCard, metric: str, quantity: AmountLike, dimensions: Dimensi
     """Return what ``quantity`` of ``metric`` costs: exact, then rounded once, half-even, to units of 10^-scale.
 
     Raises ``NotFound`` when no rate matches, and ``InvalidRequest`` naming the field: for a quantity that
-    ``check_quantity`` refuses, for one whose price exceeds 63 bits, or for a dimension that could not be one. Other
-    limits of dimensions are checked where the event is recorded.
+    ``check_quantity`` refuses, for one whose price exceeds 63 bits, or for an invalid dimension. Other limits of
+    dimensions are checked where the event is recorded.
     """
     check_id(metric, "metric")
     measured = _scaled(check_quantity(_number(quantity, "quantity"), "quantity"), QUANTITY_PLACES)
@@ -240,7 +240,7 @@ def _check_match(match: object, at: str) -> tuple[tuple[str, DimensionValue], ..
         match = _check_pairs(match, at)
     elif not isinstance(match, Mapping):
         raise InvalidRequest(at, "an object of names and values", got=type(match).__name__)
-    # What no event may have, no rate may ask for: the same gate judges both.
+    # A rate may match only what an event may have, so the same check applies to both.
     values = decode_dimensions(encode_dimensions(match, at))
     # Zero has one sign here. An event's -0.0 is equal to 0.0, and equal cards have to encode equally.
     return tuple((name, value + 0.0 if type(value) is float else value) for name, value in sorted(values.items()))
@@ -263,8 +263,8 @@ def _check_pairs(pairs: Sequence[object], at: str) -> dict[str, object]:
 
 
 def _number(value: object, field: str) -> str | int | Decimal:
-    """``value``, if it is of a type that holds exact numbers. Anything else is not even quoted: it may be nested
-    deeper than Python can write out."""
+    """Return ``value`` if its type has exact numbers. The error does not quote other values: they may be nested deeper
+    than Python can write out."""
     if isinstance(value, (str, int, Decimal)) and not isinstance(value, bool):
         return value
     got = "a binary float" if isinstance(value, float) else type(value).__name__
@@ -279,7 +279,7 @@ def _check_credits(credits: str | int | Decimal, field: str) -> str:
     elif isinstance(credits, int):
         text = str(credits) if 0 <= credits < 10**18 else ""
     elif credits.is_finite() and -CREDITS_PLACES_MAX <= credits.adjusted() < 18:
-        # Only now: an exponent such as that of 1e999999999 would be written out zero by zero.
+        # Format only after the check: 1e999999999 would be written out with all its zeros.
         text = format(credits, "f")
     if not _CREDITS.fullmatch(text):
         raise InvalidRequest(
@@ -296,8 +296,8 @@ def _check_credits(credits: str | int | Decimal, field: str) -> str:
 def _refuse_ties(rates: Sequence[Rate]) -> None:
     """Raise ``InvalidRequest`` for the first two rates that one event could match equally well.
 
-    Two rates of as many names can both match an event unless they ask for different values of some name. That is no
-    tie if a third rate asks for exactly what both ask for: it is more specific, and matches every such event.
+    Two rates with equally many names can both match an event unless they need different values of some name. It is not
+    a tie if a third rate needs exactly what both need: it is more specific, and matches every such event.
     """
     asked = [frozenset((name, _typed(name, value)) for name, value in rate.match) for rate in rates]
     places: dict[tuple[str, frozenset[tuple[str, _Typed]]], int] = {}
@@ -306,8 +306,8 @@ def _refuse_ties(rates: Sequence[Rate]) -> None:
         if earlier != place:
             raise InvalidRequest(f"rates[{place}].match", f"another metric or match than that of rates[{earlier}]")
 
-    # Per metric and number of names, one bit per rate: 64 conjunctions find all the rivals of a rate. To compare every
-    # rate with every other, name by name, takes seconds for a card that means harm.
+    # One bit per rate, by metric and number of names: 64 conjunctions find all the rivals of a rate. Comparing every
+    # rate with every other, name by name, would take seconds for a malicious card.
     peers: dict[tuple[str, int], list[int]] = {}
     for place, rate in enumerate(rates):
         peers.setdefault((rate.metric, len(rate.match)), []).append(place)
@@ -353,7 +353,7 @@ def _typed(name: str, value: object) -> _Typed:
 
 
 def _scaled(number: str, places: int) -> int:
-    """Canonical decimal text as whole units of 10^-places."""
+    """Return canonical decimal text as whole units of 10^-places."""
     whole, _, fraction = number.partition(".")
     return int(whole + fraction.ljust(places, "0"))
 
@@ -365,5 +365,5 @@ def _divide_half_even(numerator: int, denominator: int) -> int:
 
 
 def _named(name: str) -> str:
-    """How the place of an error names a dimension or a field: never long, and always printable."""
+    """Return the name of a dimension or a field as errors show it: at most 60 printable characters."""
     return ascii(name[:60])[1:-1][:60]

@@ -48,7 +48,7 @@ def decide_debit(pool: Pool, command: Debit, at: int, limits: Limits) -> Outcome
             amount = charged.room or 0
             charged = charge(pool.budgets.values(), command.dimensions, at, amount)
         charges, warned = charged.charges, charged.warned
-    # What is priced may cost nothing, and is recorded all the same.
+    # A priced debit may cost nothing, and is recorded too.
     parts = take(pool, amount) if amount else ()
     # Positional, in the order of the fields: this is the hot path.
     return (
@@ -84,8 +84,8 @@ def decide_reverse(pool: Pool, command: Reverse, at: int) -> Outcome:
     amount = left if command.amount is None else command.amount
     if amount > left:
         return Unfit("amount", f"at most {left} smallest units, what is left of debit d{command.debit}")
-    # The last units that were taken go back first, so that the split of a debit into parts changes nothing: those that
-    # grants had paid, then those that allowances had.
+    # The units taken last go back first: those that grants paid, then those that allowances paid. Reversing a debit in
+    # several parts therefore gives the same result as reversing it at once.
     kept, _ = split(command.paid, max(0, left - covered))
     _, parts = split(kept, max(0, left - amount - covered))
     covers = slice_covers(command.covers, left - amount, left)
@@ -117,7 +117,7 @@ def decide_reverse(pool: Pool, command: Reverse, at: int) -> Outcome:
 
 
 def completed(command: Reverse, found: Event | None) -> Reverse:
-    """``command`` with what the journal says of its debit."""
+    """Return ``command`` completed with its debit, as found in the journal."""
     match found:
         case Debited():
             command = msgspec.structs.replace(command, charges=found.charges)

@@ -1,4 +1,4 @@
-"""Grants: how they are made, changed and voided."""
+"""The decisions that make, change and void grants."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from solvent.engine.values.amounts import UNITS_MAX
 from solvent.engine.values.terms import KEEP, PRIORITY_DEFAULT
 
 UPDATABLE: Final = ("priority", "expires_at", "metadata")
-"""The terms of a grant that can be changed."""
+"""The names of the terms of a grant that can be changed."""
 
 
 def decide_grant(pool: Pool, command: Grant, at: int, scale: int) -> Outcome:
@@ -41,7 +41,7 @@ def decide_grant(pool: Pool, command: Grant, at: int, scale: int) -> Outcome:
 
 
 def decide_update(pool: Pool, command: UpdateGrant, at: int) -> Outcome:
-    """Decide new terms of a grant."""
+    """Decide a change to the terms of a grant."""
     block = pool.blocks.get(command.grant)
     if block is None:
         return UnknownEntry("grant", command.grant)
@@ -67,7 +67,7 @@ def decide_update(pool: Pool, command: UpdateGrant, at: int) -> Outcome:
 
 
 def decide_void(pool: Pool, number: int, at: int) -> Outcome:
-    """Decide that what is left of a grant is taken away."""
+    """Decide the voiding of what is left of a grant."""
     block = pool.blocks.get(number)
     if block is None:
         return UnknownEntry("grant", number)
@@ -79,7 +79,7 @@ def decide_void(pool: Pool, number: int, at: int) -> Outcome:
 
 
 def decide_recharge(pool: Pool, command: GrantRecharge, at: int) -> Outcome:
-    """Decide the grant that a pool has asked for."""
+    """Decide the grant of a recharge request."""
     recharge = None if pool.alerts is None else pool.alerts.recharge
     if recharge is None or recharge.request != command.recharge:
         return UnknownEntry("recharge", command.recharge)

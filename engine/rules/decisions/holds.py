@@ -1,4 +1,4 @@
-"""Holds, and how they end."""
+"""The decisions on holds, captures and releases."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ def decide_capture(pool: Pool, command: Capture, at: int, limits: Limits) -> Out
             counted="quantity",
         )
         amount, extra_covers = covered.rest, covered.covers
-    # What the hold covers is spent in any case: it was promised, by allowances first. Beyond, it is as a debit.
+    # The held part is always spent, since it was promised, first from allowances. The part beyond it is decided like a
+    # debit.
     kept = sum_covers(hold.covers)
     free = min(amount, kept)
     held = min(amount - free, hold.amount)

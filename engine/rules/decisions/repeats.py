@@ -1,4 +1,4 @@
-"""What a command is answered whose key was used before."""
+"""The answer to a command whose key was used before."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from .grants import UPDATABLE
 
 
 def repeat(command: PoolCommand, event: Keyed, version: int) -> Outcome:
-    """The answer to a key that was used before."""
+    """Return the answer to a command whose key was used before."""
     if _same_request(event, command):
         return Repeat(event, version)
     if isinstance(command, (Capture, Release)) and isinstance(event, (Captured, Released)):
@@ -57,10 +57,10 @@ def repeat(command: PoolCommand, event: Keyed, version: int) -> Outcome:
 
 
 def _same_request(event: Keyed, command: PoolCommand) -> bool:
-    """Whether ``command`` asks for what ``event`` was the answer to."""
+    """Return whether ``command`` is the same request that ``event`` answered."""
     match event, command:
         case Debited(), Debit():
-            # A retry may be priced by another card: what was reported is compared, and the first price stands.
+            # A retry may be priced by another card. Compare what was reported, and keep the first price.
             return (
                 (event.card > 0 if command.card else event.requested == command.amount and not event.card)
                 and event.partial == command.partial
@@ -100,7 +100,7 @@ def _same_request(event: Keyed, command: PoolCommand) -> bool:
                 and command.expires_at in (KEEP, event.expires_at)
                 and (command.metadata is KEEP or bytes(command.metadata) == bytes(event.metadata))
             )
-        # A hold is settled once, a grant voided once: asked again, whatever the amount, they answer as they did.
+        # A hold is settled once and a grant is voided once. A repeat gets the first answer, whatever its amount.
         case (Captured(), Capture()) | (Voided(), VoidGrant()) | (Granted(), GrantRecharge()):
             return True
         case RechargeClosed(due_at=due_at), RefuseRecharge():

@@ -1,4 +1,4 @@
-"""What should happen to a pool that is told how things shall be: to say it again changes nothing."""
+"""The decisions on settings. Repeating a setting changes nothing."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ from solvent.engine.rules.recurring import RECURRING_MAX, Recurring, RecurringTe
 from solvent.engine.values.recurrence import Rhythm
 
 CARDS_MAX: Final = 1_000
-"""Rate cards of one currency over its life."""
+"""The most rate cards of one currency over its life."""
 
 
 def decide_setting(pool: Pool, command: SettingCommand, at: int, scale: int) -> Outcome:
-    """See ``decide``. What gives credits to a pool that is not there, opens it; what limits one does not."""
+    """Decide a setting, as in ``decide``. A setting that gives credits opens a new pool; one that limits does not."""
     opened: tuple[Event, ...] = () if pool.version else (Opened(at, scale),)
     match command:
         case OpenPool():
@@ -134,7 +134,7 @@ def _decide_recurring(pool: Pool, terms: RecurringTerms, at: int) -> Outcome:
             if recurring.terms == terms:
                 return Unchanged()
             goes_on = terms.ends_at is None or terms.ends_at > recurring.next_at
-            # A first grant that is made in part can come to nothing by the new terms: then they begin anew.
+            # A first grant that is made in part can become 0 by the new terms. Then they start over.
             amount, _ = grant_at(terms, recurring.rhythm, recurring.next_at)
             if recurring.terms.same_rhythm(terms) and goes_on and amount:
                 return (RecurringSet(at, recurring.number, pool.available, terms, recurring.anchor, recurring.next_at),)

@@ -1,4 +1,4 @@
-"""Transfers: what one pool gives away, and what the other gets."""
+"""The decisions on both sides of a transfer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from solvent.engine.values.amounts import UNITS_MAX
 
 
 def decide_transfer(pool: Pool, command: Transfer, at: int) -> Outcome:
-    """Decide a transfer, on the side that gives."""
+    """Decide a transfer for the source pool."""
     amount = command.amount
     if amount > pool.available:
         return Insufficient(amount, pool.available)
@@ -21,9 +21,9 @@ def decide_transfer(pool: Pool, command: Transfer, at: int) -> Outcome:
 def receive(
     pool: Pool, source: Pool, source_name: str, moved: MovedOut, now: int, *, scale: int
 ) -> tuple[Event, ...] | Unfit:
-    """What happens to the pool that gets what ``source`` gives away by ``moved``: a grant for every part of one.
+    """Return the events of the target pool that receives what ``moved`` took from ``source``: a grant for every part.
 
-    ``source`` is the state before or after ``moved``: only the terms of its grants are looked at.
+    ``source`` may be the state before or after ``moved``: only the terms of its grants are used.
     """
     if moved.amount > UNITS_MAX - pool.granted - pool.pending:
         return Unfit("amount", "less: the grants of the pool that gets them stay below 2^63 units together")

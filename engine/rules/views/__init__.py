@@ -1,1 +1,1 @@
-"""How a pool and its history look from outside. The files are called as in ``api``, whose answers they make."""
+"""The answers made from a pool and its history. Each file has the name of the ``api`` file whose answers it makes."""

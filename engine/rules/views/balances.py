@@ -1,4 +1,4 @@
-"""What is in a pool: its balance, its grants and its open holds."""
+"""The contents of a pool: its balance, its grants and its open holds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .parts import allocations_of, cost_view
 
 
 def balance_of(pool: Pool, name: str) -> Balance:
-    """The balance of ``pool``, which is written ``name``."""
+    """Return the balance of ``pool``, whose written form is ``name``."""
     scale = pool.scale
     return Balance(
         pool=name,
@@ -30,7 +30,7 @@ def balance_of(pool: Pool, name: str) -> Balance:
 
 
 def grants_of(pool: Pool, name: str) -> GrantList:
-    """All grants of ``pool``: those that can be burned in burn order, then the others, newest first."""
+    """Return all grants of ``pool``: those that can be burned in burn order, then the others, newest first."""
     burning = {block.number for block in pool.burn}
     others = [block for block in reversed(pool.blocks.values()) if block.number not in burning]
     return GrantList(name, pool.version, tuple(_grant_view(block, pool.scale) for block in [*pool.burn, *others]))
@@ -71,7 +71,7 @@ def _grant_state(block: Block) -> GrantState:
 
 
 def holds_of(pool: Pool, name: str) -> HoldList:
-    """The open holds of ``pool``."""
+    """Return the open holds of ``pool``."""
     scale = pool.scale
     return HoldList(
         name,

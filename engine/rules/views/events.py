@@ -1,4 +1,4 @@
-"""What is published of the events in which a pool says something by itself."""
+"""The published form of alerts and recharge requests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from solvent.engine.values.times import to_datetime
 
 
 def pool_event_of(event: Notice, pool: str, version: int, position: str, scale: int) -> PoolEvent:
-    """What is published of ``event``, which made ``version``."""
+    """Return the published form of ``event``, which made ``version``."""
     common: dict[str, Any] = {
         "pool": pool,
         "version": version,

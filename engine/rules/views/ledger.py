@@ -1,4 +1,4 @@
-"""A line of a pool's ledger, made from one event."""
+"""An entry of a pool's ledger, made from one event."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from .parts import allocations_of, coverages, merged
 
 
 def entry_of(event: Event, version: int, scale: int) -> LedgerEntry:
-    """The ledger's line for the event that made ``version``."""
+    """Return the ledger entry for the event that made ``version``."""
 
     def entry(kind: EntryKind, letter: str, amount: int, change: int, **rest: Any) -> LedgerEntry:
         at = to_datetime(event.at)

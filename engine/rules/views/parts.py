@@ -1,4 +1,4 @@
-"""What several answers are made of: allocations to grants, shares of allowances, cost bases."""
+"""The parts that several answers share: allocations to grants, shares of allowances, cost bases."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from solvent.engine.values.terms import CostBasis
 
 
 def cost_view(cost: CostBasis | None) -> dict[str, str] | None:
-    """A cost basis as answers show it."""
+    """Return a cost basis as answers show it."""
     return None if cost is None else {"per_credit": cost.per_credit, "currency": cost.currency}
 
 
@@ -23,12 +23,12 @@ def covered_units(covers: Covers) -> tuple[tuple[str, int], ...]:
 
 
 def coverages(covers: Covers, scale: int) -> tuple[Coverage, ...]:
-    """What allowances covered, each allowance named once."""
+    """Return what allowances covered, each allowance named once."""
     return tuple(Coverage(name, to_decimal(units, scale)) for name, units in covered_units(covers))
 
 
 def merged(parts: Parts) -> Parts:
-    """``parts`` with each grant named once."""
+    """Return ``parts`` with each grant named once."""
     sums: dict[int, int] = {}
     for grant, part in parts:
         sums[grant] = sums.get(grant, 0) + part
@@ -36,5 +36,5 @@ def merged(parts: Parts) -> Parts:
 
 
 def allocations_of(parts: Parts, scale: int) -> tuple[Allocation, ...]:
-    """``parts`` as answers show them."""
+    """Return ``parts`` as answers show them."""
     return tuple(Allocation(f"g{grant}", to_decimal(part, scale)) for grant, part in parts)

@@ -1,4 +1,4 @@
-"""Rate cards as they are shown."""
+"""Rate cards as answers show them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from solvent.engine.values.times import to_datetime
 
 
 def cards_of(book: RateBook) -> CardList:
-    """The rate cards of ``book``, in the order in which they were set."""
+    """Return the rate cards of ``book``, in the order in which they were set."""
     return CardList(
         tuple(
             CardView(
@@ -23,5 +23,5 @@ def cards_of(book: RateBook) -> CardList:
 
 
 def rate_view(rate: Rate) -> RateView:
-    """One rate."""
+    """Return one rate."""
     return RateView(metric=rate.metric, match=dict(rate.match), credits=rate.credits, per=rate.per)

@@ -1,4 +1,4 @@
-"""The receipt of a command, made from the event that it became."""
+"""The receipt of a command, made from the event that answers it."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from .parts import covered_units, merged
 
 
 def unchanged(pool: Pool) -> Receipt:
-    """The answer to a setting that stands already."""
+    """Return the receipt of a setting that changed nothing."""
     return Receipt("", pool.version, True, pool.scale, 0, pool.available, pool.clock)
 
 
 def receipt_of(event: Keyed | Setting, version: int, scale: int, *, replayed: bool) -> Receipt:
-    """The receipt of a command. The event holds all of it, so any later time gives the same one."""
+    """Return the receipt of a command. It is made from the event alone, so it is the same at any later time."""
     if isinstance(event, Debited) and not event.warned and not event.card and not event.covers:
         return Receipt(f"d{version}", version, replayed, scale, event.amount, event.balance, event.at, event.parts)
     letter, amount, balance, parts, details = _receipt_parts(event)
@@ -51,7 +51,7 @@ def receipt_of(event: Keyed | Setting, version: int, scale: int, *, replayed: bo
 def _receipt_parts(
     event: Keyed | Setting,
 ) -> tuple[str, int, int, Parts, Details]:
-    """Letter of the id, amount, balance after it and all that followed from it, parts, details."""
+    """Return the letter of the id, the amount, the balance after the event and all that followed, parts, details."""
     match event:
         case Granted():
             return "g", event.amount, event.balance, (), NO_DETAILS

@@ -1,4 +1,4 @@
-"""What is set for a pool: budgets, allowances, recurring grants and alerts, and what is used of them."""
+"""The settings of a pool: budgets, allowances, recurring grants and alerts, with what is used of them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BUDGET_COUNTS_MAX: Final = 1_000
 
 
 def allowances_of(pool: Pool, name: str, at: int) -> AllowanceList:
-    """The allowances of ``pool``, with what is used of them at ``at``."""
+    """Return the allowances of ``pool``, with what is used of them at ``at``."""
     views = tuple(_allowance_view(each, pool.scale, at) for each in pool.allowances.values())
     return AllowanceList(name, pool.version, views)
 
@@ -65,7 +65,7 @@ def _allowance_view(allowance: Allowance, scale: int, at: int) -> AllowanceView:
 
 
 def recurring_of(pool: Pool, name: str) -> RecurringList:
-    """The recurring grants of ``pool`` that are not over."""
+    """Return the recurring grants of ``pool`` that have not ended."""
     return RecurringList(
         name, pool.version, tuple(_recurring_view(each, pool.scale) for each in pool.recurring.values())
     )
@@ -93,7 +93,7 @@ def _recurring_view(recurring: Recurring, scale: int) -> RecurringView:
 
 
 def alerts_of(pool: Pool, name: str) -> AlertsView:
-    """The alerts of ``pool``."""
+    """Return the alerts of ``pool``."""
     scale = pool.scale
     terms = NO_ALERTS if pool.alerts is None else pool.alerts.terms
     state = None if pool.alerts is None else pool.alerts.recharge
@@ -125,7 +125,7 @@ def alerts_of(pool: Pool, name: str) -> AlertsView:
 
 
 def budgets_of(pool: Pool, name: str, at: int) -> BudgetList:
-    """The budgets of ``pool``, with what is used in their windows at ``at``."""
+    """Return the budgets of ``pool``, with what is used in their windows at ``at``."""
     return BudgetList(name, pool.version, tuple(_budget_view(each, pool.scale, at) for each in pool.budgets.values()))
 
 

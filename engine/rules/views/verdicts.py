@@ -1,4 +1,4 @@
-"""Whether a pool would let a debit pass, and what stops it."""
+"""The verdict on a debit: whether a pool would allow it, and what stops it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .parts import allocations_of, coverages
 
 
 def verdict_of(pool: Pool, name: str, check: Check, at: int) -> Verdict:
-    """Whether ``pool`` would let ``check`` pass at ``at``."""
+    """Return whether ``pool`` would allow ``check`` at ``at``."""
     scale, covered = pool.scale, NOTHING_COVERED
     rest = check.amount
     if pool.allowances:
