@@ -774,12 +774,12 @@ class Credits(UsageVerbs):
     ) -> Receipt:
         """Grant what a recharge request asks for, or another amount. A second grant gets the same answer as the first.
 
-        If the balance is still below the threshold afterwards, the rest is asked for at once.
+        If the balance is still below the threshold afterwards, the pool requests the rest at once.
 
         Args:
             pool: The pool.
             recharge: The id of the recharge request, such as "q7".
-            amount: Credits, above zero. Default: what was asked for.
+            amount: Credits, above zero. Default: the amount of the request.
             cost_basis: What one credit cost. Default: the cost basis of the rule.
             expires_at: The expiry of the grant. Default: never.
             comment: A comment for people, at most 1,024 characters.

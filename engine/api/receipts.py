@@ -192,7 +192,7 @@ class Receipt(Readable, msgspec.Struct, frozen=True, gc=False, array_like=True, 
 
     @property
     def uncovered(self) -> Decimal:
-        """The credits that a capture asked for beyond its hold and that were not spent, because they did not fit."""
+        """The credits that a capture requested beyond its hold and that were not spent, because they did not fit."""
         return to_decimal(self.details.uncovered_units, self.scale)
 
     @property

@@ -365,7 +365,7 @@ class GrantRechargeRequest(CommandRequest, kw_only=True):
     recharge: str
     """The id of the recharge request, such as "q7"."""
     amount: AmountLike | None = None
-    """Credits, above zero. Default: what was asked for."""
+    """Credits, above zero. Default: the amount of the request."""
     cost_basis: CostLike | None = None
     """What one credit cost. Default: the cost basis of the rule."""
     expires_at: TimeLike | None = None

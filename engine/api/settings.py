@@ -151,7 +151,7 @@ class RechargeRule(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True
     target: Decimal
     """The available credits that the pool asks to be filled up to."""
     monthly_max: Decimal | None
-    """The most credits asked for in a month; ``None`` for no limit."""
+    """The most credits that are granted or requested in a calendar month; ``None`` for no limit."""
     time_zone: str
     """The time zone in which months begin."""
     grants: bool
@@ -170,7 +170,7 @@ class OpenRecharge(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True
     id: str
     """The id of the request, such as "q7"."""
     amount: Decimal
-    """The credits that are asked for."""
+    """The credits that are requested."""
     until: datetime
     """The time at which the request times out."""
 

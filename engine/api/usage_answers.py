@@ -28,7 +28,7 @@ class UsageQuestion(
 ):
     """A question about usage: whose, in which time, broken down by which fields.
 
-    In an answer, the range is given as ``start`` and ``end`` even if it was asked for in words.
+    In an answer, the range is given as ``start`` and ``end``, even if the request gave it in words.
     """
 
     pool: str | None = None
@@ -321,7 +321,7 @@ class UsageComparison(Readable, msgspec.Struct, frozen=True, kw_only=True):
     before_end: datetime
     """The moment after the other period."""
     changes: tuple[UsageChange, ...]
-    """The change of each group, in the order that was asked for."""
+    """The change of each group, in the requested order."""
     total: UsageChange
     """The change of all groups together."""
 
@@ -341,7 +341,7 @@ class UsageSpikes(Readable, msgspec.Struct, frozen=True, kw_only=True):
     """The buckets and groups that stand out. ``usage_entries(usage, spike.line)`` returns the entries of a spike."""
 
     start: datetime
-    """The first moment of the range that was asked for. The range ends where ``usage`` ends."""
+    """The first moment of the requested range. The range ends where ``usage`` ends."""
     usage: Usage
     """The usage that has the spikes, for looking up entries. It begins with the history that the spikes are compared
     with, and its lines are only those of the spikes."""

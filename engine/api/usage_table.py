@@ -230,7 +230,7 @@ class UsageRow(msgspec.Struct, frozen=True, array_like=True):
     """What one group used in one bucket."""
 
     start: int
-    """The start of the bucket: a window of the calendar, or the range that was asked for if there is no window."""
+    """The start of the bucket: a window of the calendar, or the whole range if the query has no window."""
     end: int
     """The end of the bucket, exclusive."""
     values: tuple[Value, ...]

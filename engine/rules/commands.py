@@ -106,7 +106,7 @@ class Reverse(msgspec.Struct, frozen=True, gc=False):
     dimensions: msgspec.Raw = NO_DIMENSIONS
     """The dimensions of the debit."""
     charges: tuple[Charge, ...] = ()
-    """The budgets that the debit was charged to; for a capture, those of what was held."""
+    """The budgets that the debit was charged to; for a capture, the budgets that the hold was charged to."""
     beyond_charges: tuple[Charge, ...] = ()
     """The budgets that a capture was charged to for what it took ``beyond_hold``."""
     beyond_hold: int = 0

@@ -57,37 +57,37 @@ def check_flag(value: object, field: str) -> bool:
 
 
 def time_or_none(value: object, field: str) -> int | None:
-    """Return a moment in microseconds since 1970, or ``None`` where none was given."""
+    """Return a moment in microseconds since 1970; ``None`` if none was given."""
     return None if value is None else parse_time(value, field)
 
 
 def id_or_none(value: object, field: str) -> str | None:
-    """Return an id of 1 to 128 printable characters, or ``None`` where none was given."""
+    """Return an id of 1 to 128 printable characters; ``None`` if none was given."""
     return None if value is None else check_id(value, field)
 
 
 def quantity_or_none(value: object) -> str | None:
-    """Return a metered quantity as canonical decimal text, or ``None`` where none was given."""
+    """Return a metered quantity as canonical decimal text; ``None`` if none was given."""
     return None if value is None else check_quantity(value)
 
 
 def amount_or_none(value: object, scale: int) -> int | None:
-    """Return an amount in units, or ``None`` where none was given."""
+    """Return an amount in units; ``None`` if none was given."""
     return None if value is None else parse_amount(value, scale)
 
 
 def dimensions_or_empty(value: object, field: str) -> msgspec.Raw:
-    """Return dimensions as canonical bytes; those of an empty object where none were given."""
+    """Return dimensions as canonical bytes; an empty map if none were given."""
     return NO_DIMENSIONS if value is None else encode_dimensions(value, field)
 
 
 def cost_or_none(value: object) -> CostBasis | None:
-    """Return a cost basis, or ``None`` where none was given."""
+    """Return a cost basis; ``None`` if none was given."""
     return None if value is None else check_cost_basis(value)
 
 
 def text_or_none(value: object, field: str, chars_max: int) -> str | None:
-    """Return a text of 1 to ``chars_max`` characters, or ``None`` where none was given."""
+    """Return a text of 1 to ``chars_max`` characters; ``None`` if none was given."""
     return None if value is None else check_text(value, field, chars_max)
 
 
