@@ -182,7 +182,7 @@ class Receipt(Readable, msgspec.Struct, frozen=True, gc=False, array_like=True, 
 
     @property
     def returned(self) -> Decimal:
-        """The credits that a capture did not spend, or that a release gave back."""
+        """The credits that a capture did not spend, or that a release or a reversal gave back."""
         return to_decimal(self.details.returned_units, self.scale)
 
     @property
