@@ -147,7 +147,7 @@ def find_postgres() -> dict[str, str]:
 
 
 def _as_postgres() -> list[str]:
-    """Return the command prefix that runs Postgres as its own user if we are root, because it refuses to run as root."""
+    """Return the command prefix for root to run Postgres as its own user, because Postgres refuses root."""
     if os.geteuid() != 0:
         return []
     try:

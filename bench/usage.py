@@ -322,7 +322,7 @@ async def nothing_beside(engine: Engine) -> AsyncIterator[dict[str, float]]:
 
 @asynccontextmanager
 async def usage_beside(engine: Engine, *, questions: bool) -> AsyncIterator[dict[str, float]]:
-    """Let the usage process follow, and ask for its position at times; with ``questions``, ask heavy ones all the time."""
+    """Let the usage process follow, and ask for its position at times; with ``questions``, ask heavy ones always."""
     found: dict[str, float] = {"asked": 0}
     behind: list[float] = []
     waits: list[float] = []

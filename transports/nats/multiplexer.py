@@ -236,7 +236,7 @@ class Multiplexer:
             for number in line:
                 self._send(number)
             self._nats.write()
-        except Exception as fault:  # noqa: BLE001 - ``run`` raises it, and tells all who wait
+        except Exception as fault:  # noqa: BLE001 - ``run`` raises it, and fails all waiting callers
             if not self._failure.done():
                 self._failure.set_exception(fault)
 
