@@ -46,7 +46,7 @@ class EchoSession(AsyncSession):
         async def job(number: int) -> int:
             reply = await request("echo", PAYLOAD, timeout=30)
             if len(reply.data) != len(PAYLOAD):
-                raise RuntimeError("an echo that is none")
+                raise RuntimeError("the echo differs from the request")
             self._answered += 1
             return 1
 

@@ -225,4 +225,4 @@ async def _until_it_serves(url: str) -> None:
         else:
             await connection.close()
             return
-    raise NotHere("Postgres listens, and does not serve")
+    raise NotHere("Postgres listens but does not serve")

@@ -91,7 +91,7 @@ def run_cell(order: Order) -> Answer:
         try:
             output, errors = process.communicate(msgspec.json.encode(order), timeout=order.seconds + CELL_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            raise Failed(f"{order}: no end in sight") from None
+            raise Failed(f"{order}: it did not end in time") from None
         finally:
             _end_session(process)
     if process.returncode:

@@ -193,7 +193,7 @@ class SolventSession(AsyncSession):
         """Recompute the journal from its first event by the rules of ``verify``, a second implementation."""
         verification = verify_journal(self._directory)
         if not verification.proven:
-            raise WrongBooks(f"the journal is not proven: {verification.problems[0]}")
+            raise WrongBooks(f"verification failed: {verification.problems[0]}")
         expect("debits in the journal", verification.debits, debits)
         spent = verification.spent.get("credits", Decimal(0))
         expect("credits spent in the journal", spent, Decimal(units).scaleb(-SCALE))

@@ -399,7 +399,7 @@ async def felt(
     if spent != load.acknowledged * Decimal("0.25"):
         raise SystemExit(f"{load.acknowledged} debits were acknowledged, the books say {spent}")
     if always and (await engine.usage("hot", consistent=True, period="last 1000 days")).total.credits <= 0:
-        raise SystemExit("usage knows nothing of the debits")
+        raise SystemExit("usage shows none of the debits")
     return {
         "debits_per_s": load.acknowledged / seconds,
         "refused": load.behind,

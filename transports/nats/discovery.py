@@ -23,7 +23,7 @@ from solvent.engine.values.errors import SolventError
 SERVICE_NAME: Final = "solvent"
 QUEUE_GROUP: Final = "solvent"
 DISCOVERY_S: Final = 0.5
-"""How long a starting service listens for others. A service on the same network answers in milliseconds."""
+"""The seconds that a starting service listens for others. A service on the same network answers in milliseconds."""
 
 _TYPE: Final = "io.nats.micro.v1."
 

@@ -63,7 +63,7 @@ async def follow(
                 check_open()
                 if not error.retry_safe:
                     raise
-                log.info("events are not read for now: %s", error)
+                log.info("could not read events, trying again: %s", error)
                 await asyncio.sleep(error.retry_after if isinstance(error, Overloaded) else RETRY_S)
 
 

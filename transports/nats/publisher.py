@@ -67,7 +67,7 @@ class Publisher:
                     self._published = span.position.last_whole_frame
             except (SolventError, NatsError, OSError) as error:
                 # The journal is being read again, or NATS is away. Begin at the noted position, so some are repeated.
-                log.warning("events are not published for now: %s", error)
+                log.warning("could not publish events, trying again: %s", error)
                 await anyio.sleep(RETRY_INTERVAL_S)
 
     async def _note(self) -> None:
@@ -82,7 +82,7 @@ class Publisher:
                 await self._engine.feed.note_published(PUBLISHER, published)
                 self._noted = published
             except (SolventError, NatsError, OSError) as error:
-                log.info("it is not noted yet that events were published: %s", error)
+                log.info("could not note which events were published, trying again: %s", error)
 
     async def _publish_balances(self) -> None:
         with self._engine.feed.following() as changes:
@@ -100,7 +100,7 @@ class Publisher:
                 event_subject(pool.environment, pool.customer, BALANCE_EVENT), encode_event(balance)
             )
         except (SolventError, NatsError, OSError) as error:
-            log.info("the balance of %s is not published this time: %s", name, error)
+            log.info("could not publish the balance of %s: %s", name, error)
 
     def _is_served(self, name: str) -> bool:
         return not self._environments or parse_canonical(name).environment in self._environments

@@ -160,7 +160,7 @@ _AMOUNT: Final = re.compile(rf"-?[0-9]+(?:\.[0-9]{{1,{CLIENT_SCALE}}})?", re.ASC
 def _units(text: str) -> int:
     # An amount with more places would be read as another amount.
     if _AMOUNT.fullmatch(text) is None:
-        raise ValueError(f"{text[:60]!r} is no amount")
+        raise ValueError(f"{text[:60]!r} is not an amount")
     whole, _, places = text.partition(".")
     return int(whole + places.ljust(CLIENT_SCALE, "0"))
 

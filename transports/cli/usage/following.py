@@ -27,7 +27,7 @@ LOOK_EVERY_S: Final = 0.05
 AT_ONCE_S: Final = 0.1
 """Long enough for the engine to find a mistake, and too short for a progress bar."""
 STILL_MAX_S: Final = 10.0
-"""How long the usage file may stand still before the wait ends."""
+"""The seconds that the usage file may stand still before the wait ends."""
 
 
 async def ask_caught_up(target: Target, question: Question, work: Callable[[Credits], Awaitable[T]]) -> T:
@@ -53,7 +53,7 @@ async def rebuild_and_follow(target: Target, environment: str) -> UsageStatus:
 
         status = await _follow(credits, "rebuild", environment, is_done)
     if status.failure is not None:
-        raise Unavailable(f"no new usage file could be made, the old one stays: {status.failure}")
+        raise Unavailable(f"the new usage file could not be built, the old one stays: {status.failure}")
     if not is_done(status):
         raise Unavailable(f"the usage file has stood still for {STILL_MAX_S:g} s at frame {status.position}")
     return status

@@ -53,7 +53,7 @@ def check_options(mode: str, typed: Sequence[str], pool: str | None, *, as_json:
                 option, f"no such option {f'with {mode}' if mode else 'without --entries or --spikes'}"
             )
         if option in _WHOSE and pool is not None:
-            raise InvalidRequest(option, "either a pool, whose name says it, or this option")
+            raise InvalidRequest(option, "either a pool, whose name includes it, or this option")
     if mode == "--forecast" and pool is None:
         raise InvalidRequest("--forecast", "a POOL")
     if "--output" in typed and "--csv" not in typed:

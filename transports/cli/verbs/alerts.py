@@ -33,17 +33,17 @@ def set_alerts(
         list[str] | None,
         typer.Option(
             metavar="AMOUNT",
-            help='Alert below this amount, or below this part, such as "20%", of what was there when credits were last '
-            "added. Repeatable.",
+            help="Alert below this amount, or below a percentage of what was there when credits were last added, "
+            'such as "20%". Repeatable.',
         ),
     ] = None,
     expiring_within: Annotated[
         int | None,
-        typer.Option(metavar="SECONDS", help="Alert so many seconds before a grant with credits left expires."),
+        typer.Option(metavar="SECONDS", help="Alert this long before a grant with credits left expires."),
     ] = None,
     budget_percent: Annotated[
         list[int] | None,
-        typer.Option(metavar="PERCENT", help="Alert when this part of a budget is used, 1 to 100. Repeatable."),
+        typer.Option(metavar="PERCENT", help="Alert when this much of a budget is used, 1 to 100. Repeatable."),
     ] = None,
     recharge_below: Annotated[
         str | None, typer.Option(metavar="AMOUNT", help="Ask for credits when fewer than this are available.")
@@ -69,7 +69,7 @@ def set_alerts(
         bool, typer.Option("--recharge-grants", help="Grant each request at once, without an answer from you.")
     ] = False,
 ) -> None:
-    """Set the alerts of a pool: credits run low, run out, or are about to expire. Or let it ask for more credits.
+    """Set the alerts of a pool for credits that run low, run out or soon expire, and its rule to ask for more.
 
     Replaces all alerts of the pool. Without options, it has none afterwards.
     """

@@ -91,7 +91,7 @@ def _scope(pool: str | None, customer: str | None, environment: str | None) -> _
     """Return the scope. Raises ``InvalidRequest`` if a customer or environment is given next to a pool."""
     for option, given in (("--customer", customer), ("--environment", environment)):
         if pool is not None and given is not None:
-            raise InvalidRequest(option, "either a pool, whose name says it, or this option")
+            raise InvalidRequest(option, "either a pool, whose name includes it, or this option")
     return _Scope(pool, customer, ENVIRONMENT_DEFAULT if environment is None else environment)
 
 
