@@ -34,7 +34,7 @@ EXAMPLES = {
     for title, text in SECTIONS
     for number, code in enumerate(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
 }
-PUBLIC_MODULES = {"solvent.testing"}
+PUBLIC_MODULES = {"solvent.requests", "solvent.testing"}
 """What examples may import besides ``solvent`` itself."""
 ERRORS = (DOCS / "errors.md").read_text()
 PAGES = {

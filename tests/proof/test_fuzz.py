@@ -42,7 +42,7 @@ from solvent.transports.cli.replay.mapping import Column, EventMapping
 from solvent.transports.cli.replay.rows import Parsed
 from solvent.transports.nats.client import _DECODERS, Client
 from solvent.transports.nats.launcher import nats_server
-from solvent.transports.wire.answers import decode_error, decode_event, decode_unit_answers
+from solvent.transports.wire.answers import decode_answers, decode_error, decode_event, decode_unit_answers
 from tests.nats.conftest import DEADLINE_S, raw_connection, served_in
 
 from .fuzzing import mutated, opened, report, texts, tried, twisted
@@ -286,7 +286,7 @@ def replies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def test_a_garbled_reply_is_what_it_says_or_cannot_be_read(replies: dict[str, bytes]) -> None:
     tally = Counter[str]()
     kinds: dict[str, list[Callable[[bytes], Any]]] = {"event": [decode_event], "error": [decode_error]}
-    kinds |= {"debit": [_DECODERS[Receipt]], "batch": [decode_unit_answers], "batch as text": [_DECODERS[list]]}
+    kinds |= {"debit": [_DECODERS[Receipt]], "batch": [decode_unit_answers], "batch as text": [decode_answers]}
     answers = {kind.operation: kind.answer for kind in USAGE_REQUESTS}
     by_name = {kind.__name__: decode for kind, decode in _DECODERS.items()}
     plain = {"balance": "Balance", "grants": "GrantList", "ledger": "LedgerPage", "pools": "PoolPage"}

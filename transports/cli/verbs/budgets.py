@@ -40,7 +40,10 @@ def set_budget(
     ] = False,
     holds_max: Annotated[int | None, typer.Option(help="The most holds that may be open at once.")] = None,
 ) -> None:
-    """Limit what may be spent per window. Setting a budget again changes its terms and keeps its counts."""
+    """Limit what may be spent per window. Setting a budget again changes its terms.
+
+    Its counts begin again only if the window, time zone, match or each changes.
+    """
     with reporting(shared.as_json):
         wanted = parse_dimensions(match, "--match") if match else None
     command(
