@@ -1,1 +1,1 @@
-"""The benchmark harness: Solvent beside its peers and the raw limits, in one run."""
+"""The benchmark harness: Solvent next to its peers and the raw limits, in one run."""

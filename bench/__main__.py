@@ -1,4 +1,4 @@
-"""``python -m bench``: Solvent beside its peers and the raw limits on the same work, in one table, and its marks."""
+"""``python -m bench``: Solvent, its peers and the raw limits on the same work in one table, and the marks."""
 
 from __future__ import annotations
 

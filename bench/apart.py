@@ -1,4 +1,4 @@
-"""Steps of a measurement in processes of their own, so that one's memory and garbage is not another's."""
+"""Steps of a measurement in processes of their own, so that they do not share memory and garbage."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def apart(step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has had so far."""
+    """Return the most memory that this process has had so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
 def resident_bytes() -> int:
-    """The memory that this process has now."""
+    """Return the memory that this process has now."""
     size: int = psutil.Process().memory_info().rss
     return size

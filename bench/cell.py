@@ -1,6 +1,6 @@
 """``python -m bench.cell``: one run of one cell, in a process of its own: JSON in, JSON out.
 
-So no contestant inherits another's memory, garbage or threads, and whatever it has started ends with the process.
+So no contestant inherits the memory, garbage or threads of another, and all that it started ends with the process.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PAGE_BYTES: Final = 4_096
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """Which cell to run, and how."""
+    """The cell to run, and its settings."""
 
     contestant: str
     workload: str
@@ -44,7 +44,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """Figures, or why there are none."""
+    """The figures, or the reason why there are none."""
 
     figures: Figures | None = None
     not_here: str = ""
@@ -52,7 +52,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def measure(order: Order, scratch: Path, on_load: Callable[[], None]) -> Figures:
-    """Set up, warm up, measure, and check the books of all of it. ``on_load`` is called when it begins.
+    """Set up, warm up, measure, and check the books. ``on_load`` is called when the load begins.
 
     Raises ``NotHere``, ``WrongBooks``.
     """
@@ -86,7 +86,7 @@ def figures(
 ) -> Figures:
     debits = measured.calls * workload.debits_per_call
     if not debits:
-        raise WrongBooks("nothing was answered in all the time")
+        raise WrongBooks("no request was answered in the whole run")
     more["p999_ms"] = quantile(measured.latencies_ms, 0.999)
     return Figures(
         per_s=debits / measured.seconds,
@@ -99,7 +99,7 @@ def figures(
 
 
 def measure_flush(order: Order, scratch: Path) -> Figures:
-    """The disk by itself, with as many bytes as a frame of that many callers has, whole pages of them."""
+    """Measure the disk alone, with the bytes of a frame of that many callers, in whole pages."""
     pages = -(-order.flush_bytes // PAGE_BYTES)
     cpu = time.process_time()
     measured = flush_disk(scratch, size=pages * PAGE_BYTES, seconds=order.seconds)

@@ -1,4 +1,4 @@
-"""Which cells there are: a contestant doing a workload with so many callers."""
+"""The cells: a contestant that runs a workload with a number of callers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _USUAL: Final[dict[tuple[str, int], tuple[str, ...]]] = {
     ("W6", 64): (EMBEDDED, NATS, REDIS, "postgres"),
     ("W7", 64): (EMBEDDED, NATS),
 }
-"""What ``make bench`` measures: everything that a mark needs, and each peer where it is at its best."""
+"""The cells of ``make bench``: all that a mark needs, and each peer at its best."""
 
 
 def usual_cells() -> Iterator[Cell]:
@@ -54,13 +54,13 @@ def usual_cells() -> Iterator[Cell]:
 
 
 def mark_cells() -> Iterator[Cell]:
-    """Only what a mark needs."""
+    """Yield only the cells that a mark needs."""
     contestants = {EMBEDDED, NATS, REDIS, REDIS_GATHERED, ECHO, FLUSH}
     return (cell for cell in usual_cells() if cell.contestant in contestants and cell.workload not in ("W4", "W7"))
 
 
 def all_cells() -> Iterator[Cell]:
-    """Every workload with every number of callers, by everyone who can do it. Limits do not depend on the workload."""
+    """Yield every workload with all callers and capable contestants. Limits do not depend on the workload."""
     for workload in WORKLOADS.values():
         for callers in CALLERS:
             for name, contestant in CONTESTANTS.items():

@@ -1,4 +1,4 @@
-"""All contestants by name, and what each can do."""
+"""All contestants by name, and the workloads of each."""
 
 from __future__ import annotations
 
@@ -59,4 +59,4 @@ CONTESTANTS: Final = {
     ECHO: Contestant("limit: nats-py request, echo", echo, DEBITS),
     MAILBOX: Contestant("limit: an empty ask through a mailbox", mailbox, DEBITS),
 }
-"""In the order in which the table shows them. The flush is no session: ``cell`` knows it by itself."""
+"""The contestants in the order of the table. The flush has no session, because ``cell`` runs it directly."""

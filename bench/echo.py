@@ -1,4 +1,4 @@
-"""``python -m bench.echo URL``: answers every request on ``echo`` with what it says, as plainly as nats-py can."""
+"""``python -m bench.echo URL``: answers every request on ``echo`` with its own body, as plainly as nats-py can."""
 
 from __future__ import annotations
 

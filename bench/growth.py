@@ -1,7 +1,7 @@
 """``python -m bench.growth``: start-up and debits against the journal's size and the number of pools, and the stalls.
 
-Journals are made for it, and every step runs in a process of its own. After the debits of a step the books are compared
-with what was acknowledged.
+The journals are generated, and every step runs in a process of its own. After the debits of a step, the books are
+compared with the acknowledged debits.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from .table import console, machine, marks_table
 
 SIZES: Final = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 POOLS: Final = 100
-"""Over which the entries of a journal are spread."""
+"""The pools over which the entries of a journal are spread."""
 POPULATIONS: Final = (1, 100, 1_000, 10_000, 100_000, 1_000_000)
 ENTRIES_PER_POOL: Final = 4
 MIB: Final = 2**20
@@ -46,7 +46,7 @@ Rows = dict[str, dict[str, float]]
 
 
 def by_size(scratch: Path, sizes: list[int], seconds: float, say: Callable[[str], None]) -> Rows:
-    """Opening, the first debit, and debits under load, on journals of these sizes."""
+    """Measure opening, the first debit, and debits under load on journals of these sizes."""
     rows: Rows = {}
     for size in sizes:
         directory = scratch / f"entries-{size}"
@@ -66,7 +66,7 @@ def by_size(scratch: Path, sizes: list[int], seconds: float, say: Callable[[str]
 
 
 def by_population(scratch: Path, populations: list[int], seconds: float, say: Callable[[str], None]) -> Rows:
-    """Debits at random over so many pools, at most 10,000 of them in memory."""
+    """Measure debits at random over so many pools, at most 10,000 of them in memory."""
     rows: Rows = {}
     for pools in populations:
         directory = scratch / f"pools-{pools}"
@@ -108,7 +108,7 @@ def rows_table(title: str, first: str, rows: Rows) -> Table:
 
 
 def judge_growth(results: dict[str, Any]) -> list[Verdict]:
-    """The marks that growth has set."""
+    """Return the verdicts on the marks of growth."""
     verdicts = []
     known = results.get("known pools")
     if known is not None:

@@ -1,6 +1,6 @@
-"""Journals made to measure: so many entries over so many pools, written as the engine writes them.
+"""Generated journals: a number of entries over a number of pools, written as the engine writes them.
 
-They pass ``verify``. Making one takes about 6 µs an entry: much faster than debiting.
+They pass ``verify``. Generating takes about 6 µs an entry, much less than debiting.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from .workloads import DEBIT_UNITS, GRANT_UNITS, SCALE, draw_dimensions, pool_na
 
 SECTIONS_PER_FRAME: Final = 64
 ENTRIES_PER_SECTION: Final = 16
-"""At most: a pool that has fewer entries has them all in one section."""
+"""The most entries in a section. A pool with fewer has them all in one section."""
 SETUP_ENTRIES: Final = 2
-"""A pool begins with being opened, and a grant."""
+"""The first entries of a pool: its opening and a grant."""
 GRANT_VERSION: Final = 2
 
 
 async def write_journal(directory: Path, *, entries: int, pools: int) -> int:
-    """Write ``entries`` of ``pools``, about as many for each; at least three each. Returns how many are debits."""
+    """Write ``entries`` spread evenly over ``pools``, at least three each. Returns how many are debits."""
     per_pool = max(entries // pools, SETUP_ENTRIES + 1)
     dimensions = [encode_dimensions(each, "dimensions") for each in draw_dimensions()]
     names = [parse_pool(pool_name(number)).canonical for number in range(pools)]

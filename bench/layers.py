@@ -1,7 +1,7 @@
-"""Where the processor time of a process goes, from samples of its stacks: by layer and by function.
+"""The processor time of a process by layer and by function, from samples of its stacks.
 
-What each thread has used is known from the operating system; a thread's samples say what it used that for. So a thread
-that mostly waits for the disk, and is sampled while it does, has no more on its account than it used.
+The operating system reports the time of each thread, and the thread's samples divide it. So a thread that mostly waits
+for the disk, and is sampled while it waits, is charged no more than it used.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ SQLITE_THREADS: Final = "SQLite threads (index, snapshots)"
 POOL_THREAD: Final = "worker threads (look-ups)"
 NOT_SEEN: Final = "threads without Python"
 
-# The first of these that a frame's file holds names its layer. The innermost frame that is somebody's counts: the
-# standard library's json, decimal or heapq are on the account of who called them.
+# The first of these names in a frame's file gives its layer. The innermost frame with a layer counts, so the standard
+# library's json, decimal or heapq are charged to their callers.
 LAYERS: Final = (
     ("transports/", "transports"),
     ("engine/", "engine"),
@@ -33,12 +33,12 @@ _THREAD: Final = re.compile(r"thread \((\d+)\)")
 class Sample(NamedTuple):
     thread: int
     frames: Sequence[str]
-    """From the outermost on."""
+    """The frames, outermost first."""
     times: int
 
 
 def parse(line: str) -> Sample:
-    """A line of py-spy's ``raw`` format with threads: frames from the outermost on, and how often it was seen."""
+    """Parse a line of py-spy's ``raw`` format with threads: frames, outermost first, and how often they were seen."""
     stack, _, count = line.rstrip().rpartition(" ")
     thread, *frames = stack.split(";")
     found = _THREAD.match(thread)
@@ -46,9 +46,9 @@ def parse(line: str) -> Sample:
 
 
 def layer_of(sample: Sample) -> str:
-    """The layer of the innermost frame that has one."""
+    """Return the layer of the innermost frame that has one."""
     if any("_connection_worker_thread" in frame for frame in sample.frames):
-        # Whatever it does there is SQLite at work.
+        # All its work is SQLite's.
         return SQLITE_THREADS
     for frame in reversed(sample.frames):
         for word, layer in LAYERS:
@@ -58,14 +58,14 @@ def layer_of(sample: Sample) -> str:
 
 
 def function_of(sample: Sample) -> str:
-    """The function that was at work itself."""
+    """Return the innermost function."""
     return sample.frames[-1] if sample.frames else OTHER
 
 
 def weigh(
     samples: Iterable[Sample], seconds_of: Mapping[int, float], name: Callable[[Sample], str]
 ) -> dict[str, float]:
-    """The processor seconds of each ``name``, most first. ``seconds_of`` are those of the threads."""
+    """Return the processor seconds of each ``name``, the most first. ``seconds_of`` has those of the threads."""
     by_thread: dict[int, Counter[str]] = defaultdict(Counter)
     for sample in samples:
         by_thread[sample.thread][name(sample)] += sample.times

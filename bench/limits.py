@@ -1,6 +1,6 @@
-"""The raw limits that contestants are held against: an echo over NATS, a flush of the same bytes, an empty ask.
+"""The raw limits to compare contestants with: an echo over NATS, a flush of the same bytes, an empty ask.
 
-Each is measured by the same load as the contestants, so that what the load costs is in all of them.
+Each is measured by the same load as the contestants, so the cost of the load is in all of them.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from .workloads import Workload
 PAYLOAD: Final = (
     b'{"amount":"0.25","key":"12-34567","dimensions":{"model":"gpt-4","user":"user-7","feature":"chat","region":"eu"}}'
 )
-"""As long as a debit's request."""
+"""A payload as long as the request of a debit."""
 RING_BYTES: Final = 4 * 1024 * 1024
-"""The flushes go round a file of this size, as those of a write-ahead log do."""
+"""The bytes of the file that flushes overwrite in turn, as those of a write-ahead log do."""
 
 
 class EchoSession(AsyncSession):
-    """nats-py's own ``request``, answered by a plain subscription in another process."""
+    """The ``request`` of nats-py, answered by a plain subscription in another process."""
 
     def __init__(self, connection: Nats) -> None:
         self._connection = connection
@@ -46,7 +46,7 @@ class EchoSession(AsyncSession):
         async def job(number: int) -> int:
             reply = await request("echo", PAYLOAD, timeout=30)
             if len(reply.data) != len(PAYLOAD):
-                raise RuntimeError("an echo that is none")
+                raise RuntimeError("the echo differs from the request")
             self._answered += 1
             return 1
 
@@ -73,7 +73,7 @@ async def echo(workload: Workload, callers: int, scratch: Path) -> AsyncIterator
 
 
 class Idle(Actor[None]):
-    """Answers, and does nothing."""
+    """An actor that answers and does nothing else."""
 
     def receive(self, batch: list[Mail[None]]) -> None:
         for mail in batch:

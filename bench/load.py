@@ -1,4 +1,4 @@
-"""Callers in a closed loop: each asks again as soon as it is answered."""
+"""Callers in a closed loop: each calls again as soon as it has its answer."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Measured:
 
 
 class Load:
-    """Callers of one session. Calls are numbered on from one ``run`` to the next, so that no key is used twice."""
+    """The callers of one session. Numbers of calls continue from one ``run`` to the next, so no key is used twice."""
 
     def __init__(self, session: AsyncSession | ThreadSession, callers: int) -> None:
         self._session = session
         self._next = [0] * callers
 
     async def run(self, seconds: float) -> Measured:
-        """Let all callers call for so long, and finish what is under way then."""
+        """Run all callers for so many seconds, and wait for the calls under way then."""
         if isinstance(self._session, ThreadSession):
             return await asyncio.to_thread(self._run_threads, self._session, seconds)
         return await self._run_tasks(self._session, seconds)

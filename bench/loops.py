@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def run(main: Coroutine[Any, Any, T], *, uvloop: bool = True) -> T:
-    """Run to the end, on asyncio's own loop if not ``uvloop`` or if it is not installed."""
+    """Run ``main`` to its end on uvloop, or on asyncio's own loop if uvloop is off or not installed."""
     if not uvloop or importlib.util.find_spec("uvloop") is None:
         return asyncio.run(main)
     import uvloop as loop

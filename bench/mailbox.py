@@ -1,8 +1,8 @@
-"""``python -m bench.mailbox``: empty asks a second through the actor runtime, and through what one would use instead.
+"""``python -m bench.mailbox``: empty asks a second through the actor runtime, and through its alternatives.
 
-All contestants take turns in one process. Each has one mailbox per actor, bounded alike, and answers through a future;
-they differ in how a message waits and who wakes up for it. The peers have one task per actor and neither deadlines nor
-supervision nor passivation, the runtime has all of them switched on: what is compared favours the peers.
+All contestants take turns in one process. Each has one mailbox per actor with the same bound, and answers through a
+future. They differ in how a message waits and which task wakes up for it. The peers have one task per actor and no
+deadlines, supervision or passivation. The runtime has all of them switched on, so the comparison favours the peers.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from solvent.actors import Actor, ActorSystem, Mail, Options
 MAILBOX_MAX = 1_024  # messages; the runtime's own default
 
 Ask: TypeAlias = Callable[[int], asyncio.Future[None]]
-"""Sends an empty message to the actor of that number and returns the future of its answer."""
+"""A function that sends an empty message to the actor with a number, and returns the future of its answer."""
 Letter: TypeAlias = tuple[None, asyncio.Future[None]]
-"""A peer's mail: the message and where its answer goes."""
+"""The mail of a peer: the message and the future of its answer."""
 
 
 class Idle(Actor[None]):
-    """Answers, and does nothing."""
+    """An actor that answers and does nothing else."""
 
     def receive(self, batch: list[Mail[None]]) -> None:
         for mail in batch:
@@ -114,11 +114,11 @@ CONTESTANTS: dict[str, Callable[[int], AbstractAsyncContextManager[Ask]]] = {
 
 @dataclass(frozen=True)
 class Figures:
-    """What one run measured."""
+    """The figures of one run."""
 
     asks_per_s: float
     cpu_us_per_ask: float
-    """Says the same where a busy neighbour blurs the other."""
+    """The processor time per ask, which a busy neighbour blurs less."""
 
 
 async def measure(
@@ -129,9 +129,9 @@ async def measure(
     burst: int,
     seconds: float,
 ) -> Figures:
-    """Let ``callers`` ask in a closed loop, each wandering over all actors, every one of which is awake by then.
+    """Let ``callers`` ask in a closed loop, each going over all actors. All actors are awake before.
 
-    With a ``burst`` of one, most of what is measured is the loop waking the callers; larger ones show the mailboxes.
+    With a ``burst`` of one, most of the time is the loop waking the callers. Larger bursts show the mailboxes.
     """
     async with contestant(actors) as ask:
         for number in range(actors):

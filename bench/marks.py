@@ -1,6 +1,6 @@
-"""The marks that Solvent has set itself, held against what a run measured.
+"""The marks that Solvent has to reach, compared with the figures of a run.
 
-A mark is a ratio of two cells of the same round wherever that can be: the median of the rounds' ratios counts.
+If possible, a mark is a ratio of two cells of the same round. The median of the rounds' ratios counts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Missing(Exception):
 
 @dataclass(frozen=True)
 class Verdict:
-    """A mark, and what was found. ``figure`` is ``None`` if it was not measured."""
+    """A mark and its figure, which is ``None`` if it was not measured."""
 
     text: str
     wanted: str
@@ -35,7 +35,7 @@ class Mark:
     text: str
     bound: float
     figure: Callable[[Round], float]
-    """Raises ``Missing``."""
+    """The function that computes the figure. Raises ``Missing``."""
     sense: Literal["at least", "at most"] = "at least"
     unit: str = "×"
 
@@ -65,7 +65,7 @@ def _get(figures: Round, workload: str, callers: int, contestant: str) -> Figure
 
 
 def _redis(figures: Round, workload: str, callers: int) -> Figures:
-    """Redis at its best: whichever way to call it is faster."""
+    """Return the figures of Redis at its best: with the faster of the two ways to call it."""
     found = [
         figures[cell]
         for cell in (Cell(workload, callers, REDIS), Cell(workload, callers, REDIS_GATHERED))
@@ -98,7 +98,7 @@ def _lone(each: Round) -> float:
 
 
 def _batches(contestant: str) -> Callable[[Round], float]:
-    """With as many callers as suit it best."""
+    """Return the mark's function for batches, with the best number of callers."""
 
     def figure(each: Round) -> float:
         found = [run.per_s for cell, run in each.items() if (cell.workload, cell.contestant) == ("W6", contestant)]

@@ -1,4 +1,4 @@
-"""What a run measures, and how several runs become one figure."""
+"""The figures of a run, and how several runs become one figure."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import msgspec
 
 
 class Figures(msgspec.Struct, kw_only=True):
-    """What one run of one cell measured."""
+    """The figures of one run of one cell."""
 
     per_s: float
-    """Debits, or what the cell counts instead, acknowledged per second."""
+    """The debits, or what the cell counts instead, that were acknowledged per second."""
     p50_ms: float
     p99_ms: float
     cpu_us: float
-    """Processor time per debit: the load process, and every process that the contestant runs beside it."""
+    """The processor time per debit of the load process and all processes of the contestant."""
     per_flush: float | None = None
-    """Debits per flush to the disk, where the contestant can tell."""
+    """The debits per flush to the disk, ``None`` if the contestant cannot count flushes."""
     more: dict[str, float] = {}
-    """What only some cells know."""
+    """The figures that only some cells have."""
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The smallest of ``values`` that at least ``share`` of them do not exceed; 0 < share <= 1."""
+    """Return the smallest of ``values`` that at least ``share`` of them do not exceed; 0 < share <= 1."""
     if not values:
         raise ValueError("no values")
     ordered = sorted(values)
@@ -32,7 +32,7 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 
 def median(runs: Sequence[Figures]) -> Figures:
-    """The medians of several runs, each figure on its own."""
+    """Return the median of each figure over several runs."""
     flushes = [run.per_flush for run in runs if run.per_flush is not None]
     names = dict.fromkeys(name for run in runs for name in run.more)
     return Figures(

@@ -1,4 +1,4 @@
-"""The memory table: bytes of a pool that is only known, of one that is in memory, and of a million debits on disk."""
+"""The memory table: bytes of a known pool, of a pool in memory, and of a million debits on disk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BALANCES_AT_ONCE: Final = 500
 
 
 def file_bytes(directory: Path, name: str) -> int:
-    """A database, with what its write-ahead log holds."""
+    """Return the bytes of a database and its write-ahead log."""
     return sum(path.stat().st_size for path in directory.glob(f"{name}*"))
 
 
@@ -31,10 +31,10 @@ async def _catch_up(directory: Path) -> None:
 
 
 async def _measure_pools(directory: Path, pools: int) -> dict[str, float]:
-    """How much this process grows by knowing pools, and by having them in memory."""
+    """Measure the growth of this process for knowing pools, and for having them in memory."""
     empty = directory.with_name("empty")
     async with Engine.open(empty) as engine:
-        # What the first use of anything takes is nobody's.
+        # Memory taken by the first use of anything belongs to no pool.
         await engine.grant("first", 1, key="g")
     gc.collect()
     before = resident_bytes()
@@ -79,7 +79,7 @@ def measure_disk(directory: Path, entries: int, pools: int) -> dict[str, float]:
 
 
 def memory(scratch: Path, *, pools: int = POOLS, entries: int = 1_000_000) -> dict[str, float]:
-    """Bytes, by what they are of."""
+    """Return the rows of the memory table, in bytes."""
     many = scratch / "pools"
     asyncio.run(write_journal(many, entries=pools * ENTRIES_PER_POOL, pools=pools))
     asyncio.run(_catch_up(many))

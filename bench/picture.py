@@ -19,9 +19,9 @@ STEP: Final = 23
 HEADING: Final = 34
 MARGIN: Final = 16
 NOT_DRAWN: Final = frozenset((FLUSH, MAILBOX))
-"""Limits of another kind: a bar of theirs would say nothing beside the others."""
+"""The limits of another kind, whose bars cannot be compared with the others."""
 
-# The ground is drawn as well: a page can be dark where the reader's system is light.
+# Draw the background too, because a page can be dark on a light system.
 STYLE: Final = """
 .ground{fill:#ffffff;stroke:#d0d7de}.text{fill:#1f2328}.faint{fill:#59636e}
 .own{fill:#0969da}.peer{fill:#afb8c1}.limit{fill:#eac54f}
@@ -34,7 +34,7 @@ text{font:13px -apple-system,'Segoe UI',Helvetica,Arial,sans-serif}.heading{font
 
 
 def groups_of(medians: Mapping[Cell, Figures]) -> dict[tuple[str, int], list[tuple[Cell, Figures]]]:
-    """What is drawn, by workload and callers: those with somebody beside Solvent, the fastest first."""
+    """Return the cells to draw by workload and callers, the fastest first. Groups of Solvent alone are left out."""
     groups: dict[tuple[str, int], list[tuple[Cell, Figures]]] = {}
     for cell, figures in medians.items():
         if cell.contestant not in NOT_DRAWN:
@@ -47,7 +47,7 @@ def groups_of(medians: Mapping[Cell, Figures]) -> dict[tuple[str, int], list[tup
 
 
 def draw(medians: Mapping[Cell, Figures], *, caption: str) -> str:
-    """The picture. Each group has a scale of its own, from zero."""
+    """Return the picture. Each group has a scale of its own, from zero."""
     groups = groups_of(medians)
     parts: list[str] = []
     y = MARGIN

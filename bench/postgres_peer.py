@@ -1,6 +1,6 @@
-"""What a team would write on Postgres with asyncpg: a PL/pgSQL function, or a transaction of four statements.
+"""A peer on Postgres with asyncpg, as a team would write it: a PL/pgSQL function, or a transaction of four statements.
 
-The cluster is made for the run, on loopback, with the durability that Postgres has by default: ``fsync`` and
+The cluster is created for the run, on loopback, with the default durability of Postgres: ``fsync`` and
 ``synchronous_commit`` on.
 """
 
@@ -23,7 +23,7 @@ from .session import AsyncSession, Job, NotHere, expect
 from .workloads import BATCH, DEBIT_UNITS, GRANT_UNITS, Draws, Workload
 
 POOL_MAX: Final = 64
-"""Connections. More made it slower, with two cores."""
+"""The most connections. With two cores, more made it slower."""
 USER: Final = "postgres"
 
 SCHEMA: Final = """
@@ -125,7 +125,7 @@ class PostgresSession(AsyncSession):
 
     async def flushes(self) -> int:
         async with self._connections.acquire() as connection:
-            # Backends hand in their counts at most once a second; asked in a transaction of its own they are fresh.
+            # Backends report their counts at most once a second. A transaction of its own reads fresh ones.
             await asyncio.sleep(1.1)
             count: int = await connection.fetchval("select wal_sync from pg_stat_wal")
             return count
@@ -141,13 +141,13 @@ class PostgresSession(AsyncSession):
 
 
 def find_postgres() -> dict[str, str]:
-    """The programs of a cluster by name. Raises ``NotHere``."""
+    """Return the programs of a cluster by name. Raises ``NotHere``."""
     newest_first = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: path.parent.name, reverse=True)
     return {name: find_program(name, *newest_first) for name in ("initdb", "postgres")}
 
 
 def _as_postgres() -> list[str]:
-    """Postgres does not run as root: then as its own user."""
+    """Return the command prefix for root to run Postgres as its own user, because Postgres refuses root."""
     if os.geteuid() != 0:
         return []
     try:
@@ -158,7 +158,7 @@ def _as_postgres() -> list[str]:
 
 
 def _make_cluster(scratch: Path) -> list[str]:
-    """Make a cluster and give the command that runs it. Raises ``NotHere``."""
+    """Create a cluster and return the command that runs it. Raises ``NotHere``."""
     programs, prefix = find_postgres(), _as_postgres()
     folder = scratch / "postgres"
     folder.mkdir()
@@ -175,7 +175,7 @@ def _make_cluster(scratch: Path) -> list[str]:
 
 @asynccontextmanager
 async def postgres_server(scratch: Path) -> AsyncIterator[int]:
-    """A cluster of our own, on loopback. Gives its port."""
+    """Run a new cluster on loopback. Yields its port."""
     command = await asyncio.to_thread(_make_cluster, scratch)
     port = free_port()
     options = {
@@ -214,7 +214,7 @@ async def postgres(
 
 
 async def _until_it_serves(url: str) -> None:
-    """It listens before it serves."""
+    """Wait until the server answers queries, because it listens before that."""
     import asyncpg
 
     for _ in range(300):
@@ -225,4 +225,4 @@ async def _until_it_serves(url: str) -> None:
         else:
             await connection.close()
             return
-    raise NotHere("Postgres listens, and does not serve")
+    raise NotHere("Postgres listens but does not serve")

@@ -1,4 +1,4 @@
-"""The processes that contestants run beside the load: started on loopback, stopped at the end, their time counted."""
+"""The processes that contestants run next to the load: started on loopback, stopped at the end, their time counted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STOP_TIMEOUT_S: Final = 30.0
 
 
 def processor_time_s() -> float:
-    """What this process and all that descend from it have used so far, those that ended in between left out."""
+    """Return the processor time of this process and its running descendants. Those that have ended are left out."""
     total = 0.0
     own = psutil.Process()
     for process in (own, *own.children(recursive=True)):
@@ -35,7 +35,7 @@ def processor_time_s() -> float:
 
 
 def find_program(name: str, *folders: Path) -> str:
-    """The program's path. Raises ``NotHere``."""
+    """Return the path of the program. Raises ``NotHere``."""
     found = shutil.which(name, path=os.pathsep.join([*map(str, folders), os.environ.get("PATH", ""), "/usr/sbin"]))
     if found is None:
         raise NotHere(f"{name} is not installed")
@@ -53,7 +53,7 @@ def free_port() -> int:
 async def running(
     command: Sequence[str], *, log: Path, is_ready: Callable[[], bool], environment: dict[str, str] | None = None
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A server for the length of a block, from when it ``is_ready``. Raises ``NotHere`` with the end of its log."""
+    """Run a server for the length of a block, once it ``is_ready``. Raises ``NotHere`` with the end of its log."""
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -75,7 +75,7 @@ async def running(
 
 
 async def stop(process: asyncio.subprocess.Process) -> None:
-    """Ask it to end, and end it if it does not."""
+    """Ask the process to end, and kill it if it does not."""
     if process.returncode is not None:
         return
     process.terminate()
@@ -87,7 +87,7 @@ async def stop(process: asyncio.subprocess.Process) -> None:
 
 
 def accepts(port: int) -> bool:
-    """Whether somebody listens on that port of loopback."""
+    """Return whether a process listens on this port of loopback."""
     with socket.socket() as probe:
         probe.settimeout(0.2)
         return probe.connect_ex(("127.0.0.1", port)) == 0

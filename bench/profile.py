@@ -1,7 +1,7 @@
-"""``python -m bench.profile``: where the time of a debit goes, layer by layer, and what pools and debits take.
+"""``python -m bench.profile``: the time of a debit layer by layer, and the memory of pools and debits.
 
-py-spy looks at the running processes a few hundred times a second; the operating system says what each thread has used.
-Together they say for what, in microseconds of processor time per debit. To be watched costs a little itself.
+py-spy samples the running processes a few hundred times a second, and the operating system reports the time of each
+thread. Together they give microseconds of processor time per debit. The sampling itself costs a little.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .memory import memory
 from .table import console, machine
 
 RATE: Final = 400
-"""Samples per second. Each stops the process for a moment."""
+"""The samples per second. Each stops the process briefly."""
 HOTTEST: Final = 12
 
 
@@ -54,7 +54,7 @@ def profile(order: Order, scratch: Path) -> dict[str, Any]:
         cell.stdin.write(msgspec.json.encode(order))
         cell.stdin.close()
         cell.stdin = None
-        cell.stderr.readline()  # It says when the load begins.
+        cell.stderr.readline()  # A line comes when the load begins.
         processes = _processes(cell.pid)
         began, before = time.perf_counter(), {name: _seconds(each) for name, each in processes.items()}
         samples = _watch(processes, max(1, int(order.seconds - 1)), scratch)
@@ -85,7 +85,7 @@ def profile(order: Order, scratch: Path) -> dict[str, Any]:
 
 
 def _processes(pid: int) -> dict[str, psutil.Process]:
-    """The load, and what it runs beside it, by name."""
+    """Return the load process and its child processes by name."""
     found = {"load": psutil.Process(pid)}
     for child in found["load"].children(recursive=True):
         command = child.cmdline()
@@ -99,7 +99,7 @@ def _processes(pid: int) -> dict[str, psutil.Process]:
 
 
 def _watch(processes: Mapping[str, psutil.Process], seconds: int, scratch: Path) -> dict[str, list[Sample]]:
-    """What the Python processes among them were seen to do."""
+    """Return the samples of the Python processes among them."""
     files = {name: scratch / f"{each.pid}.txt" for name, each in processes.items() if name != "nats-server"}
     spies = [
         subprocess.Popen(
@@ -120,7 +120,7 @@ def _watch(processes: Mapping[str, psutil.Process], seconds: int, scratch: Path)
 
 
 def _seconds(process: psutil.Process) -> dict[int, float]:
-    """What each thread has used so far."""
+    """Return the processor seconds of each thread so far."""
     return {thread.id: thread.user_time + thread.system_time for thread in process.threads()}
 
 

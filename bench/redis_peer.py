@@ -1,8 +1,8 @@
-"""What a team would write on Redis: one Lua script per debit, on a Redis that syncs its log before it answers.
+"""A peer on Redis, as a team would write it: one Lua script per debit, on a Redis that syncs its log before it answers.
 
 The script keeps what Solvent keeps of a debit: the idempotency key, the amount, the dimensions, the balance after it.
-Two ways to call it: a connection per caller, as its client's documentation shows, and the calls of one turn of the
-event loop gathered into a pipeline, as a team that wants more would do.
+There are two ways to call it: a connection per caller, as the documentation of the client shows, and a pipeline of the
+calls of one turn of the event loop, for teams that need more speed.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
 redis.call('XADD', KEYS[3], '*', 'key', ARGV[1], 'amount', ARGV[2], 'dimensions', ARGV[3], 'balance', left)
 return {1, left}
 """
-"""KEYS: balance, idempotency keys, ledger of a pool. ARGV: key, amount, dimensions."""
+"""The script of a debit. KEYS: balance, idempotency keys, ledger of a pool. ARGV: key, amount, dimensions."""
 PIPELINES_MAX: Final = 4
-"""Pipelines under way at once. More only make them shorter."""
+"""The most pipelines under way. More would only make each shorter."""
 CHECKED_AT_ONCE: Final = 1_000
 
 
@@ -108,7 +108,7 @@ class RedisSession(AsyncSession):
             pipeline.evalsha(self._digest, 3, *arguments)
         try:
             answers: Sequence[Any] = await pipeline.execute()
-        except Exception as error:  # noqa: BLE001 - goes to those who wait
+        except Exception as error:  # noqa: BLE001 - goes to the waiting callers
             answers = [error] * len(waiting)
         for (_, future), answer in zip(waiting, answers, strict=True):
             if isinstance(answer, Exception):
@@ -140,7 +140,7 @@ def _arguments(pool: str, key: str, dimensions: bytes) -> tuple[Any, ...]:
 
 @asynccontextmanager
 async def redis_server(scratch: Path) -> AsyncIterator[int]:
-    """A Redis of our own with an append-only file that is synced before every answer. Gives its port."""
+    """Run a Redis whose append-only file is synced before every answer. Yields its port."""
     program = find_program("redis-server")
     port = free_port()
     command = [

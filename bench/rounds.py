@@ -1,4 +1,4 @@
-"""Rounds over all cells: the contestants take turns, so that a busy neighbour hits all of them alike."""
+"""Rounds over all cells: the contestants take turns, so that a busy neighbour slows all of them alike."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from .measures import Figures
 from .workloads import WORKLOADS, missing_traces
 
 CELL_TIMEOUT_S: Final = 300.0
-"""Beyond what the load itself takes."""
+"""The seconds that a cell may take in addition to its load."""
 
 Round = dict[Cell, Figures]
 
 
 class Failed(Exception):
-    """A cell did not come to its end, or its books are wrong."""
+    """A cell did not end, or its books are wrong."""
 
 
 class Rounds:
-    """Runs cells, and remembers which cannot run here."""
+    """A runner of cells, which remembers those that cannot run here."""
 
     def __init__(self, *, seconds: float, uvloop: bool, scratch: str, say: Callable[[str], None]) -> None:
         self._seconds = seconds
@@ -37,10 +37,10 @@ class Rounds:
         self._scratch = scratch
         self._say = say
         self.skipped: dict[str, str] = {}
-        """Contestants and workloads that were left out, and why."""
+        """The contestants and workloads that were left out, and the reasons."""
 
     def run(self, cells: Iterable[Cell]) -> Round:
-        """One round. Raises ``Failed``."""
+        """Run one round. Raises ``Failed``."""
         figures: Round = {}
         for cell in cells:
             if self._is_left_out(cell):
@@ -80,7 +80,7 @@ class Rounds:
 
 
 def run_cell(order: Order) -> Answer:
-    """One cell in a process of its own. Raises ``Failed``; whatever the cell started has ended with it."""
+    """Run one cell in a process of its own, and end all that it started. Raises ``Failed``."""
     with subprocess.Popen(
         [sys.executable, "-m", "bench.cell"],
         stdin=subprocess.PIPE,
@@ -91,7 +91,7 @@ def run_cell(order: Order) -> Answer:
         try:
             output, errors = process.communicate(msgspec.json.encode(order), timeout=order.seconds + CELL_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            raise Failed(f"{order}: no end in sight") from None
+            raise Failed(f"{order}: it did not end in time") from None
         finally:
             _end_session(process)
     if process.returncode:
@@ -100,7 +100,7 @@ def run_cell(order: Order) -> Answer:
 
 
 def _end_session(process: subprocess.Popen[bytes]) -> None:
-    """End what a cell has left running, if it did not come to its own end."""
+    """End the processes that a cell has left running."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 

@@ -1,4 +1,4 @@
-"""What every contestant is to the harness: set up for a workload, it gives each caller something to call."""
+"""The interface of contestants: set up for a workload, a session gives each caller a function to call."""
 
 from __future__ import annotations
 
@@ -7,51 +7,51 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 Job: TypeAlias = Callable[[int], Awaitable[int]]
-"""Does a caller's job of that number, returns once it is durable, and says how many units were spent."""
+"""A function that does a caller's job with a number, and returns the units spent once the job is durable."""
 BlockingJob: TypeAlias = Callable[[int], int]
-"""The same for a contestant whose methods block: its callers are threads."""
+"""A job of a contestant whose methods block, so that its callers are threads."""
 
 
 class NotHere(Exception):
-    """A contestant cannot run on this machine: says what is missing."""
+    """A contestant cannot run on this machine. The message names what is missing."""
 
 
 class WrongBooks(Exception):
-    """A contestant's books do not say what it acknowledged."""
+    """A contestant's books differ from what it acknowledged."""
 
 
 class Session(ABC):
     """A contestant that is ready for a workload."""
 
     async def flushes(self) -> int | None:
-        """How many times it has flushed to the disk, if it can tell."""
+        """Return the number of flushes to the disk, ``None`` if it is unknown."""
         return None
 
     @abstractmethod
     async def check(self, *, debits: int, units: int) -> dict[str, float]:
-        """Compare its books with what was acknowledged in all, warm-up included. Raises ``WrongBooks``.
+        """Compare the books with all that was acknowledged, warm-up included. Raises ``WrongBooks``.
 
-        Returns figures that are known only then.
+        Returns the figures that are known only at the end.
         """
 
     def check_ended(self, *, debits: int, units: int) -> dict[str, float]:
-        """The same once everything is closed, from the files."""
+        """Do the same from the files, after everything is closed."""
         return {}
 
 
 class AsyncSession(Session):
     @abstractmethod
     def caller(self, number: int) -> Job:
-        """What the caller of that number does."""
+        """Return the job of the caller with this number."""
 
 
 class ThreadSession(Session):
     @abstractmethod
     def caller(self, number: int) -> BlockingJob:
-        """What the caller of that number does."""
+        """Return the job of the caller with this number."""
 
 
 def expect(what: str, found: object, wanted: object) -> None:
-    """Raises ``WrongBooks`` if they differ."""
+    """Raise ``WrongBooks`` if the two differ."""
     if found != wanted:
         raise WrongBooks(f"{what}: the books say {found}, acknowledged were {wanted}")

@@ -44,13 +44,13 @@ from .workloads import (
 
 GRANTS_PER_BATCH: Final = 2_000
 BALANCES_MAX: Final = 1_000
-"""Pools whose balances are asked for after a run. All of them are recomputed from the journal anyway."""
+"""The most pools whose balances are read after a run. All are recomputed from the journal anyway."""
 STREAM_TURNS: Final = 4
-"""Turns of the event loop for which a stream of tokens lasts, between hold and capture."""
+"""The turns of the event loop between hold and capture, for which a stream of tokens lasts."""
 
 
 class SolventSession(AsyncSession):
-    """``Credits``, whichever they are."""
+    """A session on ``Credits``, embedded or over NATS."""
 
     def __init__(self, credits: Credits, workload: Workload, directory: Path) -> None:
         self._credits = credits
@@ -63,7 +63,7 @@ class SolventSession(AsyncSession):
         self._trace_next = 0
 
     async def count_setup(self) -> None:
-        """Remember how many ledger entries there are before the load."""
+        """Remember the number of ledger entries before the load."""
         self._setup_entries = sum([(await self._credits.balance(name)).version for name in self._names()])
 
     def caller(self, number: int) -> Job:
@@ -126,7 +126,7 @@ class SolventSession(AsyncSession):
             ]
             while requests:
                 answers = await batch(requests)
-                # What was refused for want of room is asked again, under its key, when the refusal says so.
+                # Retry commands that were refused as overloaded, with their keys, after the time in the refusal.
                 patience_s, again = 0.0, []
                 for request, answer in zip(requests, answers, strict=True):
                     if isinstance(answer, Overloaded):
@@ -143,10 +143,9 @@ class SolventSession(AsyncSession):
         return job
 
     def _replays(self, caller: int) -> Job:
-        """Callers share the trace: whoever is free takes the next event, and the trace begins again at its end.
+        """Return a job that takes the next event of the trace, which all callers share. After its end it begins again.
 
-        What occurred before there was a rate card is not priced by one: the prices are applied here, as ``solvent
-        replay`` does.
+        No rate card prices events older than itself, so the prices are applied here, as ``solvent replay`` does.
         """
         debit, trace = self._credits.debit, self._trace
         pool = pool_name(0)
@@ -191,10 +190,10 @@ class SolventSession(AsyncSession):
         return turned_away
 
     def check_ended(self, *, debits: int, units: int) -> dict[str, float]:
-        """The journal recomputed from its first event by the rules of ``verify``, which are not those that served."""
+        """Recompute the journal from its first event by the rules of ``verify``, a second implementation."""
         verification = verify_journal(self._directory)
         if not verification.proven:
-            raise WrongBooks(f"the journal is not proven: {verification.problems[0]}")
+            raise WrongBooks(f"verification failed: {verification.problems[0]}")
         expect("debits in the journal", verification.debits, debits)
         spent = verification.spent.get("credits", Decimal(0))
         expect("credits spent in the journal", spent, Decimal(units).scaleb(-SCALE))
@@ -208,16 +207,16 @@ def _last_frame(directory: Path) -> int:
 
 
 def _mean_frame(directory: Path) -> float:
-    """Bytes of a frame, over the last thousand: those at the beginning set things up."""
+    """Return the mean bytes of the last thousand frames. The first ones are those of the setup."""
     with closing(open_reader(directory)) as reader:
         frames = reader.frames(max(0, reader.last_number() - 1_000), 1_000)
     return statistics.mean(len(frame.body) for frame in frames)
 
 
 async def prepare(directory: Path, workload: Workload) -> None:
-    """Grants for every pool, and what else the workload needs.
+    """Make grants for every pool, and all else that the workload needs.
 
-    By an engine that is closed then: what it has left to do for its indexes is not part of what is measured.
+    The engine is closed afterwards, so that its remaining work on indexes is not measured.
     """
     async with Engine.open(directory) as engine:
         numbers = iter(range(workload.pools))
@@ -242,7 +241,7 @@ async def prepare(directory: Path, workload: Workload) -> None:
 
 @asynccontextmanager
 async def embedded(workload: Workload, callers: int, scratch: Path) -> AsyncIterator[SolventSession]:
-    """The engine in the process of its callers."""
+    """Open the engine in the process of its callers."""
     directory = scratch / "solvent"
     await prepare(directory, workload)
     async with Engine.open(directory) as engine:
@@ -253,7 +252,7 @@ async def embedded(workload: Workload, callers: int, scratch: Path) -> AsyncIter
 
 @asynccontextmanager
 async def service(directory: Path, nats_url: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """``solvent serve`` in a process of its own, with everything that it does by default."""
+    """Run ``solvent serve`` in a process of its own, with its default options."""
     process = await asyncio.create_subprocess_exec(
         *(str(Path(sys.executable).with_name("solvent")), "serve", "--data-dir", str(directory)),
         *("--nats-url", nats_url, "--json"),
@@ -271,7 +270,7 @@ async def service(directory: Path, nats_url: str) -> AsyncIterator[asyncio.subpr
 
 @asynccontextmanager
 async def over_nats(workload: Workload, callers: int, scratch: Path) -> AsyncIterator[SolventSession]:
-    """The Python client in the process of the callers, a nats-server and the service each in one of their own."""
+    """Open the Python client in the process of the callers; nats-server and service have their own processes."""
     directory = scratch / "solvent"
     await prepare(directory, workload)
     async with AsyncExitStack() as stack:

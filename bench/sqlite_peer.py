@@ -1,6 +1,6 @@
-"""What a team builds first without a server: an actor per engine, and a transaction on aiosqlite per debit.
+"""A peer without a server, as a team would build it first: an actor per engine, a transaction on aiosqlite per debit.
 
-On the settings of Solvent's own journal: WAL, and ``synchronous=FULL``.
+It has the settings of Solvent's own journal: WAL, and ``synchronous=FULL``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class SqliteSession(AsyncSession):
         await self._database.execute("commit")
 
     async def run(self) -> None:
-        """One debit after another, each in a transaction."""
+        """Do one debit after another, each in a transaction."""
         database = self._database
         while True:
             pool, key, dimensions, answer = await self._mailbox.get()

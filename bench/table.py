@@ -20,7 +20,7 @@ from .workloads import WORKLOADS
 
 
 def console() -> Console:
-    # In a pipe or a file nobody's window is there to fit into.
+    # A pipe or a file has no window to fit into.
     return Console(width=None if sys.stdout.isatty() else 140, highlight=False)
 
 
@@ -32,7 +32,7 @@ def machine() -> str:
 
 
 def bench_table(medians: Mapping[Cell, Figures], *, runs: int, seconds: float) -> Table:
-    """One line per cell; ratios are to Solvent embedded on the same work."""
+    """Return a table with one line per cell. Ratios are to Solvent embedded on the same work."""
     table = Table(
         title=f"Durable debits: medians of {runs} runs of {seconds:g} s", caption=machine(), caption_justify="left"
     )

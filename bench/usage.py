@@ -1,7 +1,7 @@
-"""``python -m bench.usage``: how fast usage takes in a journal and answers, and what debits feel of it.
+"""``python -m bench.usage``: the speed of usage in reading a journal and answering, and its effect on debits.
 
-The journal is made up: events over 90 days with five skewed dimensions of 5, 20, 50, 1,000 and 100,000 values. It is
-read, decoded and added exactly as the usage process does it, and the sums are compared with those of the generator.
+The journal is generated: events over 90 days with five skewed dimensions of 5, 20, 50, 1,000 and 100,000 values. It is
+read, decoded and added exactly as in the usage process, and the sums are compared with those of the generator.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ SECTIONS_PER_FRAME: Final = 20
 DIMENSIONS: Final = {"region": 5, "feature": 20, "model": 50, "team": 1_000, "user": 100_000}
 SCALE: Final = 6
 STEP_S: Final = 0.0005
-"""How often a steady load looks at what is due: what an arrival waits for the gauge at most."""
+"""The seconds between two looks of a steady load at due arrivals: the most that an arrival waits for the gauge."""
 
 
 async def make_journal(directory: Path, events: int) -> int:
-    """Write a journal of so many debits. Returns the units that were spent."""
+    """Write a journal of so many debits. Returns the units spent."""
     dice = random.Random(7)
     journal = await SqliteJournal.open(directory / JOURNAL_NAME)
     heads: dict[str, Head] = {}
@@ -84,7 +84,7 @@ async def make_journal(directory: Path, events: int) -> int:
                 section += [Opened(begin, SCALE), Granted(begin, "g", grant, grant, "paid", 50, None, None)]
             for _ in range(EVENTS_PER_SECTION):
                 amount = dice.randrange(1, 5_000_000)
-                # Skewed: the square of a number below 1 is rather small.
+                # The square of a number below 1 is smaller, so low values are frequent.
                 values = {name: f"{name}-{int(dice.random() ** 2 * count)}" for name, count in DIMENSIONS.items()}
                 now = begin + (END - begin) * made // events
                 section.append(
@@ -110,7 +110,7 @@ async def make_journal(directory: Path, events: int) -> int:
 
 
 def ingest(directory: Path, *, threads: int) -> tuple[UsageStore, float, float]:
-    """Follow the whole journal. Returns the store, the seconds it took, and those of the longest batch."""
+    """Follow the whole journal. Returns the store, the seconds in all, and those of the longest batch."""
     journal = open_reader(directory)
     store = UsageStore(directory / USAGE_NAME, journal_identity=journal.identity, threads=threads)
     tune_collector(YOUNG_MAX)
@@ -124,7 +124,7 @@ def ingest(directory: Path, *, threads: int) -> tuple[UsageStore, float, float]:
 
 
 def questions() -> dict[str, dict[str, Any]]:
-    """What is asked: each dimension per day of Europe/Paris over 30 days with a filter, and some more."""
+    """Return the questions: each dimension per day of Europe/Paris over 30 days with a filter, and some more."""
     month: dict[str, Any] = {"start": END - 30 * DAY_US, "end": END, "window": "day", "zone": "Europe/Paris"}
     found: dict[str, dict[str, Any]] = {}
     for name, count in DIMENSIONS.items():
@@ -150,7 +150,7 @@ def questions() -> dict[str, dict[str, Any]]:
 
 
 def ask_store(store: UsageStore, runs: int, spent: int) -> dict[str, dict[str, float]]:
-    """The median milliseconds of each question in the store, whose answer is by columns."""
+    """Return the median milliseconds of each question in the store, which answers by columns."""
     scope = environment_scope("default", "credits")
     whole = store.query(usage_query(scope, start=0, end=END + 1))
     if whole.rows[0].credits != spent:
@@ -171,8 +171,8 @@ def ask_store(store: UsageStore, runs: int, spent: int) -> dict[str, dict[str, f
 
 
 async def ask_engine(directory: Path, runs: int, *, threads: int) -> dict[str, dict[str, float]]:
-    """The median milliseconds of each question through what answers ``engine.usage``: the usage process, its pipe, and
-    the typed answer. Then those of its columns, and those of all of its lines, where they are wanted."""
+    """Return the median milliseconds of each question through ``engine.usage``: the usage process, its pipe, and the
+    typed answer. Also return those of its columns and of all its lines, if they are wanted."""
 
     async def nothing(*_: object) -> Any:
         return Extent()
@@ -220,15 +220,15 @@ async def ask_engine(directory: Path, runs: int, *, threads: int) -> dict[str, d
     return medians
 
 
-# -- What debits feel
+# -- The effect on debits
 
 
 @asynccontextmanager
 async def ticks(every_s: float) -> AsyncIterator[Callable[[], Awaitable[object]]]:
-    """What to await for the next tick of the kernel's interval timer, which interrupts the process by a signal.
+    """Yield a function that awaits the next tick of the kernel's interval timer, which interrupts by a signal.
 
-    The loop's own timers are of whole milliseconds and come late: arrivals told by them would wait for the gauge, most
-    of them for longer than for the engine.
+    The loop's own timers have whole milliseconds and come late. Most arrivals would wait longer for them than for the
+    engine.
     """
     loop = asyncio.get_running_loop()
     due = asyncio.Event()
@@ -247,7 +247,7 @@ async def ticks(every_s: float) -> AsyncIterator[Callable[[], Awaitable[object]]
 
 
 class Load:
-    """Debits at a steady rate, whether they are answered or not, and how long each took from when it was due."""
+    """Debits at a steady rate, answered or not, and the time of each since it was due."""
 
     def __init__(self, engine: Engine, per_s: float) -> None:
         self._engine = engine
@@ -257,7 +257,7 @@ class Load:
         self.behind = 0
         self._target = parse_pool("hot")
         self._name = uuid.uuid4().hex
-        """What its keys begin with: those of no other load."""
+        """The prefix of its keys, which no other load has."""
         self._made = 0
 
     async def run(self, seconds: float) -> None:
@@ -270,7 +270,7 @@ class Load:
                     self._debit(began + sent / self._per_s)
                     sent += 1
                 await tick()
-        await self._engine.balance("hot")  # Answered after all that was asked before it.
+        await self._engine.balance("hot")  # It is answered after all earlier requests.
 
     def _debit(self, due: float) -> None:
         self._made += 1
@@ -297,7 +297,7 @@ class Load:
 
 
 def disk_alone(directory: Path, per_s: float, seconds: float) -> dict[str, float]:
-    """What debits at this rate would feel of the disk if nothing else took time: arrivals that wait for a flush."""
+    """Measure arrivals that only wait for a flush: the latency of debits at this rate if nothing else took time."""
     descriptor = os.open(directory / "raw", os.O_CREAT | os.O_WRONLY)
     latencies: list[float] = []
     sent, began = 0, time.perf_counter()
@@ -322,7 +322,7 @@ async def nothing_beside(engine: Engine) -> AsyncIterator[dict[str, float]]:
 
 @asynccontextmanager
 async def usage_beside(engine: Engine, *, questions: bool) -> AsyncIterator[dict[str, float]]:
-    """The usage process follows, asked how far it is now and then; with ``questions``, heavy ones all the time."""
+    """Let the usage process follow, and ask for its position at times; with ``questions``, ask heavy ones always."""
     found: dict[str, float] = {"asked": 0}
     behind: list[float] = []
     waits: list[float] = []
@@ -364,9 +364,9 @@ KINDS: Final[dict[str, tuple[bool, Callable[[Engine], Any]]]] = {
 
 
 async def disturb(directory: Path, rate: float, seconds: float, rounds: int) -> dict[str, dict[str, float]]:
-    """The latencies of ``rate`` debits per second, alone and beside what usage does.
+    """Return the latencies of ``rate`` debits per second, alone and next to the work of usage.
 
-    A machine has good and bad minutes: every round has all kinds in it, and the medians of the rounds are told.
+    A machine has good and bad minutes, so every round has all kinds in it, and the medians of the rounds are returned.
     """
     found: dict[str, list[dict[str, float]]] = {"the disk alone": []}
     for number in range(rounds):
@@ -389,7 +389,7 @@ async def disturb(directory: Path, rate: float, seconds: float, rounds: int) -> 
 async def felt(
     engine: Engine, rate: float, seconds: float, beside: Callable[[Engine], Any], *, always: bool
 ) -> dict[str, float]:
-    """What debits at this rate feel, and whether the books agree afterwards."""
+    """Return the latencies of debits at this rate, and check the books afterwards."""
     before = (await engine.balance("hot")).spent
     load = Load(engine, rate)
     async with beside(engine) as found:
@@ -399,7 +399,7 @@ async def felt(
     if spent != load.acknowledged * Decimal("0.25"):
         raise SystemExit(f"{load.acknowledged} debits were acknowledged, the books say {spent}")
     if always and (await engine.usage("hot", consistent=True, period="last 1000 days")).total.credits <= 0:
-        raise SystemExit("usage knows nothing of the debits")
+        raise SystemExit("usage shows none of the debits")
     return {
         "debits_per_s": load.acknowledged / seconds,
         "refused": load.behind,
@@ -426,11 +426,11 @@ def main() -> None:
     options.add_argument("--events", type=int, default=10_000_000, help="events of the made-up journal")
     options.add_argument("--runs", type=int, default=9, help="times each question is asked; medians are shown")
     options.add_argument("--threads", type=int, default=2, help="threads of DuckDB for the questions")
-    options.add_argument("--disturb", action="store_true", help="measure what debits feel instead")
+    options.add_argument("--disturb", action="store_true", help="measure the effect on debits instead")
     options.add_argument("--rate", type=int, default=20_000, help="debits per second of --disturb")
     options.add_argument("--seconds", type=float, default=20.0, help="length of each phase of --disturb")
     options.add_argument("--rounds", type=int, default=3, help="rounds of all phases of --disturb; medians are shown")
-    options.add_argument("--keep", type=Path, help="a folder for the journal, to be used again")
+    options.add_argument("--keep", type=Path, help="a folder that keeps the journal for the next run")
     options.add_argument("--json", action="store_true", help="figures for programs")
     chosen = options.parse_args()
     scratch = Path(tempfile.mkdtemp(prefix="solvent-bench-", dir="."))

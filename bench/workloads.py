@@ -1,7 +1,7 @@
-"""The workloads, as data: what callers ask for, of which pools, and what it costs.
+"""The workloads, as data: the requests of callers, their pools, and their costs.
 
-Amounts are units of 10^-6 credits. Everything is drawn beforehand from a fixed seed, so that every contestant gets the
-same work, and drawing it is not measured.
+Amounts are units of 10^-6 credits. Everything is drawn beforehand from a fixed seed, so every contestant gets the same
+work, and drawing it is not measured.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ GRANT_UNITS: Final = 10**15
 HOLD: Final = "1"
 BATCH: Final = 100
 ZIPF_EXPONENT: Final = 0.99
-"""That of YCSB's skewed workloads."""
+"""The exponent of YCSB's skewed workloads."""
 PICKS: Final = 65_536
-"""Pools are drawn so many times in all; callers begin at different places of the list, and wrap around."""
+"""The number of pools drawn in all. Callers begin at different places of the list, and wrap around."""
 USERS: Final = 997
 CREDITS_PER_MILLION: Final = {"input_tokens": 30, "output_tokens": 60}
-"""The rate card of the metered workloads. A token costs as many units of 10^-6 credits."""
+"""The rate card of the metered workloads. A token costs this many units of 10^-6 credits."""
 TRACES: Final = Path("..", "shared", "data")
 TRACE_FILES: Final = {
     "conversation": "azure_llm_2023_conversation.csv",
@@ -41,14 +41,14 @@ Kind = Literal["debit", "hold", "report", "batch", "replay"]
 
 @dataclass(frozen=True)
 class Workload:
-    """What every caller does over and over, each time as soon as it has its answer."""
+    """The work that every caller repeats, each time as soon as it has its answer."""
 
     name: str
     title: str
     kind: Kind
     pools: int
     is_skewed: bool = False
-    """Pools are chosen by a Zipf distribution instead of evenly."""
+    """Whether pools are drawn by a Zipf distribution instead of evenly."""
 
     @property
     def debits_per_call(self) -> int:
@@ -70,17 +70,17 @@ WORKLOADS: Final = {
 
 
 def zipf_weights(count: int, exponent: float = ZIPF_EXPONENT) -> list[float]:
-    """The cumulated weights of ``count`` ranks, the first the most frequent."""
+    """Return the cumulated weights of ``count`` ranks, the most frequent first."""
     return list(accumulate(1 / rank**exponent for rank in range(1, count + 1)))
 
 
 def draw_pools(workload: Workload, picks: int = PICKS) -> list[int]:
-    """Numbers of pools in the order in which they are used. The same at each call."""
+    """Return the numbers of pools in the order of use, the same at each call."""
     dice = random.Random(SEED)
     numbers = range(workload.pools)
     if not workload.is_skewed:
         return dice.choices(numbers, k=picks)
-    # A frequent pool is not one that was opened early.
+    # Shuffle, so that frequent pools are not those opened first.
     shuffled = dice.sample(numbers, k=workload.pools)
     return dice.choices(shuffled, cum_weights=zipf_weights(workload.pools), k=picks)
 
@@ -90,7 +90,7 @@ def pool_name(number: int) -> str:
 
 
 def draw_dimensions() -> list[dict[str, str]]:
-    """The dimensions of usage events: a model, a user, a feature and a region each."""
+    """Return the dimensions of usage events: a model, a user, a feature and a region each."""
     dice = random.Random(SEED)
     return [
         {
@@ -104,14 +104,14 @@ def draw_dimensions() -> list[dict[str, str]]:
 
 
 class Draws:
-    """A workload's draws, for a caller to go through."""
+    """The draws of a workload."""
 
     def __init__(self, workload: Workload) -> None:
         self.pools = [pool_name(number) for number in draw_pools(workload)]
         self.dimensions = draw_dimensions()
 
     def at(self, caller: int, number: int) -> tuple[str, dict[str, str]]:
-        """The pool and the dimensions of a caller's call of that number."""
+        """Return the pool and the dimensions of a caller's call with a number."""
         place = caller * 7_919 + number
         return self.pools[place % PICKS], self.dimensions[place % USERS]
 
@@ -136,7 +136,7 @@ def missing_traces(folder: Path = TRACES) -> Sequence[str]:
 
 
 def read_traces(folder: Path = TRACES) -> Iterator[TraceEvent]:
-    """All events of the traces, in the files' order. Two a request: what went in and what came out."""
+    """Yield all events of the traces, in the files' order. Each request has two: its input and its output tokens."""
     for feature, name in TRACE_FILES.items():
         with (folder / name).open(newline="") as lines:
             for number, row in enumerate(csv.DictReader(lines)):

@@ -96,7 +96,7 @@ if _TYPE_CHECKING:
 
 __version__ = _version("solvent")
 _LATER = {"Verification": "solvent.engine.audit.verify", "verify_journal": "solvent.engine.audit.verify"}
-"""Imported when they are first asked for: they need DuckDB, which an engine leaves to the process for usage."""
+"""The names that are imported on first use, because they need DuckDB, which only the usage process loads."""
 
 
 def __getattr__(name: str) -> _Any:

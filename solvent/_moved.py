@@ -1,6 +1,6 @@
-"""Modules that the documentation once named and that stand elsewhere now. Their old names work, and warn.
+"""Modules that the documentation once named and that have moved. Their old names work, and warn.
 
-All that is old stands here, and is deleted here: no file is left behind at the old places.
+All old names are in this file, so no file stays at the old places.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ MOVED: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
     "solvent.engine.heads": ("solvent.engine.audit.heads", {"publish": "publish_heads"}),
     "solvent.engine.verify": ("solvent.engine.audit.verify", {}),
 }
-"""The new place of each module, and the new names of what is called otherwise there."""
+"""The new place of each module, and the names that are different there."""
 
 
 class MovedModule(ModuleType):
-    """A module under its old name. It is imported from its new place when something is asked of it."""
+    """A module under its old name. The new module is imported when an attribute is used."""
 
     def __init__(self, name: str, place: str, renamed: Mapping[str, str]) -> None:
         super().__init__(name)
@@ -31,7 +31,7 @@ class MovedModule(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
-            # The import system asks for such, and must not be warned.
+            # The import system looks these up, and must not cause a warning.
             raise AttributeError(name)
         new_name = self.__renamed.get(name, name)
         found = getattr(import_module(self.__place), new_name)

@@ -1,4 +1,4 @@
-"""The request of every operation, for ``Credits.send``: what its verb builds, and the body of its JSON."""
+"""The request struct of every operation, for ``Credits.send``. Verbs build it, and its fields are the JSON body."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""For tests of your own: the contract that a journal of your own has to keep, and what it takes to write one.
+"""Tests for a journal of your own: the contract that it has to keep, and the types to write one. Needs pytest.
 
-Tests of an application need nothing from here: ``Engine.open(":memory:")`` leaves nothing behind. Needs pytest.
+Tests of an application need nothing from here, because ``Engine.open(":memory:")`` leaves nothing behind.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What most verbs do: put one question or one command to the target that the options name, and print the answer."""
+"""The common part of most verbs: send one question or command to the target, and print the answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T", bound=Answer)
 
 
 def ask(shared: Shared, question: Callable[[Credits], Awaitable[T]], plain: Callable[[T], RenderableType]) -> None:
-    """Ask one question and print the answer: as ``plain`` shows it, or with ``--json`` as on the wire."""
+    """Ask one question and print the answer as ``plain`` shows it, or with ``--json`` as on the wire."""
     with reporting(shared.as_json):
         target = shared.target()
 
@@ -40,9 +40,9 @@ def command(
     key: str | None = None,
     create: bool = False,
 ) -> None:
-    """Do one command and print its receipt. ``key`` is the one it was given, if it takes one.
+    """Run one command and print its receipt. ``key`` is the command's key, if it takes one.
 
-    ``create`` is for what opens a pool: it makes the journal if there is none.
+    ``create`` is for commands that open a pool. It creates the journal if there is none.
     """
     with reporting(shared.as_json):
         target = shared.target()

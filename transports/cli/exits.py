@@ -1,4 +1,4 @@
-"""What the exit code of ``solvent`` means: one number per kind of "no", for scripts that branch on it."""
+"""The exit codes of ``solvent``: one number per kind of "no", for scripts that branch on it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _MEANING: Final[dict[Exit, str]] = {
 }
 
 EXIT_CODES_HELP: Final = "Exit codes: " + ", ".join(f"{code.value} {text}" for code, text in _MEANING.items()) + "."
-"""For ``--help``."""
+"""The exit codes as ``--help`` shows them."""
 
 _BY_ERROR: Final[tuple[tuple[type[SolventError], Exit], ...]] = (
     (Refused, Exit.REFUSED),
@@ -64,7 +64,7 @@ _BY_ERROR: Final[tuple[tuple[type[SolventError], Exit], ...]] = (
 
 
 def exit_code(error: SolventError) -> Exit:
-    """The exit code of an error. One that this version does not know is ``UNEXPECTED``."""
+    """Return the exit code of an error. An error that this version does not know is ``UNEXPECTED``."""
     for kind, code in _BY_ERROR:
         if isinstance(error, kind):
             return code

@@ -1,4 +1,4 @@
-"""The options that several verbs share, with one wording and one meaning each."""
+"""The options that several verbs share, each with one wording and one meaning."""
 
 from __future__ import annotations
 
@@ -21,35 +21,40 @@ DATA_DIR_DEFAULT: Final = Path("solvent-data")
 
 DataDir: TypeAlias = Annotated[
     Path,
-    typer.Option("--data-dir", "-d", envvar="SOLVENT_DATA_DIR", help="Folder of the journal to work on directly."),
+    typer.Option("--data-dir", "-d", envvar="SOLVENT_DATA_DIR", help="The folder of the journal, to work on directly."),
 ]
 NatsUrl: TypeAlias = Annotated[
     str | None,
-    typer.Option("--nats-url", envvar="SOLVENT_NATS_URL", help="Work on the service behind this NATS server instead."),
+    typer.Option("--nats-url", envvar="SOLVENT_NATS_URL", help="Work on the service at this NATS server instead."),
 ]
 Currencies: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
         "--currency",
         metavar="NAME=PLACES",
-        help="Decimal places of a currency that is new to this journal, 0 to 9, where it is not 6. Repeatable.",
+        help="Decimal places of a currency that is new to this journal, 0 to 9. Default: 6. Repeatable.",
     ),
 ]
 Json: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print one JSON document: the answer, or the error object.")
 ]
 PoolArgument: TypeAlias = Annotated[
-    str, typer.Argument(metavar="POOL", help="customer, customer/resource, with :currency and environment@ as needed.")
+    str,
+    typer.Argument(
+        metavar="POOL", help="customer or customer/resource, with :currency and environment@ if not the defaults."
+    ),
 ]
 AmountArgument: TypeAlias = Annotated[
     str, typer.Argument(metavar="AMOUNT", help='Credits as decimal text, such as "12.5".')
 ]
 AsOf: TypeAlias = Annotated[
-    str | None, typer.Option(help="As it was at this moment, ISO 8601 with its zone. Default: now.")
+    str | None, typer.Option(help="The state at this time, ISO 8601 with its zone. Default: now.")
 ]
 Key: TypeAlias = Annotated[
     str | None,
-    typer.Option(help="Your name for this command: asked again with it, it is done once. Default: random, printed."),
+    typer.Option(
+        help="The idempotency key: repeated with the same key, the command is done once. Default: random, printed."
+    ),
 ]
 Dims: TypeAlias = Annotated[
     list[str] | None,
@@ -59,26 +64,28 @@ NowOrTime: TypeAlias = Annotated[str | None, typer.Option(help="ISO 8601 with it
 NeverOrTime: TypeAlias = Annotated[str | None, typer.Option(help="ISO 8601 with its zone. Default: never.")]
 Category: TypeAlias = Annotated[str, typer.Option(help='"paid" or "promotional".')]
 Priority: TypeAlias = Annotated[int, typer.Option(help="0 to 100; lower burns first.")]
-Comment: TypeAlias = Annotated[str | None, typer.Option(help="A comment, for people.")]
-Partial: TypeAlias = Annotated[bool, typer.Option("--partial", help="Take what is there, if it is less.")]
-Quantity: TypeAlias = Annotated[str | None, typer.Option(help="How much of the metric, as decimal text.")]
-CalendarZone: TypeAlias = Annotated[str, typer.Option(help="Where days, weeks and months begin, such as Europe/Paris.")]
+Comment: TypeAlias = Annotated[str | None, typer.Option(help="A comment for people.")]
+Partial: TypeAlias = Annotated[bool, typer.Option("--partial", help="If there are fewer credits, debit those.")]
+Quantity: TypeAlias = Annotated[str | None, typer.Option(help="The quantity of the metric, as decimal text.")]
+CalendarZone: TypeAlias = Annotated[str, typer.Option(help="The time zone of the windows, such as Europe/Paris.")]
 Match: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--match", metavar="NAME=VALUE", help="Only what has this dimension; as --dim. Repeatable."),
+    typer.Option(
+        "--match", metavar="NAME=VALUE", help="Count only usage with this dimension, written as --dim. Repeatable."
+    ),
 ]
 PoolsEnvironment: TypeAlias = Annotated[
     str | None, typer.Option(help=f"The environment of the pools. Default: {ENVIRONMENT_DEFAULT}.")
 ]
 CostBasisOption: TypeAlias = Annotated[
-    str | None, typer.Option(metavar="CODE=PRICE", help="What one credit costs, such as USD=0.0125.")
+    str | None, typer.Option(metavar="CODE=PRICE", help="The cost of one credit, such as USD=0.0125.")
 ]
-Cursor: TypeAlias = Annotated[str | None, typer.Option(help="Continue after a page: its next_cursor.")]
+Cursor: TypeAlias = Annotated[str | None, typer.Option(help="The next_cursor of a page, to get the page after it.")]
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What the options say that nearly all verbs share: where to work, and how to answer."""
+    """The options that nearly all verbs share: where to work, and how to print the answer."""
 
     ctx: typer.Context
     data_dir: DataDir = DATA_DIR_DEFAULT
@@ -87,7 +94,7 @@ class Shared:
     as_json: Json = False
 
     def target(self) -> Target:
-        """The target that the options name. Raises ``InvalidRequest``."""
+        """Return the target that the options name. Raises ``InvalidRequest``."""
         return Target.choose(
             data_dir=self.data_dir,
             data_dir_typed=_typed(self.ctx, "data_dir"),
@@ -127,7 +134,7 @@ def with_shared_options(verb: Callable[..., None]) -> Callable[..., None]:
 
 
 def _parameters(of: Callable[..., object]) -> list[inspect.Parameter]:
-    """By keyword, so that one without a default may follow one that has it; with their annotations as types."""
+    """Return the parameters with annotations as types, keyword-only so that one without a default may come last."""
     hints = get_type_hints(of, include_extras=True)
     return [
         parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[name])
@@ -136,7 +143,7 @@ def _parameters(of: Callable[..., object]) -> list[inspect.Parameter]:
 
 
 def random_key() -> str:
-    """A key for a command whose caller gave none: 96 random bits."""
+    """Return a key of 96 random bits for a command without one."""
     return f"cli-{secrets.token_hex(12)}"
 
 
@@ -146,5 +153,5 @@ def _typed(ctx: typer.Context, parameter: str) -> bool:
 
 
 def as_typed(value: str | None) -> Any:
-    """Return a closed word as it was typed. The engine checks it, and its error names the words there are."""
+    """Return one of a fixed set of words as typed. The engine checks it, and its error lists the words."""
     return value

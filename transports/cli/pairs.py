@@ -1,6 +1,7 @@
 """Options of the form ``name=value``, which a shell passes as one word.
 
-``name=value`` is always text, ``name:=5`` a JSON number or boolean: a shell has no types, so the operator says it.
+``name=value`` is always text, and ``name:=5`` is a JSON number or boolean. A shell has no types, so the operator gives
+the type.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def parse_pair(word: str, option: str) -> tuple[str, str]:
 
 
 def parse_cost_basis(word: str | None, option: str) -> tuple[str, str] | None:
-    """The price of a credit and its money from ``USD=0.0125``. Raises ``InvalidRequest`` naming the option."""
+    """Return price and currency of a credit from ``USD=0.0125``. Raises ``InvalidRequest`` naming the option."""
     if word is None:
         return None
     money, equals, per_credit = word.partition("=")
@@ -33,7 +34,7 @@ def parse_cost_basis(word: str | None, option: str) -> tuple[str, str] | None:
 
 
 def parse_pairs(words: Iterable[str], option: str) -> dict[str, str]:
-    """Split each word as ``parse_pair`` does. A name that is given twice is refused: one of them would be lost."""
+    """Split each word as ``parse_pair`` does. A name that is given twice is refused, because one would be lost."""
     pairs: dict[str, str] = {}
     for word in words:
         name, value = parse_pair(word, option)
@@ -44,7 +45,7 @@ def parse_pairs(words: Iterable[str], option: str) -> dict[str, str]:
 
 
 def parse_dimensions(words: Iterable[str], option: str = "--dim") -> dict[str, DimensionValue]:
-    """Dimensions from ``name=text`` and ``name:=json``. Raises ``InvalidRequest`` naming the option and the name."""
+    """Return dimensions from ``name=text`` and ``name:=json``. Raises ``InvalidRequest`` naming option and name."""
     dimensions: dict[str, DimensionValue] = {}
     for word in words:
         name, equals, text = word.partition("=")
@@ -59,7 +60,7 @@ def parse_dimensions(words: Iterable[str], option: str = "--dim") -> dict[str, D
 
 
 def parse_currencies(words: Iterable[str], option: str = "--currency") -> dict[str, int]:
-    """Currencies and their scales from ``tokens=0``. Raises ``InvalidRequest`` naming the option."""
+    """Return currencies with their scales from ``tokens=0``. Raises ``InvalidRequest`` naming the option."""
     currencies: dict[str, int] = {}
     for name, places in parse_pairs(words, option).items():
         digits = places.isascii() and places.isdigit() and len(places) < 4

@@ -1,7 +1,7 @@
 """Where a command goes: to a journal in a folder, opened by this process, or to a running service over NATS.
 
-An option that was typed wins over one from the environment; of two from the environment the service wins, because a
-service has its journal locked anyway. Two typed ones are refused.
+An option on the command line wins over an environment variable. If both come from the environment, the service wins,
+because a running service has its journal locked anyway. If both are on the command line, they are refused.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from solvent.transports.nats.client import connect
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A folder with a journal, or the URL of a NATS server whose service has one."""
+    """A folder with a journal, or the URL of a NATS server with a service."""
 
     data_dir: Path
     nats_url: str | None
@@ -36,7 +36,7 @@ class Target:
         nats_url_typed: bool,
         currencies: Mapping[str, int],
     ) -> Target:
-        """Decide between the two. Raises ``InvalidRequest`` if both were typed."""
+        """Choose one of the two. Raises ``InvalidRequest`` if both were typed."""
         if data_dir_typed and nats_url_typed:
             raise InvalidRequest("--nats-url", "either a journal (--data-dir) or a service (--nats-url), not both")
         service = None if data_dir_typed else nats_url
@@ -44,16 +44,16 @@ class Target:
 
     @property
     def name(self) -> str:
-        """What to call it in a message."""
+        """The name of the target in messages."""
         return self.nats_url or str(self.data_dir)
 
     @asynccontextmanager
     async def open(self, *, create: bool = False) -> AsyncIterator[Credits]:
-        """The interface behind it, for the length of a block.
+        """Open the target for the length of a block.
 
-        Raises ``NotFound`` for a folder without a journal unless ``create`` is set: a read must not leave an empty
-        journal behind where someone mistyped a path. Raises ``JournalLocked`` if another process has the journal, and
-        ``Unavailable`` if no service answers.
+        Raises ``NotFound`` for a folder without a journal unless ``create`` is set, so that a read with a mistyped path
+        leaves no empty journal behind. Raises ``JournalLocked`` if another process has the journal, and ``Unavailable``
+        if no service answers.
         """
         if self.nats_url is not None:
             async with connect(self.nats_url) as client:

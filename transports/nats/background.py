@@ -1,4 +1,4 @@
-"""A task beside a block, that ends with it."""
+"""A task that runs next to a block and ends with it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import anyio
 
 @asynccontextmanager
 async def background(work: Callable[..., Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
-    """Run ``work``, which says by its ``task_status`` when it has started, while the block runs; then cancel it.
+    """Run ``work`` while the block runs, then cancel it. ``work`` reports its start through ``task_status``.
 
-    An exception of the block leaves it as it is: a task group alone would wrap it, and ``except InsufficientCredits``
-    around the block would not see it. If ``work`` fails, the block is cancelled and the failure raised, in a group.
+    An exception of the block is raised unchanged. A task group alone would wrap it, and ``except InsufficientCredits``
+    around the block would miss it. If ``work`` fails, the block is cancelled and the failure is raised in a group.
     """
     of_block: Exception | None = None
     async with anyio.create_task_group() as tasks:

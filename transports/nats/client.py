@@ -1,4 +1,4 @@
-"""The client: Solvent's methods over NATS, the same as the embedded engine's."""
+"""The client: the methods of the embedded engine, over NATS."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ _DECODERS: Final[dict[type[Any], Callable[[bytes], Any]]] = {
 
 
 class Client(Credits):
-    """``Credits`` over NATS. Made by ``connect`` only; use it on the loop that made it."""
+    """``Credits`` over NATS. Only ``connect`` creates it. Use it on the loop that created it."""
 
     def __init__(self, connection: Connection, *, gather: Gather, timeout_s: float, outstanding_max: int) -> None:
         self._nats = connection
         self.requests = Multiplexer(connection, gather=gather, timeout_s=timeout_s, outstanding_max=outstanding_max)
-        """What is under way."""
+        """The requests under way."""
 
     @property
     def messages_sent(self) -> int:
-        """How many messages were sent, resends included."""
+        """The number of messages sent, resends included."""
         return self.requests.messages_sent
 
     async def send(self, request: Request[A]) -> A:
@@ -79,7 +79,7 @@ class Client(Credits):
         dimensions: Dimensions | None = None,
         backfill: bool = False,
     ) -> Receipt:
-        # Without a request: this is the hot path.
+        # Build no request struct: this is the hot path.
         target = parse_pool(pool)
         body = debit_body(target, amount, key, partial, occurred_at, metric, quantity, dimensions, backfill)
         return await self.requests.submit(target, DebitRequest.operation, encode_body(body))
@@ -106,7 +106,7 @@ class Client(Credits):
         return list((await done).values)
 
     async def _batch_atomically(self, requests: Sequence[BatchRequest]) -> list[Receipt | SolventError]:
-        """Send one message, whatever ``gather`` says: what belongs together travels together."""
+        """Send all commands in one message, whatever ``gather`` is, because they are done together or not at all."""
         parts: list[bytes] = []
         pools: list[PoolId] = []
         bad: dict[int, SolventError] = {}
@@ -174,7 +174,7 @@ class Client(Credits):
 
 
 def _part_of(request: CommandRequest) -> tuple[PoolId, bytes]:
-    """Return the pool of a command, and the command as it travels, alone or in a batch."""
+    """Return the pool of a command, and its bytes in a message, alone or in a batch."""
     pool = parse_pool(request.pool)
     if isinstance(request, DebitRequest):
         body = debit_body(
@@ -215,14 +215,14 @@ async def connect(
         gather: How commands of one turn of the event loop share messages: per "environment", which needs the permission
             to publish for any customer (``solvent.v1.<environment>.-.batch``), per "customer", or "off".
         timeout_s: The seconds that each request may take, retries included.
-        outstanding_max: The requests without an answer yet, beyond which more are refused as ``Overloaded``.
+        outstanding_max: The most requests without an answer. More are refused as ``Overloaded``.
         options: Options of ``nats.connect``, for instance ``user_credentials``, ``tls``, ``inbox_prefix``.
 
     Returns:
-        A context manager that gives a ``Client``, which has the methods of ``Credits``.
+        A context manager that yields a ``Client``, which has the methods of ``Credits``.
 
     Raises:
-        NatsServerUnavailable: There is no NATS server, or one that is too old.
+        NatsServerUnavailable: There is no NATS server, or it is too old.
     """
     client: Client | None = None
 

@@ -1,12 +1,12 @@
-"""The NATS connection of client and service: nats-py's, made to outlive bad messages and bad moments.
+"""The NATS connection of client and service: that of nats-py, but it survives bad messages and server errors.
 
-nats-py stops reading for good, while it still counts as connected, when a message cannot be decoded: one request whose
-subject is not UTF-8 would make a service deaf. Here such a message is refused and reading goes on. nats-py also closes
-for good when the server reports an error. Here a connection that was there once reconnects for ever.
+If a message cannot be decoded, nats-py stops reading for good while it still counts as connected. So one request whose
+subject is not UTF-8 would make a service deaf. Here such a message is refused, and reading goes on. nats-py also closes
+for good when the server reports an error. Here a connection that was established once reconnects for ever.
 
-Two shorter ways beside nats-py's own, for what comes by the thousand. ``send`` writes what one turn of the event loop
-sends at its end, in one piece, without a task; in order with everything else that is published. ``subscribe_directly``
-hands a message to a plain function as it is read, without a queue and a task in between.
+Two methods are faster than nats-py's own, for messages that come by the thousand. ``send`` collects the messages of one
+turn of the event loop and writes them at its end, in one piece, without a task, and in order with everything else that
+is published. ``subscribe_directly`` passes a message to a plain function as it is read, without a queue and a task.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ from .launcher import VERSION_MIN, NatsServerUnavailable, parse_version
 
 RECONNECT_WAIT_S: Final = 0.1
 PENDING_BYTES: Final = 8 << 20
-"""What may wait for a connection that is down."""
+"""The most bytes that wait for a connection that is down."""
 SLICE: Final = 512
-"""Messages that are read before others have a turn of the event loop: nats-py reads on while there is anything. More
-than the gateway takes in a turn, so that a flood is refused there and does not pile up in the NATS server, which would
-hang up at last."""
+"""The messages that are read before other tasks get a turn, because nats-py reads on while there are any. They are more
+than the gateway takes in a turn, so that the gateway refuses a flood. Otherwise it would pile up in the NATS server,
+which would close the connection in the end."""
 PING_S: Final = 10
-"""How often an idle connection is tried; after two pings without an answer it counts as lost."""
+"""The seconds between pings. After two pings without an answer the connection counts as lost."""
 
 UNSENT_BYTES_MAX: Final = 1 << 20
-"""What the socket may hold back before more is written to it."""
+"""The most unsent bytes in the socket before more is written to it."""
 
 Take: TypeAlias = Callable[[str, str, bytes, bytes | None], bool]
 log = logging.getLogger(__name__)
 
 
 class Connection(Nats):
-    """``nats.aio.client.Client`` with the gaps closed, and the ways added, that the module speaks of."""
+    """``nats.aio.client.Client`` with the changes that the module describes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,11 +59,11 @@ class Connection(Nats):
         self._direct: dict[int, Take] = {}
 
     def send(self, subject: str, payload: bytes, reply: str = "", headers: Mapping[str, str] | None = None) -> None:
-        """``publish``, written at the end of this turn of the loop; ``write`` writes it at once.
+        """Publish a message at the end of this turn of the loop. ``write`` writes it at once.
 
         The subjects are not checked, and the headers must be names and values of one line of ASCII. Raises
-        ``MaxPayloadError``, ``ConnectionClosedError``, and ``OutboundBufferLimitError`` if too much is waiting: because
-        the connection is down, or the NATS server does not read.
+        ``MaxPayloadError``, ``ConnectionClosedError``, and ``OutboundBufferLimitError`` if too much is waiting because
+        the connection is down or the NATS server does not read.
         """
         if self.is_closed:
             raise ConnectionClosedError
@@ -89,7 +89,7 @@ class Connection(Nats):
             asyncio.get_running_loop().call_soon(self.write)
 
     def write(self) -> None:
-        """Write what is waiting, unless the connection is down or its socket full: then nats-py does, in time."""
+        """Write what is waiting. If the connection is down or its socket full, nats-py writes it later."""
         self._write_is_due = False
         if not self._pending_data_size or not self.is_connected or self.is_connecting:
             return
@@ -101,7 +101,7 @@ class Connection(Nats):
                 try:
                     transport.writelines(pending)  # type: ignore[no-untyped-call]
                 except (OSError, RuntimeError) as error:
-                    # The socket is gone. Reading ends too, and then nats-py connects anew.
+                    # The socket is gone. Reading ends too, and then nats-py reconnects.
                     log.debug("the NATS server went away: %s", error)
                 return
         if self._flush_queue is not None and self._flush_queue.empty():
@@ -116,10 +116,10 @@ class Connection(Nats):
         otherwise: Callable[[Msg], Awaitable[None]],
         pending_bytes_limit: int = DEFAULT_SUB_PENDING_BYTES_LIMIT,
     ) -> Subscription:
-        """Subscribe, and have ``take`` called with subject, reply, data and raw headers of each message as it is read.
+        """Subscribe, and call ``take`` with subject, reply, data and raw headers of each message as it is read.
 
-        If it answers ``False`` the message goes the usual way, to ``otherwise``; ``take`` sees to it that nothing
-        overtakes what waits there.
+        If ``take`` returns ``False``, the message goes through nats-py's queue to ``otherwise``. ``take`` has to make
+        sure that no message overtakes those in the queue.
         """
         subscription = await self.subscribe(subject, queue=queue, cb=otherwise, pending_bytes_limit=pending_bytes_limit)
         self._direct[subscription._id] = take
@@ -135,7 +135,7 @@ class Connection(Nats):
                 self.stats["in_bytes"] += len(data)
         except Exception as error:  # noqa: BLE001 - it came from outside: it must not end the reading
             log.warning("a message to %r cannot be read: %s", subject[:100], error)
-            # A reply subject that cannot be read either leaves nobody to tell.
+            # If the reply subject cannot be read either, nobody can be answered.
             with contextlib.suppress(UnicodeDecodeError, NatsError):
                 if reply:
                     refusal = InvalidRequest("subject", "a subject and headers in UTF-8")
@@ -146,7 +146,7 @@ class Connection(Nats):
             await asyncio.sleep(0)
 
     async def _send_ping(self, future: asyncio.Future[Any] | None = None) -> None:
-        # nats-py writes it ahead of what is still to be written: ``flush`` could be over before that is sent.
+        # nats-py writes its ping before messages that still wait, so ``flush`` could return before they are sent.
         if self._transport is None or not self.is_connected:
             await super()._send_ping(future)
             return
@@ -157,7 +157,7 @@ class Connection(Nats):
 
     async def _process_pong(self) -> None:
         if self._pongs and self._pongs[0].done():
-            # Whoever waited for it has given up. Setting its result would raise.
+            # Its caller has given up, so setting its result would raise.
             self._pongs.pop(0)
             self._pongs_received += 1
             self._pings_outstanding = 0
@@ -174,7 +174,7 @@ class Connection(Nats):
     async def _read_loop(self) -> None:
         await super()._read_loop()
         if self.is_connected and asyncio.current_task() is self._reading_task:
-            # It ended by an error that nats-py only logs.
+            # It ended with an error that nats-py only logs.
             await self._process_op_err(NatsError("nats: reading has ended"))
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:
@@ -183,7 +183,7 @@ class Connection(Nats):
                 self._forget_pending()
             await super()._close(status, do_cbs)
         except OSError as error:
-            # The server went away while the rest was sent to it. The second time there is no rest.
+            # The server went away while the last messages were sent. The second time there are none.
             log.warning("the NATS server went away: %s", error)
             self._forget_pending()
             self._status = Nats.DISCONNECTED
@@ -199,7 +199,7 @@ class Connection(Nats):
 
 
 async def connect_nats(url: str, *, name: str, **options: Any) -> Connection:
-    """A NATS connection that reconnects for ever, once it was there. Raises ``NatsServerUnavailable``."""
+    """Return a NATS connection that reconnects for ever once established. Raises ``NatsServerUnavailable``."""
     connection = Connection()
     servers = url.split(",")
     servers_untried = len(servers)
@@ -208,11 +208,11 @@ async def connect_nats(url: str, *, name: str, **options: Any) -> Connection:
     async def on_error(error: Exception) -> None:
         nonlocal servers_untried
         if was_there:
-            # Of the many attempts to reconnect only the first is worth a line.
+            # Only the first of many attempts to reconnect is logged as a warning.
             level = logging.DEBUG if connection.is_reconnecting else logging.WARNING
             log.log(level, "%s: %s", name, error)
             return
-        # Left alone, nats-py would try a wrong address for ever: it should be heard of at once.
+        # By itself, nats-py would try a wrong address for ever. Fail at once instead.
         servers_untried -= 1
         if servers_untried <= 0:
             raise error

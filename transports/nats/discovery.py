@@ -1,8 +1,8 @@
-"""The service as NATS tools see it: PING, INFO and STATS under the services convention (ADR-32).
+"""The service for NATS tools: PING, INFO and STATS of the services convention (ADR-32).
 
-``nats.micro`` would do this, but ties every endpoint to one connection and runs its handlers one after another; Solvent
-answers commands and reads on two connections. The answers are those of ADR-32, so ``nats micro list``, ``info`` and
-``stats`` work.
+``nats.micro`` would do this, but it ties every endpoint to one connection and runs its handlers one after another.
+Solvent answers commands and reads on two connections. The answers are those of ADR-32, so ``nats micro list``, ``info``
+and ``stats`` work.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from solvent.engine.values.errors import SolventError
 SERVICE_NAME: Final = "solvent"
 QUEUE_GROUP: Final = "solvent"
 DISCOVERY_S: Final = 0.5
-"""How long a starting service listens for others. A service on the same network answers in milliseconds."""
+"""The seconds that a starting service listens for others. A service on the same network answers in milliseconds."""
 
 _TYPE: Final = "io.nats.micro.v1."
 
 
 class AlreadyServed(SolventError):
-    """Another service answers for the same environments: two journals behind one subject would split every pool."""
+    """Another service answers for the same environments. Two journals behind one subject would split every pool."""
 
     code = "already_served"
     status = 409
 
 
 class EndpointStatistics:
-    """Counts of one operation."""
+    """The counts of one operation."""
 
     __slots__ = ("errors", "last_error", "name", "processing_ns", "requests", "subject")
 
@@ -47,7 +47,7 @@ class EndpointStatistics:
         self.errors = 0
         self.last_error = ""
         self.processing_ns = 0
-        """From the request's arrival to its answer, the wait for the disk included."""
+        """The time from arrival to answer, summed over requests, the wait for the disk included."""
 
     def failed(self, error: SolventError) -> None:
         self.errors += 1
@@ -135,9 +135,9 @@ class _Identity(msgspec.Struct):
 
 
 async def refuse_second_service(nats: Nats, environments: Sequence[str]) -> None:
-    """Raise ``AlreadyServed`` if a service on this NATS answers for one of ``environments``. None means: all.
+    """Raise ``AlreadyServed`` if a service on this NATS answers for one of ``environments``. An empty list means all.
 
-    Two that start at the same moment can miss each other: this guards against mistakes, not against malice.
+    Two services that start at the same time can miss each other. This guards against mistakes, not against malice.
     """
     inbox = nats.new_inbox()
     answers = await nats.subscribe(inbox)

@@ -1,12 +1,12 @@
-"""Follows what pools say, over NATS: read from the journal by position, a page at a time, and told when to look again.
+"""Events of pools over NATS: read from the journal by position, a page at a time.
 
-A message that is published only says that there is more. What is handed on is read with the client's own requests, so
-it comes in the journal's order, each event once, whatever is lost, repeated or restarted on the way; and only what the
-client may ask for. The next page is asked for when the last one is used up: whoever is slow holds up nobody, and keeps
-one page in memory.
+A published message only signals that there is more. The events are read with the client's own requests. So they come in
+the journal's order, each once, whatever is lost, repeated or restarted on the way, and the client gets only what it may
+ask for. The next page is requested when the last one is used up, so a slow reader delays nobody and keeps one page in
+memory.
 
-If the service is away, the stream waits for it. Whoever restarts goes on behind the position of the last event that was
-dealt with.
+If the service is away, the stream waits for it. A reader that restarts continues after the position of the last event
+that it dealt with.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from solvent.engine.api.events import EventPage, PoolEvent
 from solvent.engine.values.errors import Overloaded, SolventError, TooLarge
 
 PAGE_EVENTS: Final = 200
-"""Events of one page: some 60 KB. Fewer if they do not fit into one message."""
+"""The events on a page: some 60 KB. Fewer if they do not fit into one message."""
 LOOK_EVERY_S: Final = 5.0
-"""How often to look for events of which nobody told: the message was lost, or may not be heard by this client."""
+"""The seconds between looks for events without a message: it was lost, or this client may not subscribe."""
 RETRY_S: Final = 0.5
-"""How long to wait before asking a service again that did not answer in a request's whole time."""
+"""The seconds to wait before asking again a service that did not answer in the whole time of a request."""
 
 log = logging.getLogger(__name__)
 
 
 class ReadPage(Protocol):
-    """Asks for at most ``limit`` events behind a position. Raises ``SolventError``."""
+    """Read at most ``limit`` events after a position. Raises ``SolventError``."""
 
     async def __call__(self, *, after: str, limit: int) -> EventPage: ...
 
@@ -40,10 +40,10 @@ class ReadPage(Protocol):
 async def follow(
     read: ReadPage, after: str, told: asyncio.Event, check_open: Callable[[], None]
 ) -> AsyncIterator[PoolEvent]:
-    """The events behind ``after``, and those to come.
+    """Yield the events after ``after``, and those to come.
 
-    ``told`` is set when there may be more, and when the connection came back or was closed; ``check_open`` raises if it
-    was. What is wrong with the first question is raised. Later ones are asked again while nothing but time helps.
+    ``told`` is set when there may be more, and when the connection came back or was closed. ``check_open`` raises if it
+    was closed. An error of the first request is raised. Later requests are repeated if a retry is safe.
     """
     page, limit = await _read(read, after, PAGE_EVENTS)
     while True:
@@ -54,7 +54,7 @@ async def follow(
                 await told.wait()
         while True:
             check_open()
-            # Cleared first: what is told of from here on may be missing in the answer.
+            # Clear before reading: an event that is signalled from here on may be missing in the answer.
             told.clear()
             try:
                 page, limit = await _read(read, page.position, limit)
@@ -63,12 +63,12 @@ async def follow(
                 check_open()
                 if not error.retry_safe:
                     raise
-                log.info("events are not read for now: %s", error)
+                log.info("could not read events, trying again: %s", error)
                 await asyncio.sleep(error.retry_after if isinstance(error, Overloaded) else RETRY_S)
 
 
 async def _read(read: ReadPage, after: str, limit: int) -> tuple[EventPage, int]:
-    """A page, and how many events fit into one."""
+    """Return a page, and how many events fit into one."""
     while True:
         try:
             return await read(after=after, limit=limit), limit

@@ -1,12 +1,12 @@
-"""The gateway: requests from NATS in, commands to the engine, answers back.
+"""The gateway: it takes requests from NATS, submits commands to the engine, and sends answers back.
 
 Commands and reads come over two connections, so that a flood of debits in one socket cannot delay a balance in the
-other. A command's subscription callback only decodes and submits; its answer is sent when the engine has it, so
-requests of different pools overtake one another. No request is left without an answer: not an undecodable one, and not
-the one that finds a bug, which is logged here and answered without details.
+other. A command's subscription callback only decodes and submits. Its answer is sent when the engine has it, so
+requests of different pools overtake one another. Every request gets an answer, also one that cannot be decoded, and one
+that meets a bug: the bug is logged here, and the answer has no details.
 
-If the process dies, requests under way get no answer and may or may not have been journalled: clients retry with their
-keys. ``stop`` takes no more requests, answers those under way, and only then lets the connections go.
+If the process dies, requests under way get no answer and may or may not have been journalled. Clients retry with their
+keys. ``stop`` takes no more requests, answers those under way, and then returns. Close the connections after it.
 """
 
 from __future__ import annotations
@@ -52,30 +52,30 @@ from .headers import headers_of
 from .subjects import PREFIX, encode_token, parse_subject
 
 READS_MAX: Final = 1_000
-"""Reads under way at once. More are refused: a read costs a task, and a ledger page a walk through the journal."""
+"""The most reads under way. More are refused: a read costs a task, and a ledger page a walk through the journal."""
 RETRY_AFTER_S: Final = 0.2
 PENDING_BYTES_MAX: Final = 64 << 20
-"""Requests of one subscription that wait in memory before nats-py drops more. They are refused long before."""
+"""The bytes of one subscription that wait in memory before nats-py drops more. They are refused long before."""
 BACKLOG_MESSAGES_MAX: Final = 4_096
 BACKLOG_BYTES_MAX: Final = 2 << 20
-"""Requests of one operation that wait for their turn; of more, the first are refused as ``Overloaded``. About a second
-of work: who waits longer than that has asked again."""
+"""The bytes of one operation's requests that wait for their turn. With more, the first are refused as ``Overloaded``.
+This is about a second of work; a client that waits longer has sent its request again."""
 
 SLICE: Final = 256
-"""Commands that are taken before others have a turn of the event loop: some 5 ms of work. A read takes several turns,
-and must not wait long for each."""
+"""The commands that are taken before other tasks get a turn of the event loop: some 5 ms of work. A read takes several
+turns, and must not wait long for each."""
 WHOLE_BYTES_MAX: Final = 48 << 10
-"""A request of less is taken as a whole: some hundreds of commands at most."""
+"""The bytes of the largest request that is taken in one turn: some hundreds of commands."""
 
 _INTERNAL: Final = "an internal error: the service's log says more"
 _Begin: TypeAlias = "Callable[[_Reply, str, bytes], Awaitable[None] | None]"
-"""Takes a request: where its answer goes, its subject, its body. Gives what is left to do of a large one."""
+"""A function that takes a request: its reply, its subject, its body. Returns the rest of the work of a large one."""
 log = logging.getLogger(__name__)
-"""Failures that are ours."""
+"""The log of our own failures."""
 
 
 class _Reply:
-    """A request on its way: where its answer goes, and what is counted for it."""
+    """A request under way: the subject of its answer, and its statistics."""
 
     __slots__ = ("began_ns", "endpoint", "to")
 
@@ -87,7 +87,7 @@ class _Reply:
 
 
 class Gateway:
-    """Serves ``engine`` on two NATS connections. Use ``run`` in a task group, then ``start``, at last ``stop``."""
+    """Serves ``engine`` on two NATS connections. Call ``run`` in a task group, then ``start``, finally ``stop``."""
 
     def __init__(self, engine: Engine, commands: Connection, reads: Connection, discovery: Discovery) -> None:
         self._engine = engine
@@ -109,7 +109,7 @@ class Gateway:
             await anyio.sleep_forever()
 
     async def start(self, environments: Sequence[str]) -> None:
-        """Subscribe to the requests of ``environments``; to those of all if there is none."""
+        """Subscribe to the requests of ``environments``, or of all environments if the sequence is empty."""
         for environment in [encode_token(each) for each in environments] or ["*"]:
             for operation, decoder in _COMMANDS.items():
                 begin = partial(self._report if operation == "report" else self._command, decoder)
@@ -133,10 +133,10 @@ class Gateway:
         self._discovery.endpoints.append(endpoint)
         subscription: Subscription | None = None
         in_turn = 0
-        """Requests that have begun to be taken the long way, and not ended."""
+        """The number of requests inside ``receive``."""
 
         def take(subject: str, reply_to: str, data: bytes, headers: bytes | None) -> bool:
-            """At once as it is read: what is small, if this turn has time for it, and nobody is in line before it."""
+            """Take a small request as it is read, if this turn has time left and no other request waits before it."""
             if self._taken >= SLICE or len(data) > WHOLE_BYTES_MAX or in_turn or subscription is None:
                 return False
             if subscription.pending_msgs:
@@ -153,7 +153,7 @@ class Gateway:
                 reply = _Reply(message.reply, endpoint)
                 self._running += 1
                 if subscription is not None and _is_behind(subscription):
-                    # At once, without leaving a turn to others: the line must not grow while it is worked off.
+                    # Refuse without leaving a turn to others, so that the queue does not grow while it is worked off.
                     self._refuse(connection, reply, Overloaded(retry_after=RETRY_AFTER_S))
                     return
                 rest = self._begin(connection, reply, begin, message.subject, message.data)
@@ -171,7 +171,7 @@ class Gateway:
     def _begin(
         self, connection: Connection, reply: _Reply, begin: _Begin, subject: str, data: bytes
     ) -> Awaitable[None] | None:
-        """Take a request. What is left to do of it, which is nothing if it is small, is for the caller to await."""
+        """Take a request. Returns the rest of the work for the caller to await, or ``None`` if the request is small."""
         try:
             if len(data) > BODY_BYTES_MAX:
                 raise TooLarge("body", f"at most {BODY_BYTES_MAX} bytes", got=str(len(data)))
@@ -191,7 +191,7 @@ class Gateway:
             self._fail(connection, reply)
 
     async def _leave_a_turn(self) -> None:
-        """Called for every command: waits for the next turn of the loop if this one has had its share."""
+        """Wait for the next turn of the loop if this one has taken ``SLICE`` commands. Call it for every command."""
         self._taken += 1
         if self._taken >= SLICE:
             self._taken = 0
@@ -231,7 +231,7 @@ class Gateway:
         return self._submit_all(batch.commands, reply, subject, is_small=is_small, receipts=batch.receipts)
 
     async def _answer_together(self, batch: Batch, reply: _Reply, subject: str) -> None:
-        """An atomic batch: it needs several pools at once, so it has a task of its own."""
+        """Answer an atomic batch. It needs several pools at once, so it has a task of its own."""
         address, live = Address(*parse_subject(subject)), self._engine.live
         checked: list[tuple[PoolId, KeyedCommand] | SolventError] = []
         for body in batch.commands:
@@ -240,7 +240,7 @@ class Gateway:
                     raise body
                 pool, command = body.command(address, live.scale_of)
                 if isinstance(command, SETTING_COMMANDS):
-                    raise InvalidRequest("op", "a command with a key: settings are no part of an atomic batch")
+                    raise InvalidRequest("op", "a command with a key: an atomic batch takes no settings")
                 checked.append((pool, command))
             except SolventError as error:
                 checked.append(error)
@@ -332,13 +332,13 @@ class Gateway:
         answer: Any = await self._engine.send(request_of(body, address))
         if isinstance(answer, Usage):
             answer = await with_lines(answer, self._reads.max_payload)
-        # Entries have a limit; of usage, the top groups are fewer than all.
+        # Pages have ``limit``. For usage, ``top`` asks for fewer groups.
         field = "limit" if hasattr(body, "limit") else "top"
         self._answer(self._reads, reply, encode_answer(answer), field=field)
 
     def _answer(self, connection: Connection, reply: _Reply, payload: bytes, *, field: str = "body") -> None:
         if len(payload) > connection.max_payload:
-            # What was written stays written, and is found by its keys: ask for less at a time.
+            # What was written stays written, and its keys find it. The client has to ask for less at a time.
             error = TooLarge(field, "a smaller number: the answer does not fit into one message", got=str(len(payload)))
             self._refuse(connection, reply, error)
             return
@@ -361,11 +361,11 @@ class Gateway:
             self._idle.set()
 
     async def stop(self, timeout_s: float) -> None:
-        """Take no more requests, and wait until those under way are answered, ``timeout_s`` seconds at most."""
+        """Take no more requests, and wait at most ``timeout_s`` seconds until those under way are answered."""
         with anyio.move_on_after(timeout_s):
             for subscription in self._subscriptions:
                 try:
-                    # What the server had sent before it heard of this is still handed to the callback.
+                    # Messages that the server sent before this still reach the callback.
                     await subscription.drain()  # type: ignore[no-untyped-call]
                 except (NatsError, OSError) as error:
                     log.warning("the connection is gone already: %s", error)
@@ -386,7 +386,7 @@ def _send(connection: Connection, to: str, payload: bytes, headers: dict[str, st
     try:
         connection.send(to, payload, headers=headers)
     except NatsError as error:
-        # The connection is down and its buffer full: the client will ask again with its key.
+        # The connection is down and its buffer full. The client will ask again with its key.
         log.warning("an answer could not be sent: %s", error)
 
 
@@ -395,7 +395,7 @@ def _is_behind(subscription: Subscription) -> bool:
 
 
 def _outcome(future: asyncio.Future[Any]) -> Any:
-    """What became of a command: the answer, or an error as a value, whatever it was that went wrong."""
+    """Return the outcome of a command: the answer, or any error as a value."""
     try:
         return outcome_of(future)
     except (Exception, asyncio.CancelledError):  # the supervisor of requests: logged, and answered
@@ -409,4 +409,4 @@ _COMMANDS: Final[dict[str, msgspec.json.Decoder[CommandBody]]] = {
 _READS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     name: decoder_of_body(operation.request) for name, operation in READS.items()
 }
-"""The operations that are done by a task of their own: reads, and what is rare."""
+"""The operations that run in a task of their own: reads, and rare commands."""

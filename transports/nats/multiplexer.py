@@ -1,14 +1,14 @@
-"""Messages under way: many requests over one connection, gathered, sent again until answered, matched to their callers.
+"""Requests under way on one connection: gathered into messages, sent again until answered, and matched to callers.
 
-Commands that are issued in one turn of the event loop travel in one message, a lone one at once by itself. Replies come
-to one subscription and find their caller by a number. A request that finds no service, or whose reply does not come, is
-sent again under its key until its time is up, so a service or a NATS server that restarts is ridden out and nothing
-is applied twice. Then it fails as ``Unavailable``: the outcome is unknown, and asking again with the same key tells.
+Commands issued in one turn of the event loop share a message; a single command travels alone. Replies come to one
+subscription and find their caller by a number. A request that finds no service, or gets no reply, is sent again under
+its key until its time is up. So it survives a restart of the service or the NATS server, and nothing is applied twice.
+After that it fails as ``Unavailable``: the outcome is unknown, and a retry with the same key returns it.
 
-A receipt is believed whichever copy of the request it answers. A refusal only if it answers the last one: a copy that
-is still under way may be granted. Messages of one connection arrive in order, so behind the last copy there is none.
+A receipt is accepted for any copy of the request. A refusal is accepted only for the last copy, because an earlier copy
+that is still under way may be granted. Messages of one connection arrive in order, so no copy follows the last one.
 
-A caller that is cancelled leaves its command under way.
+If a caller is cancelled, its command stays under way.
 """
 
 from __future__ import annotations
@@ -37,28 +37,29 @@ from .headers import CODE_HEADER
 from .subjects import subject_of
 
 RESEND_AFTER_S: Final = 2.0
-"""How long a reply may take before the request is sent again. Doubles each time: what is slow is not made slower."""
+"""The seconds before a request is sent again. They double each time, so that a slow service is not made slower."""
 NO_SERVICE_WAIT_S: Final = 0.2
-"""How long to wait before asking again when nobody serves the subject."""
+"""The seconds to wait before asking again when no service has the subject."""
 SWEEP_S: Final = 0.05
-"""How often deadlines are looked at: an answer can be late by this much."""
+"""The seconds between checks of the deadlines. A timeout can be late by this much."""
 GATHERED_MAX: Final = 128
-"""Commands of one message. A message costs both ends and the disk what some twenty commands cost, so fewer would cost
-much; and of more, the first would wait for the last, while now the service works on one and the client on another."""
+"""The most commands in a message. A message costs both ends and the disk as much as some twenty commands, so fewer
+would be expensive. With more, the first command would wait for the last, while now service and client each work on
+one."""
 OUTSTANDING_MAX: Final = 100_000
-"""Commands without an answer yet. More are refused as ``Overloaded``; each takes about a kilobyte."""
+"""The most commands without an answer. More are refused as ``Overloaded``; each takes about a kilobyte."""
 MESSAGE_BYTES_SPARE: Final = 4_096
-"""What a batch leaves free of the server's largest message, for subject and headers."""
+"""The bytes of the largest message that a batch leaves free for subject and headers."""
 
 _OnReply: TypeAlias = Callable[[bytes, bool], bool]
-"""Hears a reply, and whether it answers the last copy. Says whether nothing is left to wait for."""
+"""A function of a reply and whether it answers the last copy. Returns whether the message is done."""
 Gather: TypeAlias = Literal["environment", "customer", "off"]
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
 class _Message:
-    """One message on its way, and who waits for what is in it."""
+    """One message under way, and the callers that wait for its answers."""
 
     __slots__ = (
         "copies",
@@ -86,30 +87,30 @@ class _Message:
         self.payload = payload
         self.deadline = deadline
         self.resend_at = inf
-        """Infinite while it is in line to be sent."""
+        """The time to send it again, infinite while it waits to be sent."""
         self.patience_s = RESEND_AFTER_S
         self.copies = 0
-        """How many times it was sent."""
+        """The number of times it was sent."""
         self.weight = weight
         self.on_reply = on_reply
         self.on_error = on_error
 
 
 _Sink: TypeAlias = asyncio.Future[Any] | Place
-"""Where the answer to one command goes: its caller's future, or its place in a caller's batch."""
+"""The receiver of one command's answer: its caller's future, or its place in a caller's batch."""
 
 
 class _Pile:
-    """Commands that can share messages and have not been sent yet, as they will travel."""
+    """Encoded commands that can share messages and have not been sent yet."""
 
     __slots__ = ("customer", "environment", "operation", "parts", "pool", "sinks")
 
     def __init__(self, environment: str, customer: str | None, pool: PoolId, operation: str) -> None:
         self.environment = environment
         self.customer = customer
-        """``None`` if each command names its own."""
+        """The customer, ``None`` if each command names its own."""
         self.pool = pool
-        """That of the first, and ``operation`` what it is: if it stays the only one, it travels by itself."""
+        """The pool of the first command, and ``operation`` its operation. A command that stays alone travels alone."""
         self.operation = operation
         self.parts: list[bytes] = []
         self.sinks: list[_Sink] = []
@@ -129,21 +130,21 @@ class Multiplexer:
         self._outstanding = 0
         self._last_number = 0
         self._piles: dict[object, _Pile] = {}
-        """By what shares a message."""
+        """The piles by what their commands share."""
         self._line: list[int] = []
         self.followers: set[asyncio.Event] = set()
-        """Set when there may be more events, or no more answers."""
+        """Set when there may be more events, and when the client closes."""
         self.closed = False
         self._turn_is_due = False
         self._failure: asyncio.Future[None] = self._loop.create_future()
-        """Ends with a fault of ours, and then the client does."""
+        """Gets the exception of a bug here, which then ends the client."""
         self.messages_sent = 0
 
     async def start(self) -> None:
         await self._nats.subscribe_directly(f"{self._inbox}.*.*", self._take, otherwise=self._receive)
 
     def _take(self, subject: str, _: str, data: bytes, headers: bytes | None) -> bool:
-        """Hear a reply as it is read. One with headers is no receipt, and has time."""
+        """Take a reply as it is read. One with headers is not a receipt and goes through the queue."""
         if headers:
             return False
         _, number_text, copy = subject.rsplit(".", 2)
@@ -159,7 +160,7 @@ class Multiplexer:
         return True
 
     async def _receive(self, message: Msg) -> None:
-        """Hear a refusal, or that there is nobody to ask."""
+        """Take a refusal, or the report that there is no service."""
         _, number_text, copy = message.subject.rsplit(".", 2)
         number = int(number_text)
         sent = self._under_way.get(number)
@@ -167,7 +168,7 @@ class Multiplexer:
             return
         headers = message.headers or {}
         if headers.get("Status") == "503" and not message.data:
-            # Nobody serves the subject, for now: asked again until the time is up.
+            # No service has the subject for now, so ask again until the time is up.
             sent.resend_at = self._loop.time() + NO_SERVICE_WAIT_S
             sent.patience_s = RESEND_AFTER_S
             return
@@ -184,7 +185,7 @@ class Multiplexer:
         sent.on_error(error)
 
     def _give_up(self, number: int, sent: _Message, is_last: bool, unreadable: Exception) -> None:
-        """Whatever is wrong with a reply, its callers must hear of it."""
+        """Fail the callers of a reply that cannot be read."""
         log.error("a reply to %s cannot be read", sent.subject, exc_info=unreadable)
         if is_last:
             self._end(number, sent)
@@ -195,7 +196,7 @@ class Multiplexer:
         self._outstanding -= sent.weight
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Look at deadlines, until cancelled. Then whatever has no answer fails, and nothing more is taken."""
+        """Check deadlines until cancelled. Then fail all requests without an answer, and take no more."""
         try:
             task_status.started()
             while not self._failure.done():
@@ -219,7 +220,7 @@ class Multiplexer:
             told.set()
 
     def _wake(self) -> None:
-        """Have what is waiting sent, once all who have a turn now have had it."""
+        """Send what is waiting after all callbacks that are due now."""
         if not self._turn_is_due:
             self._turn_is_due = True
             self._loop.call_soon(self._turn)
@@ -235,7 +236,7 @@ class Multiplexer:
             for number in line:
                 self._send(number)
             self._nats.write()
-        except Exception as fault:  # noqa: BLE001 - ``run`` raises it, and tells all who wait
+        except Exception as fault:  # noqa: BLE001 - ``run`` raises it, and fails all waiting callers
             if not self._failure.done():
                 self._failure.set_exception(fault)
 
@@ -253,7 +254,7 @@ class Multiplexer:
             self._end(number, sent)
             sent.on_error(TooLarge("body", f"at most {self._nats.max_payload} bytes", got=str(len(sent.payload))))
         except NatsError as error:
-            # Not connected, and the buffer is full. The sweep sends it again.
+            # The connection is down and its buffer full. The sweep sends it again.
             log.debug("a request could not be sent yet: %s", error)
 
     def _sweep(self) -> None:
@@ -273,7 +274,7 @@ class Multiplexer:
             self._wake()
 
     def resend_all(self) -> None:
-        """The connection is back: what was in flight may be lost."""
+        """Send all messages again after a reconnect, because those in flight may be lost."""
         self._line = list(self._under_way)
         for sent in self._under_way.values():
             sent.resend_at, sent.patience_s = inf, RESEND_AFTER_S
@@ -307,7 +308,7 @@ class Multiplexer:
         return self.closed or self._outstanding >= self._outstanding_max
 
     async def _turn_away(self) -> NoReturn:
-        # A caller that asks again at once must not keep the loop from what would let it pass.
+        # A caller that asks again at once must leave the loop time for the answers that make room.
         await asyncio.sleep(0)
         if self.closed:
             raise _closed()
@@ -338,7 +339,7 @@ class Multiplexer:
         pile.sinks.append(sink)
 
     def _pack(self) -> None:
-        """Make messages of the commands that were issued since the last turn."""
+        """Pack the commands that were issued since the last turn into messages."""
         piles, self._piles = self._piles, {}
         for pile in piles.values():
             if len(pile.parts) == 1:
@@ -364,7 +365,7 @@ class Multiplexer:
         start = size = 0
         for place, part in enumerate(parts):
             if len(part) > room:
-                # It goes by itself, and is refused by itself.
+                # It travels alone, and is refused alone.
                 size = room
             if place > start and (size + len(part) > room or place - start >= GATHERED_MAX):
                 self._send_group(subject, parts[start:place], sinks[start:place], until)
@@ -390,8 +391,8 @@ class Multiplexer:
 
         def failed(error: SolventError) -> None:
             if isinstance(error, TooLarge) and len(sinks) > 1:
-                # The answers may not fit into one message, though the commands did. With their keys it is safe to ask
-                # again, for half of them at a time.
+                # The answers may not fit into one message although the commands did. With their keys it is safe to
+                # ask again, for half of them at a time.
                 half = len(sinks) // 2
                 self._outstanding += len(sinks)
                 self._send_group(subject, parts[:half], sinks[:half], until)
@@ -404,7 +405,7 @@ class Multiplexer:
         self._put_under_way(subject, payload, weight=len(parts), on_reply=answered, on_error=failed, deadline=until)
 
     async def ask(self, subject: str, payload: bytes, decode: Callable[[bytes], T]) -> T:
-        """Send a request by itself, and return its decoded reply. Raises ``SolventError``."""
+        """Send a request alone, and return its decoded reply. Raises ``SolventError``."""
         if self.is_full:
             await self._turn_away()
         future: asyncio.Future[T] = self._loop.create_future()
@@ -413,7 +414,7 @@ class Multiplexer:
         def answered(reply: bytes, is_last: bool) -> bool:
             answer = decode(reply)
             if not is_last and isinstance(answer, list) and any(isinstance(each, SolventError) for each in answer):
-                # The refusal of an atomic batch.
+                # This is the refusal of an atomic batch.
                 return False
             return settle(future, answer)
 
@@ -431,7 +432,7 @@ def _closed() -> Unavailable:
 
 
 def settle(sink: _Sink, answer: object) -> bool:
-    """Give a sink its answer, unless its caller has gone."""
+    """Pass an answer to a sink, unless its caller has gone."""
     if not sink.done():
         sink.set_result(answer)
     return True

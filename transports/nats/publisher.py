@@ -1,11 +1,11 @@
-"""Publishes what pools say by themselves, and their balances when they change.
+"""Publishes the events of pools, and their balances when they change.
 
-Alerts and recharge requests come from the journal, in order, each at least once: up to where they were published is
-itself noted in the journal, so a service that is killed publishes the last second's again. Balances are published
-at most once a second for each pool, the newest; a change that nobody heard of is no loss, the next read says it all.
+Alerts and recharge requests come from the journal, in order, each at least once. The position of the last published one
+is noted in the journal too, so a service that was killed publishes the last second's again. Of each pool, the newest
+balance is published at most once a second. A lost balance does no harm, because the next read returns the newest.
 
-A message says what happened, whoever listens; to keep messages for listeners that come and go, let a JetStream stream
-collect the subjects, or ask for ``past_events``.
+Messages are not kept for subscribers that are away. To keep them, let a JetStream stream collect the subjects, or ask
+for ``past_events``.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from solvent.transports.wire.answers import encode_event
 from .subjects import BALANCE_EVENT, event_subject
 
 PUBLISHER: Final = "nats"
-"""Under what name it is noted what was published."""
+"""The name under which the journal notes what was published."""
 NOTE_INTERVAL_S: Final = 1.0
 RETRY_INTERVAL_S: Final = 1.0
 BALANCES_INTERVAL_S: Final = 1.0
 BALANCES_MAX: Final = 1_000
-"""Balances published in one interval. Of more, the others wait for their turn."""
+"""The most balances published in one interval. Others wait for the next."""
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Publisher:
         self._nats = nats
         self._environments = frozenset(environments)
         self._published = 0
-        """The last frame of which all events were given to the connection."""
+        """The last frame whose events were all given to the connection."""
         self._noted = 0
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -66,12 +66,12 @@ class Publisher:
                         await self._nats.publish(subject, encode_event(event))
                     self._published = span.position.last_whole_frame
             except (SolventError, NatsError, OSError) as error:
-                # The journal is being read again, or NATS is away. Then from where it is noted, some of it again.
-                log.warning("events are not published for now: %s", error)
+                # The journal is being read again, or NATS is away. Begin at the noted position, so some are repeated.
+                log.warning("could not publish events, trying again: %s", error)
                 await anyio.sleep(RETRY_INTERVAL_S)
 
     async def _note(self) -> None:
-        """Note now and then up to where everything has reached the server."""
+        """Note regularly up to which frame all events have reached the server."""
         while True:
             await anyio.sleep(NOTE_INTERVAL_S)
             published = self._published
@@ -82,7 +82,7 @@ class Publisher:
                 await self._engine.feed.note_published(PUBLISHER, published)
                 self._noted = published
             except (SolventError, NatsError, OSError) as error:
-                log.info("it is not noted yet that events were published: %s", error)
+                log.info("could not note which events were published, trying again: %s", error)
 
     async def _publish_balances(self) -> None:
         with self._engine.feed.following() as changes:
@@ -100,7 +100,7 @@ class Publisher:
                 event_subject(pool.environment, pool.customer, BALANCE_EVENT), encode_event(balance)
             )
         except (SolventError, NatsError, OSError) as error:
-            log.info("the balance of %s is not published this time: %s", name, error)
+            log.info("could not publish the balance of %s: %s", name, error)
 
     def _is_served(self, name: str) -> bool:
         return not self._environments or parse_canonical(name).environment in self._environments

@@ -1,6 +1,6 @@
-"""The service: an engine, a gateway, and a NATS server of its own where none is given, until it is told to stop.
+"""The service: an engine, a gateway, and a NATS server of its own if none is given.
 
-SIGTERM and SIGINT stop it gently: requests under way are answered. A ``kill -9`` at any moment costs nothing that was
+SIGTERM and SIGINT stop it after the requests under way are answered. A ``kill -9`` at any moment loses nothing that was
 acknowledged.
 """
 
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 async def serving(engine: Engine, nats_url: str, *, environments: Sequence[str] = ()) -> AsyncIterator[Gateway]:
     """Answer requests for ``engine`` from the NATS at ``nats_url``, for the length of a block.
 
-    ``environments``: which are served; all, if none is named. Raises ``AlreadyServed``, ``NatsServerUnavailable``.
+    ``environments`` are those to serve; an empty list means all. Raises ``AlreadyServed``, ``NatsServerUnavailable``.
     """
     for environment in environments:
         check_id(environment, "environments")
@@ -86,8 +86,8 @@ async def serve(
 ) -> None:
     """Serve the journal in ``directory`` until SIGTERM, SIGINT or ``stop``.
 
-    Without ``nats_url`` a nats-server is started on loopback, on ``nats_port`` if given. ``on_ready`` hears the URL
-    once requests are answered.
+    Without ``nats_url``, a nats-server is started on loopback, on ``nats_port`` if given. ``on_ready`` is called with
+    the URL once requests are answered.
 
     Raises ``JournalLocked``, ``JournalError``, ``AlreadyServed``, ``NatsServerUnavailable``.
     """
@@ -106,7 +106,7 @@ async def serve(
 
 
 async def _stop_on_signal(stopped: anyio.Event) -> None:
-    # Outside the main thread signals cannot be listened to: then only ``stop`` stops the service.
+    # Outside the main thread signals cannot be received, so only ``stop`` stops the service.
     with contextlib.suppress(ValueError, RuntimeError), anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as s:
         async for _ in s:
             stopped.set()

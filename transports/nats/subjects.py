@@ -1,7 +1,7 @@
 """Subjects: ``solvent.v1.<environment>.<customer>.<operation>``.
 
-Environment and customer stand in the subject because that is what NATS permissions act on. What cannot be part of a
-subject token is percent-encoded, and each id has one spelling only: a second one would slip past a permission.
+Environment and customer are in the subject because NATS permissions act on subjects. Characters that a subject token
+cannot have are percent-encoded, and each id has only one spelling, because a second one would slip past a permission.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ EVENTS: Final = "events"
 BALANCE_EVENT: Final = "balance"
 
 SHOWN_CHARS_MAX: Final = 100
-"""How much of a wrong token an error repeats."""
+"""The most characters of a wrong token that an error repeats."""
 
 _SAFE: Final = re.compile(r"[A-Za-z0-9_\-]+", re.ASCII)
 _UNSAFE: Final = re.compile(r"[^!#$&'()+,/0-9:;=<?@A-Z\[\\\]^_`a-z{|}~\-\"]")
-"""Everything but printable ASCII that means nothing in a subject: so ``. * > %``, white space and non-ASCII."""
+"""The characters to encode: ``. * > %``, white space and everything else but printable ASCII."""
 
 
 @lru_cache(maxsize=32_768)
@@ -39,7 +39,7 @@ def encode_token(part: str) -> str:
 
 
 def decode_token(token: str, field: str) -> str:
-    """Return what ``encode_token`` made ``token`` of. Raises ``InvalidRequest`` for any other spelling."""
+    """Return the text that ``encode_token`` turned into ``token``. Raises ``InvalidRequest`` for any other spelling."""
     try:
         part = unquote(token, errors="strict")
         spelling = encode_token(part)
@@ -51,18 +51,18 @@ def decode_token(token: str, field: str) -> str:
 
 
 def subject_of(environment: str, customer: str | None, operation: str) -> str:
-    """The subject of ``operation`` on a customer's pools; ``None`` if the body says whose."""
+    """Return the subject of ``operation`` for a customer, ``None`` if the body names the customers."""
     token = ANY_CUSTOMER if customer is None else encode_token(customer)
     return f"{PREFIX}.{encode_token(environment)}.{token}.{operation}"
 
 
 def event_subject(environment: str, customer: str, kind: str) -> str:
-    """Where what happened to a customer's pools is published."""
+    """Return the subject of events of one kind of a customer's pools."""
     return f"{PREFIX}.{encode_token(environment)}.{encode_token(customer)}.{EVENTS}.{kind}"
 
 
 def events_subject(environment: str, customer: str | None) -> str:
-    """The subjects of all that is published of a customer's pools, or of an environment's."""
+    """Return the wildcard for all events of a customer's pools, or of an environment's."""
     token = "*" if customer is None else encode_token(customer)
     return f"{PREFIX}.{encode_token(environment)}.{token}.{EVENTS}.>"
 

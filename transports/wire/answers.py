@@ -1,4 +1,4 @@
-"""Answers and errors as JSON, and their way back into the types of the engine."""
+"""Answers and errors as JSON, and their decoders back into the types of the engine."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from solvent.engine.values.times import EPOCH, MICROSECOND, to_datetime
 
 T = TypeVar("T")
 ReceiptForm: TypeAlias = Literal["text", "units"]
-"""How a batch wants its receipts: each as an object with decimal text, as anywhere; or each as an array of the fields
-of ``Receipt`` in their order, with whole numbers of ``scale`` decimal places and microseconds, which costs both ends
-much less."""
+"""The form of the receipts of a batch. "text": objects with decimal text, as everywhere else. "units": arrays of the
+fields of ``Receipt`` in their order, with whole numbers of ``scale`` decimal places and microseconds, which costs both
+ends much less."""
 
 _encoder: Final = msgspec.json.Encoder(enc_hook=plain_lines)
 
@@ -77,7 +77,7 @@ RECEIPT_FIELDS: Final = {
     "covered": "decimal string",
     "allowances": "list of [Coverage](#coverage)",
 }
-"""The fields of a receipt as it travels, with their types in the words of the reference."""
+"""The fields of a receipt on the wire, with their types in the words of the reference."""
 
 
 class _ErrorWire(msgspec.Struct):
@@ -93,7 +93,7 @@ class _UnitAnswersWire(msgspec.Struct):
 
 
 _moment = lru_cache(maxsize=1_024)(to_datetime)
-"""The answers of one commit share their moment."""
+"""A cached ``to_datetime``, because the answers of one commit share their time."""
 
 
 def _receipt_wire(receipt: Receipt) -> _ReceiptWire:
@@ -125,7 +125,7 @@ def encode_answer(answer: Answer) -> bytes:
 
 
 def encode_event(event: PoolEvent | Balance) -> bytes:
-    """Return what is published of a pool as JSON."""
+    """Return an event or a balance as JSON, to be published."""
     return _encoder.encode(event)
 
 
@@ -137,7 +137,7 @@ def encode_error(error: SolventError) -> bytes:
 def encode_answers(answers: Sequence[Receipt | SolventError], receipts: ReceiptForm = "text") -> bytes:
     """Return the answers of a batch as JSON, in the order of its commands."""
     if receipts == "units":
-        # As they are: no line of Python runs for a receipt.
+        # Receipts go to the encoder unchanged, so that no line of Python runs for each.
         parts = [_ErrorWire(error_to_wire(each)) if isinstance(each, SolventError) else each for each in answers]
         return _encoder.encode({"answers": parts})
     return _encoder.encode(
@@ -151,16 +151,16 @@ def encode_answers(answers: Sequence[Receipt | SolventError], receipts: ReceiptF
 
 
 CLIENT_SCALE: Final = 9
-"""Decimal places in which a client keeps amounts: those of the finest currency."""
+"""The decimal places of amounts in a client: those of the finest currency."""
 
 
 _AMOUNT: Final = re.compile(rf"-?[0-9]+(?:\.[0-9]{{1,{CLIENT_SCALE}}})?", re.ASCII)
 
 
 def _units(text: str) -> int:
-    # More places would be read as another amount.
+    # An amount with more places would be read as another amount.
     if _AMOUNT.fullmatch(text) is None:
-        raise ValueError(f"{text[:60]!r} is no amount")
+        raise ValueError(f"{text[:60]!r} is not an amount")
     whole, _, places = text.partition(".")
     return int(whole + places.ljust(CLIENT_SCALE, "0"))
 
@@ -172,7 +172,7 @@ _unit_answers: Final = msgspec.json.Decoder(_UnitAnswersWire)
 
 
 def decode_receipt(payload: bytes) -> Receipt:
-    """Return the receipt that was sent as an object."""
+    """Return a receipt from its JSON object."""
     return _receipt(_receipts.decode(payload))
 
 
@@ -224,7 +224,7 @@ def decode_answers(payload: bytes) -> list[Receipt | SolventError]:
 
 
 def decode_unit_answers(payload: bytes) -> list[Receipt | SolventError]:
-    """Return the answers of a batch that wanted its receipts in ``units``."""
+    """Return the answers of a batch that asked for receipts in ``units``."""
     answers = _unit_answers.decode(payload).answers
     return [error_from_wire(each["error"]) if isinstance(each, dict) else each for each in answers]
 
@@ -233,12 +233,12 @@ _pool_events: Final = msgspec.json.Decoder(PoolEvent)
 
 
 def decode_event(payload: bytes) -> PoolEvent:
-    """Return the event that was published."""
+    """Return a published event."""
     return _pool_events.decode(payload)
 
 
 def decode_error(payload: bytes) -> SolventError:
-    """Return the error that was sent."""
+    """Return an error from its JSON."""
     return error_from_wire(_errors.decode(payload).error)
 
 
@@ -248,5 +248,5 @@ def _microseconds(moment: datetime) -> int:
 
 
 def decoder_of(kind: type[T]) -> Callable[[bytes], T]:
-    """Return a decoder of answers of ``kind``, which refuses what is no such answer."""
+    """Return a decoder of answers of ``kind``. It refuses anything else."""
     return msgspec.json.Decoder(kind).decode

@@ -1,4 +1,4 @@
-"""Many commands in one message: decoded at once where all are well-formed, one by one where any is not."""
+"""Many commands in one message: decoded together if all are well-formed, one by one if any is not."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .bodies import BODIES, STRICT_DEBIT_BODY, UNDECODABLE, CommandBody, decode_
 from .operations import COMMANDS
 
 BATCH_COMMANDS_MAX: Final = 2_000
-"""Commands of one message. Their receipts, about 200 bytes each, must fit into one reply of 1 MiB."""
+"""The most commands in a message. Their receipts, about 200 bytes each, must fit into one reply of 1 MiB."""
 
 
 class Batch(NamedTuple):
-    """A batch, with the reason in the place of each command that could not be decoded."""
+    """A decoded batch. In the place of a command that could not be decoded is the error."""
 
     commands: list[CommandBody | InvalidRequest]
     atomic: bool
@@ -58,19 +58,19 @@ _report: Final = decoder_of_body(ReportRequest)
 
 
 def check_batch(commands: int) -> None:
-    """Raise ``TooLarge`` if a batch has more commands than one may have."""
+    """Raise ``TooLarge`` if a batch has too many commands."""
     if commands > BATCH_COMMANDS_MAX:
         raise TooLarge("commands", f"at most {BATCH_COMMANDS_MAX} commands", got=str(commands))
 
 
 def decode_events(payload: bytes) -> list[CommandBody | InvalidRequest] | None:
-    """Return the usage events of a ``report`` of many; ``None`` if it is a report of one. Raises ``InvalidRequest``."""
+    """Return the events of a ``report`` of many, ``None`` for a report of one. Raises ``InvalidRequest``."""
     if b'"events"' not in payload:
         return None
     try:
         events = _events.decode(payload).events
     except UNDECODABLE as error:
-        # A single event whose dimensions or key hold the word: its own decoder judges it.
+        # This is a single event with the word in its dimensions or key: leave it to its own decoder.
         if "unknown field" in str(error) or "missing required field" in str(error):
             return None
         raise explain(error) from None
@@ -83,7 +83,7 @@ def decode_batch(payload: bytes) -> Batch:
     try:
         batch = _commands.decode(payload)
     except UNDECODABLE:
-        # One of them is bad, or all: the careful way finds out. It is slow, so their number is looked at first.
+        # At least one command is bad. Decoding one by one finds it, but is slow, so check their number first.
         loose = decode_body(_loose_commands, payload)
         check_batch(len(loose.commands))
         return Batch([_decode_one(_command, raw) for raw in loose.commands], loose.atomic, loose.receipts)

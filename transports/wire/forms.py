@@ -1,8 +1,8 @@
-"""How the values that callers give are written in JSON, by the type of the field: amounts, times, dimensions, ...
+"""The JSON form of the values that callers give, by the type of the field: amounts, times, dimensions, ...
 
-A field of a request has the type that callers in Python use, such as ``int | str | Decimal``. Its form says what type a
-decoder of JSON accepts in its place, and how a value is written. What JSON would turn into another value, such as a
-binary float as an amount, is refused here as the engine would refuse it.
+A field of a request has the type that callers in Python use, such as ``int | str | Decimal``. Its form names the type
+that a JSON decoder accepts instead, and how a value is written. Values that JSON would change, such as a binary float
+as an amount, are refused here as the engine refuses them.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from solvent.engine.values.terms import CostBasis, CostLike, Keep, RollOver, Sec
 from solvent.engine.values.times import SECOND_US, TimeLike
 
 Writer: TypeAlias = Callable[[Any, str], Any]
-"""Makes a value into one that JSON can carry. Raises ``InvalidRequest`` naming the field."""
+"""A function that turns a value into one that JSON can carry. Raises ``InvalidRequest`` naming the field."""
 
 
 class Form(NamedTuple):
-    """How values of one type travel."""
+    """The JSON form of the values of one type."""
 
     json: Any
     """The type that a decoder accepts."""
     name: str
     """The type in the words of the reference."""
     write: Writer | None = None
-    """``None``: values go as they are."""
+    """The writer of values, ``None`` if they are written unchanged."""
 
 
 def form_of(hint: Any) -> Form:
@@ -52,7 +52,7 @@ def form_of(hint: Any) -> Form:
             name = form.name if NoneType not in members else f"{form.name} or null"
             return Form(json | UnsetType if Keep in members else json, name, form.write)
     if get_origin(hint) is Literal:
-        # Checked with all other fields, so that its error names the words.
+        # Accept any text: the check of all fields comes later, and its error lists the words.
         return Form(str, " or ".join(f'"{word}"' for word in get_args(hint)))
     if get_origin(hint) is Sequence and get_args(hint)[0] is int:
         return Form(list[int], "list of integers", _write_list)
@@ -81,15 +81,15 @@ def write_time(value: object, field: str) -> str:
 
 
 def write_dimensions(dimensions: Dimensions, field: str) -> dict[str, Any]:
-    """Return dimensions as an object. Raises ``InvalidRequest`` naming the one that is wrong."""
-    # JSON would turn some values into others: a NaN into null, a decimal into text. Checked here as they are.
+    """Return dimensions as an object. Raises ``InvalidRequest`` naming the wrong dimension."""
+    # Check the values before JSON changes them: a NaN into null, a decimal into text.
     encode_dimensions(dimensions, field)
     return dict(dimensions)
 
 
 def _write_ttl(value: object, field: str) -> Any:
     if isinstance(value, Decimal):
-        # Microseconds as seconds: so few digits are the same in binary.
+        # Return microseconds as seconds: so few digits survive a binary float.
         return check_ttl(value) / SECOND_US
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return value if isfinite(value) else str(value)

@@ -1,4 +1,4 @@
-"""The table of operations: what every transport serves, and what the reference is made from.
+"""The table of operations, which every transport serves and from which the reference is made.
 
 A new operation is a struct in ``engine/api/requests.py``, a rule or a read in the engine, and a line here.
 """
@@ -21,7 +21,7 @@ from solvent.engine.values.errors import (
 )
 
 Access: TypeAlias = Literal["read", "spend", "grant", "configure", "operate"]
-"""What a caller must be allowed in order to use an operation."""
+"""The right that a caller needs to use an operation."""
 Errors: TypeAlias = tuple[type[SolventError], ...]
 
 
@@ -31,7 +31,7 @@ class Operation(NamedTuple):
     request: type[Request[Any]]
     access: Access
     errors: Errors = ()
-    """What it can raise besides ``ANY_ERRORS`` of every operation."""
+    """The errors of this operation, in addition to ``ANY_ERRORS``."""
 
     @property
     def name(self) -> str:
@@ -73,7 +73,7 @@ COMMANDS: Final[dict[str, Operation]] = {
         Operation(ask.RefuseRechargeRequest, "grant", _SET),
     )
 }
-"""Commands to one pool, by name: each alone, or one of a ``batch``."""
+"""The commands to one pool, by name. Each is sent alone or in a ``batch``."""
 READS: Final[dict[str, Operation]] = {
     each.name: each
     for each in (
@@ -100,6 +100,6 @@ READS: Final[dict[str, Operation]] = {
         ),
     )
 }
-"""All others, by name: what is read, and what is rare and needs more than one pool."""
+"""All other operations, by name: reads, and rare commands that need more than one pool."""
 BATCH: Final = "batch"
-"""Many commands in one message. It is no request of its own: ``Credits.batch`` sends it, and a client that gathers."""
+"""Many commands in one message. It has no request struct: ``Credits.batch`` sends it, and a client that gathers."""

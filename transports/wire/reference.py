@@ -1,7 +1,7 @@
 """``python -m solvent.transports.wire.reference``: the page of all operations, made from the table.
 
-The words are the docstrings of the request structs and their fields, so that what a caller in Python sees in an editor
-and what a caller in another language reads are the same.
+The text comes from the docstrings of the request structs and their fields, so callers in Python and in other languages
+read the same.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .operations import COMMANDS, READS, Operation
 INTRODUCTION: Final = """# Reference of operations
 
 Every operation, with the fields of its request, its answer and its errors. The page is made from the table of operations
-by `make reference`; a test holds it current.
+by `make reference`; a test keeps it current.
 
 ## Requests
 
@@ -55,7 +55,7 @@ of the first table, with its name as `op`; with the customer `-` in the subject,
 is `{"answers": [...]}`, in the same order: a receipt, or `{"error": ...}`. With `"atomic": true` all are done or none; at
 most 1,000, none of them a setting. `"receipts": "units"` asks for receipts as arrays: id, version, replayed, decimal
 places, amount and balance in units of the smallest place, microseconds since 1970, `[[grant, units], ...]`, and an object
-of what only some receipts say. `report` also takes `{"events": [...]}`, and answers as `batch` does.
+of the fields that only some receipts have. `report` also takes `{"events": [...]}`, and answers as `batch` does.
 
 ## Answers
 
@@ -127,7 +127,7 @@ def _fields_of(kind: type[Any]) -> Iterator[tuple[str, str, str, str]]:
         field = fields[own.name]
         yield f"`{field.name}`", form_of(field.type).name, _default(field), docs.get(field.name, "")
     for field in msgspec.structs.fields(body):
-        # What says what the request is about, beyond what the introduction tells of all.
+        # Fields that name the target, except those that the introduction describes for all requests.
         if field.name not in {own.name for own in body.own} | about | {"environment", "customer"}:
             yield f"`{field.name}`", _type_name(field.type), _default(field), _ABOUT[field.name]
 
@@ -141,7 +141,7 @@ _ABOUT: Final = {
 def _struct(kind: type[Any]) -> str:
     docs = _docs_of(kind)
     if kind is Receipt:
-        # It holds units, and travels with amounts.
+        # A receipt holds units in Python, and has amounts on the wire.
         rows = [(f"`{name}`", described, _property_doc(name)) for name, described in RECEIPT_FIELDS.items()]
     else:
         hints = get_type_hints(kind, include_extras=True)
@@ -166,7 +166,7 @@ def _property_doc(name: str) -> str:
 
 
 def _answers() -> list[type[Any]]:
-    """Return all structs that answers are made of, those of an answer behind it."""
+    """Return all structs that answers are made of, each answer before its parts."""
     found: dict[type[Any], None] = {Receipt: None}
     for operation in READS.values():
         _collect(operation.answer, found)
@@ -184,7 +184,7 @@ def _collect(hint: Any, found: dict[type[Any], None]) -> None:
 
 
 def _docs_of(kind: type[Any]) -> dict[str, str]:
-    """Return the docstrings of the fields of a struct, those of its bases included."""
+    """Return the docstrings of the fields of a struct and its bases."""
     docs: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         if base.__module__.startswith("solvent."):
@@ -208,7 +208,7 @@ def _default(field: Any) -> str:
     if field.required:
         return "required"
     value = field.default if field.default is not msgspec.NODEFAULT else None
-    # What the meaning says better: nothing, an empty list, a term that stays.
+    # The meaning describes these better: nothing, an empty list, a term that stays.
     if value is None or value == () or not isinstance(value, (str, int, float)):
         return ""
     return f"`{msgspec.json.encode(value).decode()}`"

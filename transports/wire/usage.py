@@ -1,4 +1,4 @@
-"""Requests about usage: their address says whose, the body what, and the two must not differ."""
+"""Requests about usage: the address names the customer, the body the question, and the two must not differ."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from solvent.engine.values.errors import InvalidRequest, TooLarge
 from solvent.engine.values.pool_id import ENVIRONMENT_DEFAULT, PoolId, parse_pool, pool_id
 
 LINES_PER_TURN: Final = 100
-"""Lines made before others get their turn: half a millisecond."""
+"""The lines built before other tasks get a turn: half a millisecond."""
 LINE_BYTES_MIN: Final = 180
-"""A line without fields, quantities and moments, whose numbers have a digit each."""
+"""The bytes of the smallest line: without fields, quantities and times, and with one digit per number."""
 
 
 def address_of_usage(request: UsageRequest[Any]) -> tuple[str, str | None]:
-    """Return the environment and the customer whose usage ``request`` is about; no customer where it is about all."""
+    """Return the environment and the customer of ``request``, ``None`` for all customers."""
     if isinstance(request, (StatusRequest, RebuildRequest)):
         return request.environment, None
     if isinstance(request, ForecastRequest):
@@ -41,7 +41,7 @@ def address_of_usage(request: UsageRequest[Any]) -> tuple[str, str | None]:
 
 
 def usage_within(request: UsageRequest[Any], environment: str, customer: str | None) -> UsageRequest[Any]:
-    """Return ``request``, about no more than its address names. Raises ``InvalidRequest`` where the two differ."""
+    """Return ``request`` limited to its address. Raises ``InvalidRequest`` if the two differ."""
     if isinstance(request, (StatusRequest, RebuildRequest)):
         if customer is not None:
             raise InvalidRequest("customer", '"-" in the subject: this is about the whole journal', got=customer[:60])
@@ -58,8 +58,10 @@ def _unknown(request: UsageRequest[Any]) -> TypeError:
 
 
 async def with_lines(usage: Usage, bytes_max: int) -> Usage:
-    """``usage`` with its lines made, which encoding would do without a pause. Raises ``TooLarge`` where they cannot fit
-    into ``bytes_max``."""
+    """Build the lines of ``usage`` in turns, because encoding would build them without a pause.
+
+    Raises ``TooLarge`` if they cannot fit into ``bytes_max``.
+    """
     if len(usage.lines) * LINE_BYTES_MIN > bytes_max:
         limit = f"a smaller number: {len(usage.lines):,} lines do not fit into one message"
         raise TooLarge("top", limit, got=str(usage.question.top))
@@ -71,7 +73,7 @@ async def with_lines(usage: Usage, bytes_max: int) -> Usage:
 
 
 def _scoped(question: UsageQuestion, environment: str, customer: str | None) -> UsageQuestion:
-    """The question, about no more than the subject allows: without a pool, about all of its customer's."""
+    """Return the question limited to the subject: without a pool, to all pools of its customer."""
     if question.environment not in (ENVIRONMENT_DEFAULT, environment):
         raise InvalidRequest("environment", "the environment of the subject", got=repr(question.environment)[:60])
     if question.pool is not None:

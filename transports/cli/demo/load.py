@@ -1,7 +1,7 @@
-"""The callers of the demo: many at once, each waiting for its answer, and every answer kept.
+"""The callers of the demo: many at once, each waiting for its answer. All answers are kept.
 
-What a caller knows is all that the proof may use: an event is *acknowledged* once its receipt arrived, *refused* once
-the refusal did, and *unanswered* if neither came. The gate holds callers back while there is nobody to ask.
+The proof may use only what callers know: an event is *acknowledged* once its receipt arrived, *refused* once its
+refusal arrived, and *unanswered* if neither came. The gate holds callers back while no service runs.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from solvent.engine.values.errors import InsufficientCredits, Overloaded, Unavai
 
 CALLERS: Final = 64
 LATENCIES_KEPT: Final = 4_096
-"""Of the latest answers: what the percentiles on the screen are of."""
+"""The latest answers, from which the screen's percentiles are computed."""
 
 
 class Load:
-    """Runs the events of a workload through ``credits``. One instance per demo, used from one event loop."""
+    """Sends the events of a workload to ``credits``. One instance per demo, used from one event loop."""
 
     def __init__(self, credits: Credits, requests: Sequence[DebitRequest]) -> None:
         self.acknowledged: Final[dict[str, Receipt]] = {}
-        """By key. The receipt of the first answer that arrived."""
+        """The first receipt that arrived for each key."""
         self.unanswered: Final[dict[str, DebitRequest]] = {}
         self.asked: Final[dict[str, DebitRequest]] = {}
         self.refused: Final[Counter[str]] = Counter()
-        """Events refused for lack of credits, by pool."""
+        """The number of events refused for lack of credits, by pool."""
         self.latencies_s: Final[deque[float]] = deque(maxlen=LATENCIES_KEPT)
         self.in_flight = 0
         self.total: Final = len(requests)
@@ -47,15 +47,15 @@ class Load:
 
     @property
     def answered(self) -> int:
-        """Answers received, refusals included."""
+        """The number of answers received, refusals included."""
         return len(self.acknowledged) + self.refused.total()
 
     def latest(self, pool: str) -> Receipt | None:
-        """The acknowledged receipt of the highest version of a pool: its balance is the newest known."""
+        """Return the acknowledged receipt with the highest version of a pool. It has the newest known balance."""
         return self._balances.get(pool)
 
     async def reach(self, part: float) -> None:
-        """Wait until ``part`` of all events have been asked and answered from now on, or none is left."""
+        """Wait until ``part`` of all events have been asked and answered from now on, or none are left."""
         self._goal = min(self._finished + int(self.total * part), self.total)
         self._reached = anyio.Event()
         self._notice()
@@ -68,7 +68,7 @@ class Load:
         await self._idle.wait()
 
     def pause(self) -> None:
-        """Let callers finish what they are waiting for, and ask nothing new."""
+        """Let callers finish their requests, and begin no new ones."""
         self._open = anyio.Event()
 
     def resume(self) -> None:
@@ -76,12 +76,12 @@ class Load:
         self._open.set()
 
     def stop(self) -> None:
-        """Let the callers finish what they are waiting for, and end."""
+        """Let the callers finish their requests, and end."""
         self._stopped = True
         self._open.set()
 
     async def run(self) -> None:
-        """Ask until the events are used up or ``stop`` is called."""
+        """Send requests until the events are used up or ``stop`` is called."""
         async with anyio.create_task_group() as callers:
             for _ in range(CALLERS):
                 callers.start_soon(self._call)
@@ -95,9 +95,9 @@ class Load:
             await self.ask(request)
 
     async def ask(self, request: DebitRequest) -> Receipt | None:
-        """Ask for one debit and keep the answer; ``None`` if it was refused or stayed unanswered.
+        """Ask for one debit and keep the answer. Returns ``None`` if it was refused or stayed unanswered.
 
-        Overload is answered by waiting and asking again: nothing was written.
+        After an overload, which writes nothing, this waits and asks again.
         """
         self.in_flight += 1
         asked_at = time.perf_counter()
@@ -133,7 +133,7 @@ class Load:
             self._reached.set()
 
     async def ask_again(self) -> dict[str, Receipt | None]:
-        """Ask for all that is unanswered again, with the same keys. Returns answers by key, ``None`` for no receipt."""
+        """Ask again for all unanswered events, with the same keys. Returns receipts by key, ``None`` for none."""
         answers: dict[str, Receipt | None] = {}
 
         async def ask(request: DebitRequest) -> None:

@@ -1,7 +1,7 @@
-"""What the demo checks, from the outside: the answers that callers got against the ledgers that the service shows.
+"""The checks of the demo: the answers that callers got, compared with the ledgers that the service shows.
 
-Each function compares and returns ``Check``s; none of them repairs or forgives. ``Books`` are read over NATS like any
-client would read them, so what is proven is what a customer can see.
+Each function compares and returns ``Check``s, and repairs nothing. ``Books`` are read over NATS as any client reads
+them, so the proof covers what a customer can see.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from solvent.engine.values.pages import LEDGER_PAGE_MAX
 from solvent.transports.cli.render.cells import amount
 
 EXAMPLES_MAX: Final = 3
-"""Keys that a failed check names."""
+"""The most keys that a failed check names."""
 
 
 class Check(NamedTuple):
-    """One sentence, and whether it is true."""
+    """One claim, and whether it is true."""
 
     passed: bool
     says: str
@@ -33,10 +33,10 @@ class Check(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """The ledgers and balances of the demo's pools, at one time without traffic."""
+    """The ledgers and balances of the demo's pools, read while there is no traffic."""
 
     entries: Mapping[str, tuple[LedgerEntry, ...]]
-    """By pool, oldest first."""
+    """The ledger of each pool, oldest entry first."""
     balances: Mapping[str, Balance]
 
     @classmethod
@@ -57,11 +57,11 @@ class Books:
         return cls(entries, balances)
 
     def debits(self) -> list[LedgerEntry]:
-        """All debits of all pools."""
+        """Return all debits of all pools."""
         return [entry for entries in self.entries.values() for entry in entries if entry.kind == "debit"]
 
     def spent_by(self, dimension: str) -> list[tuple[str, Decimal]]:
-        """What was spent for each value of a dimension, most first."""
+        """Return what was spent for each value of a dimension, the most first."""
         spent: defaultdict[str, Decimal] = defaultdict(Decimal)
         for entry in self.debits():
             spent[str(entry.dimensions.get(dimension, "(none)"))] += entry.amount
@@ -71,7 +71,7 @@ class Books:
 def after_the_kill(
     books: Books, acknowledged: Mapping[str, Receipt], unanswered: Mapping[str, DebitRequest]
 ) -> list[Check]:
-    """Every acknowledged debit is there as it was acknowledged, and nothing that nobody asked for."""
+    """Check that every acknowledged debit is in the ledger as acknowledged, and that nothing else is."""
     recorded = _by_key(books)
     kept = [key for key, receipt in acknowledged.items() if key in recorded and _same(receipt, recorded[key])]
     lost = [key for key, receipt in acknowledged.items() if key not in recorded or not _same(receipt, recorded[key])]
@@ -94,9 +94,9 @@ def after_the_kill(
 def after_asking_again(
     books: Books, unanswered: Mapping[str, DebitRequest], answers: Mapping[str, Receipt | None]
 ) -> Check:
-    """What was recorded before is answered with its first receipt; what was not is done now, or refused.
+    """Check that recorded debits got their first receipt again, and that the others were done now or refused.
 
-    ``books`` are those from before asking again.
+    ``books`` were read before the keys were sent again.
     """
     recorded = _by_key(books)
     first = done = refused = 0
@@ -116,7 +116,7 @@ def after_asking_again(
 
 
 def at_the_end(books: Books, acknowledged: Mapping[str, Receipt]) -> list[Check]:
-    """The ledger and the receipts are one to one, no balance was ever below zero, and the sums agree."""
+    """Check that ledger and receipts match one to one, no balance was ever below zero, and the sums agree."""
     debits = books.debits()
     keys = Counter(entry.key for entry in debits)
     twice = [str(key) for key, count in keys.items() if count > 1]
@@ -146,7 +146,7 @@ def _by_key(books: Books) -> dict[str, LedgerEntry]:
 
 
 def _same(receipt: Receipt, entry: LedgerEntry) -> bool:
-    """Whether a ledger entry is what its receipt said, to the last unit."""
+    """Return whether a ledger entry equals its receipt, to the last unit."""
     return (
         receipt.id == entry.id
         and receipt.version == entry.version
@@ -157,7 +157,7 @@ def _same(receipt: Receipt, entry: LedgerEntry) -> bool:
 
 
 def _adds_up(entries: Iterable[LedgerEntry], balance: Balance) -> bool:
-    """Whether each entry's change leads from one balance to the next and at the end to the pool's own figures."""
+    """Return whether each entry's change leads to the next balance, and the last one to the pool's own figures."""
     available = spent = Decimal(0)
     for entry in entries:
         available += entry.change

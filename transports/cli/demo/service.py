@@ -1,7 +1,7 @@
-"""The service of the demo: a process of its own, so that killing it kills what a crash would.
+"""The service of the demo: a process of its own, so that a kill destroys what a crash would.
 
-``kill`` is SIGKILL: the process runs no handler, flushes nothing and says goodbye to nobody. The block that opened the
-service ends it, whatever happens in the block.
+``kill`` is SIGKILL: the process runs no handler, flushes nothing and closes no connection in order. The block that
+opened the service ends it, whatever happens in the block.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STOP_DEADLINE_S: Final = 10.0
 
 
 class Service:
-    """``solvent serve`` on a journal, behind a NATS server that somebody else runs."""
+    """``solvent serve`` on a journal, on a NATS server that the demo runs."""
 
     def __init__(self, directory: Path, nats_url: str, log: Path) -> None:
         self._arguments = [
@@ -44,7 +44,7 @@ class Service:
 
     @property
     def pid(self) -> int:
-        """The number of the running process."""
+        """The id of the running process."""
         return self._running.pid
 
     @property
@@ -54,8 +54,8 @@ class Service:
         return self._process
 
     async def start(self) -> None:
-        """Start the process and wait until it serves. Raises ``Unavailable`` with its own words if it does not."""
-        # The NATS settings of the caller's shell must not lead the service elsewhere.
+        """Start the process and wait until it serves. Raises ``Unavailable`` with its output if it does not."""
+        # The caller's own settings must not send the service to another NATS server or folder.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SOLVENT_")}
         with self._log.open("ab") as log:
             self._process = await anyio.open_process(
@@ -63,19 +63,19 @@ class Service:
                 stdin=subprocess.DEVNULL,
                 stderr=log,
                 env=environment,
-                # Its own group: Ctrl-C in the terminal is for the demo, which then stops the service itself.
+                # A session of its own: Ctrl-C in the terminal goes to the demo, which then stops the service.
                 start_new_session=True,
             )
         if not await self._says_ready():
             raise Unavailable(f"the service did not start: {self._last_words()}")
 
     async def kill(self) -> None:
-        """``kill -9``, and wait until the process is gone."""
+        """Kill the process with ``kill -9``, and wait until it is gone."""
         self._running.kill()
         await self._running.wait()
 
     async def stop(self) -> int:
-        """Ask the process to stop, and return its exit code. One that does not listen is killed."""
+        """Ask the process to stop, and return its exit code. Kill it if it does not stop."""
         self._running.terminate()
         with anyio.move_on_after(STOP_DEADLINE_S):
             return await self._running.wait()
@@ -90,7 +90,7 @@ class Service:
             await self._process.aclose()
 
     async def _says_ready(self) -> bool:
-        """Whether the process prints its one line before the deadline, rather than ending or hanging."""
+        """Return whether the process prints its ready line before the deadline, instead of ending or hanging."""
         output = self._running.stdout
         with anyio.move_on_after(START_DEADLINE_S):
             try:
@@ -106,7 +106,7 @@ class Service:
 
 @asynccontextmanager
 async def service(directory: Path, nats_url: str, log: Path) -> AsyncIterator[Service]:
-    """A started service for the length of a block."""
+    """Start a service for the length of a block."""
     running = Service(directory, nats_url, log)
     try:
         await running.start()

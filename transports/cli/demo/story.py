@@ -1,7 +1,7 @@
-"""The demo itself, told in order: credits, load, ``kill -9``, proof, and on to the end.
+"""The demo in order: credits, load, ``kill -9``, proof, restart, and the rest of the load.
 
-A nats-server and the service run as processes of their own; this process is only their client, and everything it checks
-it learnt from answers that arrived. A check that fails does not stop the story: it is told, and the exit code is not 0.
+A nats-server and the service run as processes of their own. This process is only their client, and checks only answers
+that it received. A check that fails does not stop the demo: it is reported, and the exit code is not 0.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from .workload import Workload
 KILL_AFTER: Final = 0.55
 """The part of the events, or of the time, after which the service is killed."""
 REQUEST_TIMEOUT_S: Final = 2.0
-"""Short, since the requests that the kill strikes are waited for: a client with patience would outlast the restart."""
+"""Short, because the demo waits for requests that the kill struck. A longer timeout would outlast the restart."""
 PROMOTION_PARTS: Final = 10
-"""One part in ten of a pool's credits is promotional and burns first."""
+"""A pool's credits are one part in ten promotional. Those burn first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """One telling: what is asked, for how long, and where the journal is."""
+    """One run of the demo: its load, its length, and its journal."""
 
     workload: Workload
     seconds: float
@@ -46,7 +46,7 @@ class Demo:
     screen: Screen
 
     async def run(self) -> tuple[list[Check], Books]:
-        """Tell the story. Returns every check, passed or not, and the books at the end."""
+        """Run the demo. Returns every check, passed or not, and the books at the end."""
         async with service(self.directory, self.nats_url, self.directory.parent / "service.log") as server:
             self.screen.step(f"nats-server and solvent serve (process {server.pid}) are up, the journal is empty")
             async with connect(self.nats_url, timeout_s=REQUEST_TIMEOUT_S) as client:
@@ -56,7 +56,7 @@ class Demo:
         return checks, books
 
     async def _grant(self, credits: Credits) -> None:
-        """Put a promotional and a paid block into every pool."""
+        """Grant a promotional and a paid block to every pool."""
         expires_at = datetime.now(UTC) + timedelta(days=30)
         for pool, total in self.workload.grants.items():
             promotion = total / PROMOTION_PARTS
@@ -90,16 +90,16 @@ class Demo:
         return checks + found, books
 
     async def _let_run(self, load: Load, part: float) -> None:
-        """Wait until ``part`` of the seconds have gone by, or of the events have been answered."""
+        """Wait until ``part`` of the seconds have passed, or of the events have been answered."""
         with anyio.move_on_after(self.seconds * part):
             await load.reach(part)
 
     async def _kill_and_prove(self, server: Service, credits: Credits, load: Load) -> list[Check]:
         pid = server.pid
-        # In one turn of the loop: the signal is sent while requests are in flight, and no more follow.
+        # In one turn of the loop: requests are in flight when the signal is sent, and no more follow.
         load.pause()
         await server.kill()
-        # Their own deadline ends the wait for answers that a dead process cannot give.
+        # A dead process answers nothing, so the deadlines of the requests end this wait.
         await load.idle()
         left = len(load.unanswered)
         self.screen.step(f"kill -9 {pid}: the service is gone, {left} requests stay without an answer", mark="!")

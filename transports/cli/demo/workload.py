@@ -1,8 +1,8 @@
-"""The town of the demo: three customers, their pools, and the usage events that they make.
+"""The workload of the demo: three customers, their pools, and their usage events.
 
-Everything follows from the seed: the same seed makes the same events with the same keys. Users, features and models are
-skewed as in life: a few do most of it. With a trace the tokens, times and features are the trace's; who asked for them
-is drawn, since a trace has no customers.
+The same seed makes the same events with the same keys. Users, features and models are skewed: a few make most of the
+events. With a trace, tokens, times and features come from the trace; pools and users are drawn, because a trace has no
+customers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from solvent.transports.cli.replay.rows import Parsed
 
 
 class PoolPlan(NamedTuple):
-    """A pool of the demo. ``funded``: its credits as a part of what its events ask for; below 1 it runs empty."""
+    """A pool of the demo. ``funded`` is its credits as a part of what its events ask for; below 1 it runs empty."""
 
     name: str
     weight: float
@@ -47,10 +47,10 @@ POOLS: Final = (
     PoolPlan("tidepool", 6, Decimal("1.3")),
     PoolPlan("tidepool/batch", 10, Decimal("0.15")),
 )
-"""A global pool for each customer, and pools for their workspaces. Three of the eight cannot pay for all of theirs."""
+"""A global pool for each customer, and pools for their workspaces. Three of the eight run empty."""
 
 PRICES: Final = {"large": "0.00006", "medium": "0.00002", "small": "0.000004"}
-"""Credits per token, by model."""
+"""Credits per token of each model."""
 
 _MODELS: Final = (("small", 60), ("medium", 30), ("large", 10))
 _FEATURES: Final = (("conversation", 50), ("code", 25), ("summary", 15), ("search", 10))
@@ -62,7 +62,7 @@ _CENT: Final = Decimal("0.01")
 
 
 class _Draw(NamedTuple):
-    """A skewed choice."""
+    """A skewed random choice."""
 
     values: Sequence[str]
     cumulative: Sequence[float]
@@ -80,7 +80,7 @@ _MODEL, _FEATURE, _REGION, _USER = _draw(_MODELS), _draw(_FEATURES), _draw(_REGI
 
 
 def generated(seed: int) -> Iterator[DebitRequest]:
-    """Usage events without end."""
+    """Yield usage events without end."""
     dice = random.Random(seed)
     prices = {model: parse_price(price, model) for model, price in PRICES.items()}
     number = 0
@@ -104,9 +104,9 @@ def generated(seed: int) -> Iterator[DebitRequest]:
 
 
 def traced(path: Path, seed: int) -> Iterator[DebitRequest]:
-    """The events of a trace in the columns of preset ``azure-llm``; pool, user, model and region are drawn.
+    """Yield the events of a trace with the columns of preset ``azure-llm``. Pool, user, model and region are drawn.
 
-    Raises ``InvalidRequest`` for a file that does not fit, at its first bad line.
+    Raises ``InvalidRequest`` at the first bad line of the file.
     """
     dice = random.Random(seed)
     preset = find_preset("azure-llm")
@@ -132,14 +132,14 @@ def traced(path: Path, seed: int) -> Iterator[DebitRequest]:
 
 
 class Workload(NamedTuple):
-    """What will be asked, and what each pool is given for it."""
+    """The events to ask for, and the credits to grant to each pool."""
 
     requests: tuple[DebitRequest, ...]
     grants: dict[str, Decimal]
 
     @classmethod
     def plan(cls, source: Iterator[DebitRequest], events_max: int) -> Workload:
-        """Take the first events and fund the pools so that some of them cannot pay for all of theirs."""
+        """Take the first events, and fund the pools so that some of them run empty."""
         requests = tuple(islice(source, events_max))
         asked: defaultdict[str, Decimal] = defaultdict(Decimal)
         largest = Decimal(0)
@@ -147,7 +147,7 @@ class Workload(NamedTuple):
             amount = Decimal(request.amount)
             asked[str(request.pool)] += amount
             largest = max(largest, amount)
-        # The largest event fits into every pool, so that none is empty from the start.
+        # The largest event fits into every pool, so that no pool refuses from the start.
         floor = largest.quantize(_CENT, ROUND_UP)
         grants = {pool.name: max((asked[pool.name] * pool.funded).quantize(_CENT, ROUND_UP), floor) for pool in POOLS}
         return cls(requests, grants)

@@ -1,1 +1,1 @@
-"""What ``solvent usage`` asks: its options, what they mean together, and the wait for the usage file."""
+"""The parts of ``solvent usage``: its options, which go together, its calls, and the wait for the usage file."""

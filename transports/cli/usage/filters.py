@@ -1,4 +1,4 @@
-"""Conditions on usage as they are typed, and what is wrong with a question in the words of the command line."""
+"""Filters of usage as they are typed, and the engine's errors in the names of the command line."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _OPTION_OF: Final[Mapping[str, str]] = {
     "fill_empty": "--fill",
     "currency": "--in",
 }
-"""What the command line calls differently."""
+"""The options with another name than the engine's field."""
 _OWN_NAMES: Final = (
     *("customer", "environment", "period", "start", "end", "window", "time_zone"),
     *("top", "order", "limit", "cursor", "sensitivity"),
 )
-"""What the engine and the command line call the same."""
+"""The options with the same name as the engine's field."""
 
 
 class Filter(NamedTuple):
-    """A condition as usage requests have it, and the option that it was typed with."""
+    """A filter of a usage request, and the option that it was typed with."""
 
     option: str
     filter: dict[str, Any]
 
 
 def filters_of(asked: QuestionOptions) -> list[Filter]:
-    """Return all conditions, each with the option that it comes from. Raises ``InvalidRequest`` naming the option."""
+    """Return all filters, each with its option. Raises ``InvalidRequest`` naming the option."""
     one_of: dict[str, list[GroupValue]] = {}
     for name, value in _typed_pairs(asked.where or (), "--where"):
         one_of.setdefault(name, []).append(value)
@@ -61,7 +61,7 @@ def _typed_pairs(words: Sequence[str], option: str) -> Iterator[tuple[str, Group
 
 @contextmanager
 def naming_options(filters: Sequence[str]) -> Iterator[None]:
-    """Name what is wrong as it was typed. ``filters`` are the options that the filters come from."""
+    """Name the option instead of the field in an ``InvalidRequest`` of the block. ``filters``: the filters' options."""
     try:
         yield
     except InvalidRequest as error:

@@ -1,7 +1,7 @@
-"""The wait for the usage file, where it is behind its journal.
+"""The wait for a usage file that is behind its journal.
 
-In a folder that this process has opened itself it is waited for, because nobody else brings it up to date. A service
-does so all the time.
+If this process opened the folder itself, it waits, because no other process updates the file. A service updates it all
+the time.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ T = TypeVar("T")
 
 LOOK_EVERY_S: Final = 0.05
 AT_ONCE_S: Final = 0.1
-"""Enough to find a mistake, and less than a progress bar is worth."""
+"""Long enough for the engine to find a mistake, and too short for a progress bar."""
 STILL_MAX_S: Final = 10.0
-"""How long the usage file may stand still before it is no longer waited for."""
+"""The seconds that the usage file may stand still before the wait ends."""
 
 
 async def ask_caught_up(target: Target, question: Question, work: Callable[[Credits], Awaitable[T]]) -> T:
-    """Do the work on the target, with all of its journal in the usage file."""
+    """Run ``work`` on the target when the usage file covers its whole journal."""
     async with target.open() as credits:
         with naming_options(question.filter_options):
             if target.nats_url is None:
-                # What is wrong with the question is said at once, not after a long time of catching up.
+                # Report a bad question at once, not after a long catch-up.
                 with anyio.move_on_after(AT_ONCE_S):
                     return await work(credits)
                 await _follow(credits, "usage", question.environment, _is_caught_up)
@@ -43,7 +43,7 @@ async def ask_caught_up(target: Target, question: Question, work: Callable[[Cred
 
 
 async def rebuild_and_follow(target: Target, environment: str) -> UsageStatus:
-    """Have the usage file made again, and wait for it. Raises ``Unavailable`` if that fails or stands still."""
+    """Rebuild the usage file, and wait for it. Raises ``Unavailable`` if that fails or stands still."""
     async with target.open() as credits:
         with naming_options(()):
             begun = await credits.rebuild_usage(environment=environment)
@@ -53,7 +53,7 @@ async def rebuild_and_follow(target: Target, environment: str) -> UsageStatus:
 
         status = await _follow(credits, "rebuild", environment, is_done)
     if status.failure is not None:
-        raise Unavailable(f"no new usage file could be made, the old one stays: {status.failure}")
+        raise Unavailable(f"the new usage file could not be built, the old one stays: {status.failure}")
     if not is_done(status):
         raise Unavailable(f"the usage file has stood still for {STILL_MAX_S:g} s at frame {status.position}")
     return status
@@ -66,7 +66,7 @@ def _is_caught_up(status: UsageStatus) -> bool:
 async def _follow(
     credits: Credits, label: str, environment: str, is_there: Callable[[UsageStatus], bool]
 ) -> UsageStatus:
-    """Wait until the usage file ``is_there``, or stands still, with a progress bar on stderr if that is a terminal."""
+    """Wait until ``is_there`` or the usage file stands still, with a progress bar on stderr if that is a terminal."""
     with frames_bar(label) as show:
         place: tuple[int, int | None] | None = None
         moved_at = time.monotonic()

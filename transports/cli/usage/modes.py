@@ -1,6 +1,6 @@
-"""Which of its five questions ``solvent usage`` asks, and which options go with which.
+"""The five modes of ``solvent usage``, and the options that each mode takes.
 
-A mode is called as the option that asks for it; "" is the table of lines.
+A mode has the name of its option; "" is the table of lines.
 """
 
 from __future__ import annotations
@@ -28,34 +28,36 @@ _NOT_WITH: Final[Mapping[str, frozenset[str]]] = {
     | {"--sensitivity", "--by", "--where", "--where-not", "--missing", "--prefix", "--consistent"},
     "--entries": _FILES | {"--sensitivity"},
 }
-"""What has no meaning there, by mode."""
+"""The options that have no meaning in a mode, by mode."""
 
 
 def typed_options(ctx: typer.Context) -> list[str]:
-    """The options that are on the command line."""
+    """Return the options that are on the command line."""
     sources = {each.opts[0]: ctx.get_parameter_source(each.name or "") for each in ctx.command.params}
     return [option for option, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
 
 
 def mode_of(typed: Sequence[str]) -> str:
-    """The one mode that was asked for; "" is the table. Raises ``InvalidRequest``."""
+    """Return the mode that was asked for; "" is the table. Raises ``InvalidRequest`` for more than one."""
     modes = [option for option in typed if option in _MODES]
     if len(modes) > 1:
-        raise InvalidRequest(modes[1], f"one of {', '.join(_MODES)}", got=f"it beside {modes[0]}")
+        raise InvalidRequest(modes[1], f"one of {', '.join(_MODES)}", got=f"it with {modes[0]}")
     return modes[0] if modes else ""
 
 
 def check_options(mode: str, typed: Sequence[str], pool: str | None, *, as_json: bool) -> None:
-    """Refuse what would have no effect. Raises ``InvalidRequest`` naming the option."""
+    """Refuse options that would have no effect. Raises ``InvalidRequest`` naming the option."""
     for option in typed:
         if option in _NOT_WITH[mode]:
-            raise InvalidRequest(option, f"nothing {f'beside {mode}' if mode else 'without --entries or --spikes'}")
+            raise InvalidRequest(
+                option, f"no such option {f'with {mode}' if mode else 'without --entries or --spikes'}"
+            )
         if option in _WHOSE and pool is not None:
-            raise InvalidRequest(option, "either a pool, whose name says it, or this option")
+            raise InvalidRequest(option, "either a pool, whose name includes it, or this option")
     if mode == "--forecast" and pool is None:
         raise InvalidRequest("--forecast", "a POOL")
     if "--output" in typed and "--csv" not in typed:
-        raise InvalidRequest("--output", "--csv beside it")
+        raise InvalidRequest("--output", "--csv as well")
     if "--parquet" in typed and "--csv" in typed:
         raise InvalidRequest("--parquet", "either it or --csv")
     if as_json and "--csv" in typed and "--output" not in typed:

@@ -1,4 +1,4 @@
-"""The options of ``solvent usage``: what is asked, what else is asked of the same usage, and where it is written."""
+"""The options of ``solvent usage``: the question, its modes, and the files to write."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from solvent.transports.cli.options import Cursor, PoolsEnvironment
 
 @dataclass(frozen=True, slots=True)
 class QuestionOptions:
-    """Which usage is asked for, and how it is broken down."""
+    """The usage to show, and how to break it down."""
 
     customer: Annotated[str | None, typer.Option(help="Only this customer's pools.")] = None
     environment: PoolsEnvironment = None
@@ -37,13 +37,13 @@ class QuestionOptions:
             f"with --forecast {FORECAST_PERIOD_DEFAULT}."
         ),
     ] = None
-    start: Annotated[str | None, typer.Option(help="From this moment on, ISO 8601 with its zone.")] = None
-    end: Annotated[str | None, typer.Option(help="Before this moment, ISO 8601 with its zone.")] = None
+    start: Annotated[str | None, typer.Option(help="Only at or after this time, ISO 8601 with its zone.")] = None
+    end: Annotated[str | None, typer.Option(help="Only before this time, ISO 8601 with its zone.")] = None
     window: Annotated[
-        str | None, typer.Option(help="In buckets of a minute, hour, day, week, month, quarter or year.")
+        str | None, typer.Option(help="Split into buckets: minute, hour, day, week, month, quarter or year.")
     ] = None
     time_zone: Annotated[
-        str, typer.Option(help="Where days begin, and in which times are shown, such as Europe/Paris.")
+        str, typer.Option(help="The time zone of days and of the times shown, such as Europe/Paris.")
     ] = "UTC"
     by: Annotated[
         list[str] | None,
@@ -59,64 +59,64 @@ class QuestionOptions:
         typer.Option(
             "--where",
             metavar="NAME=VALUE",
-            help="Only what has this value, as --dim: name:=5 for a number or boolean. Repeated for a name: one of "
-            "these values.",
+            help="Only usage with this value; name:=5 for a number or boolean. Repeated for a name: one of these "
+            "values.",
         ),
     ] = None
     where_not: Annotated[
         list[str] | None,
-        typer.Option("--where-not", metavar="NAME=VALUE", help="Only what does not have this value. Repeatable."),
+        typer.Option("--where-not", metavar="NAME=VALUE", help="Only usage without this value. Repeatable."),
     ] = None
     missing: Annotated[
         list[str] | None,
         typer.Option(
             "--missing",
             metavar="NAME",
-            help="Only what has no such dimension; beside --where of the same name, that as well. Repeatable.",
+            help="Only usage without this dimension; with --where of the same name, either of the two. Repeatable.",
         ),
     ] = None
     prefix: Annotated[
         list[str] | None,
-        typer.Option("--prefix", metavar="NAME=TEXT", help="Only values that begin so. Repeatable."),
+        typer.Option("--prefix", metavar="NAME=TEXT", help="Only values that begin with this text. Repeatable."),
     ] = None
-    top: Annotated[int | None, typer.Option(help='So many groups, and all the rest together as "other".')] = None
+    top: Annotated[int | None, typer.Option(help='Show this many groups, and the sum of the rest as "other".')] = None
     order: Annotated[
         str | None,
         typer.Option(
-            help="credits, events, refused, quantity or name; with --compare: change, increase, credits or name."
+            help="Sort by credits, events, refused, quantity or name; with --compare: change, increase, credits, name."
         ),
     ] = None
-    ascending: Annotated[bool, typer.Option("--ascending", help="The smallest first.")] = False
-    fill: Annotated[
-        bool, typer.Option("--fill", help="With --window, show buckets in which nothing happened as well.")
-    ] = False
+    ascending: Annotated[bool, typer.Option("--ascending", help="Show the smallest first.")] = False
+    fill: Annotated[bool, typer.Option("--fill", help="With --window, also show empty buckets.")] = False
     consistent: Annotated[
-        bool, typer.Option(help="Wait for all that was acknowledged before, or be half a second behind.")
+        bool, typer.Option(help="Include all that was acknowledged before. Without: up to half a second behind.")
     ] = True
 
 
 @dataclass(frozen=True, slots=True)
 class ModeOptions:
-    """What else is asked of the same usage, and the options of that."""
+    """The other questions about the same usage, and their options."""
 
     compare: Annotated[
         str | None,
         typer.Option(metavar="PERIOD", help='Compare with "previous", "year before" or any period, group by group.'),
     ] = None
     spikes: Annotated[
-        bool, typer.Option("--spikes", help="With --window: which buckets of which groups stand out.")
+        bool, typer.Option("--spikes", help="With --window: show the buckets and groups that stand out.")
     ] = False
     sensitivity: Annotated[
-        float | None, typer.Option(help=f"With --spikes: the score that stands out. Default: {SENSITIVITY_DEFAULT}.")
+        float | None, typer.Option(help=f"With --spikes: the least score shown. Default: {SENSITIVITY_DEFAULT}.")
     ] = None
-    forecast: Annotated[bool, typer.Option("--forecast", help="When POOL runs dry if it goes on like this.")] = False
-    entries: Annotated[
-        bool, typer.Option("--entries", help="The ledger entries behind all lines together, whatever their groups.")
-    ] = False
+    forecast: Annotated[bool, typer.Option("--forecast", help="Show when POOL runs dry at the rate of the period.")] = (
+        False
+    )
+    entries: Annotated[bool, typer.Option("--entries", help="Show the ledger entries behind all lines together.")] = (
+        False
+    )
     limit: Annotated[
         int | None,
         typer.Option(
-            help=f"With --entries or --spikes: so many, 1 to 1000. Default: {ENTRIES_LIMIT_DEFAULT} and "
+            help=f"With --entries or --spikes: the most to show, 1 to 1000. Default: {ENTRIES_LIMIT_DEFAULT} and "
             f"{SPIKES_LIMIT_DEFAULT}."
         ),
     ] = None
@@ -125,12 +125,12 @@ class ModeOptions:
 
 @dataclass(frozen=True, slots=True)
 class FileOptions:
-    """Where the lines are written, if not into a table."""
+    """The file or stream to write lines to instead of a table."""
 
     as_csv: Annotated[bool, typer.Option("--csv", help="Print the lines as CSV.")] = False
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE", help="With --csv: write this file instead.")
+        Path | None, typer.Option("--output", metavar="FILE", help="With --csv: write to this file instead.")
     ] = None
     parquet: Annotated[
-        Path | None, typer.Option("--parquet", metavar="FILE", help="Write the lines as a Parquet file.")
+        Path | None, typer.Option("--parquet", metavar="FILE", help="Write the lines to this Parquet file.")
     ] = None

@@ -1,4 +1,4 @@
-"""What was asked on the command line, as calls of ``Credits``."""
+"""The question of a command line, as calls of ``Credits``."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from .options import ModeOptions, QuestionOptions
 
 
 class Question:
-    """One question about usage. Raises ``InvalidRequest`` for a condition that cannot be read."""
+    """One question about usage. Raises ``InvalidRequest`` for a filter that cannot be read."""
 
     def __init__(self, pool: str | None, asked: QuestionOptions, more: ModeOptions) -> None:
         filters = filters_of(asked)
         self.environment = asked.environment or ENVIRONMENT_DEFAULT
         self.filter_options = [each.option for each in filters]
-        """The option that each filter comes from."""
+        """The option of each filter."""
         self._pool = pool
         self._asked = asked
         self._more = more
@@ -58,16 +58,16 @@ class Question:
         )
 
     async def changes(self, credits: Credits) -> UsageComparison:
-        """Ask how the usage differs from that of another period."""
+        """Ask how the usage differs from the usage of another period."""
         fields = self._asked.by or ()
-        # The smallest answer that names the question: the comparison asks again.
+        # Ask for the smallest answer that holds the question, because the comparison asks again.
         usage = await credits.usage(self._pool, **self._scope, group_by=fields, top=1 if fields else None)
         return await credits.compare_usage(
             usage, self._more.compare or "", order=as_typed(self._asked.order) or "change", top=self._asked.top
         )
 
     async def spikes(self, credits: Credits) -> UsageSpikes:
-        """Ask which buckets stand out."""
+        """Ask for the buckets that stand out."""
         sensitivity, limit = self._more.sensitivity, self._more.limit
         return await credits.usage_spikes(
             await self.lines(credits),
@@ -81,13 +81,13 @@ class Question:
 
     async def entries(self, credits: Credits) -> tuple[Usage, UsageEntryPage]:
         """Ask for the ledger entries behind the usage."""
-        # Whatever the groups and buckets are, the entries behind all of them are the same.
+        # The entries behind all lines are the same for any groups and buckets.
         usage = await credits.usage(self._pool, **self._scope)
         limit = ENTRIES_LIMIT_DEFAULT if self._more.limit is None else self._more.limit
         return usage, await credits.usage_entries(usage, cursor=self._more.cursor, limit=limit)
 
     def _in_words(self) -> str:
-        """A forecast takes its range in words only, which moments are too."""
+        """Return the range of a forecast, which takes it only as words: "START..END" for two times."""
         period, start, end = self._asked.period, self._asked.start, self._asked.end
         if period is not None and (start is not None or end is not None):
             raise InvalidRequest("--period", "either a period, or --start and --end")

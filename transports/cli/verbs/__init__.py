@@ -1,1 +1,1 @@
-"""The verbs of ``solvent``, by what a person does with them."""
+"""The verbs of ``solvent``, one module per subject."""

@@ -1,4 +1,4 @@
-"""What a person does with alerts: have a pool say when credits run low, and answer what it asks for."""
+"""The verbs of alerts: set and show them, grant or refuse a request for credits."""
 
 from __future__ import annotations
 
@@ -33,43 +33,45 @@ def set_alerts(
         list[str] | None,
         typer.Option(
             metavar="AMOUNT",
-            help='Below so many credits, or below a percentage such as "20%" of what was there when credits were last '
-            "added. Repeatable.",
+            help="Alert below this amount, or below a percentage of what was there when credits were last added, "
+            'such as "20%". Repeatable.',
         ),
     ] = None,
     expiring_within: Annotated[
-        int | None, typer.Option(metavar="SECONDS", help="So many seconds before a grant with credits left expires.")
+        int | None,
+        typer.Option(metavar="SECONDS", help="Alert this long before a grant with credits left expires."),
     ] = None,
     budget_percent: Annotated[
-        list[int] | None, typer.Option(metavar="PERCENT", help="At so much of a budget, 1 to 100. Repeatable.")
+        list[int] | None,
+        typer.Option(metavar="PERCENT", help="Alert when this much of a budget is used, 1 to 100. Repeatable."),
     ] = None,
     recharge_below: Annotated[
-        str | None, typer.Option(metavar="AMOUNT", help="Ask for credits when fewer are available.")
+        str | None, typer.Option(metavar="AMOUNT", help="Ask for credits when fewer than this are available.")
     ] = None,
     recharge_target: Annotated[
-        str | None, typer.Option(metavar="AMOUNT", help="Ask for as many as bring them up to this.")
+        str | None, typer.Option(metavar="AMOUNT", help="Ask for as many credits as are missing up to this.")
     ] = None,
     recharge_monthly_max: Annotated[
-        str | None, typer.Option(metavar="AMOUNT", help="Ask for no more in a calendar month.")
+        str | None, typer.Option(metavar="AMOUNT", help="The most to ask for in a calendar month.")
     ] = None,
     recharge_time_zone: Annotated[
-        str | None, typer.Option(help="Where months begin, such as Europe/Paris. Default: UTC.")
+        str | None, typer.Option(help="The time zone of the months, such as Europe/Paris. Default: UTC.")
     ] = None,
     recharge_timeout: Annotated[
         int | None,
-        typer.Option(metavar="SECONDS", help="Seconds that a request stays open, 60 to 2678400. Default: a day."),
+        typer.Option(metavar="SECONDS", help="How long a request stays open, 60 to 2678400. Default: a day."),
     ] = None,
     recharge_category: Annotated[
-        str | None, typer.Option(help='"paid" or "promotional" credits. Default: paid.')
+        str | None, typer.Option(help='The category of the credits, "paid" or "promotional". Default: paid.')
     ] = None,
     recharge_cost_basis: CostBasisOption = None,
     recharge_grants: Annotated[
-        bool, typer.Option("--recharge-grants", help="Let the pool grant by itself what it asks for.")
+        bool, typer.Option("--recharge-grants", help="Grant each request at once, without an answer from you.")
     ] = False,
 ) -> None:
-    """Let a pool say when credits run low, out, or are about to expire, and ask for more.
+    """Set the alerts of a pool for credits that run low, run out or soon expire, and its rule to ask for more.
 
-    These are all of its alerts, each time: without options, it has none.
+    Replaces all alerts of the pool. Without options, it has none afterwards.
     """
     with reporting(shared.as_json):
         rule = _recharge_rule(
@@ -99,7 +101,7 @@ def set_alerts(
 
 
 def _recharge_rule(fields: dict[str, Any]) -> dict[str, Any] | None:
-    """The rule of what was given of it, ``None`` if nothing was. Raises ``InvalidRequest`` if half of it is missing."""
+    """Return the fields that were given, ``None`` if there are none. Raises ``InvalidRequest`` if half are missing."""
     given = {name: value for name, value in fields.items() if value is not None}
     if not given:
         return None
@@ -111,7 +113,7 @@ def _recharge_rule(fields: dict[str, Any]) -> dict[str, Any] | None:
 
 @with_shared_options
 def alerts(shared: Shared, pool: PoolArgument) -> None:
-    """Show the alerts of a pool, and the request for credits that is open."""
+    """Show the alerts of a pool, and its open request for credits."""
     ask(shared, lambda credits: credits.alerts(pool), render.alerts)
 
 
@@ -121,13 +123,14 @@ def grant_recharge(
     pool: PoolArgument,
     recharge: RechargeArgument,
     amount: Annotated[
-        str | None, typer.Argument(metavar="AMOUNT", help="Credits as decimal text. Default: what it asks for.")
+        str | None,
+        typer.Argument(metavar="AMOUNT", help="Credits as decimal text. Default: what the request asks for."),
     ] = None,
     cost_basis: CostBasisOption = None,
     expires_at: NeverOrTime = None,
     comment: Comment = None,
 ) -> None:
-    """Grant what a pool asks for, or another amount. Granted again, it answers as it did."""
+    """Grant a pool's request for credits, in full or with another amount. A second grant answers as the first did."""
     with reporting(shared.as_json):
         cost = parse_cost_basis(cost_basis, "--cost-basis")
     command(
@@ -142,5 +145,5 @@ def grant_recharge(
 
 @with_shared_options
 def refuse_recharge(shared: Shared, pool: PoolArgument, recharge: RechargeArgument) -> None:
-    """Let a pool's request for credits come to nothing. It makes no other before the time of this one is over."""
+    """Refuse a pool's request for credits. The pool makes no other until the timeout of the rule has passed."""
     command(shared, "refusal", pool, lambda credits: credits.refuse_recharge(pool, recharge))

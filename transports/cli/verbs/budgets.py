@@ -1,4 +1,4 @@
-"""What a person does with budgets: limit what may be spent, lift the limit, see what is used."""
+"""The verbs of budgets: set one, remove it, list them with what is used."""
 
 from __future__ import annotations
 
@@ -29,16 +29,21 @@ def set_budget(
     pool: PoolArgument,
     name: NameArgument,
     amount: AmountArgument,
-    window: Annotated[str, typer.Option(help="minute, hour, day, week, month or total.")],
+    window: Annotated[str, typer.Option(help="The window: minute, hour, day, week, month or total.")],
     time_zone: CalendarZone = "UTC",
     match: Match = None,
     each: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Every value of this dimension counts on its own.")
+        str | None, typer.Option(metavar="NAME", help="Count every value of this dimension separately.")
     ] = None,
-    warn: Annotated[bool, typer.Option("--warn", help="Do not refuse: receipts name it.")] = False,
-    holds_max: Annotated[int | None, typer.Option(help="How many holds may be open at once.")] = None,
+    warn: Annotated[
+        bool, typer.Option("--warn", help="Do not refuse debits; name the budget in their receipts.")
+    ] = False,
+    holds_max: Annotated[int | None, typer.Option(help="The most holds that may be open at once.")] = None,
 ) -> None:
-    """Limit what may be spent per window. Set again, a budget takes new terms and goes on counting."""
+    """Limit what may be spent per window. Setting a budget again changes its terms.
+
+    Its counts begin again only if the window, time zone, match or each changes.
+    """
     with reporting(shared.as_json):
         wanted = parse_dimensions(match, "--match") if match else None
     command(
@@ -61,11 +66,11 @@ def set_budget(
 
 @with_shared_options
 def remove_budget(shared: Shared, pool: PoolArgument, name: NameArgument) -> None:
-    """Let there be no budget of this name."""
+    """Remove a budget. Removing one that does not exist changes nothing."""
     command(shared, "removal", pool, lambda credits: credits.remove_budget(pool, name))
 
 
 @with_shared_options
 def budgets(shared: Shared, pool: PoolArgument) -> None:
-    """List the budgets of a pool, with what is used of them in their present windows."""
+    """List the budgets of a pool, with what is used in their current windows."""
     ask(shared, lambda credits: credits.budgets(pool), render.budgets)

@@ -1,4 +1,4 @@
-"""What pools say by themselves, as a page or as it happens."""
+"""``solvent events``: the events of pools, as a page or as they happen."""
 
 from __future__ import annotations
 
@@ -32,22 +32,23 @@ BEGINNING: Final = "0.0"
 def events(
     shared: Shared,
     pool: Annotated[
-        str | None, typer.Argument(metavar="[POOL]", help="Only this pool's. Default: all of the environment.")
+        str | None, typer.Argument(metavar="[POOL]", help="Only this pool. Default: all pools of the environment.")
     ] = None,
-    customer: Annotated[str | None, typer.Option(help="Only those of this customer's pools.")] = None,
+    customer: Annotated[str | None, typer.Option(help="Only this customer's pools.")] = None,
     environment: PoolsEnvironment = None,
     after: Annotated[
-        str | None, typer.Option(metavar="POSITION", help='Behind the position of an event, such as "12.3", or "end".')
+        str | None, typer.Option(metavar="POSITION", help='Only events after this position, such as "12.3", or "end".')
     ] = None,
-    limit: Annotated[int, typer.Option(help="Events of one page, 1 to 1000.")] = 50,
+    limit: Annotated[int, typer.Option(help="Events on a page, 1 to 1000.")] = 50,
     follow: Annotated[
-        bool, typer.Option("--follow", help="Print each event as it happens, until Ctrl-C; with --after, older first.")
+        bool,
+        typer.Option("--follow", help="Print each event as it happens, until Ctrl-C; with --after, past ones first."),
     ] = False,
 ) -> None:
-    """Show a page of what pools have said, oldest first, or --follow what they say.
+    """Show a page of the events of pools, oldest first, or --follow new ones.
 
-    With --follow, each event is a line, with --json a JSON document of its own; Ctrl-C and SIGTERM are its ordinary
-    end. A journal that is followed directly has no other writer, and says what falls due.
+    With --follow, each event is one line; with --json, each is a JSON document. Ctrl-C and SIGTERM end it with exit
+    code 0. A journal that is followed directly has no other writer, so its new events are those that fall due.
     """
     with reporting(shared.as_json):
         target = shared.target()
@@ -68,7 +69,7 @@ def _print_as_they_happen(shared: Shared, target: Target, scope: _Scope, after: 
         err().print(Text(f"following {target.name} (Ctrl-C ends it)", "bright_black"), soft_wrap=True)
 
     async def run() -> None:
-        # The journal is closed behind the scope, not inside it: an engine that is stopping has work to finish.
+        # Close the journal outside the cancelled scope: an engine that is stopping has work to finish.
         async with target.open() as credits:
             with anyio.CancelScope() as following:
                 async with background(partial(call_on_signal, following.cancel)):
@@ -79,7 +80,7 @@ def _print_as_they_happen(shared: Shared, target: Target, scope: _Scope, after: 
 
 
 class _Scope(NamedTuple):
-    """Whose events: those of a pool, of a customer's pools, or of an environment's."""
+    """The pools whose events are shown: one pool, a customer's pools, or an environment's."""
 
     pool: str | None
     customer: str | None
@@ -87,10 +88,10 @@ class _Scope(NamedTuple):
 
 
 def _scope(pool: str | None, customer: str | None, environment: str | None) -> _Scope:
-    """Raises ``InvalidRequest`` if a pool is named, and beside it what the pool's own name says."""
+    """Return the scope. Raises ``InvalidRequest`` if a customer or environment is given next to a pool."""
     for option, given in (("--customer", customer), ("--environment", environment)):
         if pool is not None and given is not None:
-            raise InvalidRequest(option, "either a pool, whose name says it, or this option")
+            raise InvalidRequest(option, "either a pool, whose name includes it, or this option")
     return _Scope(pool, customer, ENVIRONMENT_DEFAULT if environment is None else environment)
 
 
@@ -101,7 +102,7 @@ async def _past(credits: Credits, scope: _Scope, after: str, limit: int) -> Even
 
 
 async def _page(credits: Credits, scope: _Scope, after: str, limit: int) -> EventPage:
-    """``limit`` events, or all that there are: one answer can be short though more of the journal is to be read."""
+    """Return ``limit`` events, or all there are. One answer can be short although more of the journal is unread."""
     found: list[PoolEvent] = []
     while True:
         page = await _past(credits, scope, after, limit - len(found))
@@ -119,8 +120,8 @@ async def _follow(
     *,
     on_ready: Callable[[], None],
 ) -> None:
-    """Say each event behind ``after`` until cancelled. Raises ``InvalidRequest``, ``Unavailable``."""
-    # What is wrong shows at once, and the end is where it is now, not where it is at the first wait.
+    """Pass each event after ``after`` to ``say`` until cancelled. Raises ``InvalidRequest``, ``Unavailable``."""
+    # A bad request fails at once, and "end" is the position now, not at the first wait.
     page = await _past(credits, scope, after, 1)
     on_ready()
     begin = page.position if after == END else after

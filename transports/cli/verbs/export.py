@@ -1,4 +1,4 @@
-"""``solvent export``: everything in a journal as files, with the chain and a script that checks it without Solvent."""
+"""``solvent export``: a whole journal as files, with the chain and a script that checks it without Solvent."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from .verify import PROBLEMS_SHOWN_MAX, with_progress
 
 
 def export(
-    target: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write: an empty folder, or a new one.")],
+    target: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder to write: a new or an empty one.")],
     data_dir: DataDir = DATA_DIR_DEFAULT,
     file_format: Annotated[
         Literal["jsonl", "parquet"],
-        typer.Option("--format", help="Only JSON lines can be checked without further software."),
+        typer.Option("--format", help="The file format. Only JSON lines can be checked without other software."),
     ] = "jsonl",
     customer: Annotated[str | None, typer.Option(help="Only the pools of this customer.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write journal and ledger as files, with the chain. Exit code 8: some of the journal is damaged and left out.
+    """Write journal and ledger as files, with the chain. Exit code 8: damaged parts of the journal were left out.
 
-    Reads the folder, not a service; the service may go on working meanwhile. In a JSON lines export lies a script that
-    checks it without Solvent: python verify_export.py FOLDER.
+    Reads the folder, not a service. A service may go on using the folder meanwhile. An export as JSON lines contains a
+    script that checks it without Solvent: python verify_export.py FOLDER.
     """
     with reporting(as_json):
         require_journal(data_dir)

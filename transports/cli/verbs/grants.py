@@ -1,4 +1,4 @@
-"""What a person does with grants: make one, change or void it, list them."""
+"""The verbs of grants: make one, change or void it, list them."""
 
 from __future__ import annotations
 
@@ -42,15 +42,16 @@ def grant(
     effective_at: NowOrTime = None,
     expires_at: NeverOrTime = None,
     cost_basis: Annotated[
-        str | None, typer.Option(metavar="CODE=PRICE", help="What one credit cost, such as USD=0.0125.")
+        str | None, typer.Option(metavar="CODE=PRICE", help="The cost of one credit, such as USD=0.0125.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="A name, for people.")] = None,
+    name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
     comment: Comment = None,
     meta: Annotated[
-        list[str] | None, typer.Option("--meta", metavar="NAME=VALUE", help="Metadata, as --dim of a debit.")
+        list[str] | None,
+        typer.Option("--meta", metavar="NAME=VALUE", help="Metadata, written as --dim of a debit. Repeatable."),
     ] = None,
 ) -> None:
-    """Put a block of credits into a pool. The first grant creates the pool, and the journal if there is none."""
+    """Add a block of credits to a pool. The first grant opens the pool, and creates the journal if there is none."""
     used_key = key or random_key()
     with reporting(shared.as_json):
         cost = parse_cost_basis(cost_basis, "--cost-basis")
@@ -84,12 +85,13 @@ def update_grant(
     grant: GrantArgument,
     key: Key = None,
     priority: Annotated[int | None, typer.Option(help="0 to 100; lower burns first.")] = None,
-    expires_at: Annotated[str | None, typer.Option(help='ISO 8601 with its zone, or "never".')] = None,
+    expires_at: Annotated[str | None, typer.Option(help='The expiry, ISO 8601 with its zone, or "never".')] = None,
     meta: Annotated[
-        list[str] | None, typer.Option("--meta", metavar="NAME=VALUE", help="All of its new metadata. Repeatable.")
+        list[str] | None,
+        typer.Option("--meta", metavar="NAME=VALUE", help="The new metadata, which replaces the old. Repeatable."),
     ] = None,
 ) -> None:
-    """Change the terms of a grant: only those that are given."""
+    """Change terms of a grant. Terms that are not given stay."""
     used_key = key or random_key()
     with reporting(shared.as_json):
         metadata = parse_dimensions(meta, "--meta") if meta else KEEP
@@ -114,11 +116,11 @@ def update_grant(
 
 @with_shared_options
 def void_grant(shared: Shared, pool: PoolArgument, grant: GrantArgument) -> None:
-    """Take away what is left of a grant: not what is held or spent."""
+    """Remove what is left of a grant. What is held or spent stays."""
     command(shared, "void", pool, lambda credits: credits.void_grant(pool, grant))
 
 
 @with_shared_options
 def grants(shared: Shared, pool: PoolArgument, as_of: AsOf = None) -> None:
-    """List the grants of a pool, those that can be burned first, in burn order."""
+    """List the grants of a pool: first those that can be burned, in burn order."""
     ask(shared, lambda credits: credits.grants(pool, as_of=as_of), render.grants)

@@ -1,4 +1,4 @@
-"""What a person reads of a pool's past: its ledger, and what its credits were worth."""
+"""The verbs ``ledger`` and ``costs``: a pool's past, and what its credits were worth."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from solvent.transports.cli.render import ledger as render
 def ledger(
     shared: Shared,
     pool: PoolArgument,
-    limit: Annotated[int, typer.Option(help="Entries of one page, 1 to 1000.")] = 50,
+    limit: Annotated[int, typer.Option(help="Entries on a page, 1 to 1000.")] = 50,
     cursor: Cursor = None,
-    oldest_first: Annotated[bool, typer.Option("--oldest-first", help="From the beginning of the pool.")] = False,
+    oldest_first: Annotated[bool, typer.Option("--oldest-first", help="Begin at the pool's first entry.")] = False,
 ) -> None:
     """Show a page of a pool's history, newest first."""
     ask(
@@ -31,8 +31,8 @@ def ledger(
 def costs(
     shared: Shared,
     pool: PoolArgument,
-    start: Annotated[str | None, typer.Option(help="From this moment on, ISO 8601 with its zone.")] = None,
-    end: Annotated[str | None, typer.Option(help="Before this moment.")] = None,
+    start: Annotated[str | None, typer.Option(help="Only at or after this time, ISO 8601 with its zone.")] = None,
+    end: Annotated[str | None, typer.Option(help="Only before this time.")] = None,
 ) -> None:
-    """Show what became of a pool's credits by what they had cost: burned, expired, voided, and their value."""
+    """Show the credits of a pool that were burned, expired and voided, and their value, by cost basis."""
     ask(shared, lambda credits: credits.costs(pool, start=start, end=end), render.costs)

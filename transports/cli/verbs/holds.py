@@ -1,4 +1,4 @@
-"""What a person does with holds: open one, capture or release it, list them."""
+"""The verbs of holds: open one, capture or release it, list them."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def hold(
     pool: PoolArgument,
     amount: AmountArgument,
     key: Key = None,
-    ttl: Annotated[float, typer.Option(help="Seconds until it expires, 1 to 86400.")] = HOLD_TTL_DEFAULT_S,
-    metric: Annotated[str | None, typer.Option(help="What will be metered.")] = None,
+    ttl: Annotated[float, typer.Option(help="Seconds until the hold expires, 1 to 86400.")] = HOLD_TTL_DEFAULT_S,
+    metric: Annotated[str | None, typer.Option(help="The metric that will be metered.")] = None,
     dim: Dims = None,
 ) -> None:
-    """Set credits aside before the real cost is known. Capture or release them, or they come back by themselves."""
+    """Set credits aside before the real cost is known. A hold that is never settled expires and returns them."""
     used_key = key or random_key()
     with reporting(shared.as_json):
         dimensions = parse_dimensions(dim) if dim else None
@@ -57,10 +57,10 @@ def capture(
     hold: HoldArgument,
     amount: AmountArgument,
     occurred_at: NowOrTime = None,
-    metric: Annotated[str | None, typer.Option(help="What was metered, if not what the hold says.")] = None,
+    metric: Annotated[str | None, typer.Option(help="The metric, if not that of the hold.")] = None,
     quantity: Quantity = None,
 ) -> None:
-    """Spend a hold: less than it, all of it, or more if that fits. What is not spent goes back."""
+    """Spend a hold: a part, all, or more if the rest fits into the pool. What is not spent goes back."""
     command(
         shared,
         "capture",
@@ -71,7 +71,7 @@ def capture(
 
 @with_shared_options
 def release(shared: Shared, pool: PoolArgument, hold: HoldArgument) -> None:
-    """Give back all of a hold."""
+    """Return all of a hold to the pool."""
     command(shared, "release", pool, lambda credits: credits.release(pool, hold))
 
 

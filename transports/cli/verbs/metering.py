@@ -1,4 +1,4 @@
-"""What a person does with metered usage: set rate cards, report quantities that they price, estimate costs."""
+"""The verbs of metered usage: set rate cards, report quantities that they price, estimate costs."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ from solvent.transports.cli.render import prices as render
 from solvent.transports.cli.render.receipts import receipt
 from solvent.transports.cli.running import reporting, respond
 
-MetricArgument: TypeAlias = Annotated[
-    str, typer.Argument(metavar="METRIC", help='What was metered, such as "input_tokens".')
-]
+MetricArgument: TypeAlias = Annotated[str, typer.Argument(metavar="METRIC", help='The metric, such as "input_tokens".')]
 QuantityArgument: TypeAlias = Annotated[
-    str, typer.Argument(metavar="QUANTITY", help="How much of it, as decimal text.")
+    str, typer.Argument(metavar="QUANTITY", help="The quantity of the metric, as decimal text.")
 ]
-Environment: TypeAlias = Annotated[str, typer.Option(help="The environment whose card it is.")]
+Environment: TypeAlias = Annotated[str, typer.Option(help="The environment of the rate card.")]
 CurrencyName: TypeAlias = Annotated[
-    str, typer.Option("--for-currency", metavar="NAME", help="The currency that it prices in.")
+    str, typer.Option("--for-currency", metavar="NAME", help="The currency of the rate card.")
 ]
 
 
 @with_shared_options
 def set_rates(
     shared: Shared,
-    file: Annotated[Path, typer.Argument(help="JSON: a list of rates, each metric, credits, per, match.", exists=True)],
+    file: Annotated[
+        Path, typer.Argument(help="A JSON list of rates with metric, credits, per and match.", exists=True)
+    ],
     effective_at: NowOrTime = None,
     environment: Environment = ENVIRONMENT_DEFAULT,
     for_currency: CurrencyName = CURRENCY_DEFAULT,
 ) -> None:
     """Set the rate card of a currency: what a quantity of each metric costs, by dimensions.
 
-    A rate is {"metric": "input_tokens", "match": {"model": "gpt-4"}, "credits": "30", "per": 1000000}. The one that
-    matches with the most dimensions wins. The card replaces the one before it, from its date on.
+    A rate is {"metric": "input_tokens", "match": {"model": "gpt-4"}, "credits": "30", "per": 1000000}. The rate that
+    matches the most dimensions wins. The card replaces the previous one from --effective-at on.
     """
     with reporting(shared.as_json):
         target = shared.target()
@@ -92,7 +92,7 @@ def report(
     occurred_at: NowOrTime = None,
     dim: Dims = None,
 ) -> None:
-    """Debit what a metered quantity costs by the rate card that was in effect when it occurred."""
+    """Debit the cost of a metered quantity, by the rate card that was in effect when it occurred."""
     used_key = key or random_key()
     with reporting(shared.as_json):
         dimensions = parse_dimensions(dim) if dim else None
@@ -116,7 +116,7 @@ def estimate(
     occurred_at: NowOrTime = None,
     dim: Dims = None,
 ) -> None:
-    """Say what a metered quantity would cost, and whether the pool would allow it. Writes nothing."""
+    """Show what a metered quantity would cost, and whether the pool would allow it. Writes nothing."""
     with reporting(shared.as_json):
         dimensions = parse_dimensions(dim) if dim else None
     ask(

@@ -1,4 +1,4 @@
-"""What a person sets for a pool to be given by itself: allowances, and grants that recur."""
+"""The verbs of plans: allowances, and recurring grants."""
 
 from __future__ import annotations
 
@@ -26,9 +26,7 @@ from solvent.transports.cli.pairs import parse_cost_basis, parse_dimensions
 from solvent.transports.cli.render import settings as render
 from solvent.transports.cli.running import reporting
 
-AllowanceArgument: TypeAlias = Annotated[
-    str, typer.Argument(metavar="NAME", help="The allowance's name in its pool: set again, it takes new terms.")
-]
+AllowanceArgument: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", help="The allowance's name in its pool.")]
 RecurringArgument: TypeAlias = Annotated[
     str, typer.Argument(metavar="NAME", help="The recurring grant's name in its pool.")
 ]
@@ -40,20 +38,26 @@ def set_allowance(
     pool: PoolArgument,
     name: AllowanceArgument,
     amount: Annotated[
-        str, typer.Argument(metavar="AMOUNT", help="Credits or, with --metric, its quantity, as decimal text.")
+        str, typer.Argument(metavar="AMOUNT", help="Credits, or with --metric a quantity, as decimal text.")
     ],
-    window: Annotated[str | None, typer.Option(help="hour, day, week or month. This or --rolling.")] = None,
+    window: Annotated[
+        str | None, typer.Option(help="The window: hour, day, week or month. Give this or --rolling.")
+    ] = None,
     rolling: Annotated[
-        int | None, typer.Option(metavar="SECONDS", help="In any so many seconds: a multiple of 60, 60 to 2678400.")
+        int | None,
+        typer.Option(metavar="SECONDS", help="The length of a rolling window: a multiple of 60, 60 to 2678400."),
     ] = None,
     time_zone: CalendarZone = "UTC",
     match: Match = None,
     each: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Every value of this dimension has a quota of its own.")
+        str | None, typer.Option(metavar="NAME", help="Give every value of this dimension its own quota.")
     ] = None,
     metric: Annotated[str | None, typer.Option(help="Count the quantity of this metric, not credits.")] = None,
 ) -> None:
-    """Let usage be free up to an amount per window, before any grant pays. Opens the pool if it is new."""
+    """Make usage free up to an amount per window, before any grant pays. Opens the pool if it is new.
+
+    Setting an allowance again changes its terms.
+    """
     with reporting(shared.as_json):
         wanted = parse_dimensions(match, "--match") if match else None
     command(
@@ -77,13 +81,13 @@ def set_allowance(
 
 @with_shared_options
 def remove_allowance(shared: Shared, pool: PoolArgument, name: AllowanceArgument) -> None:
-    """Let there be no allowance of this name."""
+    """Remove an allowance. Removing one that does not exist changes nothing."""
     command(shared, "removal", pool, lambda credits: credits.remove_allowance(pool, name))
 
 
 @with_shared_options
 def allowances(shared: Shared, pool: PoolArgument) -> None:
-    """List the allowances of a pool in the order in which they cover, with what is used of them now."""
+    """List the allowances of a pool in the order in which debits use them, with what is used now."""
     ask(shared, lambda credits: credits.allowances(pool), render.allowances)
 
 
@@ -93,28 +97,29 @@ def set_recurring(
     pool: PoolArgument,
     name: RecurringArgument,
     amount: AmountArgument,
-    period: Annotated[str, typer.Option(help="day, week, month or year.")],
-    every: Annotated[int, typer.Option(help="At every how many-th period, 1 to 1000.")] = 1,
+    period: Annotated[str, typer.Option(help="The period: day, week, month or year.")],
+    every: Annotated[int, typer.Option(help="Grant once every so many periods, 1 to 1000.")] = 1,
     anchor: Annotated[
-        str | None, typer.Option(help="A moment at which a period begins, ISO 8601 with its zone. Default: the start.")
+        str | None, typer.Option(help="A time at which a period begins, ISO 8601 with its zone. Default: the start.")
     ] = None,
     starts_at: NowOrTime = None,
     ends_at: NeverOrTime = None,
-    time_zone: Annotated[str, typer.Option(help="Whose calendar is meant, such as Europe/Paris.")] = "UTC",
+    time_zone: Annotated[str, typer.Option(help="The time zone of the periods, such as Europe/Paris.")] = "UTC",
     category: Category = "paid",
     priority: Priority = PRIORITY_DEFAULT,
     cost_basis: CostBasisOption = None,
     roll_over: Annotated[
         str,
-        typer.Option(help='What stays of a period when the next begins: "none", "all", or at most so many credits.'),
+        typer.Option(help='The credits left over that stay for the next period: "none", "all", or the most that stay.'),
     ] = "none",
     prorate: Annotated[
-        bool, typer.Option("--prorate", help="Grant a first period that is not whole in part only.")
+        bool, typer.Option("--prorate", help="If the first period is not whole, grant only a part for it.")
     ] = False,
 ) -> None:
-    """Grant credits at the start and at the beginning of every period after it. Opens the pool if it is new.
+    """Grant credits at the start and at the beginning of every later period. Opens the pool if it is new.
 
-    Set again, the terms count from the next grant on; another rhythm begins anew.
+    Setting a recurring grant again changes its terms from the next grant on. Another period, anchor, start or time zone
+    begins a new sequence of periods.
     """
     with reporting(shared.as_json):
         cost = parse_cost_basis(cost_basis, "--cost-basis")
@@ -147,15 +152,13 @@ def cancel_recurring(
     shared: Shared,
     pool: PoolArgument,
     name: RecurringArgument,
-    at_once: Annotated[
-        bool, typer.Option("--at-once", help="Void what is left of the present period as well.")
-    ] = False,
+    at_once: Annotated[bool, typer.Option("--at-once", help="Also void what is left of the current period.")] = False,
 ) -> None:
-    """Grant nothing more under this name. What was granted stays to its end, unless it is to go --at-once."""
+    """Stop a recurring grant. Credits of the current period stay until it ends, unless --at-once voids them."""
     command(shared, "cancellation", pool, lambda credits: credits.cancel_recurring(pool, name, at_once=at_once))
 
 
 @with_shared_options
 def recurring(shared: Shared, pool: PoolArgument) -> None:
-    """List the recurring grants of a pool that are not over, and when each grants next."""
+    """List the recurring grants of a pool that have not ended, and when each grants next."""
     ask(shared, lambda credits: credits.recurring(pool), render.recurring)

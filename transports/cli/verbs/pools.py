@@ -1,4 +1,4 @@
-"""What a person does with pools: open one, see what is in it, list them."""
+"""The verbs of pools: open one, show its balance, list them, sum them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from solvent.transports.cli.render import balances as render
 
 @with_shared_options
 def open_pool(shared: Shared, pool: PoolArgument) -> None:
-    """Let there be this pool, with nothing in it, and the journal if there is none. A first grant opens it as well."""
+    """Open an empty pool, and create the journal if there is none. A first grant opens a pool too."""
     command(shared, "opening", pool, lambda credits: credits.open_pool(pool), create=True)
 
 
 @with_shared_options
 def balance(shared: Shared, pool: PoolArgument, as_of: AsOf = None) -> None:
-    """Show a pool: what is available, and where the rest of its granted credits went."""
+    """Show what is available in a pool, and where the rest of its granted credits went."""
     ask(shared, lambda credits: credits.balance(pool, as_of=as_of), render.balance)
 
 
@@ -29,7 +29,7 @@ def pools(
     shared: Shared,
     customer: Annotated[str | None, typer.Argument(help="Only this customer's pools.")] = None,
     environment: Annotated[str, typer.Option(help="The environment to list.")] = ENVIRONMENT_DEFAULT,
-    limit: Annotated[int, typer.Option(help="Pools of one page, 1 to 1000.")] = 100,
+    limit: Annotated[int, typer.Option(help="Pools on a page, 1 to 1000.")] = 100,
     cursor: Cursor = None,
 ) -> None:
     """List pools with their balances."""
@@ -43,8 +43,8 @@ def pools(
 @with_shared_options
 def totals(
     shared: Shared,
-    customer: Annotated[str, typer.Argument(metavar="CUSTOMER", help="Whose pools.")],
+    customer: Annotated[str, typer.Argument(metavar="CUSTOMER", help="The customer whose pools are summed.")],
     environment: Annotated[str, typer.Option(help="The environment of the customer.")] = ENVIRONMENT_DEFAULT,
 ) -> None:
-    """Show what all pools of a customer hold together, by currency."""
+    """Show the sums over all pools of a customer, by currency."""
     ask(shared, lambda credits: credits.totals(customer, environment=environment), render.totals)

@@ -1,4 +1,4 @@
-"""``solvent serve``: the journal of a folder, behind NATS, until it is told to stop."""
+"""``solvent serve``: serve the journal of a folder over NATS until a signal stops it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def serve(
     data_dir: DataDir = DATA_DIR_DEFAULT,
     nats_url: Annotated[
         str | None,
-        typer.Option("--nats-url", envvar="SOLVENT_NATS_URL", help="Use this NATS server. Default: start one."),
+        typer.Option("--nats-url", envvar="SOLVENT_NATS_URL", help="The NATS server to use. Default: start one."),
     ] = None,
     nats_port: Annotated[
-        int, typer.Option(min=0, max=65_535, help="Port of the server that is started; 0 takes a free one.")
+        int, typer.Option(min=0, max=65_535, help="The port of the NATS server that is started; 0 takes a free one.")
     ] = 4222,
     environment: Annotated[
         list[str] | None, typer.Option(help=f"Environment to serve, {ENVIRONMENT_DEFAULT} if none. Repeatable.")
@@ -32,9 +32,9 @@ def serve(
     currency: Currencies = None,
     as_json: Json = False,
 ) -> None:
-    """Serve a journal over NATS until Ctrl-C or SIGTERM; what was asked by then is answered first.
+    """Serve a journal over NATS until Ctrl-C or SIGTERM. Requests that arrived by then are answered first.
 
-    Starts a nats-server on loopback unless --nats-url names one. With --json prints {"ready": URL} once it serves.
+    Starts a nats-server on loopback unless --nats-url names one. With --json, prints {"ready": URL} once it serves.
     """
 
     def say_ready(url: str) -> None:

@@ -1,4 +1,4 @@
-"""What a person does with credits that are there: ask whether they suffice, spend them, undo it, move them."""
+"""The verbs of spending: check credits, debit them, reverse a debit, move credits."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def check(
     shared: Shared,
     pool: PoolArgument,
     amount: AmountArgument,
-    metric: Annotated[str | None, typer.Option(help="What would be metered: some allowances count only that.")] = None,
+    metric: Annotated[str | None, typer.Option(help="The metric. Some allowances count only one metric.")] = None,
     quantity: Quantity = None,
     dim: Dims = None,
 ) -> None:
-    """Ask whether credits could be spent now, how much at most, and out of which allowances and grants.
+    """Show whether credits could be spent now, how many at most, and from which allowances and grants.
 
     Writes nothing.
     """
@@ -54,12 +54,12 @@ def debit(
     key: Key = None,
     partial: Partial = False,
     occurred_at: NowOrTime = None,
-    metric: Annotated[str | None, typer.Option(help="What was metered.")] = None,
+    metric: Annotated[str | None, typer.Option(help="The metric.")] = None,
     quantity: Quantity = None,
     dim: Dims = None,
     backfill: Annotated[bool, typer.Option("--backfill", help="Lift the 400-day limit on --occurred-at.")] = False,
 ) -> None:
-    """Consume credits of a pool: all or nothing, or with --partial what is there. Refused, nothing is written."""
+    """Debit credits from a pool: all or nothing, or with --partial what is there. A refusal writes nothing."""
     used_key = key or random_key()
     with reporting(shared.as_json):
         dimensions = parse_dimensions(dim) if dim else None
@@ -87,10 +87,10 @@ def reverse(
     shared: Shared,
     pool: PoolArgument,
     debit: Annotated[str, typer.Argument(metavar="DEBIT", help='The id of a debit or capture, such as "d9".')],
-    amount: Annotated[str | None, typer.Argument(help="Credits to give back. Default: all that is left.")] = None,
+    amount: Annotated[str | None, typer.Argument(help="Credits to give back. Default: all that are left.")] = None,
     key: Key = None,
 ) -> None:
-    """Undo a debit, or a part of it: the credits go back to the grants that had paid."""
+    """Undo a debit or a part of it. The credits go back to the grants that paid."""
     used_key = key or random_key()
     command(
         shared,
@@ -109,7 +109,7 @@ def transfer(
     amount: AmountArgument,
     key: Key = None,
 ) -> None:
-    """Move unspent credits to another pool of the customer: each block keeps its terms."""
+    """Move unspent credits to another pool of the customer. Each block keeps its terms."""
     used_key = key or random_key()
     command(
         shared, "transfer", pool, lambda credits: credits.transfer(pool, target, amount, key=used_key), key=used_key

@@ -1,7 +1,7 @@
-"""What a person does with usage: see where the credits went, and have the file that says it made again.
+"""The verbs ``usage`` and ``rebuild``: where the credits went, and a new usage file.
 
-In ``transports/cli/usage``, ``options`` has what may be asked, ``modes`` which of it goes together, ``question`` asks
-it, and ``following`` waits for the usage file.
+In ``transports/cli/usage``, ``options`` has the options, ``modes`` which of them go together, ``question`` the calls
+that they make, and ``following`` the wait for the usage file.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ T = TypeVar("T")
 def usage(
     shared: Shared,
     pool: Annotated[
-        str | None, typer.Argument(metavar="[POOL]", help="Only this pool. Default: all of the environment.")
+        str | None, typer.Argument(metavar="[POOL]", help="Only this pool. Default: all pools of the environment.")
     ] = None,
     *,
     asked: QuestionOptions,
     more: ModeOptions,
     files: FileOptions,
 ) -> None:
-    """Show where the credits went, broken down by anything that events carry, over any range of time.
+    """Show where the credits went, by any dimension that events carry, over any range of time.
 
-    For people: a table with bars, or with --window one line for each bucket; with --by as well, one line for each
-    group, with its course. --compare, --spikes, --forecast and --entries ask something else of the same usage.
+    Prints a table with bars. With --window, it has one line per bucket; with --window and --by, one line per group with
+    a sparkline. --compare, --spikes, --forecast and --entries ask other questions about the same usage.
 
-    In --csv and --parquet, all values of a dimension are text. Text is written as it is, numbers and booleans as JSON,
-    and as a JSON string in quotes what could be taken for those or for a formula, is empty, or cannot be printed: "5"
-    is not 5. In Parquet, amounts are DECIMAL(38, 9) and times have the time zone UTC. With --json, --output and
-    --parquet tell what was written.
+    In --csv and --parquet, all values of a dimension are text. Text is written as it is, numbers and booleans as JSON.
+    Text that is empty, cannot be printed, or could be taken for a number, a boolean or a formula is written as a JSON
+    string in quotes, so "5" is not 5. In Parquet, amounts are DECIMAL(38, 9) and times have the time zone UTC. With
+    --json, --output and --parquet report what was written.
     """
     with reporting(shared.as_json):
         target = shared.target()
@@ -83,7 +83,7 @@ def usage(
 
 
 def _write(work: Callable[[], Awaitable[Usage]], files: FileOptions, *, as_json: bool) -> None:
-    """Put the lines into a file, or as CSV on stdout."""
+    """Write the lines to a file, or as CSV to stdout."""
     path = files.output if files.as_csv else files.parquet
     with reporting(as_json):
         answer = run_async(work)
@@ -101,7 +101,7 @@ def _write(work: Callable[[], Awaitable[Usage]], files: FileOptions, *, as_json:
 
 
 def _entries_to_wire(answer: tuple[Usage, UsageEntryPage]) -> dict[str, Any]:
-    """With the range: the next page is one of the same range only."""
+    """Return the page with its range, which a request for the next page has to repeat."""
     asked, page = answer
     return {"start": asked.start.isoformat(), "end": asked.end.isoformat(), **_to_wire(page)}
 
@@ -110,12 +110,12 @@ def _entries_to_wire(answer: tuple[Usage, UsageEntryPage]) -> dict[str, Any]:
 def rebuild(
     shared: Shared,
     environment: Annotated[
-        str, typer.Option(help="Which service is asked, where several run. The file holds all environments.")
+        str, typer.Option(help="The service to ask, by its environment. The file holds all environments.")
     ] = ENVIRONMENT_DEFAULT,
 ) -> None:
-    """Make the usage file again from the journal, and wait until that is done. The old one answers until then.
+    """Rebuild the usage file from the journal, and wait until it is complete. The old file answers until then.
 
-    A service goes on with it if this command is interrupted.
+    If this command is interrupted, a service finishes the rebuild.
     """
     with reporting(shared.as_json):
         target = shared.target()

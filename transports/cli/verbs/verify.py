@@ -1,4 +1,4 @@
-"""``solvent verify``: reads a journal from its first byte and proves that the books balance."""
+"""``solvent verify``: read a journal from its first byte and prove that the books balance."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ T = TypeVar("T")
 def verify(
     data_dir: DataDir = DATA_DIR_DEFAULT,
     heads: Annotated[
-        Path | None, typer.Option("--heads", help="Write the heads of the chains to this file: what to publish.")
+        Path | None, typer.Option("--heads", help="Write the heads of the chains to this file, for you to publish.")
     ] = None,
-    customer: Annotated[str | None, typer.Option(help="With --heads: those of this customer's pools only.")] = None,
+    customer: Annotated[str | None, typer.Option(help="With --heads: only the heads of this customer's pools.")] = None,
     against: Annotated[
-        Path | None, typer.Option("--against", help="Heads that were published: was history rewritten since?")
+        Path | None,
+        typer.Option("--against", help="A file of published heads: check that history was not rewritten since."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Recompute every pool from the journal and compare: checksums, chains, sums, keys. Exit code 8: it differs.
+    """Recompute every pool from the journal and compare checksums, chains, sums and keys. Exit code 8: a difference.
 
-    Reads the folder, not a service; the service may go on working meanwhile.
+    Reads the folder, not a service. A service may go on using the folder meanwhile.
     """
     with reporting(as_json):
         require_journal(data_dir)
@@ -61,21 +62,21 @@ def verify(
 
 
 async def verified(directory: Path, against: PublishedHeads | None = None) -> Verification:
-    """The verification of a journal, with a progress bar on stderr where that is a terminal."""
+    """Verify a journal, with a progress bar on stderr if that is a terminal."""
     return await with_progress(
         "verify", lambda on_progress: verify_journal(directory, against=against, on_progress=on_progress)
     )
 
 
 async def with_progress(what: str, work: Callable[[Callable[[int, int], None]], T]) -> T:
-    """Do ``work`` in a thread, with a bar of the frames it is done with on stderr where that is a terminal."""
+    """Run ``work`` in a thread, with a bar of its finished frames on stderr if that is a terminal."""
     with frames_bar(what) as show:
         # The thread changes no journal; if the wait is cancelled it ends with the process.
         return await anyio.to_thread.run_sync(lambda: work(show), abandon_on_cancel=True)
 
 
 def verification(found: Verification) -> RenderableType:
-    """What was proven, or each difference."""
+    """Return what was proven, or each difference."""
     table = Table(box=None, show_header=False, padding=(0, 1))
     table.add_column(style="bright_black")
     table.add_column(justify="right")
@@ -95,7 +96,7 @@ def verification(found: Verification) -> RenderableType:
 
 
 def verification_to_wire(found: Verification) -> dict[str, Any]:
-    """The verification as plain JSON values."""
+    """Return the verification as plain JSON values."""
     return {
         "frames": found.frames,
         "entries": found.entries,
