@@ -13,12 +13,12 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 from rich.console import Group, RenderableType
-from rich.text import Text
 
 from solvent.engine.api.requests import DebitRequest
 from solvent.engine.values.errors import InvalidRequest, SolventError, error_to_wire
 from solvent.transports.cli.exits import Exit
 from solvent.transports.cli.render.cells import amount, dimensions, moment, named_rows, plain_amount, titled_table
+from solvent.transports.cli.terminal import Text
 
 from .events import Event
 from .pricing import Price

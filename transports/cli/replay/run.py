@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import Final, TextIO
 
 import anyio
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TimeRemainingColumn
 
 from solvent.engine.values.errors import InvalidRequest
 from solvent.transports.cli.render.visible import visible
-from solvent.transports.cli.running import err
 from solvent.transports.cli.target import Target
+from solvent.transports.cli.terminal import Console, Label, Text, err
 
 from .reading import Reading
 from .replayer import Problem, Replayer, Tally
@@ -74,9 +72,9 @@ class ReplayRun:
                 source.stop()
 
     def _on_problem(self, problem: Problem) -> None:
-        reason = visible(problem.reason)
         if self._errors is not None:
-            self._errors.write(f"{problem.record}\t{problem.line}\t{problem.code}\t{reason}\n")
+            place = f"{problem.record}\t{problem.line}\t{problem.code}"
+            self._errors.write(f"{place}\t{visible(problem.reason)}\n")
         if self._problems_shown < PROBLEMS_SHOWN_MAX:
             self._problems_shown += 1
             self._console.print(problem_text(self._reading.name, problem), soft_wrap=True)
@@ -88,8 +86,8 @@ class ReplayRun:
 
 def problem_text(file: str, problem: Problem) -> Text:
     """Return what is wrong with a record, as a line that begins as compilers write it."""
-    place = (f"{visible(file)}:{problem.line}: ", "yellow")
-    return Text.assemble(place, visible(problem.reason), (f" (record {problem.record})", "bright_black"))
+    place = (f"{file}:{problem.line}: ", "yellow")
+    return Text.assemble(place, problem.reason, (f" (record {problem.record})", "bright_black"))
 
 
 def _created(path: Path) -> TextIO:
@@ -102,10 +100,10 @@ def _created(path: Path) -> TextIO:
 @contextmanager
 def _bar(console: Console) -> Iterator[Progress]:
     columns = (
-        TextColumn("[bold]{task.description}"),
+        Label(style="bold"),
         BarColumn(bar_width=None),
         TaskProgressColumn(),
-        TextColumn("{task.fields[rate]}"),
+        Label("rate"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from solvent.engine.values.errors import (
     BudgetExceeded,
@@ -21,6 +20,7 @@ from solvent.engine.values.errors import (
 )
 from solvent.transports.cli.exits import Exit, exit_code
 from solvent.transports.cli.render.cells import amount, plain_amount
+from solvent.transports.cli.terminal import Text
 
 from .replayer import BadRecordStopped, Tally
 from .source import SourceError

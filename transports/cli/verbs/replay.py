@@ -19,7 +19,8 @@ from solvent.transports.cli.replay.dry_run import DryRun, dry_run
 from solvent.transports.cli.replay.options import ColumnOptions, DimensionOptions, FileOptions, PriceOptions
 from solvent.transports.cli.replay.run import ReplayRun
 from solvent.transports.cli.replay.summary import Finished
-from solvent.transports.cli.running import out, print_error, print_json, reporting, run_async
+from solvent.transports.cli.running import print_error, reporting, run_async
+from solvent.transports.cli.terminal import out, print_json
 
 
 @with_shared_options
