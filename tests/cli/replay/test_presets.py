@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,17 @@ def test_a_bucket_that_has_grown_since_is_a_conflict(cli: Cli, tmp_path: Path) -
 @pytest.mark.parametrize("preset", [name for name, preset in PRESETS.items() if preset.rates])
 def test_a_rate_card_to_start_from_is_one(preset: str) -> None:
     assert parse_card(PRESETS[preset].rates).rates
+
+
+def test_the_page_on_replay_has_the_cards() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "replay.md").read_text()
+    found: dict[str, Any] = {}
+    for names, card in re.findall(r"^(`[^\n]*`):\n\n```json\n(.*?)```", page, flags=re.MULTILINE | re.DOTALL):
+        for name in re.findall(r"`([\w-]+)`", names):
+            found[name] = json.loads(card)
+    assert found == {name: list(preset.rates) for name, preset in PRESETS.items() if preset.rates}
+    for name in PRESETS:
+        assert f"`{name}`" in page
 
 
 def test_made_up_prices_are_booked_only_if_they_are_asked_for(cli: Cli) -> None:

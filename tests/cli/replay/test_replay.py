@@ -7,6 +7,8 @@ import gzip
 import io
 import json
 import re
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from decimal import Decimal
@@ -312,6 +314,27 @@ def test_behind_a_quote_that_is_never_closed_nothing_is_booked(cli: Cli, rows: W
     answer = cli("replay", path, *MAPPED, "--json")
     assert (answer.code, answer.json["booked"], answer.json["complete"]) == (2, 1, False)
     assert "record 2, which begins in line 3" in answer.json["gave_up"]["message"]
+
+
+def test_a_run_that_waits_for_standard_input_ends_when_it_is_told_to(cli: Cli, tmp_path: Path) -> None:
+    cli("grant", "acme", "100", "--key", "order")
+    words = ["replay", "-", "--pool", "acme", "--id-column", "id", "--amount-column", "n"]
+    command = [sys.executable, "-m", "solvent", *words, "--data-dir", str(tmp_path / "journal")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        assert run.stdin is not None
+        assert run.stderr is not None
+        run.stdin.write(b"id,n\nbad,bad\n" + b"".join(b"e%d,0.01\n" % number for number in range(600)) + b"e600,0.0")
+        run.stdin.flush()
+        assert b"standard input:2:" in run.stderr.readline()  # It reads, and then waits for more.
+        run.send_signal(signal.SIGINT)
+        said, _ = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert b"stopped" in said
+    spent = Decimal(cli("balance", "acme", "--json").json["spent"])
+    assert 4 < spent <= 6
+    whole = b"id,n\n" + b"".join(b"e%d,0.01\n" % number for number in range(601))
+    last = run_cli("replay", "-", *words[2:], "--json", stdin=whole)
+    assert last.json["booked"] + last.json["already_there"] == 601, "the line that was not finished had not been booked"
 
 
 @given(data=st.data())

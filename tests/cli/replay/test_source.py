@@ -191,6 +191,7 @@ LINES, JSON = Shape(Format.JSON_LINES), Shape(Format.JSON)
         (b'id,"a;b;c;d"\n', "f.csv", CSV),
         (b"amount\n1\n", "f.txt", CSV),
         (b"", "f.csv", CSV),
+        (b"", "f.jsonl", LINES),
         (b'{"a": 1}\n{"a": 2}\n', "f.csv", LINES),
         (b'\n {"a": 1}', "-", LINES),
         (b'{"a": nan}\n', "f", LINES),

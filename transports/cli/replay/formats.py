@@ -76,7 +76,7 @@ def _format_of(head: bytes, name: str) -> Format:
     if line.startswith(b"{"):
         # An object that ends with its line is a record, whatever follows; one that goes on is written over several.
         return Format.JSON_LINES if values_of(line) == 1 or suffix in JSON_LINES_SUFFIXES else Format.JSON
-    if suffix in JSON_SUFFIXES and line:
+    if suffix in JSON_SUFFIXES:
         return Format.JSON_LINES if suffix in JSON_LINES_SUFFIXES else Format.JSON
     return Format.CSV
 

@@ -12,11 +12,12 @@ import gzip
 import io
 import os
 import select
+import stat
 import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from solvent.engine.values.errors import InvalidRequest
 
@@ -79,7 +80,7 @@ class Source:
 
     def __init__(self, path: Path, encoding: str | None = None) -> None:
         """Open ``path``. Raises ``InvalidRequest`` for what cannot be opened, or is no text."""
-        self._stored = _StandardInput() if str(path) == STDIN else _opened(path)
+        self._stored = _standard_input() if str(path) == STDIN else _opened(path)
         try:
             decompressed = _Decompressed(self._stored)
             encoding = encoding or _encoding_of(decompressed.head(_HEAD_BYTES))
@@ -160,12 +161,19 @@ class _Stored(_Pieces):
 
 
 class _File(_Stored):
+    """A file, or something that is read as one: whoever waits for a pipe can be stopped."""
+
     def __init__(self, file: io.FileIO) -> None:
         super().__init__()
-        self.size = os.fstat(file.fileno()).st_size or None
+        status = os.fstat(file.fileno())
         self._file = file
+        self._waits = not stat.S_ISREG(status.st_mode) and sys.platform != "win32"
+        self.size = None if self._waits else status.st_size
 
     def piece(self, most: int) -> bytes:
+        while self._waits and not select.select([self._file], [], [], WAKE_S)[0]:
+            if self.stopped:
+                raise Stopped
         return self._file.read(most) or b""
 
     def close(self) -> None:
@@ -173,23 +181,24 @@ class _File(_Stored):
         super().close()
 
 
-class _StandardInput(_Stored):
-    def __init__(self) -> None:
+class _Stream(_Stored):
+    """Standard input that is no file."""
+
+    def __init__(self, stream: BinaryIO) -> None:
         super().__init__()
-        self._file = sys.stdin.buffer
-        try:
-            self._descriptor: int | None = self._file.fileno()
-        except OSError:
-            self._descriptor = None
+        self._stream = stream
 
     def piece(self, most: int) -> bytes:
-        if self._descriptor is None or sys.platform == "win32":
-            return self._file.read(most)
-        while not self.stopped:
-            ready, _, _ = select.select([self._descriptor], [], [], WAKE_S)
-            if ready:
-                return os.read(self._descriptor, most)
-        raise Stopped
+        return self._stream.read(most)
+
+
+def _standard_input() -> _Stored:
+    stream = sys.stdin.buffer
+    try:
+        descriptor = stream.fileno()
+    except OSError:
+        return _Stream(stream)
+    return _File(io.FileIO(descriptor, "rb", closefd=False))
 
 
 class _Decompressed(_Pieces):
