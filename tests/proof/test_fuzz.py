@@ -112,7 +112,9 @@ def test_of_hostile_files_each_record_is_events_that_are_taken_or_has_a_reason(t
                 tally["files that break off"] += 1
             except InvalidRequest as error:
                 assert form is Format.CSV, "only a header is refused as a whole"
-                assert error.field in ("FILE", "--amount-column", "--id-column", "--dims-rest"), error.field
+                assert error.field in ("FILE", "--amount-column", "--id-column", "--time-column", "--dims-rest"), (
+                    error.field
+                )
                 tally["headers refused"] += 1
                 return
             assert [event.number for event in found] == list(range(1, len(found) + 1))

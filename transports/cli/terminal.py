@@ -22,7 +22,7 @@ from typing import IO, Any, Final
 import msgspec
 import rich.console
 import rich.text
-import typer._click.exceptions
+import typer
 import typer.core
 from rich.console import ConsoleOptions, RenderableType
 from rich.progress import ProgressColumn, Task
@@ -31,6 +31,10 @@ from rich.style import Style
 
 from .render.visible import visible
 
+_WRONG_WORDS: Final[type[Exception]] = next(
+    kind for kind in typer.BadParameter.__mro__ if issubclass(kind, Exception) and kind.__name__ == "ClickException"
+)
+"""What is raised for words that are no command. Where it stands depends on the version of typer."""
 PIPE_WIDTH: Final = 140
 """Columns of a table that goes into a pipe or a file: nobody's window is there to fit into."""
 
@@ -154,7 +158,7 @@ class Group(typer.core.TyperGroup):
 def _escaped_errors() -> Iterator[None]:
     try:
         yield
-    except typer._click.exceptions.ClickException as error:
+    except _WRONG_WORDS as error:
         for name, value in vars(error).items():
             if isinstance(value, str):
                 setattr(error, name, visible(value))

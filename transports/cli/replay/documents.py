@@ -32,6 +32,7 @@ _BRACKET_OR_QUOTE: Final = re.compile(rb'["{}\[\]]')
 _END_OF_TEXT: Final = re.compile(rb'["\\\r\n]')
 _END_OF_WORD: Final = re.compile(rb"[\s,:{}\[\]\"]")
 _CLOSES: Final = {ord("{"): ord("}"), ord("["): ord("]")}
+_OPENS: Final = frozenset(b'"{[')
 _QUOTE: Final = ord('"')
 _BACKSLASH: Final = ord("\\")
 _NEWLINE: Final = b"\n"
@@ -139,7 +140,7 @@ class _Structure:
     def value(self) -> _Value:
         """Step over the next value and return its text."""
         first, line = self.peek(), self.line
-        if first in b'"{[':
+        if first in _OPENS:
             return _Value(line, self._bracketed())
         return _Value(line, self._word())
 

@@ -138,6 +138,8 @@ class Replayer:
             async with chunks:
                 while not self.stop.is_set():
                     batch = await anyio.to_thread.run_sync(_take, events)
+                    if self.stop.is_set():
+                        break
                     for chunk in self._gather(batch):
                         await chunks.send(chunk)
                     if batch.ended:

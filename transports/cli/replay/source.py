@@ -171,10 +171,13 @@ class _File(_Stored):
         self.size = None if self._waits else status.st_size
 
     def piece(self, most: int) -> bytes:
-        while self._waits and not select.select([self._file], [], [], WAKE_S)[0]:
-            if self.stopped:
-                raise Stopped
-        return self._file.read(most) or b""
+        while self._waits and not self.stopped and not select.select([self._file], [], [], WAKE_S)[0]:
+            pass
+        piece = b"" if self.stopped else self._file.read(most)
+        if not piece and self.stopped:
+            # A pipe ends when its writer was stopped as well, in the middle of a line: that is not the file's end.
+            raise Stopped
+        return piece or b""
 
     def close(self) -> None:
         self._file.close()

@@ -18,7 +18,7 @@ from solvent.engine.api.usage_answers import GroupValue
 from solvent.engine.usage.analysis import sparkline
 from solvent.transports.cli.terminal import Text
 
-from .text import DIM, OTHER, value_text
+from .text import DIM, OTHER, told_apart, value_text
 
 T = TypeVar("T")
 
@@ -76,7 +76,7 @@ class Words:
 def add_group_columns(table: Table, fields: Sequence[str]) -> None:
     """Add a column for each field that lines are grouped by."""
     for field in fields:
-        table.add_column(Text(field), overflow="fold")
+        table.add_column(Text(told_apart(field)), overflow="fold")
 
 
 def group_cells(group: Mapping[str, GroupValue], fields: Sequence[str], *, other: bool) -> list[RenderableType]:

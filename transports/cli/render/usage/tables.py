@@ -12,7 +12,7 @@ from solvent.transports.cli.render.cells import amount, named_rows
 from solvent.transports.cli.terminal import Text
 
 from .columns import Bar, add_group_columns, bare_table, first_lines, group_cells, titled, total_cells
-from .text import DIM, bucket_name, local, range_text, share_text, whose
+from .text import DIM, bucket_name, local, range_text, share_text, told_apart, whose
 from .trends import trends_table
 
 METRICS_SHOWN_MAX: Final = 4
@@ -40,7 +40,7 @@ def _metric(name: str) -> _Measure:
     def cell(line: UsageLine) -> str:
         return amount(line.quantities[name]) if name in line.quantities else ""
 
-    return _Measure(name or "(no metric)", cell)
+    return _Measure(told_apart(name) or "(no metric)", cell)
 
 
 def usage(answer: Usage) -> RenderableType:

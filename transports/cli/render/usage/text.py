@@ -33,6 +33,11 @@ def value_text(value: GroupValue) -> Text:
     return Text(field_text(value) or "")
 
 
+def told_apart(name: str) -> str:
+    """``name``, or as a JSON string if there is something in it that has to be escaped."""
+    return name if visible(name) == name else json_text(name)
+
+
 def local(value: datetime | None, zone: str, *, none: str = "never") -> str:
     """A time of the wall clock in ``zone``, to the second."""
     return none if value is None else value.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M:%S")
