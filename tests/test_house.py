@@ -43,6 +43,7 @@ EDGES = {
     "cli": {
         *("transports.nats", "engine.values", "engine.api", "engine.rules.checking", "engine.audit", "engine.engine"),
         *("engine.runtime.collector", "engine.runtime.files", "engine.usage.analysis"),
+        "engine.rules.rates",  # replay prices a file by a card that is checked and searched as the engine's own
     },
 }
 """The folders of ``transports``, from the ground up, and what of the package each needs besides itself: folders or
@@ -54,6 +55,8 @@ WAITS_OR_LOOKS = {
     *("random", "secrets", "shutil", "signal", "socket", "sqlite3", "subprocess", "sys", "tempfile", "threading"),
     *("time", "uuid"),
 }
+ONE_WAY_OUT = "transports/cli/terminal.py"
+"""The module through which everything passes that the command line shows."""
 READS_A_CLOCK = {"now", "today", "utcnow"}
 LOOKS_OUTSIDE = {"input", "open", "print"}
 
@@ -206,6 +209,48 @@ def no_machine_or_registry_is_named(path: str, source: str) -> list[str]:
     ]
 
 
+def text_leaves_the_command_line_one_way(path: str, source: str) -> list[str]:
+    """Complain of a console, a ``Text`` or a stream of a verb's own: text of others would reach a terminal raw."""
+    if not path.startswith("transports/cli/") or not path.endswith(".py") or path == ONE_WAY_OUT:
+        return []
+    tree = ast.parse(source)
+    complaints = [
+        f"{path}:{line} imports {name}"
+        for line, name in imported(path, tree)
+        if name.startswith(("rich.text", "rich.markup", "rich.pretty")) or name in ("rich.print", "rich.get_console")
+    ]
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id="print")):
+                complaints.append(f"{path}:{node.lineno} calls print")
+            case ast.Call(func=ast.Attribute(attr="echo" | "secho" | "prompt" | "confirm" as name)):
+                complaints.append(f"{path}:{node.lineno} calls {name}")
+            case ast.Call(func=ast.Name(id="TextColumn"), args=[ast.Constant(value=str(format))]) if not re.search(
+                "description|fields", format
+            ):
+                pass  # A number, which has no markup.
+            case ast.Call(func=ast.Name(id="TextColumn") | ast.Attribute(attr="TextColumn")):
+                complaints.append(f"{path}:{node.lineno} takes text for markup")
+            case ast.Attribute(value=ast.Name(id="sys"), attr="stdout" | "stderr") if not only_asks(node, tree):
+                complaints.append(f"{path}:{node.lineno} has a stream of its own")
+    if "Console" in {name.asname or name.name for name in names_from(tree, "rich.console")} and "Console(" in source:
+        complaints.append(f"{path} makes a console of its own")
+    return complaints
+
+
+def only_asks(stream: ast.Attribute, tree: ast.AST) -> bool:
+    """Return whether a stream is only asked if it is a terminal."""
+    return any(
+        isinstance(node, ast.Attribute) and node.value is stream and node.attr == "isatty" for node in ast.walk(tree)
+    )
+
+
+def names_from(tree: ast.AST, module: str) -> Iterator[ast.alias]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == module:
+            yield from node.names
+
+
 def modules_open_with_a_promise(path: str, source: str) -> list[str]:
     """Complain of a public module without a docstring. An empty ``__init__.py`` promises nothing."""
     name = path.rpartition("/")[2]
@@ -238,6 +283,7 @@ CHECKS: list[Check] = [
     actors_have_never_heard_of_it,
     no_machine_or_registry_is_named,
     modules_open_with_a_promise,
+    text_leaves_the_command_line_one_way,
 ]
 
 
@@ -348,6 +394,21 @@ def test_an_edge_lists_only_what_it_needs(folder: str) -> None:
         (no_machine_or_registry_is_named, ".ci/run", "pip install --index" + "-url $MIRROR"),
         (no_machine_or_registry_is_named, "README.md", "https://registry.npm" + "js.org/x"),
         (modules_open_with_a_promise, "engine/a.py", "import re"),
+        *(
+            (text_leaves_the_command_line_one_way, "transports/cli/verbs/a.py", source)
+            for source in (
+                "from rich.text import Text",
+                "import rich.text",
+                "from rich import print",
+                "from rich.console import Console\nConsole().print('x')",
+                "print('x')",
+                "import typer\ntyper.echo('x')",
+                "import typer\nname = typer.prompt('who?')",
+                "import sys\nsys.stdout.write('x')",
+                "import sys\nstream = sys.stderr",
+                "from rich.progress import TextColumn\nTextColumn('{task.description}')",
+            )
+        ),
         (modules_open_with_a_promise, "solvent/__init__.py", "from solvent.engine import x"),
         (modules_open_with_a_promise, "tests/a.py", "# only a comment\nx = 1"),
     ],
@@ -399,6 +460,13 @@ def test_a_violation_is_noticed(check: Check, path: str, source: str) -> None:
             "from .events import Held\nimport re\nnow = pool.at",
         ),
         (no_machine_or_registry_is_named, "docs/a.md", "https://host/home/x, ~/work/x, a/root/b, ./work/y"),
+        (
+            text_leaves_the_command_line_one_way,
+            "transports/cli/verbs/a.py",
+            "import sys\nfrom rich.console import Console\nfrom solvent.transports.cli.terminal import Text\n"
+            "def f(console: Console) -> bool: return sys.stderr.isatty()",
+        ),
+        (text_leaves_the_command_line_one_way, "transports/nats/a.py", "print('x')"),
         (modules_open_with_a_promise, "engine/__init__.py", ""),
         (modules_open_with_a_promise, "engine/_private.py", "x = 1"),
         (modules_open_with_a_promise, "README.md", "# no module"),

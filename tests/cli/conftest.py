@@ -30,9 +30,9 @@ class Cli(Protocol):
     def __call__(self, *words: str | Path) -> Answer: ...
 
 
-def run_cli(*words: str | Path) -> Answer:
+def run_cli(*words: str | Path, stdin: bytes | None = None) -> Answer:
     """Run ``solvent`` with these words. What is no ordinary exit is raised."""
-    result = CliRunner().invoke(app, [str(word) for word in words])
+    result = CliRunner().invoke(app, [str(word) for word in words], input=stdin)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Answer(result.exit_code, result.stdout, result.stderr)

@@ -36,10 +36,13 @@ from solvent.engine.audit.heads import publish_heads, read_heads
 from solvent.engine.audit.verify import verify_journal
 from solvent.engine.usage.worker.entries import CURSORS, Cursor
 from solvent.engine.values.pool_id import parse_pool
-from solvent.transports.cli.replay.events import BadLine, parse_csv, parse_json_lines
-from solvent.transports.cli.replay.lines import read_lines
-from solvent.transports.cli.replay.mapping import Column, EventMapping
+from solvent.transports.cli.replay.events import read_events
+from solvent.transports.cli.replay.formats import Format, Shape
+from solvent.transports.cli.replay.mapping import ById, BySource, EventMapping, parse_column
+from solvent.transports.cli.replay.pricing import Prices
+from solvent.transports.cli.replay.records import BadRecord
 from solvent.transports.cli.replay.rows import Parsed
+from solvent.transports.cli.replay.source import SourceError
 from solvent.transports.nats.client import _DECODERS, Client
 from solvent.transports.nats.launcher import nats_server
 from solvent.transports.wire.answers import decode_answers, decode_error, decode_event, decode_unit_answers
@@ -76,41 +79,50 @@ JSON_LINES = (
 )
 
 
-@pytest.mark.parametrize("form", ["csv", "json"])
-def test_of_hostile_files_each_line_is_an_event_that_is_taken_or_has_a_reason(tmp_path: Path, form: str) -> None:
+@pytest.mark.parametrize("form", [Format.CSV, Format.JSON_LINES, Format.JSON])
+def test_of_hostile_files_each_record_is_events_that_are_taken_or_has_a_reason(tmp_path: Path, form: Format) -> None:
     tally = Counter[str]()
     of_csv = EventMapping(
-        id_prefix="f",
+        identity=ById(parse_column("id", "--id-column")),
         pool=parse_pool(POOL),
-        id_column=Column("id"),
-        time_column=Column("time"),
-        amount_column=Column("amount", "--amount-column"),
+        time_column=parse_column("time?", "--time-column"),
+        amount_column=parse_column("amount", "--amount-column"),
         dimensions_rest=True,
         backfill=True,
     )
-    of_json = EventMapping(id_prefix="f", prices={"tokens": Decimal("0.01")}, backfill=True).with_natural_names()
+    of_json = EventMapping(
+        identity=BySource("f"), prices=Prices({"tokens": Decimal("0.01")}), backfill=True
+    ).with_natural_names()
 
     with opened(Engine.open(tmp_path)) as (run, engine):
         run(engine.grant(POOL, "1000000000", key="g"))
         run(engine.grant(f"{POOL}/web", "1000000000", key="g"))
 
         @tried(300)
-        @given(mutated(CSV) if form == "csv" else mutated(JSON_LINES) | twisted(JSON_LINES[:1]))
+        @given(mutated(CSV) if form is Format.CSV else mutated(JSON_LINES) | twisted(JSON_LINES[:1]))
         def each(content: bytes) -> None:
-            lines = list(read_lines(io.BytesIO(content)))
+            found: list[Parsed | BadRecord] = []
             try:
-                found = list(parse_csv(lines, of_csv) if form == "csv" else parse_json_lines(lines, of_json))
+                mapping = of_csv if form is Format.CSV else of_json
+                for event in read_events(io.BufferedReader(io.BytesIO(content)), Shape(form), mapping):
+                    found.append(event)
+            except SourceError as error:
+                assert form is not Format.JSON_LINES, "each line is read, whatever is in those before it"
+                assert f"record {len(found) + 1}," in error.message
+                tally["files that break off"] += 1
             except InvalidRequest as error:
-                assert form == "csv", "only a header is refused as a whole"
-                assert error.field in ("header", "--amount-column", "line", "file", "id", "time"), error.field
+                assert form is Format.CSV, "only a header is refused as a whole"
+                assert error.field in ("FILE", "--amount-column", "--id-column", "--time-column", "--dims-rest"), (
+                    error.field
+                )
                 tally["headers refused"] += 1
                 return
+            assert [event.number for event in found] == list(range(1, len(found) + 1))
             for event in found:
-                if isinstance(event, BadLine):
+                if isinstance(event, BadRecord):
                     assert event.reason
-                    tally["lines refused"] += 1
+                    tally["records refused"] += 1
                     continue
-                assert isinstance(event, Parsed)
                 answers = run(engine.batch(list(event.requests))) if event.requests else []
                 for request, answer in zip(event.requests, answers, strict=True):
                     assert isinstance(request, DebitRequest)
@@ -120,7 +132,8 @@ def test_of_hostile_files_each_line_is_an_event_that_is_taken_or_has_a_reason(tm
 
         each()
     assert verify_journal(tmp_path).problems == []
-    report(form, tally, "lines refused", "taken", *(["headers refused"] if form == "csv" else []))
+    broken = [] if form is Format.JSON_LINES else ["files that break off"]
+    report(form, tally, "records refused", "taken", *broken, *(["headers refused"] if form is Format.CSV else []))
 
 
 # Cursors and positions

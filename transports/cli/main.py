@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated, Final
@@ -28,9 +29,11 @@ from solvent.transports.cli.verbs.replay import replay
 from solvent.transports.cli.verbs.serve import serve
 from solvent.transports.cli.verbs.verify import verify
 
-from .exits import EXIT_CODES_HELP
+from .exits import EXIT_CODES_HELP, Exit
+from .terminal import Group, escape_logs, print_line, print_traceback
 
 app: Final = typer.Typer(
+    cls=Group,
     name="solvent",
     help="A real-time credit engine: durable answers to “may this be spent?” that can never overdraw a pool.",
     epilog=EXIT_CODES_HELP,
@@ -42,7 +45,7 @@ app: Final = typer.Typer(
 
 def _print_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"solvent {version('solvent')}")
+        print_line(f"solvent {version('solvent')}")
         raise typer.Exit
 
 
@@ -110,4 +113,9 @@ for _verb in (
 
 def main() -> None:
     """Run the command that ``sys.argv`` asks for and exit with its code."""
-    app()
+    escape_logs()
+    try:
+        app()
+    except Exception as error:  # noqa: BLE001  # A bug, whatever it is: its text may be that of others, too.
+        print_traceback(error)
+        sys.exit(Exit.UNEXPECTED)

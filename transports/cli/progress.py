@@ -8,14 +8,14 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from .running import err
+from .terminal import Label, err
 
 
 @contextmanager
 def frames_bar(label: str) -> Iterator[Callable[[int, int], None]]:
     """A bar of the journal's frames. Call what it gives with how many are done, and how many there are."""
     columns = (
-        TextColumn(f"[bold]{label}"),
+        Label(style="bold"),
         BarColumn(),
         TaskProgressColumn(),
         TextColumn("{task.completed:,.0f} frames"),

@@ -8,35 +8,20 @@ traceback.
 from __future__ import annotations
 
 import importlib.util
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 import anyio
-import msgspec
 import typer
-from rich.console import Console, RenderableType
-from rich.text import Text
+from rich.console import RenderableType
 
 from solvent.engine.values.errors import SolventError, error_to_wire
 
 from .exits import Exit, exit_code
+from .terminal import Text, err, out, print_json
 
 T = TypeVar("T")
-
-_PIPE_WIDTH = 140
-"""Columns of a table that goes into a pipe or a file: nobody's window is there to fit into."""
-
-
-def out() -> Console:
-    """The console for answers."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
-
-
-def err() -> Console:
-    """The console for errors, warnings and progress."""
-    return Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _PIPE_WIDTH)
 
 
 def run_async(main: Callable[[], Awaitable[T]]) -> T:
@@ -100,8 +85,3 @@ def fail(error: SolventError, as_json: bool, *, key: str | None = None) -> NoRet
 def print_error(message: str) -> None:
     """One line on stderr. Its text is never taken for markup."""
     err().print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
-
-
-def print_json(document: dict[str, Any]) -> None:
-    """One JSON document on stdout, in one line."""
-    sys.stdout.write(msgspec.json.encode(document).decode() + "\n")

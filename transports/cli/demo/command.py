@@ -9,13 +9,12 @@ from typing import Annotated, Final
 
 import anyio
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from solvent.engine.values.errors import InvalidRequest
 from solvent.transports.cli.exits import Exit
-from solvent.transports.cli.running import out, reporting, run_async
+from solvent.transports.cli.running import reporting, run_async
 from solvent.transports.cli.signals import call_on_signal
+from solvent.transports.cli.terminal import Console, Text, out
 from solvent.transports.nats.launcher import nats_server
 
 from .proof import Books, Check

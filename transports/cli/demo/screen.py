@@ -15,13 +15,13 @@ from typing import Final
 
 import anyio
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
 from solvent.transports.cli.render.bars import split_bar
 from solvent.transports.cli.render.cells import amount
+from solvent.transports.cli.terminal import Console, Text
 
 from .load import CALLERS, Load
 from .proof import Books, Check
@@ -91,7 +91,8 @@ class Screen:
         grid = Table.grid(padding=(1, 3))
         for left, right in zip(tables[::2], tables[1::2], strict=True):
             grid.add_row(left, right)
-        self._console.print(Text("\nWho spent it, and on what (credits, summed from the ledger)", "bold"))
+        self._console.print()
+        self._console.print(Text("Who spent it, and on what (credits, summed from the ledger)", "bold"))
         self._console.print(grid)
 
     def _sample(self) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from datetime import UTC
 from decimal import ROUND_UP, Decimal
 from itertools import accumulate, islice
 from pathlib import Path
@@ -20,10 +19,8 @@ import msgspec
 
 from solvent.engine.api.requests import DebitRequest
 from solvent.engine.values.errors import InvalidRequest
-from solvent.engine.values.pool_id import parse_pool
-from solvent.transports.cli.replay.events import parse_csv
-from solvent.transports.cli.replay.lines import read_lines
-from solvent.transports.cli.replay.mapping import Column, EventMapping, column_or_none
+from solvent.transports.cli.replay.choices import reading_of
+from solvent.transports.cli.replay.options import ColumnOptions, DimensionOptions, FileOptions, PriceOptions
 from solvent.transports.cli.replay.presets import find_preset
 from solvent.transports.cli.replay.pricing import cost, parse_price
 from solvent.transports.cli.replay.rows import Parsed
@@ -109,20 +106,18 @@ def traced(path: Path, seed: int) -> Iterator[DebitRequest]:
     Raises ``InvalidRequest`` at the first bad line of the file.
     """
     dice = random.Random(seed)
-    preset = find_preset("azure-llm")
-    given = {} if any(word in path.stem.lower() for word in preset.feature_words) else {"feature": path.stem}
-    mapping = EventMapping(
-        id_prefix=path.stem,
-        pool=parse_pool(POOLS[0].name),
-        time_column=column_or_none(preset.time_column, "--data"),
-        zone=UTC,
-        metrics={metric: Column(column, "--data") for metric, column in preset.metrics.items()},
-        prices={metric: parse_price(price, metric) for metric, price in preset.prices.items()},
-        dimensions=preset.dimensions(path.stem, given),
-        backfill=preset.backfill,
+    words = find_preset("azure-llm").feature_words
+    feature = None if any(word in path.stem.lower() for word in words) else [f"feature={path.stem}"]
+    reading = reading_of(
+        path,
+        FileOptions(preset="azure-llm"),
+        ColumnOptions(pool=POOLS[0].name, source=path.stem),
+        DimensionOptions(dim=feature),
+        PriceOptions(),
+        currencies={},
     )
-    with path.open("rb") as file:
-        for parsed in parse_csv(read_lines(file), mapping):
+    with reading.open() as (_, events):
+        for parsed in events:
             if not isinstance(parsed, Parsed):
                 raise InvalidRequest("--data", "usage events", got=f"line {parsed.line}: {parsed.reason}")
             pool = _POOL.one(dice)

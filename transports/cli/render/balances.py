@@ -8,9 +8,9 @@ from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from solvent.engine.api.balances import Balance, CustomerTotals, GrantList, GrantView, HoldList, PoolPage
+from solvent.transports.cli.terminal import Text
 
 from .bars import PARTS, granted_bar
 from .cells import amount, dimensions, moment, next_page, pool_name, titled_table

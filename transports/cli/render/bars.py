@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from rich.text import Text
-
 from solvent.engine.api.balances import Balance
+from solvent.transports.cli.terminal import Text
 
 BAR_CHARS_QUOTA: Final = 12
 

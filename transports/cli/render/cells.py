@@ -8,9 +8,9 @@ from decimal import Decimal
 
 from rich import box
 from rich.table import Table
-from rich.text import Text
 
 from solvent.engine.values.pool_id import parse_pool
+from solvent.transports.cli.terminal import Text
 
 
 def amount(value: Decimal) -> str:

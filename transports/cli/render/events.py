@@ -5,9 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 
 from rich.console import Group, RenderableType
-from rich.text import Text
 
 from solvent.engine.api.events import EventPage, PoolEvent
+from solvent.transports.cli.terminal import Text
 
 from .cells import amount, moment, pool_name, titled_table
 

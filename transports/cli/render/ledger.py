@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from rich.console import Group, RenderableType
-from rich.text import Text
 
 from solvent.engine.api.ledger import CostReport, LedgerEntry, LedgerPage
+from solvent.transports.cli.terminal import Text
 
 from .cells import amount, dimensions, moment, next_page, pool_name, titled_table
 

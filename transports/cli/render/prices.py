@@ -5,9 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 
 from rich.console import Group, RenderableType
-from rich.text import Text
 
 from solvent.engine.api.prices import CardList, Estimate, RateView
+from solvent.transports.cli.terminal import Text
 
 from .cells import amount, dimensions, moment, named_rows, titled_table
 from .receipts import verdict
@@ -35,6 +35,8 @@ def cards(answer: CardList) -> RenderableType:
     table.add_column("credits")
     for card in answer.cards:
         table.add_row(
-            str(card.number), moment(card.effective_at), Text("\n".join(map(_rate, card.rates)) or "nothing is priced")
+            str(card.number),
+            moment(card.effective_at),
+            Group(*(Text(_rate(rate)) for rate in card.rates)) if card.rates else "nothing is priced",
         )
     return table

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from solvent.engine.api.receipts import Coverage, Receipt
 from solvent.engine.api.verdicts import StopView, Verdict
+from solvent.transports.cli.terminal import Text
 
 from .cells import amount, moment, named_rows, pool_name
 

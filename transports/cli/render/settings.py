@@ -6,7 +6,6 @@ from decimal import Decimal
 from typing import Final
 
 from rich.console import Group, RenderableType
-from rich.text import Text
 
 from solvent.engine.api.settings import (
     AlertsView,
@@ -19,6 +18,7 @@ from solvent.engine.api.settings import (
     RecurringList,
     RecurringView,
 )
+from solvent.transports.cli.terminal import Text
 
 from .bars import quota_bar
 from .cells import amount, dimensions, moment, named_rows, pool_name, titled_table

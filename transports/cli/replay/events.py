@@ -1,131 +1,124 @@
-"""Usage events out of the lines of a file: pure, line by line, and never more than one line at a time.
+"""Usage events out of a file: its records, each with the debits that it asks for, or with what is wrong with it.
 
-Each line becomes ``Parsed`` (the debits it asks for) or ``BadLine`` (why it asks for nothing); a blank line is neither.
-Here a line becomes values by column; ``rows`` makes debits of them.
-
-CSV has a header row, and one record a line: a quoted cell may hold commas and doubled quotes but no line break, so that
-a stray quote costs one line and not the rest of the file. Cells are text, an empty cell is an absent value.
-
-JSON lines are one object a line. Numbers are read exactly: an amount of 0.1 is a tenth, not the nearest binary float.
+What is wrong with one record stays with it. What is wrong with all of them, such as a column that the header of a table
+does not have, is raised before the first is read. Memory is bounded by the longest record, not by the file.
 """
 
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from decimal import Decimal
-from typing import Final, NamedTuple
-
-import msgspec
+from difflib import get_close_matches
+from typing import BinaryIO, Final, TypeAlias
 
 from solvent.engine.values.errors import InvalidRequest
 
-from .lines import LINE_BYTES_MAX, Line
+from .documents import read_documents, read_json_lines
+from .formats import Format, Shape
 from .mapping import EventMapping
-from .rows import Parsed, parse_row
+from .paths import Path, Place
+from .records import REASON_CHARS_MAX, BadRecord, Record
+from .rows import Parsed, parse_record
+from .tables import Cells, Table
 
-_REASON_CHARS_MAX: Final = 300
+Event: TypeAlias = Parsed | BadRecord
 
-
-class BadLine(NamedTuple):
-    """A line that is no usage event, and why."""
-
-    line: int
-    reason: str
-    end: int
+_NAMES_SHOWN_CHARS_MAX: Final = 200
 
 
-class CsvEvents:
-    """The events of a CSV file, whose header has been read. Raises ``InvalidRequest`` naming the option whose column
-    the header does not have."""
+def read_events(stream: BinaryIO, shape: Shape, mapping: EventMapping, records: Path = ()) -> Iterator[Event]:
+    """Return what each record of ``stream`` asks for. ``records`` is where a JSON text has them, if it is not made of
+    them.
 
-    def __init__(self, header: Line, mapping: EventMapping, *, delimiter: str = ",") -> None:
-        self._delimiter = delimiter
-        self._header = self._cells(header)
-        self._mapping = mapping
-        names = set(self._header)
-        if len(names) != len(self._header) or "" in names:
-            raise InvalidRequest("header", "a different name for each column", got=repr(self._header)[:120])
-        for column in mapping.columns():
-            if column.name not in names:
-                got = ", ".join(self._header)[:200]
-                raise InvalidRequest(
-                    column.option or column.name, "a column of the file", got=f"{column.name!r} ({got})"
-                )
+    Raises ``InvalidRequest`` for a mapping that the header of a table does not fit, and while it is iterated over
+    ``SourceError`` where the stream or its structure ends before its time.
+    """
+    if not shape.format.is_json:
+        return _parsed(_rows(Table(stream, shape.dialect), mapping), mapping)
+    if records or shape.format is Format.JSON:
+        return _parsed(read_documents(stream, records), mapping)
+    return _parsed(read_json_lines(stream), mapping)
 
-    def parse(self, line: Line) -> Parsed | BadLine | None:
-        """Return the events of a line, why there are none, or ``None`` for a blank one."""
-        if line.content is not None and not line.content.strip():
-            return None
+
+def _parsed(records: Iterable[Record | BadRecord], mapping: EventMapping) -> Iterator[Event]:
+    for record in records:
+        if isinstance(record, BadRecord):
+            yield record
+            continue
         try:
-            cells = self._cells(line)
-            if len(cells) != len(self._header):
-                raise InvalidRequest("line", f"{len(self._header)} cells", got=str(len(cells)))
-            row = {name: cell for name, cell in zip(self._header, cells, strict=True) if cell}
-            return parse_row(row, line, self._mapping)
+            yield parse_record(record, mapping)
         except InvalidRequest as error:
-            return _bad(line, error)
-
-    def _cells(self, line: Line) -> list[str]:
-        try:
-            cells = next(csv.reader([_text(line)], delimiter=self._delimiter, strict=True), [])
-        except csv.Error as error:
-            raise InvalidRequest("line", "one CSV record", got=str(error)) from None
-        return [cell.strip() for cell in cells]
+            yield BadRecord(record.number, record.line, error.message[:REASON_CHARS_MAX])
 
 
-class JsonEvents:
-    """The events of a file of JSON lines."""
-
-    def __init__(self, mapping: EventMapping) -> None:
-        self._mapping = mapping
-        # Decimal keeps the digits that were written: a float would have changed them before anyone could object.
-        self._decoder = msgspec.json.Decoder(dict[str, object], float_hook=Decimal)
-
-    def parse(self, line: Line) -> Parsed | BadLine | None:
-        """Return the events of a line, why there are none, or ``None`` for a blank one."""
-        if line.content is not None and not line.content.strip():
-            return None
-        try:
-            try:
-                fields = self._decoder.decode(_text(line))
-            except (msgspec.DecodeError, RecursionError, ArithmeticError) as error:
-                raise InvalidRequest("line", "one JSON object", got=str(error)[:120]) from None
-            row = {name: value for name, value in fields.items() if value is not None and value != ""}
-            return parse_row(row, line, self._mapping)
-        except InvalidRequest as error:
-            return _bad(line, error)
+def _rows(table: Table, mapping: EventMapping) -> Iterator[Record | BadRecord]:
+    """Yield the rows of a table: those of its columns that are read, without white space around their cells."""
+    read = columns_read([name.strip() for name in table.header], mapping)
+    width = len(table.header)
+    return _records(table, read, width)
 
 
-def parse_csv(lines: Iterable[Line], mapping: EventMapping, *, delimiter: str = ",") -> Iterator[Parsed | BadLine]:
-    """Yield what each line of a CSV file asks for. Raises ``InvalidRequest`` for a header that the mapping does not
-    fit; a file without a header has no events."""
-    source = iter(lines)
-    header = next(source, None)
-    if header is None:
-        raise InvalidRequest("file", "a header row", got="an empty file")
-    return _parse_each(source, CsvEvents(header, mapping, delimiter=delimiter))
+def _records(
+    table: Iterable[Cells | BadRecord], read: list[tuple[int, str]], width: int
+) -> Iterator[Record | BadRecord]:
+    for cells in table:
+        if isinstance(cells, BadRecord):
+            yield cells
+        elif len(cells.cells) != width:
+            yield BadRecord(cells.number, cells.line, f"expected {width} cells, got {len(cells.cells)}")
+        else:
+            yield Record(cells.number, cells.line, {name: cells.cells[place].strip() for place, name in read})
 
 
-def parse_json_lines(lines: Iterable[Line], mapping: EventMapping) -> Iterator[Parsed | BadLine]:
-    """Yield what each line of a JSON lines file asks for. ``mapping`` says whether natural names count."""
-    return _parse_each(lines, JsonEvents(mapping))
+def columns_read(header: list[str], mapping: EventMapping) -> list[tuple[int, str]]:
+    """Return which columns of a table a mapping reads: the place of each, and its name.
+
+    Raises ``InvalidRequest`` naming the option whose column is not there, or is there twice.
+    """
+    times = Counter(header)
+    wanted: set[str] = set()
+    for column in mapping.columns():
+        optional = column.optional or column.option is None
+        wanted |= _names_of(column.place, header, times, column.option or column.name, optional=optional)
+    if mapping.dimensions_rest:
+        left_out: set[str] = set()
+        for place in mapping.not_dimensions:
+            left_out |= _names_of(place, header, times, "--not-dims", optional=False, often=True)
+        for name in times:
+            if name and name not in left_out:
+                wanted |= _names_of(Place(name, (name,)), header, times, "--dims-rest", optional=False)
+    return [(place, name) for place, name in enumerate(header) if name in wanted]
 
 
-def _parse_each(lines: Iterable[Line], events: CsvEvents | JsonEvents) -> Iterator[Parsed | BadLine]:
-    for line in lines:
-        if (parsed := events.parse(line)) is not None:
-            yield parsed
+def _names_of(
+    place: Place, header: list[str], times: Counter[str], option: str, *, optional: bool, often: bool = False
+) -> set[str]:
+    """The column that ``place`` is, or is inside of; none if it may be missing and is."""
+    first = place.path[0]
+    name = place.name if place.name in times or not isinstance(first, str) or not place.nested else first
+    if times[name] > 1 and not often:
+        raise InvalidRequest(option, "a column that is there once", got=f"{times[name]} of {name!r}")
+    if times[name]:
+        return {name}
+    if optional:
+        return set()
+    close = get_close_matches(name, [each for each in times if each], 1)
+    hint = f", did you mean {close[0]!r}?" if close else ""
+    names = ", ".join(map(_as_written, header))[:_NAMES_SHOWN_CHARS_MAX]
+    raise InvalidRequest(option, "a column of the file", got=f"{place.name!r} ({names}){hint}")
 
 
-def _text(line: Line) -> str:
-    if line.content is None:
-        raise InvalidRequest("line", f"at most {LINE_BYTES_MAX} bytes")
+def _as_written(name: str) -> str:
+    return name or "''"
+
+
+def split_names(text: str, option: str) -> list[str]:
+    """Return the columns of a list such as ``a,b,c``; quotes hold together a name with a comma in it."""
     try:
-        return line.content.decode()
-    except UnicodeDecodeError:
-        raise InvalidRequest("line", "UTF-8 text") from None
-
-
-def _bad(line: Line, error: InvalidRequest) -> BadLine:
-    return BadLine(line.number, error.message[:_REASON_CHARS_MAX], line.end)
+        names = [name.strip() for name in next(csv.reader([text], strict=True, skipinitialspace=True), [])]
+    except csv.Error:
+        names = []
+    if names and all(names):
+        return names
+    raise InvalidRequest(option, "columns with commas between them", got=repr(text)[:60])

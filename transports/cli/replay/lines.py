@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO, Final, NamedTuple
 
-LINE_BYTES_MAX: Final = 1 << 20
-"""A usage event is a few hundred bytes; its dimensions have at most 8 KiB. A mebibyte is surely not an event."""
+from .records import RECORD_BYTES_MAX
+
+LINE_BYTES_MAX: Final = RECORD_BYTES_MAX
 
 
 class Line(NamedTuple):
@@ -20,22 +21,17 @@ class Line(NamedTuple):
     """From 1, counting every line of the file."""
     content: bytes | None
     """``None`` for a line of more than ``LINE_BYTES_MAX`` bytes."""
-    end: int
-    """Bytes of the file up to and including this line: what progress is measured by."""
 
 
 def read_lines(file: BinaryIO) -> Iterator[Line]:
     """Yield the lines of a binary file from where it stands. A byte order mark at the start is left out."""
-    end = 0
     number = 0
     # Two bytes more than the limit: the longest line that is kept, with its CRLF.
     while piece := file.readline(LINE_BYTES_MAX + 2):
         number += 1
-        end += len(piece)
         line = piece.removesuffix(b"\n").removesuffix(b"\r")
         while len(piece) >= LINE_BYTES_MAX and not piece.endswith(b"\n"):
             piece = file.readline(LINE_BYTES_MAX)
-            end += len(piece)
         if number == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")
-        yield Line(number, line if len(line) <= LINE_BYTES_MAX else None, end)
+        yield Line(number, line if len(line) <= LINE_BYTES_MAX else None)

@@ -1,31 +1,31 @@
-"""The options of ``solvent replay``, in the three groups that its help shows, and the mapping that they make.
+"""The options of ``solvent replay``, in the groups that its help shows.
 
-A preset gives what no option says.
+What they say together is made of them in ``choices``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Annotated, Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 
-from solvent.engine.values.amounts import SCALE_DEFAULT, parse_scale
-from solvent.engine.values.errors import InvalidRequest
-from solvent.engine.values.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT, parse_pool
-from solvent.transports.cli.pairs import parse_dimensions, parse_pairs
+from solvent.engine.values.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT
 
-from .mapping import Column, EventMapping, column_or_none
-from .presets import NO_PRESET, PRESETS, find_preset
-from .pricing import parse_price
+from .decimals import ROUNDINGS
+from .formats import Format
+from .presets import PRESETS
+from .tables import QUOTE
+from .times import AUTO, EPOCH_FORMAT, ISO, UNITS
 
 _FILE: Final = "The file"
 _MAPPING: Final = "What the columns mean"
+_DIMENSIONS: Final = "Dimensions"
 _PRICES: Final = "What it costs"
+
+FLATTEN: Final = "flatten"
+LEAVE_OUT: Final = "leave-out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +33,54 @@ class FileOptions:
     """How the file is read."""
 
     preset: Annotated[
-        str | None, typer.Option(help=f"Mapping of a well-known file: {', '.join(PRESETS)}.", rich_help_panel=_FILE)
+        str | None, typer.Option(help=f"Options for a well-known file: {', '.join(PRESETS)}.", rich_help_panel=_FILE)
     ] = None
-    delimiter: Annotated[str, typer.Option(help="Between the cells of a CSV.", rich_help_panel=_FILE)] = ","
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Show what would be booked, at which price, and write nothing.", rich_help_panel=_FILE
+        ),
+    ] = False
+    format: Annotated[
+        Format | None,
+        typer.Option(help="How the records are written. Default: told from the content.", rich_help_panel=_FILE),
+    ] = None
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            help="Between the cells of a table. Default: the likeliest of comma, tab, semicolon and bar.",
+            rich_help_panel=_FILE,
+        ),
+    ] = None
+    quote: Annotated[str, typer.Option(help='Around cells of a table, or "none".', rich_help_panel=_FILE)] = QUOTE
+    encoding: Annotated[
+        str | None,
+        typer.Option(help="Of the text. Default: UTF-8, or what a byte order mark says.", rich_help_panel=_FILE),
+    ] = None
+    records: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Where a JSON object has the array of the records, such as data.",
+            rich_help_panel=_FILE,
+        ),
+    ] = None
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN=VALUE",
+            help="Only records with this value. Repeatable: of one column one of several values, of several all.",
+            rich_help_panel=_FILE,
+        ),
+    ] = None
     strict: Annotated[
-        bool, typer.Option("--strict", help="End at the first line that cannot be booked.", rich_help_panel=_FILE)
+        bool, typer.Option("--strict", help="End at the first record that cannot be booked.", rich_help_panel=_FILE)
     ] = False
     errors: Annotated[
         Path | None,
-        typer.Option(help="Write line, code and reason of each line not booked to this file.", rich_help_panel=_FILE),
+        typer.Option(
+            help="Write number, line, code and reason of each record not booked to this file.", rich_help_panel=_FILE
+        ),
     ] = None
     backfill: Annotated[
         bool, typer.Option("--backfill", help="Take events of more than 400 days ago.", rich_help_panel=_FILE)
@@ -50,7 +89,7 @@ class FileOptions:
 
 @dataclass(frozen=True, slots=True)
 class ColumnOptions:
-    """Which column is what, and what is the same for all lines."""
+    """Which column is what. A column is one of a table, or a path such as data.tokens."""
 
     pool: Annotated[str | None, typer.Option(help="Debit this pool.", rich_help_panel=_MAPPING)] = None
     pool_column: Annotated[str | None, typer.Option(help="Column with the pool.", rich_help_panel=_MAPPING)] = None
@@ -69,18 +108,44 @@ class ColumnOptions:
     ] = CURRENCY_DEFAULT
     id_column: Annotated[
         str | None,
+        typer.Option(help="Column with the event's id, its idempotency key.", rich_help_panel=_MAPPING),
+    ] = None
+    source: Annotated[
+        str | None,
         typer.Option(
-            help="Column with the event's id, its idempotency key. Default: the file's name and the line number.",
+            metavar="NAME",
+            help="The key is NAME and the record's number. Another file needs another name.",
+            rich_help_panel=_MAPPING,
+        ),
+    ] = None
+    hash_columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,C",
+            help="The key is a digest of these columns, which no two events share.",
+            rich_help_panel=_MAPPING,
+        ),
+    ] = None
+    missing: Annotated[
+        str | None,
+        typer.Option(
+            metavar="0",
+            help="What a metric, an amount or a dimension is that a record lacks: 0, or none. Default: a bad record.",
             rich_help_panel=_MAPPING,
         ),
     ] = None
     time_column: Annotated[
         str | None,
+        typer.Option(help="Column with the event's time. Default: when it is recorded.", rich_help_panel=_MAPPING),
+    ] = None
+    time_format: Annotated[
+        str,
         typer.Option(
-            help="Column with the event's time, ISO 8601; beyond microseconds it is cut. Default: when it is recorded.",
+            help=f"{AUTO} (ISO 8601, or seconds or milliseconds since 1970), {ISO}, {', '.join(UNITS)}, {EPOCH_FORMAT} "
+            "(any of those, by size), or a pattern such as %d/%m/%Y %H:%M. Beyond microseconds it is cut.",
             rich_help_panel=_MAPPING,
         ),
-    ] = None
+    ] = AUTO
     assume_utc: Annotated[
         bool, typer.Option("--assume-utc", help="Times without an offset are UTC.", rich_help_panel=_MAPPING)
     ] = False
@@ -88,22 +153,47 @@ class ColumnOptions:
         str | None,
         typer.Option(help="Times without an offset are in this zone, such as Europe/Paris.", rich_help_panel=_MAPPING),
     ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class DimensionOptions:
+    """What the events say of who, what and where."""
+
     dim_column: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=COLUMN", help="A dimension from a column. Repeatable.", rich_help_panel=_MAPPING),
+        typer.Option(metavar="NAME=COLUMN", help="A dimension from a column. Repeatable.", rich_help_panel=_DIMENSIONS),
     ] = None
     dim: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUE",
             help="The same dimension for all; name:=5 for a number or boolean. Repeatable.",
-            rich_help_panel=_MAPPING,
+            rich_help_panel=_DIMENSIONS,
         ),
+    ] = None
+    dims_column: Annotated[
+        str | None, typer.Option(help="Column with an object of dimensions.", rich_help_panel=_DIMENSIONS)
     ] = None
     dims_rest: Annotated[
         bool,
-        typer.Option("--dims-rest", help="Every column not named above is a dimension.", rich_help_panel=_MAPPING),
+        typer.Option(
+            "--dims-rest", help="Every column not named otherwise is a dimension.", rich_help_panel=_DIMENSIONS
+        ),
     ] = False
+    not_dims: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="A,B,C", help="Columns that --dims-rest leaves out. Repeatable.", rich_help_panel=_DIMENSIONS
+        ),
+    ] = None
+    dims_nested: Annotated[
+        str,
+        typer.Option(
+            metavar=f"{FLATTEN}|{LEAVE_OUT}",
+            help="What becomes of objects in --dims-rest and --dims-column: their members are dimensions a.b, or none.",
+            rich_help_panel=_DIMENSIONS,
+        ),
+    ] = FLATTEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,16 +207,19 @@ class PriceOptions:
         list[str] | None,
         typer.Option(
             metavar="NAME=COLUMN",
-            help="A metered quantity: one debit per metric and row, with key <id>#<metric>. Repeatable.",
+            help="A metered quantity: one debit per metric and event, with key <id>#<metric>. Repeatable.",
             rich_help_panel=_PRICES,
         ),
     ] = None
     metric_column: Annotated[
-        str | None, typer.Option(help="Column with the metric's name, one metric a row.", rich_help_panel=_PRICES)
+        str | None, typer.Option(help="Column with the metric's name, one metric an event.", rich_help_panel=_PRICES)
     ] = None
     quantity_column: Annotated[
         str | None, typer.Option(help="Column with that metric's quantity.", rich_help_panel=_PRICES)
     ] = None
+    count: Annotated[
+        bool, typer.Option("--count", help="Each event is a quantity of 1 of that metric.", rich_help_panel=_PRICES)
+    ] = False
     price: Annotated[
         list[str] | None,
         typer.Option(
@@ -135,72 +228,28 @@ class PriceOptions:
             rich_help_panel=_PRICES,
         ),
     ] = None
-    scale: Annotated[
-        int | None,
+    rates: Annotated[
+        str | None,
         typer.Option(
-            help="Decimal places that the currency keeps: quantity times price is rounded to it, half-even. "
-            "Default: what --currency says of it, or 6.",
+            metavar="FILE",
+            help='A rate card as set-rates takes it, for prices by dimensions; "example" is the one of the preset.',
             rich_help_panel=_PRICES,
         ),
     ] = None
-
-
-def mapping_of(
-    file: Path, reading: FileOptions, columns: ColumnOptions, prices: PriceOptions, *, currencies: Mapping[str, int]
-) -> EventMapping:
-    """Return the mapping that the options make for ``file``.
-
-    ``currencies`` has the decimal places of currencies that ``--currency`` names. Raises ``InvalidRequest`` naming the
-    option that is wrong.
-    """
-    preset = NO_PRESET if reading.preset is None else find_preset(reading.preset)
-    dimensions = parse_dimensions(columns.dim or ())
-    price_of = {**preset.prices, **parse_pairs(prices.price or (), "--price")}
-    column_of = parse_pairs(prices.metric or (), "--metric") or preset.metrics
-    pool = None if columns.pool is None else parse_pool(columns.pool)
-    currency = columns.pool_currency if pool is None else pool.currency
-    places = currencies.get(currency, SCALE_DEFAULT) if prices.scale is None else prices.scale
-    return EventMapping(
-        id_prefix=file.stem,
-        pool=pool,
-        pool_column=column_or_none(columns.pool_column, "--pool-column"),
-        customer_column=column_or_none(columns.customer_column, "--customer-column"),
-        resource_column=column_or_none(columns.resource_column, "--resource-column"),
-        environment=columns.environment,
-        currency=columns.pool_currency,
-        scale=parse_scale(places, "--scale"),
-        id_column=column_or_none(columns.id_column, "--id-column"),
-        time_column=column_or_none(columns.time_column or preset.time_column, "--time-column"),
-        zone=_zone(columns.assume_utc, columns.time_zone) or preset.zone,
-        amount_column=column_or_none(prices.amount_column, "--amount-column"),
-        metric_column=column_or_none(prices.metric_column, "--metric-column"),
-        quantity_column=column_or_none(prices.quantity_column, "--quantity-column"),
-        metrics={metric: Column(column, "--metric") for metric, column in column_of.items()},
-        prices={metric: parse_price(text, f"--price {metric}") for metric, text in price_of.items()},
-        dimension_columns={
-            name: Column(column, "--dim-column")
-            for name, column in parse_pairs(columns.dim_column or (), "--dim-column").items()
-        },
-        dimensions=preset.dimensions(file.stem, dimensions),
-        dimensions_rest=columns.dims_rest,
-        backfill=reading.backfill or preset.backfill,
-    )
-
-
-def delimiter_of(reading: FileOptions) -> str:
-    """Return the character between the cells of a CSV. Raises ``InvalidRequest``."""
-    text = reading.delimiter
-    if len(text) == 1 and text not in '"\r\n':
-        return text
-    raise InvalidRequest("--delimiter", "one character", got=repr(text)[:20])
-
-
-def _zone(assume_utc: bool, name: str | None) -> tzinfo | None:
-    if assume_utc and name is not None:
-        raise InvalidRequest("--time-zone", "either --assume-utc or a zone, not both")
-    if name is None:
-        return UTC if assume_utc else None
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise InvalidRequest("--time-zone", "the name of a zone, such as Europe/Paris", got=repr(name)[:60]) from None
+    scale: Annotated[
+        int | None,
+        typer.Option(
+            help="Decimal places that the currency keeps. Default: what --currency says of it, or 6.",
+            rich_help_panel=_PRICES,
+        ),
+    ] = None
+    rounding: Annotated[
+        str | None,
+        typer.Option(
+            "--round",
+            metavar="|".join(ROUNDINGS),
+            help="Round amounts with more places than the currency keeps. Default: a bad record. "
+            "Quantity times price is rounded half-even unless this says up.",
+            rich_help_panel=_PRICES,
+        ),
+    ] = None

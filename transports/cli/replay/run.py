@@ -12,41 +12,31 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final, TextIO
+from typing import Final, TextIO
 
 import anyio
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TimeRemainingColumn
 
 from solvent.engine.values.errors import InvalidRequest
-from solvent.transports.cli.running import err
+from solvent.transports.cli.render.visible import visible
 from solvent.transports.cli.target import Target
+from solvent.transports.cli.terminal import Console, Label, Text, err
 
-from .events import BadLine, parse_csv, parse_json_lines
-from .lines import read_lines
-from .mapping import EventMapping
+from .reading import Reading
 from .replayer import Problem, Replayer, Tally
-from .rows import Parsed
+from .source import Source
 from .summary import Finished
 
 PROBLEMS_SHOWN_MAX: Final = 10
 """Printed while running. All of them go to ``--errors``."""
 REFRESH_S: Final = 0.2
-JSON_LINES_SUFFIXES: Final = (".jsonl", ".ndjson")
 
 
 class ReplayRun:
     """One run over one file: opens what it needs, shows what happens, and closes everything."""
 
-    def __init__(
-        self, file: Path, mapping: EventMapping, *, delimiter: str, strict: bool, errors: Path | None, quiet: bool
-    ) -> None:
-        self._file = file
-        self._json_lines = file.suffix.lower() in JSON_LINES_SUFFIXES
-        self._mapping = mapping.with_natural_names() if self._json_lines else mapping
-        self._mapping.check()
-        self._delimiter = delimiter
+    def __init__(self, reading: Reading, *, strict: bool, errors: Path | None, quiet: bool) -> None:
+        self._reading = reading
         self._strict = strict
         self._errors_path = errors
         self._console = err()
@@ -58,54 +48,46 @@ class ReplayRun:
         """Replay the file into ``target``. SIGINT and SIGTERM end it after the events under way."""
         started = time.monotonic()
         with ExitStack() as files:
-            source = files.enter_context(_opened(self._file))
+            source, events = files.enter_context(self._reading.open())
             if self._errors_path is not None:
                 self._errors = files.enter_context(_created(self._errors_path))
-            events = self._events(source)
             async with target.open() as credits:
                 replayer = Replayer(credits, on_problem=self._on_problem, strict=self._strict)
                 with _bar(self._console) as progress:
-                    task = progress.add_task(self._file.name, total=self._file.stat().st_size, rate="")
+                    task = progress.add_task(self._reading.name, total=source.size, rate="")
                     async with anyio.create_task_group() as run:
-                        run.start_soon(self._watch_signals, replayer, run.cancel_scope)
-                        run.start_soon(_watch_progress, progress, task, replayer.tally)
+                        run.start_soon(self._watch_signals, replayer, source, run.cancel_scope)
+                        run.start_soon(_watch_progress, progress, task, replayer.tally, source)
                         await replayer.run(events)
                         run.cancel_scope.cancel()
-        return Finished(self._file.name, replayer.tally, time.monotonic() - started, self._interrupted)
+        return Finished(self._reading.name, replayer.tally, time.monotonic() - started, self._interrupted)
 
-    def _events(self, source: BinaryIO) -> Iterator[Parsed | BadLine]:
-        lines = read_lines(source)
-        if self._json_lines:
-            return parse_json_lines(lines, self._mapping)
-        return parse_csv(lines, self._mapping, delimiter=self._delimiter)
-
-    async def _watch_signals(self, replayer: Replayer, run: anyio.CancelScope) -> None:
+    async def _watch_signals(self, replayer: Replayer, source: Source, run: anyio.CancelScope) -> None:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async for _ in signals:
                 if self._interrupted:
                     run.cancel()
                 self._interrupted = True
                 replayer.stop.set()
+                source.stop()
 
     def _on_problem(self, problem: Problem) -> None:
         if self._errors is not None:
-            self._errors.write(f"{problem.line}\t{problem.code}\t{problem.reason}\n")
+            place = f"{problem.record}\t{problem.line}\t{problem.code}"
+            self._errors.write(f"{place}\t{visible(problem.reason)}\n")
         if self._problems_shown < PROBLEMS_SHOWN_MAX:
             self._problems_shown += 1
-            self._console.print(
-                Text.assemble((f"{self._file.name}:{problem.line}: ", "yellow"), problem.reason), soft_wrap=True
-            )
+            self._console.print(problem_text(self._reading.name, problem), soft_wrap=True)
             if self._problems_shown == PROBLEMS_SHOWN_MAX:
                 self._console.print(
-                    "further lines are counted only; --errors FILE keeps them all", style="bright_black"
+                    "further records are counted only; --errors FILE keeps them all", style="bright_black"
                 )
 
 
-def _opened(path: Path) -> BinaryIO:
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise InvalidRequest("FILE", "a file that can be read", got=f"{path} ({error.strerror})") from None
+def problem_text(file: str, problem: Problem) -> Text:
+    """Return what is wrong with a record, as a line that begins as compilers write it."""
+    place = (f"{file}:{problem.line}: ", "yellow")
+    return Text.assemble(place, problem.reason, (f" (record {problem.record})", "bright_black"))
 
 
 def _created(path: Path) -> TextIO:
@@ -118,17 +100,17 @@ def _created(path: Path) -> TextIO:
 @contextmanager
 def _bar(console: Console) -> Iterator[Progress]:
     columns = (
-        TextColumn("[bold]{task.description}"),
+        Label(style="bold"),
         BarColumn(bar_width=None),
         TaskProgressColumn(),
-        TextColumn("{task.fields[rate]}"),
+        Label("rate"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
         yield progress
 
 
-async def _watch_progress(progress: Progress, task: TaskID, tally: Tally) -> None:
+async def _watch_progress(progress: Progress, task: TaskID, tally: Tally, source: Source) -> None:
     """Show the bytes read and the rate of the last second or so."""
     rate = 0.0
     before, before_at = 0, time.monotonic()
@@ -138,4 +120,4 @@ async def _watch_progress(progress: Progress, task: TaskID, tally: Tally) -> Non
         latest = (tally.answered - before) / (now - before_at)
         rate = latest if not before else 0.8 * rate + 0.2 * latest
         before, before_at = tally.answered, now
-        progress.update(task, completed=tally.bytes_read, rate=f"{rate:,.0f} events/s")
+        progress.update(task, completed=source.consumed, rate=f"{rate:,.0f} events/s")

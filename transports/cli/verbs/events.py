@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Final, NamedTuple
 
 import anyio
-import msgspec
 import typer
-from rich.text import Text
 
 from solvent.engine.api.credits import Credits
 from solvent.engine.api.events import EventPage, PoolEvent
@@ -20,9 +17,10 @@ from solvent.engine.values.positions import END
 from solvent.transports.cli.asking import ask
 from solvent.transports.cli.options import PoolsEnvironment, Shared, with_shared_options
 from solvent.transports.cli.render import events as render
-from solvent.transports.cli.running import err, reporting, run_async
+from solvent.transports.cli.running import reporting, run_async
 from solvent.transports.cli.signals import call_on_signal
 from solvent.transports.cli.target import Target
+from solvent.transports.cli.terminal import Text, err, print_json, print_line
 from solvent.transports.nats.background import background
 
 BEGINNING: Final = "0.0"
@@ -61,9 +59,10 @@ def events(
 
 def _print_as_they_happen(shared: Shared, target: Target, scope: _Scope, after: str) -> None:
     def say(event: PoolEvent) -> None:
-        line = msgspec.json.encode(event).decode() if shared.as_json else render.event_line(event)
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
+        if shared.as_json:
+            print_json(event)
+        else:
+            print_line(render.event_line(event))
 
     def say_ready() -> None:
         err().print(Text(f"following {target.name} (Ctrl-C ends it)", "bright_black"), soft_wrap=True)

@@ -8,13 +8,13 @@ from typing import Annotated, Literal
 import msgspec
 import typer
 from rich.console import Group, RenderableType
-from rich.text import Text
 
 from solvent.engine.audit.export import VERIFIER_FILE, Exported, export_journal
 from solvent.transports.cli.exits import Exit
 from solvent.transports.cli.options import DATA_DIR_DEFAULT, DataDir, Json
-from solvent.transports.cli.running import out, print_json, reporting, run_async
+from solvent.transports.cli.running import reporting, run_async
 from solvent.transports.cli.target import require_journal
+from solvent.transports.cli.terminal import Text, out, print_json
 
 from .verify import PROBLEMS_SHOWN_MAX, with_progress
 

@@ -6,14 +6,14 @@ from typing import Annotated
 
 import anyio
 import typer
-from rich.text import Text
 
 from solvent.engine.runtime.collector import tune_collector
 from solvent.engine.values.pool_id import ENVIRONMENT_DEFAULT
 from solvent.transports.cli.options import DATA_DIR_DEFAULT, Currencies, DataDir, Json
 from solvent.transports.cli.pairs import parse_currencies
-from solvent.transports.cli.running import out, print_json, reporting, run_async
+from solvent.transports.cli.running import reporting, run_async
 from solvent.transports.cli.signals import call_on_signal
+from solvent.transports.cli.terminal import Text, out, print_json
 from solvent.transports.nats.service import serve as serve_over_nats
 
 

@@ -6,7 +6,6 @@ that they make, and ``following`` the wait for the usage file.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 
@@ -23,7 +22,8 @@ from solvent.transports.cli.render.usage.entries import status as render_status
 from solvent.transports.cli.render.usage.files import to_csv, write_parquet, write_text
 from solvent.transports.cli.render.usage.findings import comparison, forecast, spikes
 from solvent.transports.cli.render.usage.tables import usage as usage_tables
-from solvent.transports.cli.running import out, print_json, reporting, respond, run_async
+from solvent.transports.cli.running import reporting, respond, run_async
+from solvent.transports.cli.terminal import out, print_json, print_lines
 from solvent.transports.cli.usage.following import ask_caught_up, rebuild_and_follow
 from solvent.transports.cli.usage.modes import check_options, mode_of, typed_options
 from solvent.transports.cli.usage.options import FileOptions, ModeOptions, QuestionOptions
@@ -88,7 +88,7 @@ def _write(work: Callable[[], Awaitable[Usage]], files: FileOptions, *, as_json:
     with reporting(as_json):
         answer = run_async(work)
         if path is None:
-            sys.stdout.write(to_csv(answer))
+            print_lines(to_csv(answer))
             return
         if files.as_csv:
             write_text(to_csv(answer), path, "--output")
@@ -97,7 +97,7 @@ def _write(work: Callable[[], Awaitable[Usage]], files: FileOptions, *, as_json:
     if as_json:
         print_json({"file": str(path), "lines": len(answer.lines)})
     else:
-        out().print(f"{len(answer.lines):,} lines written to {path}", markup=False, soft_wrap=True)
+        out().print(f"{len(answer.lines):,} lines written to {path}", soft_wrap=True)
 
 
 def _entries_to_wire(answer: tuple[Usage, UsageEntryPage]) -> dict[str, Any]:

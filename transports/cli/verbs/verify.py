@@ -11,7 +11,6 @@ import msgspec
 import typer
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from solvent.engine.audit.heads import PublishedHeads, publish_heads, read_heads
 from solvent.engine.audit.verify import Verification, verify_journal
@@ -20,8 +19,9 @@ from solvent.transports.cli.exits import Exit
 from solvent.transports.cli.options import DATA_DIR_DEFAULT, DataDir, Json
 from solvent.transports.cli.progress import frames_bar
 from solvent.transports.cli.render.cells import amount, plain_amount
-from solvent.transports.cli.running import out, print_json, reporting, run_async
+from solvent.transports.cli.running import reporting, run_async
 from solvent.transports.cli.target import require_journal
+from solvent.transports.cli.terminal import Text, out, print_json
 
 PROBLEMS_SHOWN_MAX = 20
 T = TypeVar("T")

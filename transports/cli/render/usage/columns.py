@@ -13,12 +13,12 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
-from rich.text import Text
 
 from solvent.engine.api.usage_answers import GroupValue
 from solvent.engine.usage.analysis import sparkline
+from solvent.transports.cli.terminal import Text
 
-from .text import DIM, OTHER, value_text, visible
+from .text import DIM, OTHER, told_apart, value_text
 
 T = TypeVar("T")
 
@@ -70,13 +70,13 @@ class Words:
             else:
                 lines[-1] += " \\"
                 lines.append(f"  {word}")
-        yield Text("\n".join(lines), DIM, overflow="fold")
+        yield from (Text(line, DIM, overflow="fold") for line in lines)
 
 
 def add_group_columns(table: Table, fields: Sequence[str]) -> None:
     """Add a column for each field that lines are grouped by."""
     for field in fields:
-        table.add_column(Text(visible(field)), overflow="fold")
+        table.add_column(Text(told_apart(field)), overflow="fold")
 
 
 def group_cells(group: Mapping[str, GroupValue], fields: Sequence[str], *, other: bool) -> list[RenderableType]:

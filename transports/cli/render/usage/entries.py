@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rich.console import Group, RenderableType
-from rich.text import Text
 
 from solvent.engine.api.ledger import LedgerEntry
 from solvent.engine.api.usage_answers import Usage, UsageEntryPage, UsageStatus
 from solvent.transports.cli.render.cells import amount, dimensions, named_rows
+from solvent.transports.cli.terminal import Text
 
 from .columns import Words, bare_table
-from .text import local, range_text, visible, whose
+from .text import local, range_text, told_apart, whose
 
 
 def entries(usage: Usage, page: UsageEntryPage) -> RenderableType:
@@ -33,7 +33,7 @@ def entries(usage: Usage, page: UsageEntryPage) -> RenderableType:
             *([Text(each.pool)] if question.pool is None else []),
             f"{each.entry.kind} {each.entry.id}",
             amount(each.credits),
-            Text(visible(each.entry.key or "")),
+            Text(told_apart(each.entry.key or "")),
             Text(_what(each.entry)),
         )
     title = Text(f"Entries behind the usage of {whose(question)}, {range_text(usage.start, usage.end, zone)}", "bold")
@@ -52,7 +52,7 @@ def _what(entry: LedgerEntry) -> str:
         else f"{entry.quantity or ''} {entry.metric or ''}".strip(),
         *(dimensions({name: value}) for name, value in entry.dimensions.items()),
     )
-    return " ".join(visible(part) for part in parts if part)
+    return " ".join(told_apart(part) for part in parts if part)
 
 
 def status(answer: UsageStatus) -> RenderableType:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from decimal import Decimal
 
 from rich.console import Group, RenderableType
-from rich.text import Text
 
 from solvent.engine.api.usage_answers import Forecast, GroupValue, UsageComparison, UsageSpike, UsageSpikes
 from solvent.engine.values.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT
 from solvent.transports.cli.render.cells import amount, named_rows
+from solvent.transports.cli.render.visible import visible
+from solvent.transports.cli.terminal import Text
 
 from .columns import Words, add_group_columns, bare_table, first_lines, group_cells, titled, total_cells
 from .text import bucket_name, field_text, local, range_text, whose
@@ -105,7 +106,7 @@ def _filter_words(op: str, name: str, value: GroupValue) -> list[str]:
 
 
 def _can_be_typed(value: GroupValue) -> bool:
-    return not isinstance(value, str) or value.isprintable()
+    return not isinstance(value, str) or visible(value) == value
 
 
 def forecast(answer: Forecast, zone: str) -> RenderableType:

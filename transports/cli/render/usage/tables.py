@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from rich.console import Group, RenderableType
-from rich.text import Text
 
 from solvent.engine.api.usage_answers import Usage, UsageLine
 from solvent.transports.cli.render.cells import amount, named_rows
+from solvent.transports.cli.terminal import Text
 
 from .columns import Bar, add_group_columns, bare_table, first_lines, group_cells, titled, total_cells
-from .text import DIM, bucket_name, local, range_text, share_text, visible, whose
+from .text import DIM, bucket_name, local, range_text, share_text, told_apart, whose
 from .trends import trends_table
 
 METRICS_SHOWN_MAX: Final = 4
@@ -40,7 +40,7 @@ def _metric(name: str) -> _Measure:
     def cell(line: UsageLine) -> str:
         return amount(line.quantities[name]) if name in line.quantities else ""
 
-    return _Measure(visible(name) or "(no metric)", cell)
+    return _Measure(told_apart(name) or "(no metric)", cell)
 
 
 def usage(answer: Usage) -> RenderableType:

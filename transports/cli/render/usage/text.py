@@ -13,11 +13,11 @@ from fractions import Fraction
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from rich.text import Text
-
 from solvent.engine.api.usage_answers import GroupValue, UsageQuestion
 from solvent.engine.values.amounts import SCALE_MAX
 from solvent.engine.values.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT
+from solvent.transports.cli.render.visible import visible
+from solvent.transports.cli.terminal import Text
 
 MISSING: Final = "(none)"
 OTHER: Final = "(other)"
@@ -33,9 +33,9 @@ def value_text(value: GroupValue) -> Text:
     return Text(field_text(value) or "")
 
 
-def visible(text: str) -> str:
-    """``text``, or as a JSON string if it has characters that cannot be printed."""
-    return text if text.isprintable() else json_text(text)
+def told_apart(name: str) -> str:
+    """``name``, or as a JSON string if there is something in it that has to be escaped."""
+    return name if visible(name) == name else json_text(name)
 
 
 def local(value: datetime | None, zone: str, *, none: str = "never") -> str:
@@ -105,7 +105,7 @@ def field_text(value: GroupValue) -> str | None:
 
 def is_ambiguous(text: str) -> bool:
     """Whether ``text``, as it is, is nothing to see, nothing to print, or reads as JSON."""
-    if not text or not text.isprintable() or text != text.strip():
+    if not text or visible(text) != text or text != text.strip():
         return True
     try:
         json.loads(text)
@@ -118,6 +118,4 @@ def is_ambiguous(text: str) -> bool:
 
 def json_text(text: str) -> str:
     """``text`` as a JSON string in which every character can be printed."""
-    return "".join(
-        each if each.isprintable() else json.dumps(each)[1:-1] for each in json.dumps(text, ensure_ascii=False)
-    )
+    return visible(json.dumps(text, ensure_ascii=False))

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rich.console import RenderableType
-from rich.text import Text
 
 from solvent.engine.api.usage_answers import GroupValue, Usage, UsageLine
 from solvent.engine.usage.analysis import exact
@@ -15,6 +14,7 @@ from solvent.engine.values.times import EPOCH, MICROSECOND
 from solvent.engine.values.windows import PERIODS, windows_between
 from solvent.engine.values.words import check_word
 from solvent.transports.cli.render.cells import amount
+from solvent.transports.cli.terminal import Text
 
 from .columns import Course, add_group_columns, bare_table, first_lines, group_cells, titled, total_cells
 from .text import bucket_name, share_text, smallest_units
