@@ -93,7 +93,7 @@ class Partition:
             if isinstance(error, ForeignIndex) and error.position and not last_number:
                 # To SQLite, an empty file in place of the journal is a new journal.
                 raise _lost(0, error.position) from None
-            log.warning("the index is made anew from the journal: %s", error)
+            log.warning("the index is rebuilt from the journal: %s", error)
             remove_database(opened.folder / INDEX_NAME)
             return await cls._open(opened, last_number, seed, now_us, listeners, on_progress)
 
