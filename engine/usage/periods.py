@@ -233,7 +233,7 @@ def _day_start(day: date, zone: str) -> int:
 
 
 def _noon(day: date, zone: str) -> int:
-    """Return a moment of ``day``, even if midnight is skipped or repeated; of the next day if the zone skipped ``day``."""
+    """Return a moment of ``day``, even if midnight is skipped or repeated; if ``zone`` skipped it, of the next day."""
     return (datetime(day.year, day.month, day.day, 12, tzinfo=ZoneInfo(zone)) - EPOCH) // MICROSECOND
 
 

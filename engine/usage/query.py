@@ -231,7 +231,7 @@ def _buckets(start: int, end: int, window: Period, zone: str) -> list[tuple[int,
 
 
 def _minutes(start: int, end: int, zone: str) -> Iterator[tuple[int, int]]:
-    """Yield what ``windows_between`` does, fifty times as fast: within an hour of the wall clock, the offset is fixed."""
+    """Yield windows as ``windows_between``, fifty times as fast: in an hour of the wall clock, the offset is fixed."""
     for hour_start, hour_end in windows_between(start, end, "hour", zone):
         minute = window_of(max(start, hour_start), "minute", zone)
         until = min(end, hour_end)
@@ -336,7 +336,7 @@ def _check_flag(flag: object, field: str) -> bool:
 
 
 def _is_text(text: str) -> bool:
-    """Return whether no event is prevented from holding ``text``: half of a surrogate pair is not text."""
+    """Return whether ``text`` is valid text. Half of a surrogate pair is not: no event can hold it."""
     try:
         text.encode()
     except UnicodeEncodeError:
