@@ -33,7 +33,7 @@ _TYPECODES: Final = {
 
 
 class UsageBatch:
-    """Rows that are added to a store together. New names and values in them get their numbers in the catalog at once."""
+    """Rows that are added to a store together. New names and values get their numbers in the catalog at once."""
 
     def __init__(self, catalog: Catalog, *, frame: int, refusal: int) -> None:
         self.catalog = catalog
