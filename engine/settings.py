@@ -27,7 +27,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds that pending commands have to finish when the engine closes."""
     limits: Limits = LIMITS_DEFAULT
     usage: Literal["on demand", "always"] = "on demand"
-    """When the usage process starts: with the first question about usage, or with the engine."""
+    """The start of the usage process: with the first question about usage, or with the engine."""
     usage_threads: int = 1
     """The number of threads that answer a question about usage. More are faster, but slow debits down meanwhile."""
     usage_timeout_s: float = 30.0

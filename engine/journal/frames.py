@@ -135,7 +135,7 @@ def split_frame(frame: Frame) -> Iterable[tuple[Pointer, bytes]]:
     Raises ``JournalCorrupt`` if the frame is not intact.
     """
     if not frame.is_intact():
-        raise JournalCorrupt("the checksum does not fit", frame=frame.number)
+        raise JournalCorrupt("the checksum does not match", frame=frame.number)
     body = frame.body
     trailer_end = len(body) - _TRAILER_LENGTH_BYTES
     trailer_length = int.from_bytes(body[trailer_end:])

@@ -38,7 +38,7 @@ class Journal(Protocol):
 
     @property
     def identity(self) -> str:
-        """The name that tells this journal from every other. Indexes and snapshots record whose they are by it."""
+        """The name that tells this journal from every other. Indexes and snapshots record it, to name their journal."""
         ...
 
     async def append(self, frame: Frame) -> None:
@@ -113,10 +113,10 @@ def follow(pool: str, head: Head, section: bytes) -> tuple[Section, Head]:
     """Check that ``section`` is the one that ``head`` points to. Returns it decoded, and the head before it."""
     frame = head.pointer.frame
     if digest_of(section) != head.digest:
-        raise JournalCorrupt("a section is not the one that its successor was chained to", frame=frame, pool=pool)
+        raise JournalCorrupt("the digest of a section differs from the one in its successor", frame=frame, pool=pool)
     decoded = decode_section(section, frame=frame)
     if decoded.pool != pool:
-        raise JournalCorrupt(f"a section of pool {decoded.pool} stands in the chain", frame=frame, pool=pool)
+        raise JournalCorrupt(f"a section of another pool, {decoded.pool}, is in the chain", frame=frame, pool=pool)
     if decoded.last_version != head.version:
         raise JournalCorrupt(
             f"a section ends at version {decoded.last_version} instead of {head.version}", frame=frame, pool=pool

@@ -326,7 +326,7 @@ class PoolActor(Actor[Message]):
         """Return the debit for ``report``, or why it has no price."""
         book = self._services.rate_books.get(self._rates)
         if book is None:
-            return Unavailable("the rate card was just changed: ask again")
+            return Unavailable("the rate card has just changed: retry with the same key")
         at = max(self.pool.clock, now) if report.occurred_at is None else report.occurred_at
         version = book.at(at)
         if version is None:

@@ -41,7 +41,7 @@ def _as_value(error: BaseException) -> SolventError:
     if isinstance(error, ActorError):
         return translate(error)
     log.error("a command failed", exc_info=error)
-    return Unavailable("an internal error, the outcome is unknown: the log says more")
+    return Unavailable("internal error, the outcome is unknown: see the log")
 
 
 def translate(error: ActorError) -> SolventError:

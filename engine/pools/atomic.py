@@ -41,7 +41,9 @@ class Borrowed:
     def check(self) -> None:
         """Raise ``Unavailable`` if an actor was lost: its pool may have changed. Call this after every await."""
         if not all(lease.holds for lease in self._leases):
-            raise Unavailable("the journal is read again after a failure: nothing was written, ask again")
+            raise Unavailable(
+                "the journal is being read again after a failure: nothing was written, retry with the same keys"
+            )
 
 
 @asynccontextmanager

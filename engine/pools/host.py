@@ -144,7 +144,7 @@ class Host:
                 services.rate_books.clear()
                 # The state of the actors may never have reached the journal, so none may decide on it.
                 for family in (self._family, self._streams):
-                    family.crash_all(Unavailable("the journal is read again after a failure"), counts=False)
+                    family.crash_all(Unavailable("the journal is being read again after a failure"), counts=False)
                 log.error("reading the journal again after a failure: %s", failures.exceptions)
             finally:
                 with anyio.CancelScope(shield=True):

@@ -62,7 +62,9 @@ class RefusalLog:
             try:
                 self.last_number = await self._machine.in_thread(partial(_append, self._path, refused))
             except sqlite3.Error as error:
-                log.warning("%d refusals are missing in the statistic: %s", sum(each.count for each in refused), error)
+                log.warning(
+                    "%d refusals are missing from the statistics: %s", sum(each.count for each in refused), error
+                )
 
 
 def read_refused(path: Path, after: int, limit: int) -> list[tuple[int, Refused]]:

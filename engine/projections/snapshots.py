@@ -225,7 +225,7 @@ class Snapshots:
         for pool, version, crc, body in rows:
             try:
                 if crc_of(pool, version, body) != crc:
-                    raise ValueError("the checksum does not fit")
+                    raise ValueError("the checksum does not match")
                 state = decode_pool(body)
                 if state.version != version:
                     raise ValueError(f"it holds version {state.version}")

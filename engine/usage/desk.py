@@ -203,7 +203,7 @@ class UsageDesk:
             pool = parse_canonical(each.pool)
             event = await self._find_entry(each.pool, each.version)
             if event is None:
-                raise JournalCorrupt(f"version {each.version}, which usage knows, is not there", pool=each.pool)
+                raise JournalCorrupt(f"version {each.version}, which the usage file has, is missing", pool=each.pool)
             scale = await self._scale_of(pool.currency, each.pool)
             entry = entry_of(event, each.version, scale)
             entries.append(UsageEntry(pool=str(pool), credits=to_decimal(each.credits, scale), entry=entry))

@@ -191,7 +191,7 @@ class Frames(msgspec.Struct, frozen=True, tag="frames"):
     last: int = 0
     frames: list[Frame] = []
     failure: str = ""
-    """Why there are none, if the journal could not be read."""
+    """The reason that there are none, if the journal could not be read; else empty."""
 
 
 Reply: TypeAlias = TablePart | TableEnd | Entries | Comparison | Spikes | Status | Failed

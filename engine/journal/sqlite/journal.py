@@ -182,12 +182,12 @@ async def _prepare(path: Path, writer: RemoteConnection) -> None:
 async def _scalar(connection: RemoteConnection, statement: str) -> object:
     rows = await connection.execute(statement)
     if not rows:
-        raise JournalError(f"nothing answers {statement!r}: the file is damaged")
+        raise JournalError(f"no rows from {statement!r}: the file is damaged")
     return rows[0][0]
 
 
 async def _number(connection: RemoteConnection, statement: str) -> int:
     value = await _scalar(connection, statement)
     if not isinstance(value, int):
-        raise JournalError(f"{statement!r} is answered with {value!r}: the file is damaged")
+        raise JournalError(f"{statement!r} returned {value!r}: the file is damaged")
     return value

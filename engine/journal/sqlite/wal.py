@@ -38,7 +38,7 @@ class Log(NamedTuple):
     beyond: list[tuple[int, bytes]]
     """The pages of the same log after the first invalid one: part of a spoiled commit, or after one."""
     damage: str
-    """Why the end of the log cannot come from a crash; empty if it can."""
+    """The reason that the end of the log cannot come from a crash; empty if it can."""
 
 
 def read_log(path: Path) -> Log:

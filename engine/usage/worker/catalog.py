@@ -182,7 +182,7 @@ class Catalog:
         """The columns by number. Other dimensions have none."""
 
     def builtin(self, field: str) -> Column:
-        """The column of ``$metric``, ``$customer`` or ``$resource``."""
+        """Return the column of ``$metric``, ``$customer`` or ``$resource``."""
         return self.columns[_BUILTINS[field]]
 
     def dimension(self, name: str) -> int:

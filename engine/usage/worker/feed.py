@@ -76,7 +76,7 @@ class FedReader:
             try:
                 answer = self._answers.get(timeout=ANSWER_TIMEOUT_S)
             except queue.Empty:
-                raise JournalError(f"the engine handed on no frames within {ANSWER_TIMEOUT_S:g} s") from None
+                raise JournalError(f"the engine sent no frames within {ANSWER_TIMEOUT_S:g} s") from None
             if answer is None:
                 self.end()  # For the next read.
                 raise FeedEnded

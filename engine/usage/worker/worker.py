@@ -160,7 +160,7 @@ class UsageWorker:
                 self._begin_rebuilding()
             self._reply(self._status(question.id))
         except (UsageDamaged, UsageUnavailable, JournalError, sqlite3.Error, OSError) as error:
-            self._fail(question.id, Unavailable(f"the usage file cannot be made again now: {error}"))
+            self._fail(question.id, Unavailable(f"the usage file cannot be rebuilt now: {error}"))
 
     def _status(self, id: int) -> Status:
         store, rebuilt = self._store, self._rebuilt
@@ -300,7 +300,7 @@ class UsageWorker:
         except UsageDamaged as damage:
             log.warning("the usage file is rebuilt from the journal: %s", damage)
             self._discard()
-            self._fail(question.id, Unavailable("the usage file was damaged and is being made again"))
+            self._fail(question.id, Unavailable("the usage file was damaged and is being rebuilt"))
         except UsageUnavailable as error:
             self._close()
             self._fail(question.id, Unavailable(f"usage cannot be read now: {error}"))
