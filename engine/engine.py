@@ -1,8 +1,8 @@
 """The engine: Solvent embedded in an application, in a folder, without any server.
 
-``Engine.open`` holds the folder for one process. Everything a method answers is durable. Methods may be called from
-any task of the event loop that opened the engine; a caller that is cancelled does not undo what was journalled:
-it asks again with its key and gets the receipt.
+``Engine.open`` locks the folder for one process. Every answer of a method is durable. Methods may be called from any
+task of the event loop that opened the engine. Cancelling a call does not undo what was journalled: call again with the
+same key to get the receipt.
 """
 
 from __future__ import annotations
@@ -50,18 +50,18 @@ A = TypeVar("A")
 
 
 def system_clock_us() -> int:
-    """Microseconds since 1970, UTC."""
+    """Return the microseconds since 1970, UTC."""
     return time.time_ns() // 1_000
 
 
 class Engine(Credits):
-    """``Credits`` on a journal of its own. Made by ``Engine.open`` only."""
+    """``Credits`` on a journal of its own. Only ``Engine.open`` creates it."""
 
     def __init__(self, host: Host, usage: UsageProcess, *, usage_timeout_s: float) -> None:
         self.live = pools = host.pools
-        """The live pools, for transports: they hand commands over without a coroutine for each."""
+        """The live pools, for transports, which submit commands without a coroutine for each."""
         self.feed = Feed(pools)
-        """What pools say, with positions, for transports that publish it."""
+        """The events of all pools, with positions, for transports that publish them."""
         self._reads = Reads(pools, self.feed)
         self._refusal_log = host.refusal_log
         self._usage = usage
@@ -87,17 +87,17 @@ class Engine(Credits):
         on_progress: Progress | None = None,
         journal: OpensJournal = open_journal,
     ) -> AsyncIterator[Engine]:
-        """Open the journal in the folder ``directory``, or begin one there, for the length of a block.
+        """Open the journal in the folder ``directory``, or create one there, for the length of a block.
 
-        The string ``":memory:"`` is a new journal in memory, for tests: nothing of it is left after the block.
+        The string ``":memory:"`` means a new journal in memory, for tests. Nothing of it remains after the block.
 
-        ``currencies`` gives the decimal places of each currency, 0 to 9. One that is not named keeps what its pools in
-        the journal do, and 6 if there are none; one that is named otherwise than they do takes no amounts
-        (``StateConflict``, ``currency_scale``). ``on_progress`` hears (frames read, frames to read) while indexes are
-        caught up. ``journal`` opens what is at ``directory``, where that is another kind of journal. Leaving the block
-        answers what was asked, then stops.
+        ``currencies`` gives the decimal places of each currency, 0 to 9. A currency that is not named has the decimal
+        places of its pools in the journal, or 6 if it has no pools. If the number given differs from that of the pools,
+        every amount in that currency is refused (``StateConflict``, ``currency_scale``).
 
         ``settings`` are the bounds of the engine. ``now_us`` is its clock, in microseconds since 1970, UTC.
+        ``on_progress`` is called with (frames read, frames to read) while the indexes catch up. ``journal`` opens
+        another kind of journal at ``directory``. Leaving the block answers the commands that wait, then stops.
 
         Raises ``JournalLocked`` if another process has the directory open, ``JournalError``, ``InvalidRequest``.
         """
@@ -145,7 +145,7 @@ class Engine(Credits):
         dimensions: Dimensions | None = None,
         backfill: bool = False,
     ) -> Receipt:
-        # Without a request, a match and two coroutines between, which cost a tenth of a debit's processor time.
+        # This skips the request object, a match and two coroutines, which cost a tenth of a debit's processor time.
         target = parse_pool(pool)
         live = self.live
         command = debit_command(
@@ -182,7 +182,7 @@ class Engine(Credits):
         return self.feed.events(after, chosen(pool, customer, environment))
 
     def scale_of(self, currency: str) -> int:
-        """Return the decimal places in which amounts of ``currency`` are given."""
+        """Return the decimal places of amounts in ``currency``."""
         return self.live.scale_of(currency)
 
     async def _extent(self) -> Extent:
@@ -192,11 +192,11 @@ class Engine(Credits):
 
     @property
     def usage_pid(self) -> int | None:
-        """The process that answers questions about usage, if it runs."""
+        """The id of the process that answers questions about usage; ``None`` if it is not running."""
         return self._usage.pid
 
     def statistics(self) -> dict[str, int]:
-        """Counters for people and monitoring."""
+        """Return counters for people and monitoring."""
         partition = self.live.services.partition
         return {
             "frames": partition.writer.frames,

@@ -14,22 +14,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The bounds of an engine."""
 
     mailbox_max: int = 4_096
-    """Commands that may wait for one pool, or for the disk, before more are refused as ``Overloaded``."""
+    """The number of commands that may wait for one pool, or for the disk. More are refused as ``Overloaded``."""
     pending_max: int = 65_536
-    """The same over all pools together."""
+    """The same limit for all pools together."""
     resident_max: int = 10_000
-    """Pools held in memory at once. The others are a row on disk; waking one takes some tens of microseconds."""
+    """The number of pools in memory at once. Any other pool is a row on disk; loading takes tens of microseconds."""
     idle_after_s: float = 60.0
     """Seconds without a command after which a pool leaves memory."""
     timeout_s: float = 10.0
     """Seconds after which a command that is still unanswered fails as ``Unavailable``."""
     stop_timeout_s: float = 30.0
-    """Seconds that commands under way are given when the engine is closed."""
+    """Seconds that pending commands have to finish when the engine closes."""
     limits: Limits = LIMITS_DEFAULT
     usage: Literal["on demand", "always"] = "on demand"
-    """When the usage process runs: from the first question about usage on, or from the start."""
+    """The start of the usage process: with the first question about usage, or with the engine."""
     usage_threads: int = 1
-    """Threads with which a question about usage is answered. More are faster, at the cost of debits meanwhile."""
+    """The number of threads that answer a question about usage. More are faster, but slow debits down meanwhile."""
     usage_timeout_s: float = 30.0
     """Seconds after which a question about usage fails as ``Unavailable``."""
 

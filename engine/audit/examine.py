@@ -1,7 +1,7 @@
-"""What the caches beside a journal say of themselves: whether each is what was written, down to the last row.
+"""Examination of the caches next to a journal: whether each is as written, down to the last row.
 
-For ``verify``. The engine looks at what it uses, when it uses it; here everything is looked at. Reads only. A cache
-that is missing, or of another journal or version, has nothing to be examined: the next start makes it anew.
+For ``verify``. The engine checks only what it uses, when it uses it; here everything is checked. Reads only. A cache
+that is missing, or belongs to another journal or version, is not examined: the next start rebuilds it.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from solvent.engine.usage.worker.store import SCHEMA_VERSION as USAGE_SCHEMA
 from solvent.engine.values.errors import JournalError
 
 _COLUMNS_OF: Final = "select bit_xor(hash(each)) from {} each"
-"""Reads every block of a table, and with that has its checksum compared."""
+"""The query that reads every block of a table, so that DuckDB compares its checksum."""
 
 
 class IndexFound(msgspec.Struct):
-    """What an index says."""
+    """The content of an index, and its faults."""
 
     position: int = 0
     heads: dict[str, Head] = {}
@@ -38,13 +38,13 @@ class IndexFound(msgspec.Struct):
 
 
 def examine_index(path: Path, identity: str) -> IndexFound:
-    """The index at ``path``, and what is wrong with it."""
+    """Return the content of the index at ``path``, and its faults."""
     if not path.is_file():
         return IndexFound()
     connection: sqlite3.Connection | None = None
     try:
         connection = connect_for_reading(path)
-        # One state of the file, though a service may write it meanwhile.
+        # Read one state of the file, although a service may write it meanwhile.
         connection.execute("begin")
         settings: dict[str, Any] = dict(connection.execute("select name, value from setting").fetchall())
         if settings.get("schema") != SCHEMA_VERSION or settings.get("journal") != identity:
@@ -61,21 +61,21 @@ def examine_index(path: Path, identity: str) -> IndexFound:
 
 
 def indexed_position(path: Path, identity: str) -> int:
-    """Up to which frame the journal was acknowledged, as far as the index at ``path`` knows."""
+    """Return the last acknowledged frame of the journal, as far as the index at ``path`` knows."""
     try:
         connection = connect_for_reading(path)
         try:
             settings = dict(connection.execute("select name, value from setting").fetchall())
         finally:
             connection.close()
-        # Without its first page a journal cannot say who it is.
+        # A journal without its first page has no identity to compare.
         return int(settings["position"]) if not identity or settings["journal"] == identity else 0
     except (sqlite3.Error, KeyError, TypeError, ValueError):
         return 0
 
 
 def identity_of(reader: JournalReader) -> str:
-    """What tells a journal from every other; nothing, if it cannot be read."""
+    """Return the identity of a journal; empty if it cannot be read."""
     try:
         return reader.identity
     except JournalError:
@@ -83,7 +83,7 @@ def identity_of(reader: JournalReader) -> str:
 
 
 def examine_snapshots(path: Path, identity: str) -> tuple[dict[str, tuple[int, bytes]], list[str]]:
-    """The snapshots at ``path`` by pool, each a version and a state, and what is wrong with them."""
+    """Return the snapshots at ``path`` by pool, each a version and a state, and their faults."""
     if not path.is_file():
         return {}, []
     connection: sqlite3.Connection | None = None
@@ -109,18 +109,21 @@ def examine_snapshots(path: Path, identity: str) -> tuple[dict[str, tuple[int, b
 
 
 class UsageFound(msgspec.Struct):
-    """What a usage file says."""
+    """The content of a usage file, and its faults."""
 
     position: int = 0
     spent: dict[str, int] = {}
-    """Units that were debited less those that were reversed, by pool."""
+    """The units debited minus the units reversed, by pool."""
     problems: list[str] = []
     there: bool = False
 
 
 def examine_usage(path: Path, identity: str) -> UsageFound:
-    """The usage file at ``path``. While a service has it open, nobody else can: then nothing is said of it. Nor of one
-    that has no tables yet, as a process leaves it that was ended while it made it."""
+    """Return the content of the usage file at ``path``, and its faults.
+
+    A file that a service has open is not examined, since no other process can open it. Nor is a file without tables, as
+    a process leaves it that was stopped while creating it.
+    """
     if not path.is_file() or not path.stat().st_size:
         return UsageFound()
     try:

@@ -1,8 +1,9 @@
-"""Everything in a journal as files that anybody can read: the exact bytes with their chain, and the ledger beside them.
+"""Export of a journal as files that anyone can read: the exact bytes with their chain, and the ledger.
 
-``journal.jsonl`` has a line per section, its bytes in base64; ``ledger.jsonl`` a line per entry of every pool, as
-``solvent ledger`` shows it; ``manifest.json`` what there is, and the heads of the chains. ``verify_export.py`` is laid
-beside them: it checks all of it without this package. What cannot be read of a damaged journal is left out, and named.
+``journal.jsonl`` has a line per section, its bytes in base64. ``ledger.jsonl`` has a line per entry of every pool, as
+``solvent ledger`` shows it. ``manifest.json`` has the content and the heads of the chains. ``verify_export.py`` is
+copied next to them, and checks everything without this package. Unreadable parts of a damaged journal are left out, and
+named.
 """
 
 from __future__ import annotations
@@ -59,11 +60,11 @@ _LEDGER_COLUMNS: Final = {
     "covered": _JSON,
 }
 LINE_BYTES_MAX: Final = 256 << 20
-"""Of a section in base64; a frame has a few thousand events."""
+"""The most bytes of a section in base64. A frame has a few thousand events."""
 
 
 class Exported(msgspec.Struct, frozen=True, kw_only=True):
-    """What was written, and what could not be."""
+    """What was exported, and what could not be."""
 
     format: int = FORMAT
     frames: int
@@ -71,7 +72,7 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
     entries: int
     heads: PublishedHeads
     left_out: list[str]
-    """What of a damaged journal could not be read, by file, frame and pool."""
+    """The unreadable parts of a damaged journal, by file, frame and pool."""
 
 
 def export_journal(
@@ -83,11 +84,11 @@ def export_journal(
     force: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Exported:
-    """Write the journal in ``directory`` to the folder ``target``, of all pools or of a ``customer``'s.
+    """Write the journal in ``directory`` to the folder ``target``, for all pools or those of a ``customer``.
 
     ``parquet`` writes both tables as Parquet; only JSON lines can be checked without further software.
-    ``on_progress`` hears (frames done, frames in all). Reads only: it may run beside the service, and ends with the
-    frame that is the last when it begins. Takes the calling thread.
+    ``on_progress`` is called with (frames done, frames in all). Reads only: this may run next to the service, and ends
+    with the frame that is the last one at the start. It blocks the calling thread.
 
     Raises ``InvalidRequest`` for a ``target`` that is not an empty folder, unless ``force``; ``JournalError``.
     """
@@ -122,7 +123,7 @@ def export_journal(
 class _Exporter:
     def __init__(self, journal: str, customer: str | None) -> None:
         self._journal = journal
-        """What findings call it."""
+        """The name of the journal in findings."""
         self._customer = customer
         self._heads: dict[str, Head] = {}
         self._scales: dict[str, int] = {}

@@ -1,8 +1,8 @@
 """The heads of the chains: what to publish so that nobody can rewrite history later, not even its owner.
 
 Each section of a pool carries the digest of the section before it, so the newest digest stands for the pool's whole
-history. Whoever has kept a head can have it compared: the section that ended at that version must still have that
-digest, however long the history has become since.
+history. Anyone with an old head can compare it: the section that ends at that version must still have that digest,
+however long the history has become since.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ class PublishedHeads(Readable, msgspec.Struct, frozen=True, kw_only=True):
     frame: int
     pools: dict[str, PublishedHead]
     digest: str
-    """Of all of them: one line to print on an invoice or to post where it cannot be changed."""
+    """The digest over all heads: one line to print on an invoice, or to post where it cannot be changed."""
 
 
 def publish_heads(heads: Mapping[str, Head], frame: int, *, customer: str | None = None) -> PublishedHeads:
-    """Return what to publish, so that history cannot be rewritten later without being found.
+    """Return the heads to publish, so that any later rewriting of history is detected.
 
     Args:
-        heads: The ends of all chains by canonical name, as ``Verification.heads`` has them.
-        frame: The last frame that they cover, as ``Verification.frames`` has it.
-        customer: The customer whose pools are meant. Default: all pools.
+        heads: The ends of all chains by canonical name, from ``Verification.heads``.
+        frame: The last frame that they cover, from ``Verification.frames``.
+        customer: The customer whose pools to publish. Default: all pools.
 
     Returns:
         The heads with one digest over all of them. As JSON in a file, ``read_heads`` reads them back.
@@ -59,16 +59,16 @@ def publish_heads(heads: Mapping[str, Head], frame: int, *, customer: str | None
 
 
 def digest_of_heads(pools: Mapping[str, PublishedHead]) -> str:
-    """BLAKE2b of 16 bytes over a line "pool version digest" for each pool, sorted by name."""
+    """Return the BLAKE2b of 16 bytes over a line "pool version digest" for each pool, sorted by name."""
     lines = "".join(f"{name} {head.version} {head.digest}\n" for name, head in sorted(pools.items()))
     return blake2b(lines.encode(), digest_size=DIGEST_BYTES).hexdigest()
 
 
 def read_heads(path: Path) -> PublishedHeads:
-    """Read heads that were published from the JSON file at ``path``.
+    """Read published heads from the JSON file at ``path``.
 
     Raises:
-        InvalidRequest: The file cannot be read, is no file of heads, or was changed since.
+        InvalidRequest: The file cannot be read, is not a file of heads, or was changed since.
     """
     try:
         heads = msgspec.json.decode(path.read_bytes(), type=PublishedHeads)

@@ -1,9 +1,9 @@
-"""The rules of a pool a second time, as plainly as they can be written: what ``verify`` judges a journal by.
+"""The rules of a pool a second time, written as plainly as possible: ``verify`` judges a journal by them.
 
-Nothing here is shared with what serves (``decide``, ``evolve``, ``pool``, ``passing``): only the shape of the events.
-Each event is asked whether it could have happened to what the events before it made, and then happens. It reads like
-the rules in the README: a grant burns in its order, nothing is spent that is not there, a key is used once, a hold is
-settled once, what comes back comes back where it came from.
+Nothing here is shared with the serving code (``decide``, ``evolve``, ``pool``, ``passing``) except the shape of the
+events. Each event is first checked: could it have happened after the events before it? Then it is applied. This reads
+like the rules in the README: grants burn in their order, only available credits are spent, a key is used once, a hold
+is settled once, and credits go back to where they came from.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ _PENDING, _LIVE, _VOIDED = "pending", "live", "voided"
 
 
 class Difference(Exception):
-    """An event says what cannot be, after those before it."""
+    """An event is impossible after the events before it."""
 
 
 class PlainGrant:
-    """A block of credits, and where they are. ``amount`` is always the sum of the others."""
+    """A block of credits, and where they are now. ``amount`` is always the sum of the other amounts."""
 
     __slots__ = (
         "amount",
@@ -86,7 +86,7 @@ class PlainGrant:
         self.state = _LIVE
 
     def rank(self) -> tuple[int, int, bool, int, int, int]:
-        """Lower burns first: priority, expiry, promotional before paid, effect, creation, the journal's order."""
+        """Return the burn rank, lower first: priority, expiry, promotional before paid, effect, creation, journal."""
         ends = _NEVER if self.expires_at is None else self.expires_at
         return self.priority, ends, self.category == "paid", self.effective_at, self.created_at, self.number
 
@@ -118,13 +118,13 @@ class PlainPool:
         """The live grants with credits left, in burn order."""
         self._debits: dict[int, Parts] = {}
         self._undone: dict[int, int] = {}
-        """Of debits: how much came back to grants."""
+        """The amount that was returned to grants, by debit."""
         self._keys: set[str] = set()
         self._budgets: dict[int, _Budget] = {}
         self._allowances: set[int] = set()
         self._recurring: set[int] = set()
         self._requests: set[int] = set()
-        """Recharge requests that nothing came of yet, or that were refused: each is granted once at most."""
+        """The recharge requests that are open or were refused. Each is granted at most once."""
         self._published = 0
 
     # What was recomputed
@@ -134,13 +134,13 @@ class PlainPool:
         return sum(grant.amount for grant in self.grants.values() if grant.state != _PENDING)
 
     def total(self, name: str) -> int:
-        """The sum over the grants of ``held``, ``spent``, ``expired``, ``voided`` or ``moved_out``."""
+        """Return the sum of ``held``, ``spent``, ``expired``, ``voided`` or ``moved_out`` over the grants."""
         return sum(getattr(grant, name) for grant in self.grants.values())
 
     # What happens
 
     def happen(self, event: Event, frame: int) -> None:
-        """Let the next event of ``frame`` happen. Raises ``Difference`` if it cannot have."""
+        """Apply the next event, of ``frame``. Raises ``Difference`` if it is impossible."""
         if event.at < self.clock:
             raise Difference("it is dated before the entry before it")
         self.clock = event.at
@@ -162,7 +162,7 @@ class PlainPool:
             raise Difference(f"it says the balance is {event.balance}, it is {self.available}")
 
     def finish(self) -> None:
-        """Look at the whole once more: every grant adds up, and all of them to the pool. Raises ``Difference``."""
+        """Check at the end that every grant adds up, and the grants to the pool. Raises ``Difference``."""
         held = dict.fromkeys(self.grants, 0)
         for hold in self.holds.values():
             for number, part in hold.parts:
@@ -186,7 +186,7 @@ class PlainPool:
         starts = event.at if event.effective_at is None else event.effective_at
         _positive(event.amount)
         grant = PlainGrant(self.version, event, created_at=event.at, effective_at=starts)
-        # A period that was missed is granted late, and may be over by then.
+        # A missed period is granted late, and may be over by then.
         if grant.is_over(max(event.at, starts)) and not event.recurring:
             raise Difference("it grants what is over already")
         self.grants[grant.number] = grant
@@ -322,7 +322,7 @@ class PlainPool:
         if not 0 <= event.amount <= total - undone:
             raise Difference(f"{event.amount} of d{event.debit} are reversed, {total - undone} are not yet")
         kept, _ = _cut(paid, total - undone)
-        # The last that was taken comes back first.
+        # Credits taken last are returned first.
         _, parts = _cut(kept, total - undone - event.amount)
         if event.parts != parts:
             raise Difference(f"of d{event.debit} come back {event.parts}, it was paid by {parts}")
@@ -385,7 +385,7 @@ class PlainPool:
             raise Difference(f"recharge q{event.recharge} is closed, but not open")
 
     def _said(self, event: Alerted | AlertsSet | RatesSet) -> None:
-        """It changes no credits."""
+        """Accept an event that changes no credits."""
 
     # What the rules have in common
 
@@ -410,7 +410,7 @@ class PlainPool:
         return hold
 
     def _take(self, amount: int, parts: Parts, at: int) -> None:
-        """Take ``amount`` from the grants in burn order, which must be what ``parts`` says."""
+        """Take ``amount`` from the grants in burn order, which must give exactly ``parts``."""
         if amount > self.available:
             raise Difference(f"it takes {amount} of {self.available}: an overdraft")
         expected: list[tuple[int, int]] = []
@@ -436,7 +436,7 @@ class PlainPool:
         self._list(grant)
 
     def _leave(self, grant: PlainGrant, amount: int) -> None:
-        """Take ``amount`` out of what is left of a grant."""
+        """Take ``amount`` from the rest of a grant."""
         if not 0 < amount <= grant.left:
             raise Difference(f"{amount} of g{grant.number} go, {grant.left} are left")
         if amount == grant.left:
@@ -462,7 +462,7 @@ class PlainPool:
             del self._burn[place]
 
     def _charge(self, charges: tuple[Any, ...], amount: int, *, check: bool = False) -> None:
-        """Count what an entry was charged to budgets; with ``check``, none that blocks may be passed."""
+        """Count the charges of an entry to budgets. With ``check``, no blocking budget may be exceeded."""
         for number, value, start in charges:
             budget = self._budgets.get(number)
             if budget is None:
@@ -492,7 +492,7 @@ def _positive(amount: int) -> None:
 
 
 def _cut(parts: Parts, amount: int) -> tuple[Parts, Parts]:
-    """The first ``amount`` of ``parts``, and the rest."""
+    """Return the first ``amount`` of ``parts``, and the rest."""
     first: list[tuple[int, int]] = []
     rest: list[tuple[int, int]] = []
     for number, part in parts:

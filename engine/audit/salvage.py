@@ -1,10 +1,10 @@
-"""Every frame of a damaged journal that is still what was written, read without trusting the file as a whole.
+"""Salvage of every intact frame of a damaged journal, without trusting the file as a whole.
 
-SQLite finds a row by way of the pages above it, and gives up where one of those is damaged, though the row itself may
-be sound. Here every page is looked at on its own: whatever looks like a row of the table of frames and has the right
-checksum (which is over the frame's number, time and bytes) is a frame, wherever it lies.
+SQLite finds a row through the pages above it, and gives up if one of those is damaged, although the row itself may be
+intact. Here every page is read on its own. Anything that looks like a row of the table of frames and has the right
+checksum (over the frame's number, time and bytes) is a frame, wherever it lies.
 
-The format is that of SQLite's documentation, "Database File Format", sections 1.6 and 2.1.
+The format is described in SQLite's documentation, "Database File Format", sections 1.6 and 2.1.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from solvent.engine.journal.sqlite.wal import read_log
 from solvent.engine.values.errors import JournalCorrupt, JournalError
 
 PAGE_BYTES: Final = 4_096
-"""What every SQLite since 2016 makes; the journal is created with it, and its header may be what is damaged."""
+"""The page size of the journal, the default of SQLite since 2016. It is fixed, since the header may be damaged."""
 FRAMES_PER_READ: Final = 64
 
 _LEAF: Final = 0x0D
@@ -30,19 +30,22 @@ _LOCAL_MAX: Final = PAGE_BYTES - 35
 _LOCAL_MIN: Final = (PAGE_BYTES - 12) * 32 // 255 - 23
 _OVERFLOW_BYTES: Final = PAGE_BYTES - 4
 _INTEGER_BYTES: Final = (0, 1, 2, 3, 4, 6, 8, 0, 0)
-"""By serial type. 8 and 9 stand for the numbers 0 and 1."""
+"""The size of an integer by serial type. Types 8 and 9 stand for the numbers 0 and 1."""
 
 
 class Salvage:
-    """All frames of a journal that can be had: by its reader, and of a SQLite file also past its damage."""
+    """All frames of a journal that can be recovered: through its reader, and in a SQLite file also past the damage."""
 
     def __init__(self, reader: JournalReader, *, acknowledged: int = 0) -> None:
-        """Of what ``reader`` reads, up to the last frame that it finds, or to frame ``acknowledged``: the newest may be
-        gone without a trace in the journal itself. The caller closes ``reader``. Raises ``OSError``."""
+        """Salvage the journal of ``reader`` up to the last frame that it finds, or to frame ``acknowledged``, because
+        the newest frames may be lost without a trace in the journal itself. The caller closes ``reader``.
+
+        Raises ``OSError``.
+        """
         self._reader = reader
         self._pages: _Pages | None = None
         self.last = 0
-        """The highest frame there is."""
+        """The number of the last frame."""
         try:
             self.last = reader.last_number()
             sound = not reader.damage()
@@ -53,12 +56,12 @@ class Salvage:
         self.last = max(self.last, acknowledged)
 
     def close(self) -> None:
-        """Give back the file."""
+        """Close the file."""
         if self._pages is not None:
             self._pages.close()
 
     def frames(self) -> Iterator[Frame | JournalCorrupt]:
-        """Frame 1, 2, 3, ... up to ``last``; in place of one that is lost, why."""
+        """Yield frame 1, 2, 3, ... up to ``last``. In place of a lost frame, yield the reason."""
         for first in range(1, self.last + 1, FRAMES_PER_READ):
             numbers = range(first, min(first + FRAMES_PER_READ, self.last + 1))
             known = {frame.number: frame for frame in self._read(numbers)}
@@ -69,7 +72,7 @@ class Salvage:
                 yield JournalCorrupt("the frame cannot be read", frame=number) if frame is None else frame
 
     def _read(self, numbers: range) -> list[Frame]:
-        """Those of the frames that the reader finds."""
+        """Return the frames of ``numbers`` that the reader finds."""
         try:
             return list(self._reader.frames(numbers[0] - 1, len(numbers)))
         except JournalCorrupt:
@@ -82,7 +85,7 @@ class Salvage:
         return found
 
     def _row(self, number: int) -> Frame | None:
-        """Frame ``number``, if it is on any page of a SQLite file."""
+        """Return frame ``number``, if it is on any page of a SQLite file."""
         pages = self._all_pages()
         return None if pages is None else pages.frame(number)
 
@@ -97,7 +100,7 @@ class Salvage:
 
 
 class _Pages:
-    """The pages of a file and its log, each on its own."""
+    """The pages of a file and its log, each read on its own."""
 
     def __init__(self, path: Path) -> None:
         log = read_log(path)
@@ -106,8 +109,8 @@ class _Pages:
         self._in_log = dict(log.committed)
         self._beyond = dict(log.beyond)
         self._places: dict[int, tuple[int | bytes, int]] = {}
-        """Of each frame: the page, or its number in the file, and where in it the row begins."""
-        # What comes later is believed more: the log was written after the file, and what is beyond may be in neither.
+        """The place of each frame: the page, or its number in the file, and the start of the row in it."""
+        # Later pages take precedence: the log was written after the file. Pages beyond its end may be in neither.
         for leaf in (page for _, page in log.beyond):
             self._note(leaf, leaf)
         for number in range(1, self._count() + 1):
@@ -121,7 +124,7 @@ class _Pages:
             self._file.close()
 
     def frame(self, number: int) -> Frame | None:
-        """Frame ``number``, if it is anywhere."""
+        """Return frame ``number``, if any page has it."""
         found = self._places.get(number)
         if found is None:
             return None
@@ -149,7 +152,7 @@ class _Pages:
                 self._places[frame.number] = (source, place)
 
     def _frame_at(self, leaf: bytes, place: int) -> Frame:
-        """The row that begins at ``place``. Raises ``IndexError`` or ``ValueError`` if there is none."""
+        """Return the frame in the row at ``place``. Raises ``IndexError`` or ``ValueError`` if there is none."""
         size, place = _varint(leaf, place)
         number, place = _varint(leaf, place)
         if size <= _LOCAL_MAX:
@@ -190,7 +193,7 @@ class _Pages:
 
 
 def _varint(page: bytes, place: int) -> tuple[int, int]:
-    """SQLite's integer of one to nine bytes, and where it ends."""
+    """Return SQLite's integer of one to nine bytes, and where it ends."""
     value = 0
     for byte in range(8):
         value = value << 7 | page[place + byte] & 0x7F

@@ -1,8 +1,8 @@
-"""Proof of a journal: every frame, every chain, every balance recomputed from the first event on.
+"""Verification of a journal: every frame, every chain, every balance is recomputed from the first event on.
 
-The rules by which it judges are written a second time, in ``plain_rules``. Reads only, so it can run beside the service
-that writes the journal. Also compares the caches with what was recomputed: a snapshot or an index entry that tells
-another story is reported.
+It judges by rules that are written a second time, in ``plain_rules``. Reads only, so it can run next to the service
+that writes the journal. It also compares the caches with the recomputed state, and reports a snapshot or an index entry
+that differs.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from .heads import PublishedHeads
 from .plain_rules import Difference, PlainGrant, PlainPool
 
 PROBLEMS_MAX: Final = 100
-"""Findings after which a verification ends: more would say nothing new."""
+"""The number of findings that ends a verification. More would add nothing new."""
 FRAMES_PER_READ: Final = 64
 
 
 class Verification(Readable, msgspec.Struct, kw_only=True):
-    """What was recomputed, and what did not fit. No ``problems``: proven."""
+    """The recomputed state, and the problems found. Without ``problems``, the journal is proven."""
 
     frames: int = 0
     entries: int = 0
     pools: int = 0
     debits: int = 0
     granted: dict[str, Decimal] = {}
-    """Credits granted so far, by currency."""
+    """The credits granted so far, by currency."""
     spent: dict[str, Decimal] = {}
-    """Credits spent, by currency."""
+    """The credits spent, by currency."""
     snapshots_compared: int = 0
     index_entries_compared: int = 0
     problems: list[str] = []
@@ -67,19 +67,19 @@ def verify_journal(
 ) -> Verification:
     """Recompute everything in ``directory`` and compare: checksums, chains, balances, keys, and the caches.
 
-    It only reads, and may run next to the engine that writes. It takes the calling thread, about 5 seconds per million
-    entries, and keeps all pools and their keys in memory.
+    It only reads, and may run next to the engine that writes. It blocks the calling thread, for about 5 seconds per
+    million entries, and keeps all pools and their keys in memory.
 
     Args:
         directory: The folder of the journal.
-        against: Heads that were published earlier. Whether history was rewritten since is reported, too.
+        against: Heads that were published earlier. If history was rewritten since, that is reported too.
         on_progress: Called with (frames done, frames in all).
 
     Returns:
-        What was recomputed, and each difference in ``problems``. No problems: ``proven``.
+        The recomputed state, and each difference in ``problems``. Without problems, it is ``proven``.
 
     Raises:
-        JournalError: There is no journal, or none that can be opened. What is wrong inside is reported, not raised.
+        JournalError: There is no journal, or it cannot be opened. Faults inside are reported, not raised.
     """
     reader = open_reader(directory)
     try:
@@ -135,38 +135,38 @@ def _check_frames(reader: JournalReader, checker: _Checker, on_progress: Callabl
 
 
 _Move: TypeAlias = tuple[str, str, str, int]
-"""From which pool to which, by which key, of which grant."""
+"""A move of credits: the source pool, the target pool, the key and the grant."""
 _MovedTerms: TypeAlias = tuple[str, int, int, int, int | None]
 
 
 def _terms(of: PlainGrant | MovedIn) -> _MovedTerms:
-    """What a transfer must not change."""
+    """Return the terms that a transfer must not change."""
     return of.category, of.priority, of.created_at, of.effective_at, of.expires_at
 
 
 class _Checker:
-    """Recomputes all pools by the plain rules, side by side with what is said of them."""
+    """Recomputes all pools by the plain rules, and compares them with what journal and caches contain."""
 
     def __init__(self, journal: str, against: PublishedHeads | None) -> None:
         self.result = Verification()
         self._journal = journal
-        """What findings call it."""
+        """The name of the journal in findings."""
         self._published = {} if against is None else dict(against.pools)
-        """The heads that have not been found again yet."""
+        """The published heads that have not been found yet."""
         self._pools: dict[str, PlainPool] = {}
         self._heads: dict[str, Head] = {}
         self._broken: set[str] = set()
         self._on_the_way: dict[_Move, tuple[int, _MovedTerms]] = {}
-        """Credits that left a pool (above zero) or reached one (below) in this frame, and their terms then."""
+        """The credits that left a pool (above zero) or reached one (below) in this frame, and their terms then."""
         self._snapshots: dict[str, tuple[int, bytes]] = {}
         self._index = IndexFound()
         self._indexed: dict[str, Head] = {}
         """The heads of the index that have not been found yet."""
         self._notices: set[int] = set()
-        """Frames in which pools say something by themselves, as far as the index covers them."""
+        """The frames with notices (events to be published), as far as the index covers them."""
         self._usage = UsageFound()
         self._damaged: set[int] = set()
-        """Frames that cannot be read."""
+        """The frames that cannot be read."""
 
     def report(self, problem: str, *, frame: int | None = None) -> None:
         self.result.problems.append(problem)
@@ -174,7 +174,7 @@ class _Checker:
             self._damaged.add(frame)
 
     def examine(self, directory: Path, identity: str) -> None:
-        """Look at the caches, before the journal is read: so none can be ahead of it, even while a service writes."""
+        """Examine the caches before the journal is read, so that none is ahead of it even while a service writes."""
         self._snapshots, problems = examine_snapshots(directory / SNAPSHOTS_NAME, identity)
         self._index = examine_index(directory / INDEX_NAME, identity)
         self._indexed = dict(self._index.heads)
@@ -189,11 +189,11 @@ class _Checker:
 
     @property
     def heads(self) -> dict[str, Head]:
-        """The end of each pool's chain."""
+        """Return the end of each pool's chain."""
         return self._heads
 
     def check(self, pointer: Pointer, body: bytes) -> None:
-        """One section. Raises ``JournalCorrupt``; reports the rest, once per pool."""
+        """Check one section. Raises ``JournalCorrupt``; reports other faults, once per pool."""
         section = decode_section(body, frame=pointer.frame)
         if section.pool in self._broken:
             return
@@ -211,7 +211,7 @@ class _Checker:
             self.report(f"{self._journal}, frame {pointer.frame}, pool {section.pool}, entry {version}: {difference}")
 
     def end_frame(self, number: int) -> None:
-        """What left one pool for another in this frame must have arrived there in it."""
+        """Check that credits which left one pool for another in this frame also arrived in it."""
         if self._usage.there and number == self._usage.position:
             self._compare_usage()
         if self._on_the_way:
@@ -226,7 +226,7 @@ class _Checker:
                 self.report(f"{USAGE_NAME}, pool {name}: it says {found} units were spent, {self._journal} {spent}")
 
     def _note_transfer(self, pool: str, event: MovedOut | MovedIn) -> None:
-        """Pair both sides of a transfer, whichever is first. What is moved keeps its terms. Raises ``Difference``."""
+        """Pair both sides of a transfer, in either order. Moved credits keep their terms. Raises ``Difference``."""
         moves: list[tuple[_Move, int, _MovedTerms]]
         if isinstance(event, MovedOut):
             grants = self._pools[pool].grants
@@ -272,7 +272,7 @@ class _Checker:
                 )
 
     def _compare(self, name: str, head: Head) -> None:
-        # Several sections may end at one version: one that is empty tells nothing, and was written once upon a time.
+        # Several sections may end at one version, because older engines wrote empty sections.
         if self._indexed.get(name) == head:
             del self._indexed[name]
             self.result.index_entries_compared += 1
@@ -283,7 +283,7 @@ class _Checker:
             del self._published[name]
 
     def finish(self) -> None:
-        """The sums, once all was recomputed."""
+        """Compute the sums, once everything was recomputed."""
         result = self.result
         for name, pool in self._pools.items():
             if name in self._broken:
@@ -330,7 +330,7 @@ class _Checker:
 
 
 def _tells_the_same(snapshot: bytes, pool: PlainPool) -> bool:
-    """Whether a snapshot says of every grant and hold what the plain rules say."""
+    """Return whether every grant and hold of a snapshot agrees with the plain rules."""
     try:
         saved = decode_pool(snapshot)
     except ValueError:

@@ -195,5 +195,5 @@ if __name__ == "__main__":
         print("verified:", verify(Path(sys.argv[1]), published, place))  # noqa: T201 - a script
     except Exception as found:  # noqa: BLE001 - hostile bytes may end in any: each is a difference
         why = str(found) if isinstance(found, Difference) else f"{type(found).__name__}: {found}"
-        # One line of what can be printed, whatever the bytes say.
+        # Print one line of printable characters, whatever the bytes are.
         sys.exit(f"DIFFERENCE: {', '.join(place)}: {why}".encode("unicode_escape").decode()[:1000])

@@ -1,7 +1,7 @@
-"""The contract of journals and of their readers, as suites of tests. ``solvent.testing`` offers them to everybody.
+"""The contract of journals and their readers, as test suites. ``solvent.testing`` exports them for every user.
 
-A subclass in a test module says how its journal is opened; pytest then collects the tests that it inherits. They are
-plain functions that run an event loop each, so no plugin is needed. Needs pytest, and is imported by tests only.
+A subclass in a test module opens its journal; pytest then collects the inherited tests. Each is a plain function that
+runs an event loop, so no plugin is needed. Needs pytest; only tests import this module.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ S = TypeVar("S", bound="_Suite")
 
 
 def event(version: int) -> Event:
-    """Return what happens in version ``version`` of a pool, at that microsecond."""
+    """Return an event for version ``version`` of a pool, dated at that microsecond."""
     if version == 1:
         return Opened(version, 6)
     return Debited(version, f"k{version}", 1, 100, ((2, 1),), 1, False)
 
 
 def happened(sections: Sequence[Section]) -> list[int]:
-    """Return when the events of ``sections`` happened: in these tests those are the versions of the pool."""
+    """Return the times of the events in ``sections``. In these tests, they equal the versions of the pool."""
     return [event.at for section in sections for event in section.events]
 
 
 class Chains:
-    """Makes the frames that a writer would make, and remembers every head there ever was."""
+    """Makes the frames that a writer would make, and remembers every head."""
 
     def __init__(self, number: int = 0) -> None:
-        """``number`` is that of the last frame there is."""
+        """``number`` is the number of the last existing frame."""
         self.number = number
         self.heads: dict[str, list[Head]] = {}
 
     def frame(self, **events: int) -> Frame:
-        """Return the next frame, with so many new events of each pool."""
+        """Return the next frame, with the given number of new events for each pool."""
         self.number += 1
         builder = FrameBuilder(self.number)
         for pool, count in events.items():
@@ -67,7 +67,7 @@ class Chains:
 
 
 def forged(frame: Frame, pool: str, change: Callable[[bytes], bytes]) -> Frame:
-    """Return ``frame`` with the section of ``pool`` changed, its length kept, and a checksum that fits."""
+    """Return ``frame`` with the section of ``pool`` changed, its length kept, and a valid checksum."""
     body = frame.body
     for pointer, section in split_frame(frame):
         if decode_section(section, frame=frame.number).pool == pool:
@@ -80,12 +80,12 @@ def forged(frame: Frame, pool: str, change: Callable[[bytes], bytes]) -> Frame:
 
 class _Suite:
     def run(self, test: Coroutine[Any, Any, None]) -> None:
-        """Run one test to its end. Override it for another event loop."""
+        """Run one test to its end. Override this for another event loop."""
         asyncio.run(test)
 
 
 def _test(body: Callable[[S, Path], Coroutine[Any, Any, None]]) -> Callable[[S, Path], None]:
-    """Make a coroutine function a test that needs no plugin."""
+    """Turn a coroutine function into a test that needs no plugin."""
 
     def test(self: S, tmp_path: Path) -> None:
         self.run(body(self, tmp_path))
@@ -95,10 +95,10 @@ def _test(body: Callable[[S, Path], Coroutine[Any, Any, None]]) -> Callable[[S, 
 
 
 class JournalContract(_Suite):
-    """What every ``Journal`` keeps. Override ``journal``."""
+    """The promises of every ``Journal``. Override ``journal``."""
 
     def journal(self, folder: Path) -> AbstractAsyncContextManager[Journal]:
-        """Open a journal for the length of a block: a new one in a ``folder`` that is empty."""
+        """Open the journal in ``folder`` for the length of a block: a new one if ``folder`` is empty."""
         raise NotImplementedError
 
     @_test
@@ -183,7 +183,7 @@ class JournalContract(_Suite):
         chains = Chains()
         async with self.journal(folder) as journal:
             for number in range(12):
-                # Pool a is in every second frame, with up to three events, b in all of them.
+                # Pool a is in every second frame, with up to three events; pool b is in all frames.
                 await journal.append(chains.frame(**{"b": 1} | ({"a": 1 + number % 3} if number % 2 else {})))
             for pool in ("a", "b"):
                 for head in chains.heads[pool]:
@@ -255,7 +255,7 @@ class JournalContract(_Suite):
             with pytest.raises(JournalCorrupt, match="frame 3, pool a") as corrupt:
                 await journal.history("a", chains["a"], down_to=1)
             assert (corrupt.value.frame, corrupt.value.pool) == (3, "a")
-            # What lies after the change is sound, and so is every other pool.
+            # The history after the change is intact, and so is every other pool.
             assert happened(await journal.history("a", chains["a"], down_to=4)) == [4, 5]
             assert happened(await journal.history("b", chains["b"], down_to=1)) == [1, 2, 3, 4, 5]
 
@@ -299,7 +299,7 @@ class JournalContract(_Suite):
 
 
 class DurableJournalContract(JournalContract):
-    """What a journal that outlives its process keeps beyond that. ``journal`` opens what is in ``folder`` again."""
+    """The further promises of a journal that outlives its process. ``journal`` reopens the journal in ``folder``."""
 
     @_test
     async def test_everything_is_there_when_it_is_opened_again(self, folder: Path) -> None:
@@ -320,7 +320,7 @@ class DurableJournalContract(JournalContract):
 
 
 class ReaderContract(_Suite):
-    """What every ``JournalReader`` keeps while its journal is written. Override ``opened``."""
+    """The promises of every ``JournalReader`` while its journal is written. Override ``opened``."""
 
     def opened(self, folder: Path) -> AbstractAsyncContextManager[tuple[Journal, JournalReader]]:
         """Open a new journal in ``folder``, and a reader of it, for the length of a block."""
@@ -394,11 +394,11 @@ WRONG_POINTERS = (
     Pointer(1, 10_000, 10),
     Pointer(1, 0, 5),
 )
-"""Where there is no section, in journals of two and three frames."""
+"""Places without a section, in journals of two and three frames."""
 
 
 def _wrong_heads(chains: Chains) -> list[tuple[str, Head]]:
-    """Return heads that are none, each with its pool, of chains of three frames with pools a and b."""
+    """Return invalid heads, each with its pool, for chains of three frames with pools a and b."""
     a, b = chains["a"], chains["b"]
     return [
         ("a", Head(a.version + 1, a.pointer, a.digest)),
@@ -411,7 +411,7 @@ def _wrong_heads(chains: Chains) -> list[tuple[str, Head]]:
 
 
 def _check_history(sections: Sequence[Section], pool: str, head: Head, down_to: int) -> None:
-    """Check that ``sections`` are those of ``pool`` from ``head`` down to the one that holds ``down_to``."""
+    """Check that ``sections`` are the sections of ``pool`` from ``head`` back to the one that holds ``down_to``."""
     versions = happened(sections)
     if down_to > head.version or not head.version:
         assert versions == []

@@ -1,10 +1,10 @@
-"""Frames: how one group commit looks as bytes, and how a pool's history is found in them.
+"""Frames: the bytes of one group commit, and how to find a pool's history in them.
 
 A frame holds the events of all pools that were committed together: a *section* per pool, then a trailer with the
 lengths of the sections, then the trailer's own length in four bytes. A section names its pool, the version of its first
-event, and where the pool's previous section lies, with that section's digest: so each pool's history is a chain that
-can be walked backwards without an index, and a changed or missing link does not fit. Digests are BLAKE2b of 16 bytes
-(RFC 7693); a frame as a whole carries a CRC-32 against damage.
+event, and the place and digest of the pool's previous section. So each pool's history is a chain that can be walked
+backwards without an index, and a changed or missing link is detected. Digests are BLAKE2b of 16 bytes (RFC 7693). A
+frame as a whole carries a CRC-32 against damage.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NO_DIGEST: Final = bytes(DIGEST_BYTES)
 
 
 class Pointer(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Where a section lies. Frame 0 does not exist: it stands for "nowhere"."""
+    """The place of a section. There is no frame 0: it stands for "nowhere"."""
 
     frame: int
     offset: int
@@ -37,10 +37,10 @@ NOWHERE: Final = Pointer(0, 0, 0)
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):
-    """The newest section of a pool: where its history begins when it is walked backwards."""
+    """The newest section of a pool, from which its history is walked backwards."""
 
     version: int
-    """The version of the pool after the last event of the section."""
+    """The version of the pool after the section's last event."""
     pointer: Pointer
     digest: bytes
 
@@ -52,9 +52,9 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
     """One group commit as the journal stores it."""
 
     number: int
-    """1, 2, 3, ... without a gap."""
+    """The frame's place in the journal: 1, 2, 3, ... without gaps."""
     at: int
-    """When it was sealed, microseconds."""
+    """The time of sealing, in microseconds."""
     body: bytes
     crc: int
 
@@ -91,7 +91,7 @@ _sections: Final = msgspec.msgpack.Decoder(Section)
 _trailers: Final = msgspec.msgpack.Decoder(_Trailer)
 _TRAILER_LENGTH_BYTES: Final = 4
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What decoding raises for bytes that are something else. Text that is no UTF-8 has an exception of its own."""
+"""The exceptions that decoding raises for invalid bytes. Text that is not UTF-8 has its own."""
 
 
 class FrameBuilder:
@@ -117,12 +117,12 @@ class FrameBuilder:
 
 
 def digest_of(section: bytes) -> bytes:
-    """The link that the pool's next section must carry."""
+    """Return the digest that the pool's next section must carry."""
     return blake2b(section, digest_size=DIGEST_BYTES).digest()
 
 
 def decode_section(body: bytes, *, frame: int) -> Section:
-    """Decode one section. Raises ``JournalCorrupt`` naming ``frame`` for bytes that are none."""
+    """Decode one section. Raises ``JournalCorrupt``, which names ``frame``, if the bytes are not a section."""
     try:
         return _sections.decode(body)
     except _UNREADABLE as error:
@@ -130,9 +130,12 @@ def decode_section(body: bytes, *, frame: int) -> Section:
 
 
 def split_frame(frame: Frame) -> Iterable[tuple[Pointer, bytes]]:
-    """The sections of a frame as they are, in order. Raises ``JournalCorrupt`` if the frame is not intact."""
+    """Yield the place and bytes of each section of a frame, in order.
+
+    Raises ``JournalCorrupt`` if the frame is not intact.
+    """
     if not frame.is_intact():
-        raise JournalCorrupt("the checksum does not fit", frame=frame.number)
+        raise JournalCorrupt("the checksum does not match", frame=frame.number)
     body = frame.body
     trailer_end = len(body) - _TRAILER_LENGTH_BYTES
     trailer_length = int.from_bytes(body[trailer_end:])
@@ -151,12 +154,12 @@ def split_frame(frame: Frame) -> Iterable[tuple[Pointer, bytes]]:
 
 
 def _crc(number: int, at: int, body: bytes) -> int:
-    # Signed, since a damaged row may hold any number that SQLite can.
+    # Signed, since a damaged row may hold any number that SQLite can store.
     return crc32(body, crc32(number.to_bytes(8, signed=True) + at.to_bytes(8, signed=True)))
 
 
 class CommittedSection(msgspec.Struct, frozen=True, gc=False):
-    """What look-ups need to know of a section that became durable."""
+    """The facts about a newly durable section that look-ups need."""
 
     pool: str
     first_version: int
@@ -165,4 +168,4 @@ class CommittedSection(msgspec.Struct, frozen=True, gc=False):
     due_at: int | None
     has_notices: bool
     scale: int | None
-    """The decimal places of a pool that begins here."""
+    """The decimal places of a pool that begins with this section; otherwise ``None``."""

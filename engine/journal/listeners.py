@@ -1,4 +1,4 @@
-"""Who is told what became durable: readers of the event stream, and followers of balances."""
+"""Notification of what became durable, for readers of the event stream and followers of balances."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from itertools import islice
 from typing import Final
 
 CHANGED_MAX: Final = 1_000_000
-"""Pools whose change is not told yet, of one follower. Of more, the oldest are forgotten until they change again."""
+"""The most changed pools that wait for one follower. Beyond that, the oldest are forgotten until they change again."""
 
 
 class Bell:
-    """Wakes who waits for the next event. It can ring when nobody listens."""
+    """Wakes readers that wait for the next event. It may ring while no one listens."""
 
     def __init__(self) -> None:
         self._waiting: list[asyncio.Future[None]] = []
@@ -24,14 +24,14 @@ class Bell:
                 waiter.set_result(None)
 
     def listen(self) -> asyncio.Future[None]:
-        """Done when the bell rings next. Listen first, look then: so no ring is missed."""
+        """Return a future that is done when the bell next rings. Call this before looking, so no ring is missed."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         return waiter
 
 
 class Changes:
-    """The pools that have changed since they were last taken from here, each once, in the order of their change."""
+    """The pools that have changed since they were last taken, each once, in the order of their change."""
 
     def __init__(self) -> None:
         self._pools: dict[str, None] = {}
@@ -44,7 +44,7 @@ class Changes:
         self._bell.ring()
 
     async def take(self, limit: int) -> list[str]:
-        """At most ``limit`` of them; waits until there is one."""
+        """Wait until a pool has changed, then return at most ``limit`` changed pools."""
         while not self._pools:
             await self._bell.listen()
         taken = list(islice(self._pools, limit))
@@ -54,7 +54,7 @@ class Changes:
 
 
 class Listeners:
-    """All of them. They outlive the partition that tells them."""
+    """All listeners of an engine. They outlive the partition that notifies them."""
 
     def __init__(self) -> None:
         self.notices = Bell()

@@ -1,7 +1,7 @@
 """One writer per journal directory, enforced by the operating system.
 
-The lock is an ``flock`` on a file in the directory: it ends with the process however that ends, so there is nothing to
-clean up after a ``kill -9``. The file holds the number of the process, for the message only.
+The lock is an ``flock`` on a file in the directory. It ends with the process, however that ends, so there is nothing to
+clean up after a ``kill -9``. The file holds the process id, only for the error message.
 """
 
 from __future__ import annotations

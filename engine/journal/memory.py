@@ -15,7 +15,7 @@ from .protocol import WrongFrame, sections_at, walk_back
 
 
 class MemoryReader:
-    """Fulfils ``JournalReader`` on a list of frames, to which its journal goes on appending."""
+    """A ``JournalReader`` of a list of frames, to which the journal keeps appending."""
 
     def __init__(self, frames: Sequence[Frame], identity: str) -> None:
         self.name: Final = "journal"
@@ -32,14 +32,14 @@ class MemoryReader:
         return walk_back(pool, head, down_to, self._body)
 
     def sections(self, pointers: Sequence[Pointer]) -> Sequence[Section]:
-        """Return the sections at ``pointers``. Raises as ``Journal.sections``."""
+        """Return the sections at ``pointers``. Raises the errors of ``Journal.sections``."""
         return sections_at(pointers, self._frame)
 
     def damage(self) -> list[str]:
         return []
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to release."""
 
     def _frame(self, number: int, *, pool: str | None = None) -> Frame:
         if not 0 < number <= len(self._frames):
@@ -52,10 +52,10 @@ class MemoryReader:
 
 
 class MemoryJournal:
-    """Fulfils ``Journal`` with a list of frames."""
+    """A ``Journal`` kept as a list of frames."""
 
     def __init__(self, *, identity: str | None = None) -> None:
-        """A new journal, with an ``identity`` of its own unless one is given."""
+        """Make an empty journal, with a new ``identity`` unless one is given."""
         self.identity: Final = identity or secrets.token_hex(16)
         self._frames: list[Frame] = []
         self._reader = self.reader()
@@ -85,4 +85,4 @@ class MemoryJournal:
         return self._reader.sections(pointers)
 
     async def aclose(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to release."""

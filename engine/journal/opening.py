@@ -1,4 +1,4 @@
-"""Which kind of journal is at a location: the one place that knows, for engines and for readers."""
+"""Opening the journal at a location, for engines and readers. Only this module knows which kind of journal it is."""
 
 from __future__ import annotations
 
@@ -22,33 +22,35 @@ from solvent.engine.runtime.machine import MACHINE, Machine
 from solvent.engine.values.errors import JournalError
 
 Location: TypeAlias = str | PathLike[str]
-"""Where a journal is kept: a data folder, or ``MEMORY``."""
+"""The place of a journal: a data folder, or ``MEMORY``."""
 MEMORY: Final = ":memory:"
-"""The location of a journal in memory, as a string: a new one each time. The *path* of this name is a folder."""
+"""The location of a journal in memory, a new one each time. Only the string: a *path* of this name is a folder."""
 
 
 class OpenJournal(NamedTuple):
-    """A journal that one engine has for itself, and what belongs to it."""
+    """A journal that one engine has to itself, and what belongs to it."""
 
     journal: Journal
     folder: Path
-    """Of the files that the engine makes from the journal: index, snapshots, usage. It has them for itself as well."""
+    """The folder of the files that the engine derives from the journal: index, snapshots, usage. No other engine uses
+    it."""
     readable_at: Location | None = None
-    """Where ``open_reader`` finds the journal from another process; ``None`` if it cannot: then the engine hands the
-    frames to the processes that want them."""
+    """The location for ``open_reader`` in another process. ``None`` if other processes cannot open the journal: the
+    engine then sends them its frames."""
     machine: Machine = MACHINE
-    """What the caches are kept on."""
+    """The machine that keeps the caches."""
 
 
 OpensJournal: TypeAlias = Callable[[Location], AbstractAsyncContextManager[OpenJournal]]
-"""Opens the journal at a location for the length of a block, for one engine and no other. Raises ``JournalError``."""
+"""A function that opens the journal at a location for the length of a block, for one engine only. Raises
+``JournalError``."""
 
 
 @asynccontextmanager
 async def open_journal(location: Location) -> AsyncIterator[OpenJournal]:
-    """Open the journal at ``location``, or begin one there, for the length of a block.
+    """Open the journal at ``location``, or create one there, for the length of a block.
 
-    Of a journal in memory nothing is left after the block: its caches are in a temporary folder until then.
+    Nothing remains of a journal in memory after the block: its caches are in a temporary folder until then.
 
     Raises ``JournalLocked`` if another engine has it, ``JournalError``.
     """
@@ -67,9 +69,9 @@ async def open_journal(location: Location) -> AsyncIterator[OpenJournal]:
 
 
 def open_reader(location: Location) -> JournalReader:
-    """Open the journal at ``location`` for reading. It may be open in an engine at the same time.
+    """Open the journal at ``location`` for reading. An engine may have it open at the same time.
 
-    Raises ``JournalError`` if there is no journal, or one that must not be read.
+    Raises ``JournalError`` if there is no journal, or if it must not be read.
     """
     path = Path(location) / JOURNAL_NAME
     if not path.is_file():

@@ -1,7 +1,7 @@
 """The journal: the append-only record of all events, and the only truth.
 
-This is the protocol that every store of frames fulfils; ``JournalContract`` of ``contract`` holds them to it. A journal
-has one writer. It knows frames and sections, nothing of credits. ``reader`` has the protocol for everybody else.
+Every store of frames implements this protocol; ``JournalContract`` in ``contract`` tests that it does. A journal has
+one writer. It knows frames and sections, nothing of credits. ``reader`` has the protocol for all other code.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from solvent.engine.values.errors import JournalCorrupt, JournalError
 from .frames import NOWHERE, Frame, Head, Pointer, Section, decode_section, digest_of, split_frame
 
 HISTORY_SECTIONS_MAX = 4_096
-"""How many sections one ``history`` call returns at most: it bounds the memory of a walk, and a reader's stay."""
+"""The most sections that one ``history`` call returns. It bounds the memory of a walk, and how long a read takes."""
 
 
 class WrongFrame(JournalError):
-    """An append did not follow the last frame: another writer was here, or an earlier append did land."""
+    """An append did not follow the last frame: another writer was here, or an earlier append succeeded after all."""
 
     def __init__(self, *, expected: int, found: int) -> None:
         super().__init__(f"the journal ends with frame {found}, the writer expected {expected}")
@@ -26,7 +26,7 @@ class WrongFrame(JournalError):
 
 
 class NoSection(JournalCorrupt):
-    """A frame is what was written, and no section of it is where one was looked for."""
+    """A frame is intact, but has no section at the given place. The pointer is wrong."""
 
     def __init__(self, pointer: Pointer) -> None:
         super().__init__(f"no section of {pointer.length} bytes is at {pointer.offset}", frame=pointer.frame)
@@ -34,56 +34,59 @@ class NoSection(JournalCorrupt):
 
 
 class Journal(Protocol):
-    """Where frames are kept. Every method may raise ``JournalError``."""
+    """A store of frames. Every method may raise ``JournalError``."""
 
     @property
     def identity(self) -> str:
-        """Tells this journal from every other: what indexes and snapshots are made for."""
+        """The name that tells this journal from every other. Indexes and snapshots record it, to name their journal."""
         ...
 
     async def append(self, frame: Frame) -> None:
         """Make ``frame`` durable. When this returns, it survives a crash of the process and of the machine.
 
-        Raises ``WrongFrame`` unless ``frame.number`` is one more than that of the last frame. After any other error
-        the frame may or may not be there: ask ``last_number``.
+        Raises ``WrongFrame`` unless ``frame.number`` is one more than the number of the last frame. After any other
+        error the frame may or may not be stored: ask ``last_number``.
         """
         ...
 
     async def write_back(self) -> None:
-        """Tidy up behind the appends until cancelled, without holding them up. Nothing depends on it but the size of
-        what is kept beside the journal, and the time of the next start."""
+        """Tidy up after the appends until cancelled, without delaying them. Only the size of the files next to the
+        journal, and the duration of the next start, depend on it."""
         ...
 
     async def last_number(self) -> int:
-        """The number of the last frame, 0 for an empty journal."""
+        """Return the number of the last frame, 0 for an empty journal."""
         ...
 
     async def read(self, after: int, limit: int) -> Sequence[Frame]:
-        """At most ``limit`` frames with numbers above ``after``, in order."""
+        """Return at most ``limit`` frames with numbers above ``after``, in order."""
         ...
 
     async def history(self, pool: str, head: Head, *, down_to: int) -> Sequence[Section]:
-        """The sections of ``pool`` from ``head`` back to the one that holds version ``down_to``, oldest first.
+        """Return the sections of ``pool`` from ``head`` back to the one that holds version ``down_to``, oldest first.
 
-        At most ``HISTORY_SECTIONS_MAX`` of them, the newest: the first one then says where to go on. Raises
-        ``JournalCorrupt`` at the first link that does not fit.
+        Returns at most the newest ``HISTORY_SECTIONS_MAX`` of them; the first one then points to where to continue.
+        Raises ``JournalCorrupt`` at the first link that does not match.
         """
         ...
 
     async def sections(self, pointers: Sequence[Pointer]) -> Sequence[Section]:
-        """The sections at ``pointers``, in their order. Raises ``JournalCorrupt`` if the frame is missing or damaged,
-        ``NoSection`` if there is none."""
+        """Return the sections at ``pointers``, in their order.
+
+        Raises ``JournalCorrupt`` if a frame is missing or damaged, ``NoSection`` if a pointer leads to no section.
+        """
         ...
 
     async def aclose(self) -> None:
-        """Give back what is held. What was appended stays."""
+        """Release files and threads. Appended frames stay."""
         ...
 
 
 def sections_at(pointers: Sequence[Pointer], read: Callable[[int], Frame]) -> list[Section]:
-    """The sections at ``pointers``, of frames that are read and checked as a whole, each once.
+    """Return the sections at ``pointers``. Each frame is read once and checked as a whole.
 
-    The links of a chain say what they expect; here nobody does, so the frame's own checksum has to.
+    In a chain, each link carries the digest of the one before. Here there is no link to check against, so the
+    checksum of the frame is checked instead.
     """
     found: dict[Pointer, Section] = {}
     for number in sorted({pointer.frame for pointer in pointers}):
@@ -97,7 +100,7 @@ def sections_at(pointers: Sequence[Pointer], read: Callable[[int], Frame]) -> li
 
 
 def walk_back(pool: str, head: Head, down_to: int, body_of: Callable[[str, Pointer], bytes]) -> list[Section]:
-    """The sections that ``Journal.history`` returns, where ``body_of`` reads the bytes of a section of a pool."""
+    """Return the sections that ``Journal.history`` returns. ``body_of`` reads the bytes of a section of a pool."""
     sections: list[Section] = []
     while head.version >= max(down_to, 1) and len(sections) < HISTORY_SECTIONS_MAX:
         section, head = follow(pool, head, body_of(pool, head.pointer))
@@ -107,13 +110,13 @@ def walk_back(pool: str, head: Head, down_to: int, body_of: Callable[[str, Point
 
 
 def follow(pool: str, head: Head, section: bytes) -> tuple[Section, Head]:
-    """Check that ``section`` is the one that ``head`` speaks of. Returns it decoded, and the head before it."""
+    """Check that ``section`` is the one that ``head`` points to. Returns it decoded, and the head before it."""
     frame = head.pointer.frame
     if digest_of(section) != head.digest:
-        raise JournalCorrupt("a section is not the one that its successor was chained to", frame=frame, pool=pool)
+        raise JournalCorrupt("the digest of a section differs from the one in its successor", frame=frame, pool=pool)
     decoded = decode_section(section, frame=frame)
     if decoded.pool != pool:
-        raise JournalCorrupt(f"a section of pool {decoded.pool} stands in the chain", frame=frame, pool=pool)
+        raise JournalCorrupt(f"a section of another pool, {decoded.pool}, is in the chain", frame=frame, pool=pool)
     if decoded.last_version != head.version:
         raise JournalCorrupt(
             f"a section ends at version {decoded.last_version} instead of {head.version}", frame=frame, pool=pool

@@ -1,9 +1,9 @@
-"""A journal as it is read from outside: by the usage process, an audit, an export. None of them can write it.
+"""Reading a journal from outside the engine: for the usage process, an audit, an export. A reader cannot write.
 
-``Journal`` is for the engine that owns the journal, and awaits. A reader is for code that follows or proves it, in a
-thread or a process of its own: it blocks. ``open_reader`` of ``opening`` makes one from a location, so that only the
-stores themselves, and ``salvage``, know how a journal looks as a file. ``ReaderContract`` of ``contract`` holds every
-reader to what is said here.
+``Journal`` is asynchronous, for the engine that owns the journal. A reader blocks: it is for code that follows or
+verifies the journal in its own thread or process. ``open_reader`` in ``opening`` makes a reader from a location, so
+that only the stores themselves, and ``salvage``, know the file format of a journal. ``ReaderContract`` in ``contract``
+tests every reader against what is written here.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ class JournalReader(Protocol):
 
     @property
     def name(self) -> str:
-        """What findings call it."""
+        """The name of the journal in findings."""
         ...
 
     @property
     def identity(self) -> str:
-        """What tells this journal from every other: that of its ``Journal``."""
+        """The name that tells this journal from every other: the ``identity`` of its ``Journal``."""
         ...
 
     def last_number(self) -> int:
@@ -34,8 +34,8 @@ class JournalReader(Protocol):
     def frames(self, after: int, limit: int) -> Sequence[Frame]:
         """Return at most ``limit`` frames with numbers above ``after``, in order.
 
-        Each is what is stored; whether that is what was written, ``split_frame`` finds out. Raises ``JournalCorrupt``
-        for a frame that is missing.
+        They are returned as stored, unchecked: ``split_frame`` finds out whether they are intact. Raises
+        ``JournalCorrupt`` for a frame that is missing.
         """
         ...
 
@@ -44,12 +44,12 @@ class JournalReader(Protocol):
         ...
 
     def damage(self) -> list[str]:
-        """Return what is wrong with the store itself, each finding with the name of what it is about.
+        """Return the faults of the store itself, each with the name of the part it is about.
 
-        For an audit: it may read all of the store. What the checksums of frames and chains cover is not looked at.
+        For an audit: this may read the whole store. What the checksums of frames and chains cover is not checked here.
         """
         ...
 
     def close(self) -> None:
-        """Give back what is held."""
+        """Release files and connections."""
         ...

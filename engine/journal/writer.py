@@ -1,11 +1,11 @@
 """Group commit: one writer gathers the events of all pools and makes them durable, a frame at a time.
 
-While one frame is being flushed the next one fills, so the cost of a flush is shared by everything that arrives during
-it. An answer is given when, and only when, the events that it speaks of are durable: answers wait in the batch that
-holds the newest event they have seen.
+While one frame is being flushed, the next one fills. All events that arrive during a flush share the cost of the next.
+An answer is sent only once the events it depends on are durable: it waits in the batch that holds the newest event it
+reflects.
 
 Runs on one event loop. If an append fails, or the writer is cancelled, every waiting answer fails with
-``Unavailable`` (its outcome is unknown: the frame may have reached the disk) and nothing more is written until the
+``Unavailable`` (its outcome is unknown: the frame may have reached the disk). Nothing more is written until the
 engine has read the journal again.
 """
 
@@ -26,37 +26,38 @@ from .frames import NO_HEAD, CommittedSection, FrameBuilder, Head
 from .protocol import Journal
 
 FRAME_EVENTS_MAX: Final = 2_048
-"""Events of one frame, roughly: a fuller batch is closed and the next begun. About half a megabyte, a few ms."""
+"""The events in one frame, roughly: a batch with this many is closed, and the next begins. About half a megabyte, a few
+ms."""
 
 
 class OpenSection(msgspec.Struct, gc=False):
-    """Events of one pool that go into one frame, and the hashes of the keys among them."""
+    """The events of one pool for one frame, and the hashes of their keys."""
 
     events: list[Event] = []
     key_hashes: list[int] = []
     due_at: int | None = None
-    """When time will next do something to the pool, as far as its actor knows."""
+    """The time of the next change due in the pool, such as an expiry, as far as its actor knows."""
     has_notices: bool = False
-    """Whether any of the events is to be published."""
+    """Whether any of the events will be published."""
 
 
 class PoolLog:
-    """The end of one pool's history, as its actor sees it: durable up to ``head``, and what is on its way."""
+    """The end of one pool's history, as its actor sees it: the newest section, and the batch not durable yet."""
 
     __slots__ = ("batch", "head", "pool", "section")
 
     def __init__(self, pool: str, head: Head = NO_HEAD) -> None:
         self.pool = pool
         self.head = head
-        """The newest section that was given to the journal. Durable once ``batch`` is ``None``."""
+        """The newest section handed to the journal. Durable once ``batch`` is ``None``."""
         self.batch: Batch | None = None
-        """The newest batch that holds events of this pool and is not durable yet."""
+        """The newest batch with events of this pool that is not durable yet."""
         self.section: OpenSection | None = None
-        """The pool's place in that batch."""
+        """The pool's section in that batch."""
 
 
 class Batch:
-    """What one frame will hold, and who waits for it."""
+    """The content of a future frame, and the answers that wait for it."""
 
     __slots__ = ("answers", "events", "sections")
 
@@ -64,11 +65,11 @@ class Batch:
         self.sections: list[tuple[PoolLog, OpenSection]] = []
         self.answers: list[tuple[Mail[Any], object]] = []
         self.events = 0
-        """How many there are in all sections, as far as ``Writer.added`` was told."""
+        """The number of events in all sections, as reported through ``Writer.added``."""
 
 
 def scale_of_new(events: Sequence[Event]) -> int | None:
-    """The decimal places that a pool keeps whose first events these are."""
+    """Return the decimal places of the pool whose first events are ``events``, if they give any."""
     opened = events[0]
     return opened.scale if isinstance(opened, Opened) else None
 
@@ -94,17 +95,17 @@ class Writer:
         self._wake = asyncio.Event()
         self._barriers: list[tuple[Batch, asyncio.Future[None]]] = []
         self.failure: JournalError | None = None
-        """Why nothing can be written any more, once that is so."""
+        """The error that stopped the writer; ``None`` while it runs."""
         self.frames = 0
         self.events = 0
 
     @property
     def last_number(self) -> int:
-        """The last frame that is durable."""
+        """The number of the last durable frame."""
         return self._last_number
 
     def section(self, log: PoolLog) -> OpenSection:
-        """Where ``log``'s next events go. Call it again after every await: the batch may have been sealed.
+        """Return the section for the next events of ``log``. Call again after every await: the batch may be sealed.
 
         Raises ``Unavailable`` after a failure.
         """
@@ -123,12 +124,12 @@ class Writer:
         return section
 
     def added(self, log: PoolLog, events: int) -> None:
-        """Say that ``events`` were put into ``log``'s section: what bounds a frame."""
+        """Count ``events`` that were added to the section of ``log``. This count bounds a frame."""
         assert log.batch is not None  # noqa: S101 - narrows the type: section() was called before
         log.batch.events += events
 
     async def barrier(self) -> None:
-        """Wait until everything that was given to the writer so far is durable. Raises ``JournalError``."""
+        """Wait until all events handed to the writer so far are durable. Raises ``JournalError``."""
         if self.failure is not None:
             raise self.failure
         if self._open.sections:
@@ -144,7 +145,7 @@ class Writer:
         await done
 
     async def run(self) -> None:
-        """Write until cancelled. Raises the ``JournalError`` of the append that failed, after all were told."""
+        """Write until cancelled. If an append fails, fail all waiting answers, then raise its ``JournalError``."""
         try:
             while True:
                 await self._wake.wait()
@@ -183,7 +184,7 @@ class Writer:
         self._last_number = builder.number
         self.frames += 1
         self.events += batch.events
-        # Look-ups must find what is answered for, so they hear of it first.
+        # A caller with an answer must find its events, so look-ups learn of them before the answers are sent.
         self._on_commit(builder.number, committed)
         for log, _ in batch.sections:
             if log.batch is batch:

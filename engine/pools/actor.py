@@ -1,9 +1,9 @@
 """The actor of one pool: decides commands on the state it holds, and answers when what it decided is durable.
 
-It is the single writer of its pool, so debits need no lock. It decides at once, on top of what is still on its way to
-the disk, and puts every answer into the batch that holds the newest event the answer has seen: nobody is told, and
-nobody reads, what is not durable. If the actor dies between any two lines, its state is dropped and the pool is folded
-from the journal again; callers get a typed error and retry with their key.
+It is the single writer of its pool, so debits need no lock. It decides at once, on top of events that are still on
+their way to the disk, and puts every answer into the batch with the newest event the answer reflects. So no caller
+learns, and no read returns, what is not durable. If the actor dies between any two lines, its state is dropped and the
+pool is folded from the journal again; callers get a typed error and retry with their key.
 """
 
 from __future__ import annotations
@@ -51,24 +51,24 @@ from .services import Services
 
 
 class Lease:
-    """Asks a pool for itself: it takes no other command until ``over``. The answer is its actor."""
+    """A request to borrow a pool, which then takes no other command until ``over``. The answer is its actor."""
 
     __slots__ = ("holds", "over")
 
     def __init__(self) -> None:
         self.over = asyncio.Event()
-        """To be set in any case, also when the lease was never granted."""
+        """The end of the lease. The borrower always sets it, even if the lease was never granted."""
         self.holds = True
-        """False once the actor has the pool back: because the lease is over, or because the actor is gone."""
+        """False once the borrower has lost the pool: the lease is over, or the actor is gone."""
 
 
 Message: TypeAlias = Command | Read | Check | Lease
 RETRY_AFTER_S = 0.1
-"""What an overloaded pool tells its callers: a full mailbox is worked off in less."""
+"""The delay before a retry at an overloaded pool, in seconds. A full mailbox is worked off in less."""
 
 
 class Due(NamedTuple):
-    """When time will next do something to a pool, as of a version."""
+    """The time of the next change due in a pool, such as an expiry, as of a version."""
 
     at: int | None
     version: int
@@ -138,7 +138,7 @@ class PoolActor(Actor[Message]):
         open_batch: Batch | None = None
         for mail in batch:
             message = mail.message
-            # Debits come by the thousand: they are not asked whether they are something rarer.
+            # Debits come by the thousand, so they skip the checks for rarer messages.
             if not isinstance(message, Debit):
                 if isinstance(message, Lease):
                     if doubtful:
@@ -170,7 +170,7 @@ class PoolActor(Actor[Message]):
                 debited = debit_plainly(pool, message, now)
                 if debited is not None:
                     if section is None or open_batch is None:
-                        # It is there: the writer has not failed, and nothing was awaited since that was asked.
+                        # This cannot raise: the writer had not failed above, and nothing was awaited since.
                         section = writer.section(log)
                         open_batch = log.batch
                         assert open_batch is not None  # noqa: S101 - narrows the type: a section is in a batch
@@ -183,7 +183,7 @@ class PoolActor(Actor[Message]):
                     open_batch.answers.append((mail, receipt_of(debited, pool.version, pool.scale, replayed=False)))
                     open_batch.events += 1
                     continue
-            # What follows may go into another frame.
+            # The next events may go into another frame.
             section = None
             self._answer(mail, self._execute(message, now, prior, key_hash))
         if doubtful:
@@ -193,7 +193,7 @@ class PoolActor(Actor[Message]):
         return None
 
     async def _lend(self, mail: Mail[Message], lease: Lease, rest: list[Mail[Message]]) -> None:
-        """Leave the pool to the lease's holder until it is over, then go on with what came after it."""
+        """Lend the pool until the lease is over, then process the messages that came after it."""
         self._lease = lease
         try:
             mail.reply(self)
@@ -205,14 +205,14 @@ class PoolActor(Actor[Message]):
             await another
 
     def let_time_pass(self, now: int) -> None:
-        """Write down what time has done to the pool by ``now``."""
+        """Record the changes that were due in the pool by ``now``, such as expiries."""
         partition = self._services.partition
         schedule = self.pool.schedule
         if not schedule or schedule[0][0] > max(self.pool.clock, now) or partition.writer.failure is not None:
             return
         facts = pass_time(self.pool, now)
         if not facts:
-            # What was due no longer matters. A section with nothing in it would say so for ever.
+            # What was due no longer matters, and an empty section would stay in the journal for ever.
             return
         check_totals(self.pool)
         section = partition.writer.section(self._log)
@@ -226,7 +226,7 @@ class PoolActor(Actor[Message]):
     def judge(
         self, pool: Pool, command: Command, now: int, prior: Prior | None
     ) -> tuple[Event, ...] | Receipt | SolventError:
-        """What should happen to ``pool``, this actor's or a copy; or the answer, if that is nothing."""
+        """Return the events that should happen to ``pool``, this actor's or a copy; if there are none, the answer."""
         services = self._services
         if pool.scale != self._scale:
             return self.scale_conflict()
@@ -235,7 +235,7 @@ class PoolActor(Actor[Message]):
             if not isinstance(priced, Debit):
                 if prior is None:
                     return priced
-                # It was priced once, and is only to be answered again.
+                # It was priced the first time. Now only its answer is repeated, so any debit will do.
                 priced = command.debit(0, 1)
             command = priced
         outcome = decide(pool, command, now, prior=prior, scale=self._scale, limits=services.limits)
@@ -251,11 +251,11 @@ class PoolActor(Actor[Message]):
 
     @property
     def keeps_scale(self) -> bool:
-        """Whether the pool counts in the units in which amounts are given."""
+        """Whether the pool keeps the decimal places in which amounts are given."""
         return self.pool.scale == self._scale
 
     def scale_conflict(self) -> StateConflict:
-        """Why no amount can be given for a pool that does not."""
+        """Return the refusal of every amount for a pool that keeps other decimal places."""
         return StateConflict(
             "currency_scale",
             f"{self._name} keeps {self.pool.scale} decimal places of {self._name.currency}, "
@@ -263,7 +263,7 @@ class PoolActor(Actor[Message]):
         )
 
     def record(self, events: tuple[Event, ...], key_hash: int) -> Receipt | SolventError:
-        """Make ``events`` happen, and give them to the writer. The receipt may be told once they are durable."""
+        """Apply ``events`` and hand them to the writer. Send the returned receipt only once they are durable."""
         partition, pool = self._services.partition, self.pool
         try:
             section = partition.writer.section(self._log)
@@ -272,12 +272,12 @@ class PoolActor(Actor[Message]):
         version = pool.version
         for event in events:
             apply(pool, event)
-        # Before it is given away: what breaks the books must never reach the journal.
+        # Check before handing over: events that break the books must never reach the journal.
         check_totals(pool)
         self._hand_over(section, events)
         answer, answer_version = answering(events, version)
         if len(events) == 1 and isinstance(answer, KEYED) and not isinstance(answer, RechargeClosed):
-            # The usual case, with the hash at hand.
+            # The usual case, where the hash is known already.
             section.key_hashes.append(key_hash)
             partition.keys.use(self.pool_id, answer, answer_version, key_hash)
         else:
@@ -285,7 +285,7 @@ class PoolActor(Actor[Message]):
         return receipt_of(answer, answer_version, pool.scale, replayed=False)
 
     def _hand_over(self, section: OpenSection, events: Sequence[Event]) -> None:
-        """Give the writer ``events`` that were applied to the pool, and say that it has changed."""
+        """Hand the writer ``events`` that were applied to the pool, and mark the pool as changed."""
         if self.pool.schedule:
             section.due_at = self.pool.schedule[0][0]
         section.events.extend(events)
@@ -294,7 +294,7 @@ class PoolActor(Actor[Message]):
         partition.store.changed(self)
 
     def _note(self, section: OpenSection, events: Sequence[Event], version: int) -> None:
-        """Note whom ``events``, of which the first made ``version`` + 1, concern beside their pool."""
+        """Note what ``events`` mean outside their pool: keys, notices, rate cards. The first made ``version`` + 1."""
         keys = self._services.partition.keys
         for place, event in enumerate(events, version + 1):
             if isinstance(event, KEYED):
@@ -307,11 +307,11 @@ class PoolActor(Actor[Message]):
                 self._services.rate_books.changed(self.pool_id)
 
     def open_section(self) -> None:
-        """Reserve a place in the open frame: several pools that do so in one turn share it. Raises ``Unavailable``."""
+        """Reserve a section in the open frame. Pools that do so in one turn share it. Raises ``Unavailable``."""
         self._services.partition.writer.section(self._log)
 
     def append(self, events: tuple[Event, ...]) -> None:
-        """Make events happen that follow from another pool's, under no key of this one."""
+        """Apply and hand over events that follow from another pool's, under no key of this pool."""
         section = self._services.partition.writer.section(self._log)
         for event in events:
             apply(self.pool, event)
@@ -323,10 +323,10 @@ class PoolActor(Actor[Message]):
         return isinstance(command, Report) and self._rates not in self._services.rate_books
 
     def _price(self, report: Report, now: int) -> Debit | SolventError:
-        """The debit that ``report`` comes to."""
+        """Return the debit for ``report``, or why it has no price."""
         book = self._services.rate_books.get(self._rates)
         if book is None:
-            return Unavailable("the rate card was just changed: ask again")
+            return Unavailable("the rate card has just changed: retry with the same key")
         at = max(self.pool.clock, now) if report.occurred_at is None else report.occurred_at
         version = book.at(at)
         if version is None:
@@ -375,7 +375,7 @@ class PoolActor(Actor[Message]):
         return grants_of(self.pool, str(self._name))
 
     async def _look_up(self, doubtful: list[tuple[Mail[Message], KeyedCommand, int]]) -> None:
-        """Execute commands, those whose keys may have been used long ago once the index has said by what."""
+        """Execute commands whose keys may have been used long ago, once the index shows which event used them."""
         keys = self._services.partition.keys
         while True:
             drops = keys.drops
@@ -386,7 +386,8 @@ class PoolActor(Actor[Message]):
                 for mail, _, _ in doubtful:
                     mail.fail(_of_look_up("key", error))
                 return
-            # A generation that was dropped meanwhile may have held one of the keys, and the look-up come too early.
+            # A generation of recent keys that was dropped meanwhile may have held one of the keys, and the look-up may
+            # have come before the index had it. Then look again.
             if drops == keys.drops:
                 break
         while self._lease is not None:
@@ -410,7 +411,7 @@ class PoolActor(Actor[Message]):
             raise
 
     async def _report(self, reports: list[tuple[Mail[Message], Report]]) -> None:
-        """Read the rate cards first, then go the way of all commands whose keys may have been used before."""
+        """Read the rate cards, then execute the reports like commands whose keys may have been used before."""
         try:
             await self._services.rate_books.load(self.pool_id)
         except SolventError as error:
@@ -421,7 +422,7 @@ class PoolActor(Actor[Message]):
         await self._look_up([(mail, report, hash_key(self.pool_id, report.key, seed)) for mail, report in reports])
 
     async def _reverse(self, mail: Mail[Message], command: Reverse) -> None:
-        """Find the debit in the journal, then go the way of every command whose key may have been used before."""
+        """Find the debit in the journal, then execute the reversal like any command whose key may not be new."""
         try:
             found = await self._services.partition.find_entry(self.pool_id, command.debit)
         except SolventError as error:
@@ -433,7 +434,7 @@ class PoolActor(Actor[Message]):
 
 
 def _of_look_up(what: str, error: SolventError) -> SolventError:
-    """What the caller is told. Damage is named: asking again does not help."""
+    """Return the error for the caller. Damage is passed on as it is, because a retry does not help."""
     if isinstance(error, JournalCorrupt):
         return error
     return Unavailable(f"the {what} could not be looked up, retry with the same key: {error}")

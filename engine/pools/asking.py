@@ -1,4 +1,4 @@
-"""What became of a command that was handed to the actor of a pool: an answer, or a ``SolventError``."""
+"""The outcome of a command that was handed to the actor of a pool: an answer, or a ``SolventError``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def outcome_of(future: asyncio.Future[Any]) -> Any:
-    """What became of a finished ``submit``: the answer, or a ``SolventError`` as a value."""
+    """Return the outcome of a finished ``submit``: the answer, or a ``SolventError`` as a value."""
     try:
         return future.result()
     except SolventError as error:
@@ -26,9 +26,9 @@ def outcome_of(future: asyncio.Future[Any]) -> Any:
 
 
 def outcomes_of(answers: Answers) -> Sequence[Any]:
-    """What became of commands of ``submit_all``: their answers, with a ``SolventError`` as a value for each "no".
+    """Return the outcomes of ``submit_all``: the answers, with a ``SolventError`` as a value for each "no".
 
-    Whatever else went wrong is logged, and an ``Unavailable``.
+    Any other error is logged, and becomes an ``Unavailable``.
     """
     if not answers.errors:
         return answers.values
@@ -41,11 +41,11 @@ def _as_value(error: BaseException) -> SolventError:
     if isinstance(error, ActorError):
         return translate(error)
     log.error("a command failed", exc_info=error)
-    return Unavailable("an internal error, the outcome is unknown: the log says more")
+    return Unavailable("internal error, the outcome is unknown: see the log")
 
 
 def translate(error: ActorError) -> SolventError:
-    """What an error of the actor runtime means to who asked for credits."""
+    """Return the error for the caller that corresponds to an error of the actor runtime."""
     match error:
         case MailboxFull() | DeadlineExceeded(delivered=False):
             return Overloaded(retry_after=RETRY_AFTER_S)

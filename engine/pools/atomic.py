@@ -1,8 +1,8 @@
-"""Several commands as one: on one pool or on several of a customer, all of them happen or none.
+"""Several commands as one, on one pool or on several of a customer: all of them happen or none.
 
-The pools are borrowed from their actors, in the order of their names so that no two callers wait for each other.
-Everything is judged on copies first; only if nothing is refused do the events go to the writer, all into the same
-frame. A crash leaves the whole frame or none of it. The other callers of these pools wait for about a commit.
+The pools are borrowed from their actors, in the order of their names, so that no two callers wait for each other.
+All commands are first judged on copies. Only if none is refused do the events go to the writer, all into the same
+frame. A crash leaves the whole frame or none of it. Other callers of these pools wait for about one commit.
 """
 
 from __future__ import annotations
@@ -32,23 +32,25 @@ T = TypeVar("T")
 
 
 class Borrowed:
-    """The actors of some pools, which wait while this is held."""
+    """The actors of borrowed pools. They process nothing else while this is held."""
 
     def __init__(self, actors: dict[str, PoolActor], leases: Sequence[Lease]) -> None:
         self.actors = actors
         self._leases = leases
 
     def check(self) -> None:
-        """Raise ``Unavailable`` if an actor was lost: its state may be another by now. Ask after every await."""
+        """Raise ``Unavailable`` if an actor was lost: its pool may have changed. Call this after every await."""
         if not all(lease.holds for lease in self._leases):
-            raise Unavailable("the journal is read again after a failure: nothing was written, ask again")
+            raise Unavailable(
+                "the journal is being read again after a failure: nothing was written, retry with the same keys"
+            )
 
 
 @asynccontextmanager
 async def borrowed(services: Services, family: Family[Message], pools: Sequence[PoolId]) -> AsyncIterator[Borrowed]:
     """Borrow ``pools`` for the length of a block.
 
-    Raises ``ActorError`` or ``Overloaded`` if they cannot be had in time, ``TooLarge`` if they never can.
+    Raises ``ActorError`` or ``Overloaded`` if they are not free in time, ``TooLarge`` if they never can be.
     """
     names = sorted({pool.canonical for pool in pools})
     leases: list[Lease] = []
@@ -66,7 +68,7 @@ async def borrowed(services: Services, family: Family[Message], pools: Sequence[
 
 
 async def priors_of(partition: Partition, commands: Sequence[tuple[str, KeyedCommand]]) -> dict[tuple[str, str], Prior]:
-    """What used the keys of ``commands`` before, by pool and key."""
+    """Return the events that used the keys of ``commands`` before, by pool and key."""
     keys, found = partition.keys, dict[tuple[str, str], Prior]()
     doubtful: dict[str, list[tuple[str, int]]] = {}
     for pool, command in commands:
@@ -80,7 +82,8 @@ async def priors_of(partition: Partition, commands: Sequence[tuple[str, KeyedCom
         while True:
             drops = keys.drops
             indexed = await partition.find_keys(pool, wanted)
-            # A generation that was dropped meanwhile may have held a key, and the look-up come too early.
+            # A generation of recent keys that was dropped meanwhile may have held a key, and the look-up may have come
+            # before the index had it. Then look again.
             if drops == keys.drops:
                 break
         found.update({(pool, key): prior for key, prior in indexed.items()})
@@ -90,7 +93,7 @@ async def priors_of(partition: Partition, commands: Sequence[tuple[str, KeyedCom
 async def do_together(
     services: Services, family: Family[Message], commands: Sequence[tuple[PoolId, KeyedCommand]]
 ) -> list[Receipt | SolventError]:
-    """All of ``commands`` or none. If one is refused, the others are answered ``StateConflict`` (batch_refused).
+    """Do all of ``commands`` or none. If one is refused, the others get ``StateConflict`` (batch_refused).
 
     Raises ``ActorError``, ``JournalError``, ``Unavailable``.
     """
@@ -120,7 +123,7 @@ async def do_together(
             answers = [refused if isinstance(outcome, tuple) else outcome for outcome in judged]
         else:
             answers = _record(partition, lent, [(name, command.key) for name, command in named], judged)
-    # A refusal and a receipt that is repeated wait as well: they speak of what may not be durable yet.
+    # A refusal and a repeated receipt wait as well: they may depend on events that are not durable yet.
     await _durable(partition)
     return answers
 
@@ -131,8 +134,8 @@ def _record(
     keys: Sequence[tuple[str, str]],
     judged: Sequence[tuple[Event, ...] | Receipt | SolventError],
 ) -> list[Receipt | SolventError]:
-    """Give all events to one frame."""
-    # All sections first: while one frame fills, asking for another section could begin the next.
+    """Put all events into one frame."""
+    # Open all sections first: if the frame fills up in between, a later section would begin the next frame.
     for name in dict.fromkeys(
         name for (name, _), outcome in zip(keys, judged, strict=True) if isinstance(outcome, tuple)
     ):
@@ -164,7 +167,7 @@ async def transfer(
             answer = _move(services, giving, getting, outcome, now)
         else:
             answer = outcome
-    # A refusal and a receipt that is repeated wait as well: they speak of what may not be durable yet.
+    # A refusal and a repeated receipt wait as well: they may depend on events that are not durable yet.
     await _durable(partition)
     return answer
 
@@ -172,13 +175,13 @@ async def transfer(
 def _move(
     services: Services, giving: PoolActor, getting: PoolActor, outcome: tuple[Event, ...], now: int
 ) -> Receipt | SolventError:
-    """Give both sides of a transfer to one frame."""
-    moved = outcome[0]  # What there is to say of it follows.
+    """Put both sides of a transfer into one frame."""
+    moved = outcome[0]  # Any others are notices about it.
     assert isinstance(moved, MovedOut)  # noqa: S101 - narrows the type: what a transfer is decided to be
     arrived = receive(getting.pool, giving.pool, giving.pool_id, moved, now, scale=getting.pool.scale)
     if isinstance(arrived, Unfit):
         return InvalidRequest(arrived.field, arrived.expected)
-    # Tried on copies first: of what is given to the writer, no half may fail.
+    # Try both on copies first: once one half is with the writer, the other must not fail.
     _try_out(clone(giving.pool), outcome)
     _try_out(clone(getting.pool), arrived)
     giving.open_section()
@@ -188,7 +191,7 @@ def _move(
 
 
 async def _complete(services: Services, pool: str, command: KeyedCommand) -> KeyedCommand:
-    """Look up what a command needs beyond its pool's state."""
+    """Look up what a command needs besides its pool's state."""
     if isinstance(command, Reverse):
         return completed(command, await services.partition.find_entry(pool, command.debit))
     if isinstance(command, Report):

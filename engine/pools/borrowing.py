@@ -1,8 +1,8 @@
-"""How many pools may be borrowed from their actors at once.
+"""The limit on pools borrowed from their actors at once.
 
-Who borrows several pools holds the first while it waits for the next. Each borrowed pool keeps its place in memory, so
-borrowers that together hold all places would wait for one another for ever. Therefore everybody takes all their
-places before they begin, first come, first served, and half of the places are never lent.
+A caller that borrows several pools holds the first while it waits for the next. Each borrowed pool keeps its place in
+memory, so borrowers that together hold all places would wait for one another for ever. Therefore each caller takes all
+its places before it begins, first come, first served, and half of the places are never lent.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ RETRY_AFTER_S = 0.2
 
 
 class Loans:
-    """Counts the borrowed pools of one engine, of which at most ``resident_max`` are in memory."""
+    """The count of borrowed pools in one engine, which holds at most ``resident_max`` pools in memory."""
 
     def __init__(self, resident_max: int) -> None:
         self._resident_max = resident_max
@@ -27,13 +27,13 @@ class Loans:
 
     @asynccontextmanager
     async def places(self, pools: int, *, timeout_s: float) -> AsyncIterator[None]:
-        """Have places for so many pools, for the length of a block.
+        """Reserve places for this many ``pools``, for the length of a block.
 
-        Raises ``TooLarge`` for more than can be in memory, ``Overloaded`` if they are not free within ``timeout_s``.
+        Raises ``TooLarge`` for more pools than fit in memory, ``Overloaded`` if they are not free within ``timeout_s``.
         """
         if pools > self._resident_max:
             raise TooLarge("requests", f"at most {self._resident_max} pools at once", got=str(pools))
-        # Who wants more than half borrows alone.
+        # A caller that needs more than half of the places borrows alone.
         places = min(pools, self._size)
         await self._take(places, timeout_s)
         try:

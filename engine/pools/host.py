@@ -1,9 +1,9 @@
-"""The host of a partition: runs it with the actors on it, and replaces it after a failure of the journal or the index.
+"""The host of a partition: runs it with its actors, and replaces it after a failure of the journal or the index.
 
-From the outside there is one engine that goes on. Inside, ``services.partition`` is replaced: the host ends the one
-that failed, has every actor drop its state, since that may never have reached the journal, and opens the next one from
-what the journal has. Meanwhile ``services.ready`` is not set. An engine hosts exactly one partition, and nothing else
-knows that there could be several.
+From outside, there is one engine that keeps running. Inside, ``services.partition`` is replaced. The host ends the
+failed partition and makes every actor drop its state, which may never have reached the journal. Then it opens the next
+partition from the journal. Meanwhile ``services.ready`` is not set. An engine hosts exactly one partition, and no other
+code knows that there could be several.
 """
 
 from __future__ import annotations
@@ -38,16 +38,17 @@ from .scales import Scales
 from .services import Services
 
 SWEEP_INTERVAL_S: Final = 1.0
-"""How often due pools are woken. An expiry is written down about so late when nobody asks, and in time when asked."""
+"""The interval at which due pools are woken. An expiry is recorded up to about this late, but at once when the pool is
+asked."""
 SWEEP_POOLS_MAX: Final = 500
 RECOVERY_INTERVAL_S: Final = 0.5
-"""Between two tries to read the journal again after a failure."""
+"""The pause between two attempts to read the journal again after a failure."""
 
 log = logging.getLogger(__name__)
 
 
 class Host:
-    """One partition and the actors on it. Made by ``Host.open`` only."""
+    """One partition and its actors. Only ``Host.open`` creates it."""
 
     def __init__(
         self,
@@ -74,7 +75,7 @@ class Host:
         )
         self.refusal_log = RefusalLog(opened.folder, services.refusals, machine=opened.machine)
         self._family = system.register("pool", lambda pool_id: PoolActor(pool_id, services), options)
-        # Streams have places of their own: a pool waits for its rate cards, and keeps its place meanwhile.
+        # Streams have their own places in memory, because a pool keeps its place while it waits for its rate cards.
         self._streams = system.register("stream", lambda stream: PoolActor(stream, services), options)
         self.pools = Pools(services, self._family, self._streams)
 
@@ -92,10 +93,10 @@ class Host:
         on_progress: Progress | None,
         beside: Callable[[], Coroutine[Any, Any, None]],
     ) -> AsyncIterator[Host]:
-        """Open a partition on a journal and host it for the length of a block, with the task ``beside`` it.
+        """Open a partition on a journal and host it for the length of a block, with the task ``beside`` next to it.
 
-        Leaving the block answers what was asked, within ``stop_timeout_s``, and brings the caches up to date. An
-        exception of the block leaves it as it is: the task group alone would wrap it in a group, and
+        Leaving the block answers pending commands, within ``stop_timeout_s``, and brings the caches up to date. An
+        exception in the block leaves it unchanged: the task group alone would wrap it in a group, and
         ``except InsufficientCredits`` around the block would not see it. Raises ``JournalError``.
         """
         listeners = Listeners()
@@ -130,20 +131,20 @@ class Host:
             raise of_block
 
     async def _keep_running(self) -> None:
-        """Run the partition; when the journal or the index fails, read everything again and run the next one."""
+        """Run the partition. When the journal or the index fails, open the next partition and run that."""
         services = self.services
         while True:
             services.ready.set()
-            # A flush that failed may have written its frame all the same: readers that wait for events look again.
+            # A failed flush may have written its frame after all, so readers that wait for events must look again.
             services.listeners.notices.ring()
             try:
                 await services.partition.run()
             except* (JournalError, IndexDamaged) as failures:
                 services.ready.clear()
                 services.rate_books.clear()
-                # What the actors hold may never have reached the journal: none may decide anything on it.
+                # The state of the actors may never have reached the journal, so none may decide on it.
                 for family in (self._family, self._streams):
-                    family.crash_all(Unavailable("the journal is read again after a failure"), counts=False)
+                    family.crash_all(Unavailable("the journal is being read again after a failure"), counts=False)
                 log.error("reading the journal again after a failure: %s", failures.exceptions)
             finally:
                 with anyio.CancelScope(shield=True):
@@ -160,7 +161,7 @@ class Host:
                 await anyio.sleep(RECOVERY_INTERVAL_S)
 
     async def _wake_due_pools(self) -> None:
-        """Wake pools to which time does something, so that it is written down even when nobody asks."""
+        """Wake pools with a change due, such as an expiry, so that it is recorded even if no one asks them."""
         services = self.services
         while True:
             await anyio.sleep(SWEEP_INTERVAL_S)
@@ -170,7 +171,7 @@ class Host:
                 pools = await partition.index.due(services.now_us(), SWEEP_POOLS_MAX)
                 futures = {pool: self._family.ask(pool, Read("due")) for pool in pools}
             except (ActorError, SolventError) as error:
-                # Overloaded, or the index is being replaced: what is due stays so.
+                # Overloaded, or the index is being replaced. What is due stays due.
                 log.info("due pools are not woken this time: %s", error)
                 continue
             if futures:
@@ -183,7 +184,7 @@ class Host:
                     log.info("pool %s was not woken: %s", pool, due)
 
     async def _settle(self) -> None:
-        """Bring the caches up to date, at the stop, unless the partition has failed."""
+        """Bring the caches up to date before the stop, unless the partition has failed."""
         if not self.services.ready.is_set():
             return
         try:

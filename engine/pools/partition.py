@@ -1,7 +1,7 @@
 """A partition: everything between the pool actors and one journal.
 
-It lives from one failure of the journal or the index to the next; then it is dropped, and another one is opened from
-what the journal has. The index is caught up before anything is served, so a new partition has nothing in memory.
+It lives from one failure of the journal or the index to the next. Then it is dropped, and another is opened from the
+journal. The index catches up before anything is served, so a new partition has nothing in memory.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from solvent.engine.values.errors import JournalCorrupt
 log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 SEED_BITS: Final = 63
-"""Of the seed of the key hashes of a new index."""
+"""The size of the seed for the key hashes of a new index."""
 
 
 class Partition:
-    """Writer, projector, look-ups and caches of one engine, made for each other."""
+    """The writer, projector, look-ups and caches of one engine, connected to each other."""
 
     def __init__(
         self,
@@ -80,9 +80,9 @@ class Partition:
         listeners: Listeners,
         on_progress: Progress | None = None,
     ) -> Partition:
-        """Open the caches of a journal and catch them up with it. What is damaged is rebuilt.
+        """Open the caches of a journal and catch them up with it. Damaged caches are rebuilt.
 
-        ``on_progress`` hears (frames read, frames to read). Raises ``JournalError``, and ``IndexDamaged`` or
+        ``on_progress`` is called with (frames read, frames to read). Raises ``JournalError``, and ``IndexDamaged`` or
         ``sqlite3.Error`` if a cache cannot be written now.
         """
         last_number = await opened.journal.last_number()
@@ -91,9 +91,9 @@ class Partition:
             return await cls._open(opened, last_number, seed, now_us, listeners, on_progress)
         except IndexDamaged as error:
             if isinstance(error, ForeignIndex) and error.position and not last_number:
-                # An empty file in place of the journal is a new journal to SQLite.
+                # To SQLite, an empty file in place of the journal is a new journal.
                 raise _lost(0, error.position) from None
-            log.warning("the index is made anew from the journal: %s", error)
+            log.warning("the index is rebuilt from the journal: %s", error)
             remove_database(opened.folder / INDEX_NAME)
             return await cls._open(opened, last_number, seed, now_us, listeners, on_progress)
 
@@ -113,7 +113,7 @@ class Partition:
         snapshots: Snapshots | None = None
         try:
             if index.position > last_number:
-                # The index is written after the journal was flushed: what it knows of was acknowledged.
+                # The index is written after the journal is flushed, so every frame in it was acknowledged.
                 raise _lost(last_number, index.position)
             keys = KeyBook(seed=index.seed, seen=await index.filters.load())
             snapshots = await Snapshots.open(folder / SNAPSHOTS_NAME, journal_identity=identity, machine=machine)
@@ -132,8 +132,11 @@ class Partition:
         return partition
 
     async def run(self) -> None:
-        """Write, load and project until cancelled. A ``JournalError`` or ``IndexDamaged`` (in an exception group)
-        ends it: then ``aclose`` it and open the next partition."""
+        """Write, load and project until cancelled.
+
+        Raises ``JournalError`` or ``IndexDamaged`` in an exception group: then ``aclose`` this and open the next
+        partition.
+        """
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self.writer.run)
@@ -145,27 +148,27 @@ class Partition:
             self.store.forget_all()
 
     async def settle(self) -> None:
-        """Bring all caches up to date, before a stop: the next start then has nothing to catch up."""
+        """Bring all caches up to date before a stop, so that the next start has nothing to catch up."""
         await self.projector.round(self.store, last=True)
 
     async def aclose(self) -> None:
-        """Give back the files of the caches. The journal stays open."""
+        """Close the files of the caches. The journal stays open."""
         await self.index.aclose()
         await self._snapshots.aclose()
 
     def is_behind(self) -> bool:
-        """Whether so much is not indexed that no more commands can be taken."""
+        """Return whether the index is so far behind that no more commands can be taken."""
         return self.projector.behind > BEHIND_KEYS_MAX
 
     async def notice_frames(self, first: int, limit: int) -> list[int]:
-        """At most ``limit`` durable frames from ``first`` on in which pools say something by themselves, in order."""
-        # Taken first: from here they only ever move to the index.
+        """Return at most ``limit`` durable frames with notices (events to be published) from ``first`` on, in order."""
+        # Read memory first: frames only ever move from there to the index, so none is missed.
         recent = self.projector.notice_frames(first)
         indexed = await self.index.notice_frames(first, limit)
         return sorted({*indexed, *recent})[:limit]
 
     async def find_entry(self, pool: str, version: int) -> Event | None:
-        """The durable event that made ``version`` of ``pool``, if there is one. Raises ``JournalError``."""
+        """Return the durable event that made ``version`` of ``pool``, if there is one. Raises ``JournalError``."""
         head = (await self.store.heads([pool])).get(pool)
         if head is None or not 1 <= version <= head.version:
             return None
@@ -175,7 +178,7 @@ class Partition:
         return None
 
     async def find_keys(self, pool: str, keys: Sequence[tuple[str, int]]) -> dict[str, Prior]:
-        """What used those ``keys`` (each with its hash) in ``pool``, as far as the index knows.
+        """Return the events that used ``keys`` (each with its hash) in ``pool``, as far as the index knows.
 
         Raises ``JournalError``.
         """
@@ -189,12 +192,12 @@ class Partition:
                 if isinstance(event, KEYED) and event.key in wanted:
                     priors[event.key] = (event, version)
         if len(priors) < len(wanted):
-            # Only filters have said that these were used before. They may err; the index must not.
+            # Only the filters claim that these keys were used. They may err; the index must not.
             await self.index.segments.assure(key_hash for key, key_hash in keys if key not in priors)
         return priors
 
     async def _began_earlier(self, pools: Sequence[str]) -> list[str]:
-        """Those of the ``pools`` that have a beginning in the journal, as far as it was indexed."""
+        """Return those of ``pools`` that begin in the indexed part of the journal."""
         hashes = [hash_key(pool, OPENING, self.keys.seed) for pool in pools]
         doubtful = [key_hash for key_hash in hashes if key_hash in self.keys.seen]
         if not doubtful:
@@ -209,7 +212,7 @@ class Partition:
         try:
             return await self.journal.sections(list({each for found in pointers.values() for each in found}))
         except NoSection as error:
-            # The frame is what was written, so it is the index that errs.
+            # The frame is intact, so the index is wrong.
             self.index.condemn(str(error))
 
 

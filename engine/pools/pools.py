@@ -1,6 +1,6 @@
-"""All live pools of an engine: takes checked commands to the actor of their pool, and brings answers back.
+"""All live pools of an engine: passes checked commands to the actor of their pool, and returns the answers.
 
-Transports use ``submit`` and ``submit_all``, which make no coroutine for a command; everything else awaits ``ask``.
+Transports use ``submit`` and ``submit_all``, which make no coroutine for a command; other code awaits ``ask``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from .partition import Partition
 from .services import Services
 
 PARTITION_TIMEOUT_S: Final = 10.0
-"""How long a read waits for the journal to be read again after a failure."""
+"""The seconds that a read waits for the journal to be read again after a failure."""
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class Pools:
     """The pools of one engine."""
 
     def __init__(self, services: Services, family: Family[Message], streams: Family[Message]) -> None:
-        """``family`` has the actors of pools, ``streams`` those of what is journalled like a pool and is none."""
+        """``family`` has the actors of pools, ``streams`` those of streams, which are only journalled like pools."""
         self.services = services
         self._family = family
         self._streams = streams
@@ -54,17 +54,17 @@ class Pools:
 
     @property
     def resident(self) -> int:
-        """How many pools are in memory."""
+        """The number of pools in memory."""
         return self._family.resident
 
     def scale_of(self, currency: str) -> int:
-        """Return the decimal places in which amounts of ``currency`` are given."""
+        """Return the decimal places of amounts in ``currency``."""
         return self._scales.get(currency, SCALE_DEFAULT)
 
     async def scale_kept(self, currency: str, pool: str | None = None) -> int:
-        """Return the decimal places that a pool keeps, by its canonical name, or that all pools of ``currency`` keep.
+        """Return the decimal places of ``pool``, a canonical name, or those that all pools of ``currency`` keep.
 
-        Raises ``StateConflict`` if all do not keep the same, ``JournalError``.
+        Raises ``StateConflict`` if the pools of ``currency`` differ, ``JournalError``.
         """
         scales = self.services.scales
         if pool is not None and len(scales.kept(currency)) > 1:
@@ -73,14 +73,14 @@ class Pools:
         return scales.of_all(currency)
 
     async def scale_of_pool(self, pool: str) -> int:
-        """Return the decimal places that the pool of this canonical name keeps."""
+        """Return the decimal places of ``pool``, a canonical name."""
         return await self.scale_kept(currency_of(pool), pool)
 
     def submit(self, pool: PoolId, command: Message) -> asyncio.Future[Any]:
         """Hand a checked command to its pool, without a coroutine.
 
         The result is the answer, or a ``SolventError`` as a value: a refusal. Pass the finished future to
-        ``outcome_of``, which also translates what else can happen to it. Raises ``Overloaded``, ``Unavailable``.
+        ``outcome_of``, which also translates any other error. Raises ``Overloaded``, ``Unavailable``.
         """
         try:
             return self._family.ask(pool.canonical, command)
@@ -88,8 +88,10 @@ class Pools:
             raise translate(error) from None
 
     def submit_all(self, asks: Iterable[tuple[str, Message, Place]]) -> None:
-        """Hand many checked commands to their pools, each with the canonical name of its pool and the place of its
-        answer; the commands of one pool in this order. ``outcomes_of`` reads what is in the places in the end.
+        """Hand many checked commands to their pools.
+
+        Each comes with the canonical name of its pool and the place for its answer. The commands of one pool keep their
+        order. Once all places are filled, read them with ``outcomes_of``.
         """
         self._family.ask_all(asks)
 
@@ -98,7 +100,7 @@ class Pools:
         return await self._answer_to(self.submit(pool, command), kind)
 
     async def ask_stream(self, stream: PoolId, command: Message, kind: type[T]) -> T:
-        """Ask what is journalled like a pool and is none: rate cards, or the outbox. Raises ``SolventError``."""
+        """Ask a stream, which is journalled like a pool: rate cards, or the outbox. Raises ``SolventError``."""
         try:
             future = self._streams.ask(stream.canonical, command)
         except ActorError as error:
@@ -147,7 +149,7 @@ class Pools:
         return await self.read_rates(rates_stream(environment, currency).canonical)
 
     async def read_rates(self, stream: str) -> RateBook:
-        """Return the rate cards of a stream, by its canonical name: what is durable. Raises ``SolventError``."""
+        """Return the durable rate cards of ``stream``, a canonical name. Raises ``SolventError``."""
         return await self.ask_stream(parse_canonical(stream), Read("rates"), RateBook)
 
     async def batch(self, requests: Sequence[BatchRequest], *, atomic: bool) -> list[Receipt | SolventError]:
@@ -183,7 +185,7 @@ class Pools:
     async def do_together(
         self, commands: Sequence[tuple[PoolId, KeyedCommand] | SolventError]
     ) -> list[Receipt | SolventError]:
-        """Do all of ``commands`` or none. A command that could not be checked is given as its error.
+        """Do all of ``commands`` or none. In place of a command that failed its check stands its error.
 
         Raises ``TooLarge``.
         """
@@ -206,18 +208,18 @@ class Pools:
             return [error] * len(given)
 
     async def partition(self) -> Partition:
-        """Return the partition that serves now. Raises ``Unavailable`` if the journal is not read again in time."""
+        """Return the current partition. Raises ``Unavailable`` if the journal is not read again in time."""
         with anyio.move_on_after(PARTITION_TIMEOUT_S):
             await self.services.ready.wait()
             return self.services.partition
         raise Unavailable("the journal is being read again after a failure")
 
     async def find_entry(self, pool: str, version: int) -> Event | None:
-        """Return the durable event that made ``version`` of a pool, by its canonical name. Raises ``JournalError``."""
+        """Return the durable event that made ``version`` of ``pool``, a canonical name. Raises ``JournalError``."""
         return await (await self.partition()).find_entry(pool, version)
 
 
 def _finish(done: asyncio.Future[Answers], answers: Answers) -> None:
-    # Unless the caller has gone.
+    # If the caller was cancelled, the future is done already.
     if not done.done():
         done.set_result(answers)

@@ -1,7 +1,7 @@
-"""The rate cards that pools price by: those that are in memory, and how the others come there.
+"""A cache of the rate cards that pools use for pricing.
 
-A card is set in a stream of its own, by an actor that is not the pool's. Pools that report usage wait for it once; then
-it stays here until it is set again.
+A card is set in its own stream, by another actor than the pool's. The first report of usage waits until the cards are
+loaded; then they stay here until one is set again.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ class RateBooks:
     """Rate books by the canonical name of their stream."""
 
     def __init__(self, read: Callable[[str], Awaitable[RateBook]]) -> None:
-        """``read`` asks a stream for its book. It answers what is durable, and raises ``SolventError``."""
+        """``read`` returns the durable book of a stream. It may raise ``SolventError``."""
         self._read = read
         self._books: dict[str, RateBook] = {}
-        """Those that were asked for since they were set last."""
+        """The books that were loaded and have not changed since."""
         self._changes = 0
 
     def __contains__(self, stream: str) -> bool:
@@ -35,16 +35,16 @@ class RateBooks:
         self._changes += 1
 
     def clear(self) -> None:
-        """Forget all books: the journal is read again after a failure."""
+        """Forget all books, because the journal is read again after a failure."""
         self._books.clear()
 
     async def load(self, pool: str) -> None:
-        """Make sure that the book for ``pool``, a canonical name, is in memory. Raises ``SolventError``."""
+        """Ensure that the book for ``pool``, a canonical name, is in memory. Raises ``SolventError``."""
         name = parse_canonical(pool)
         stream = rates_stream(name.environment, name.currency).canonical
         while stream not in self._books:
             changes = self._changes
             book = await self._read(stream)
-            # A card that was set between the answer and now would be missing from this book for ever.
+            # If a card was set after the stream answered, this book lacks it, and would lack it for ever. Read again.
             if changes == self._changes:
                 self._books[stream] = book

@@ -1,4 +1,4 @@
-"""What was refused, kept beside the journal in a SQLite file: a statistic, which a crash may cost its last seconds."""
+"""The counts of refusals, in a SQLite file next to the journal. A crash may lose the last seconds of them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ create table if not exists refused (
 
 
 class RefusalLog:
-    """Writes down what ``refusals`` counts. The file in ``directory`` is made by the first refusal."""
+    """Writes the counts of ``refusals`` to a file in ``directory``, which the first refusal creates."""
 
     def __init__(self, directory: Path, refusals: Refusals, *, machine: Machine = MACHINE) -> None:
         self._machine = machine
@@ -41,10 +41,10 @@ class RefusalLog:
         self._refusals = refusals
         self._turn = anyio.Lock()
         self.last_number = 0
-        """Of what was written down here."""
+        """The number of the last row written by this log; 0 before the first."""
 
     async def run(self) -> None:
-        """Write down what was counted now and then, until cancelled."""
+        """Write the counts every second, until cancelled."""
         try:
             while True:
                 await anyio.sleep(WRITE_INTERVAL_S)
@@ -54,7 +54,7 @@ class RefusalLog:
                 await self.flush()
 
     async def flush(self) -> None:
-        """Write down what was counted until now. What cannot be written is lost, and said in the log."""
+        """Write the counts so far. Counts that cannot be written are lost, with a warning in the log."""
         async with self._turn:
             refused = self._refusals.take()
             if not refused:
@@ -62,11 +62,13 @@ class RefusalLog:
             try:
                 self.last_number = await self._machine.in_thread(partial(_append, self._path, refused))
             except sqlite3.Error as error:
-                log.warning("%d refusals are missing in the statistic: %s", sum(each.count for each in refused), error)
+                log.warning(
+                    "%d refusals are missing from the statistics: %s", sum(each.count for each in refused), error
+                )
 
 
 def read_refused(path: Path, after: int, limit: int) -> list[tuple[int, Refused]]:
-    """At most ``limit`` of what was refused, with their numbers, all above ``after``. Raises ``sqlite3.Error``."""
+    """Return at most ``limit`` rows with numbers above ``after``, each with its number. Raises ``sqlite3.Error``."""
     if not path.exists():
         return []
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)

@@ -1,8 +1,8 @@
-"""What was refused, counted: a statistic beside the journal, never an entry of a ledger.
+"""Counts of refusals: statistics next to the journal, never entries of a ledger.
 
-Alike refusals of one interval, those of one pool, metric and dimensions, are counted as one row at the time of the
-first. Who is refused may be a script that runs wild with new dimensions each time, so the kinds of an interval are
-bounded: beyond the bound dimensions are left out, and after as many pools again, refusals are not counted.
+Refusals of one interval with the same pool, metric and dimensions are counted as one row, at the time of the first. A
+caller may be a script that runs wild with new dimensions each time, so the number of rows in an interval is bounded.
+Beyond the bound, refusals are counted by pool only, and after as many pools again, not at all.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ KINDS_MAX = 10_000
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """``count`` refusals of debits or holds of one pool from ``at`` on, in UTC microseconds since 1970."""
+    """The number of refused debits and holds of one pool, beginning at ``at``, in UTC microseconds since 1970."""
 
     pool: str
     at: int
@@ -26,11 +26,11 @@ class Refused(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Refusals:
-    """Counts what is refused until it is taken."""
+    """Counts refusals until they are taken."""
 
     def __init__(self) -> None:
         self._kinds: dict[tuple[str, str | None, bytes], tuple[int, int]] = {}
-        """When it was first seen and how often, by (pool, metric, dimensions)."""
+        """The time of the first refusal and the count, by (pool, metric, dimensions)."""
         self._pools: dict[str, tuple[int, int]] = {}
 
     def add(self, pool: str, at: int, metric: str | None, dimensions: bytes) -> None:
@@ -46,7 +46,7 @@ class Refusals:
             self._pools[pool] = first, count + 1
 
     def take(self) -> list[Refused]:
-        """What was counted since this was asked last."""
+        """Return the counts since the last call, and begin again at zero."""
         kinds, self._kinds = self._kinds, {}
         pools, self._pools = self._pools, {}
         none = bytes(NO_DIMENSIONS)

@@ -1,4 +1,4 @@
-"""What the actors of an engine share: the partition that they stand on now, and what outlives it."""
+"""What the actors of an engine share: the current partition, and what outlives it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from .scales import Scales
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Services:
-    """Handed to every actor when it is made."""
+    """The shared services, passed to every new actor."""
 
     now_us: Callable[[], int]
     """The clock, in microseconds since 1970, UTC."""
     limits: Limits
     scales: Scales
     partition: Partition
-    """The host replaces it after a failure of the journal or the index."""
+    """The current partition. The host replaces it after a failure of the journal or the index."""
     ready: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set while ``partition`` can be used: not while it is being replaced."""
+    """Set while ``partition`` can be used; cleared while it is being replaced."""
     rate_books: RateBooks
     listeners: Listeners
     refusals: Refusals

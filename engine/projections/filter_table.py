@@ -1,4 +1,4 @@
-"""The key filters where they are saved: in the index, so that a start need not make them from all its keys."""
+"""The key filters as saved in the index, so that a start need not rebuild them from all keys."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .segments import SIGNED_64, difference_in
 
 HASHES_PER_READ: Final = 10_000
 FILTER_SAVE_EVERY: Final = 250_000
-"""Keys after which all growing filters have been saved, one after the other: what has to be added again after a crash,
-about 0.2 s. Those of a large layer are saved once for every sixteenth of it that is new, 0.8 s at most: they take up to
-50 MB."""
+"""The number of keys within which all growing filters are saved, one after the other. After a crash, up to so many keys
+are added again, which takes about 0.2 s. The filters of a large layer take up to 50 MB, so they are only saved once for
+every sixteenth of the layer that is new; adding those keys again takes 0.8 s at most."""
 
 
 class FilterTable:
@@ -26,18 +26,18 @@ class FilterTable:
     def __init__(self, file: IndexFile) -> None:
         self._file = file
         self._unsaved_keys = 0
-        """That were indexed since the last filter was saved, as far as they count for the next."""
+        """The keys indexed since the last filter was saved, as far as they count towards the next save."""
         self._saved_growing = range(0)
-        """The filters that were growing when some were saved last: these and all after them may have grown since."""
+        """The filters that were growing at the last save. These and all later ones may have grown since."""
         self._stale_filters: dict[int, None] = {}
-        """Filters that lack keys where they are saved, the one that was saved longest ago first."""
+        """The filters whose saved form lacks keys, the one saved longest ago first."""
 
     def indexed(self, keys: int) -> None:
-        """Hear how many keys were added to the index."""
+        """Count ``keys`` that were added to the index."""
         self._unsaved_keys += keys
 
     async def load(self) -> SeenKeys:
-        """The filters over all indexed keys: as saved, plus what was indexed since. Raises ``IndexDamaged``."""
+        """Return the filters over all indexed keys: as saved, plus the keys since then. Raises ``IndexDamaged``."""
         writer = self._file.writer
         async with writer.execute(
             "select capacity, count, body, crc, last_frame from filter order by number"
@@ -49,12 +49,12 @@ class FilterTable:
         if found:
             self._saved_growing = seen.growing
         newest = max((last for _, last in found), default=0)
-        # One that is final has all it will ever have.
+        # A final filter has all the keys it will ever have.
         covered = min((last for each, last in found if not each.is_final), default=newest)
         async with writer.execute("select number from segment where last_frame > ?", (covered,)) as cursor:
             segments = [int(row[0]) for row in await cursor.fetchall()]
         for number in segments:
-            # A key that is misread now would be taken for new later.
+            # A key misread now would be taken for new later.
             if difference := await self._file.read(partial(difference_in, self._file.reader, number)):
                 self._file.note(difference)
                 raise IndexDamaged(difference)
@@ -65,10 +65,10 @@ class FilterTable:
         return seen
 
     async def save(self, seen: SeenKeys, *, now: bool = False) -> None:
-        """Save as many of the filters as keys have been added, or ``now`` all that lack any where they are saved.
+        """Save filters in proportion to the keys added since, or ``now`` all whose saved form lacks keys.
 
-        All keys that the index covers must be in them. Those of a new layer are saved at once: what a layer has been
-        given is told from its filters, so there can be none without all of them.
+        All keys that the index covers must be in them. The filters of a new layer are saved together: the count of a
+        layer is derived from its filters, so a saved layer must have all of them.
         """
         if self._unsaved_keys:
             self._stale_filters |= dict.fromkeys(range(self._saved_growing.start, seen.filters))
@@ -82,7 +82,7 @@ class FilterTable:
         chosen = list(self._stale_filters)[:wanted]
         if not chosen:
             return
-        # Each by itself if that may be: less goes to the disk at once.
+        # Save each by itself if possible, so that less goes to the disk at once.
         for together in [chosen] if seen.growing != self._saved_growing else [[number] for number in chosen]:
             await self._save(seen, together)
             for number in together:
@@ -95,7 +95,7 @@ class FilterTable:
         try:
             await writer.execute("begin immediate")
             for number in numbers:
-                # Apart: the checksum takes most of a millisecond.
+                # In a thread, because the checksum takes most of a millisecond.
                 layer = await self._file.machine.in_thread(partial(seen.save, number))
                 await writer.execute(
                     "insert or replace into filter values (?, ?, ?, ?, ?, ?)",

@@ -1,4 +1,4 @@
-"""How the place of a pool's section is filed in the index: with a checksum of its own, so that a change is found."""
+"""How the index stores the place of a pool's section: with its own checksum, so that a change is found."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ INSERT_HEADS: Final = (
     "insert or replace into {} select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4,"
     f" substr(?2, key * {DIGEST_BYTES} + 1, {DIGEST_BYTES}), value ->> 5 from json_each(?1)"
 )
-"""Of an array of rows without their digests, and all digests one after the other, into a table of that name."""
+"""The statement that fills a table from two parameters: an array of rows without digests, and all digests joined."""
 
 
 def packed(heads: Sequence[tuple[str, Head]], step: int) -> Iterator[tuple[str, bytes]]:
-    """The parameters of ``INSERT_HEADS``."""
+    """Yield the parameters of ``INSERT_HEADS``."""
     for some in slices_of(heads, step):
         rows = [
             (pool, head.version, head.pointer.frame, head.pointer.offset, head.pointer.length, _crc_of(pool, head))
@@ -31,7 +31,7 @@ def packed(heads: Sequence[tuple[str, Head]], step: int) -> Iterator[tuple[str, 
 
 
 def head_of(row: Sequence[Any]) -> Head:
-    """Return what a row of heads or marks says. Raises ``Difference`` if its checksum does not fit."""
+    """Return the head in a row of heads or marks. Raises ``Difference`` if its checksum does not match."""
     pool, version, frame, offset, length, digest, crc = row
     head = Head(version, Pointer(frame, offset, length), digest)
     if _crc_of(pool, head) != crc:

@@ -15,13 +15,13 @@ from .index import Index
 from .projection import MARK_EVERY
 
 STEP_VERSIONS: Final = 4 * MARK_EVERY
-"""How far one step goes, roughly: a thousand events are decoded in a few milliseconds."""
+"""The versions in one step, roughly. Decoding a thousand events takes a few milliseconds."""
 
 
 async def read_history(
     journal: Journal, index: Index, pool: str, head: Head, *, after: int
 ) -> AsyncIterator[list[Section]]:
-    """The sections of ``pool`` with versions above ``after``, up to ``head``, oldest first, in steps.
+    """Yield the sections of ``pool`` with versions above ``after``, up to ``head``, oldest first, in steps.
 
     The first section of a step may begin at or before its first new version. Raises ``JournalCorrupt``.
     """
@@ -32,9 +32,9 @@ async def read_history(
 
 
 async def fold_until(journal: Journal, index: Index, pool: str, head: Head, moment: int) -> Pool:
-    """The pool as of ``moment``: all events recorded by then, and what was due by then though written down later.
+    """Return the pool as of ``moment``, with all events recorded by then, and what was due by then but recorded later.
 
-    Reads the history from its beginning. A pool that did not exist yet is an empty one. Raises ``JournalCorrupt``.
+    Reads the history from its beginning. A pool that did not exist yet is empty. Raises ``JournalCorrupt``.
     """
     past = Pool()
     async for sections in read_history(journal, index, pool, head, after=0):
@@ -51,12 +51,12 @@ async def fold_until(journal: Journal, index: Index, pool: str, head: Head, mome
 async def sections_between(
     journal: Journal, index: Index, pool: str, head: Head, *, first: int, last: int
 ) -> list[Section]:
-    """The sections that hold versions ``first`` to ``last``, and perhaps some after, oldest first."""
+    """Return the sections that hold versions ``first`` to ``last``, and perhaps some later ones, oldest first."""
     return await _walk(journal, pool, await _nearest(index, pool, head, last), first)
 
 
 async def _nearest(index: Index, pool: str, head: Head, version: int) -> Head:
-    """The nearest place at or after ``version`` from which the history can be walked back."""
+    """Return the nearest head at or after ``version`` from which the history can be walked back."""
     if version >= head.version:
         return head
     mark = await index.mark(pool, version)

@@ -1,16 +1,16 @@
-"""Look-ups over the journal: where a pool's history ends, where a version of it lies, where a key was used.
+"""Look-ups over the journal: where a pool's history ends, where a version lies, where a key was used.
 
-A projection: everything here can be made again from the journal, and a file that is missing, damaged or made for
-another journal is thrown away and rebuilt. It is written in batches behind the journal, each with the number of the
-last frame it covers in the same transaction, so it never covers half a frame.
+This is a projection: it can be rebuilt from the journal, and a file that is missing, damaged or made for another
+journal is replaced. It is written in batches behind the journal. Each transaction also stores the number of the last
+frame it covers, so the index never covers half a frame.
 
-A byte that changes on the disk must not make an answer untrue. What is read carries a checksum: the rows of heads and
-marks each their own, settings, segments and filters one over all of them. What is *not* found is believed only after
-a look at all that could have held it, once per start: see the methods called ``assure``. For keys that is a part of
-each segment. Whatever does not fit, the index is rebuilt.
+A byte that changes on the disk must not make an answer wrong. Everything that is read carries a checksum: each row of
+heads and marks has its own; settings, segments and filters share one. If something is *not* found, that is believed
+only after checking all the rows that could have held it, once per start: see the methods called ``assure``. For keys,
+those rows are one part of each segment. If any checksum does not match, the index is rebuilt.
 
 This file has heads, marks, agenda and notices; ``segments`` has the keys, ``filter_table`` the filters over them,
-``index_file`` the tables, their format and what is done about damage.
+``index_file`` the tables, their format and the handling of damage.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ _DELETE_WOKEN: Final = (
     "delete from agenda where pool in (select value ->> 0 from json_each(?) cross join head"
     " where head.pool = value ->> 0 and value ->> 1 >= head.version)"
 )
-"""An answer that is older than what is indexed now may have missed something: that pool stays, and is asked again."""
+"""The statement that removes woken pools. If a pool has newer events in the index than its answer, the answer may be
+out of date: the pool stays, and is woken again."""
 _INSERT_DUE: Final = (
     "insert into agenda select value ->> 0, value ->> 1 from json_each(?) where true"
     " on conflict do update set due_at = min(due_at, excluded.due_at)"
@@ -52,7 +53,7 @@ _NOTICES: Final = (
 
 
 class Index:
-    """The index, open. One projector writes it; look-ups come from anywhere on the loop."""
+    """The open index. One projector writes it; any task of the loop may look up."""
 
     def __init__(self, file: IndexFile) -> None:
         settings = file.settings
@@ -61,10 +62,9 @@ class Index:
         self.filters: Final = FilterTable(file)
         self.seed: int = settings["seed"]
         self._heads: int = settings["heads"]
-        """How many pools are known."""
+        """The number of pools in the index."""
         self.scales = frozenset((currency, scale) for currency, scale in msgspec.json.decode(settings["scales"]))
-        """The currencies of all pools, each with the decimal places that its pools keep: several times if they differ.
-        """
+        """The currencies of all pools, each with the decimal places of its pools; several times if they differ."""
         self._heads_assured = self._notices_assured = False
 
     @classmethod
@@ -77,32 +77,32 @@ class Index:
         return cls(await IndexFile.open(path, journal_identity=journal_identity, seed=seed, machine=machine))
 
     async def aclose(self) -> None:
-        """Give back the file. One that was found damaged is deleted: the next open makes a new one."""
+        """Close the file. If damage was found, delete it: the next open makes a new one."""
         await self._file.aclose()
 
     @property
     def position(self) -> int:
-        """The last frame that is covered."""
+        """The number of the last frame that the index covers."""
         return self._file.position
 
     @property
     def damage(self) -> str:
-        """What was found wrong, if anything was."""
+        """The damage that was found; empty if there is none."""
         return self._file.damage
 
     async def wait_for_damage(self) -> NoReturn:
-        """Raise ``IndexDamaged`` as soon as anything was found wrong."""
+        """Raise ``IndexDamaged`` as soon as damage is found."""
         await self._file.wait_for_damage()
 
     def condemn(self, damage: str) -> NoReturn:
-        """Say what is wrong with the file. Whoever found it gets no answer now: raises ``Unavailable``."""
+        """Mark the file as damaged. The caller gets no answer now: raises ``Unavailable``."""
         self._file.condemn(damage)
 
     async def project(self, projection: Projection, *, step: int = ROWS_PER_STATEMENT) -> None:
-        """Add a batch, in one transaction, about ``step`` rows at a time, or more if there are many.
+        """Add a batch in one transaction, about ``step`` rows at a time, or more if there are many.
 
-        Raises ``sqlite3.Error`` when it cannot be written now (a full disk): nothing was changed then.
-        Raises ``IndexDamaged`` when the file is not what it should be.
+        Raises ``sqlite3.Error`` if it cannot be written now (a full disk); nothing is changed then. Raises
+        ``IndexDamaged`` if the file is damaged.
         """
         writer = self._file.writer
         scales = self.scales | projection.scales
@@ -138,7 +138,7 @@ class Index:
         self.filters.indexed(projection.key_count)
 
     async def due(self, now: int, limit: int) -> list[str]:
-        """Pools to which time may have done something by ``now``, the longest due first."""
+        """Return at most ``limit`` pools that may have a change due by ``now``, the longest due first."""
 
         def read() -> list[str]:
             statement = "select pool from agenda where due_at <= ? order by due_at limit ?"
@@ -147,7 +147,7 @@ class Index:
         return await self._file.read(read)
 
     async def heads(self, pools: Sequence[str]) -> dict[str, Head]:
-        """The newest indexed sections of those ``pools`` that have any."""
+        """Return the newest indexed section of each of ``pools`` that has one."""
 
         def look_up() -> dict[str, Head]:
             return {
@@ -157,7 +157,7 @@ class Index:
         return await self._file.read(look_up)
 
     async def mark(self, pool: str, version: int) -> Head | None:
-        """The first marked section of ``pool`` that ends at ``version`` or later."""
+        """Return the first marked section of ``pool`` that ends at ``version`` or later."""
 
         def look_up() -> Head | None:
             row = self._file.reader.execute(
@@ -169,7 +169,7 @@ class Index:
         return await self._file.read(look_up)
 
     async def pools(self, prefix: str, *, after: str, limit: int) -> list[str]:
-        """At most ``limit`` pools whose names begin with ``prefix``, above ``after``, in order."""
+        """Return at most ``limit`` pools whose names begin with ``prefix``, above ``after``, in order."""
 
         def look_up() -> list[str]:
             # The names are UTF-8 text: U+10FFFF is above every character a name may hold after the prefix.
@@ -183,7 +183,7 @@ class Index:
         return await self._file.read(look_up)
 
     async def notice_frames(self, first: int, limit: int) -> list[int]:
-        """At most ``limit`` frames from ``first`` on in which pools say something by themselves, in order."""
+        """Return at most ``limit`` frames with notices (events to be published) from ``first`` on, in order."""
 
         def look_up() -> list[int]:
             if not self._notices_assured:
@@ -197,7 +197,7 @@ class Index:
         return await self._file.read(look_up)
 
     async def _assure_heads(self) -> None:
-        """Make sure, once, that no pool is missing in the table of heads, as ``Segments.assure`` does for keys."""
+        """Ensure, once, that no pool is missing in the table of heads, as ``Segments.assure`` does for keys."""
         if self._heads_assured:
             return
         known, found, last = self._heads, 0, ""
@@ -220,7 +220,7 @@ class Index:
 
 
 def damage_of(connection: sqlite3.Connection) -> tuple[list[str], dict[str, Head]]:
-    """What is wrong in an index that is read in one transaction, and its heads."""
+    """Return the faults of an index that is read in one transaction, and its heads."""
     problems: list[str] = []
     (position,) = connection.execute("select value from setting where name = 'position'").fetchone()
     row = connection.execute(SEALED).fetchone()

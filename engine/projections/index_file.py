@@ -1,7 +1,7 @@
-"""The file of the index: its tables and their format, how it is opened, and what is done when it is found damaged.
+"""The file of the index: its tables and their format, how to open it, and what happens when it is damaged.
 
-The small tables (settings, segments, filters) stand under one seal, a checksum that is written with them in the same
-transaction. What is wrong in the file is found by whoever reads; from then on it answers nothing, and is rebuilt.
+The small tables (settings, segments, filters) share one seal, a checksum that is written in the same transaction as
+they are. Any read may find damage. From then on the file answers nothing, and is rebuilt.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from solvent.engine.values.errors import JournalError, Unavailable
 T = TypeVar("T")
 
 SCHEMA_VERSION: Final = 8
-"""The format of the file. One of another number is thrown away and rebuilt."""
+"""The format of the file. A file with another number is deleted and rebuilt."""
 LOG_PAGES: Final = 100
-"""Pages in the log of the file at which it is written back. Whatever goes to the disk at once, the next flush of the
-journal waits for: measured, 30 ms where a merge left some megabytes. So it goes there little by little."""
+"""The pages in the log of the file at which it is written back. The next flush of the journal waits for everything that
+goes to the disk at once: measured, 30 ms where a merge left some megabytes. So the log is written little by little."""
 TABLES: Final = """
 create table if not exists setting (name text primary key, value any) strict, without rowid;
 create table if not exists head (
@@ -58,12 +58,12 @@ SEALED: Final = (
     " from (select number, capacity, count, crc, last_frame from filter order by number)), ''),"
     " (select value from setting where name = 'seal')"
 )
-"""The small tables as text, and the checksum over it that was written with them."""
+"""The query for the small tables as text, and the checksum that was written with them."""
 _LEFT_BEHIND: Final = (
     "select name from sqlite_master where type = 'table' and name glob 'keys_[0-9]*'"
     " and name not in (select 'keys_' || number from segment)"
 )
-"""Tables of a merge that was cut short, before it was known or after."""
+"""The query for tables left by an interrupted merge, new or old."""
 
 
 class IndexDamaged(Exception):
@@ -71,7 +71,7 @@ class IndexDamaged(Exception):
 
 
 class ForeignIndex(IndexDamaged):
-    """The index is of another journal, or of another version."""
+    """The index belongs to another journal, or has another version."""
 
     def __init__(self, position: int) -> None:
         super().__init__("it belongs to another journal or version")
@@ -79,11 +79,11 @@ class ForeignIndex(IndexDamaged):
 
 
 class Difference(Exception):
-    """What was read is not what was written."""
+    """The data read differ from the data written."""
 
 
 class IndexFile:
-    """The index file, open: a connection that writes, and one that reads in a thread, a look-up at a time."""
+    """The open index file: a connection that writes, and one that reads in a thread, one look-up at a time."""
 
     def __init__(
         self,
@@ -97,9 +97,9 @@ class IndexFile:
         self.writer: Final = writer
         self.reader: Final = reader
         self.settings: Final = settings
-        """As they were when it was opened."""
+        """The settings when the file was opened."""
         self.position: int = settings["position"]
-        """The last frame that is covered."""
+        """The number of the last frame that the file covers."""
         self._path = path
         self._reader_turn = CapacityLimiter(1)
         self._damage = ""
@@ -150,7 +150,7 @@ class IndexFile:
         return cls(path, writer, reader, settings, machine)
 
     async def aclose(self) -> None:
-        """Give back the file. One that was found damaged is deleted: the next open makes a new one."""
+        """Close the file. If damage was found, delete it: the next open makes a new one."""
         await self.writer.close()
         self.reader.close()
         if self._damage:
@@ -158,26 +158,26 @@ class IndexFile:
 
     @property
     def damage(self) -> str:
-        """What was found wrong, if anything was."""
+        """The damage that was found; empty if there is none."""
         return self._damage
 
     async def wait_for_damage(self) -> NoReturn:
-        """Raise ``IndexDamaged`` as soon as anything was found wrong."""
+        """Raise ``IndexDamaged`` as soon as damage is found."""
         await self._damaged.wait()
         raise IndexDamaged(self._damage)
 
     def condemn(self, damage: str) -> NoReturn:
-        """Say what is wrong with the file. Whoever found it gets no answer now."""
+        """Mark the file as damaged. The caller gets no answer now: raises ``Unavailable``."""
         self._damage = self._damage or damage
         self._damaged.set()
-        raise Unavailable(f"the index is damaged and is made anew, ask again with the same key: {damage}")
+        raise Unavailable(f"the index is damaged and is being rebuilt, retry with the same key: {damage}")
 
     def note(self, damage: str) -> None:
-        """Keep what was found wrong, if it is the first."""
+        """Record ``damage``, if it is the first found."""
         self._damage = self._damage or damage
 
     async def read(self, look_up: Callable[[], T]) -> T:
-        """Look something up in a thread. Raises ``Unavailable`` for damage, ``JournalError`` if the disk fails."""
+        """Run ``look_up`` in a thread. Raises ``Unavailable`` for damage, ``JournalError`` if the disk fails."""
         try:
             return await self.machine.in_thread(look_up, limiter=self._reader_turn)
         except Difference as difference:
@@ -195,7 +195,7 @@ class IndexFile:
         await self.writer.execute("insert or replace into setting values ('seal', ?)", (crc32(row[0].encode()),))
 
     async def undo(self, error: sqlite3.Error) -> NoReturn:
-        """Take back a transaction that failed. Raises ``error`` if the disk is full or fails, else ``IndexDamaged``."""
+        """Roll a failed transaction back. Raises ``error`` if the disk is full or fails, else ``IndexDamaged``."""
         if self.writer.in_transaction:
             await self.writer.execute("rollback")
         if is_passing(error):
@@ -205,5 +205,5 @@ class IndexFile:
 
 
 def is_sealed(row: Any) -> bool:
-    """Whether a row of ``SEALED`` says of itself that it is what was written."""
+    """Return whether the checksum in a row of ``SEALED`` matches its text."""
     return row is not None and isinstance(row[0], str) and crc32(row[0].encode()) == row[1]

@@ -1,13 +1,13 @@
-"""Which idempotency keys may have been used before: Bloom filters over the hashes of all indexed keys.
+"""Bloom filters over the hashes of all indexed idempotency keys: which keys may have been used before?
 
-A key that is not in here is new, for certain; one that is may be old, and is then looked up and compared in full. A
-look-up errs about once in 80,000. Filters stand in *layers*, each made for a number of keys; when one is full the next,
-four times larger, is begun, so that a look-up asks few of them at any age of the journal. A layer is cut into filters
-of one size by the lowest bits of the hash, and a look-up asks one of each: to make bytes of a filter holds the
-interpreter, and of 50 MB in one piece that would be for 40 ms.
+A key that is not in the filters is certainly new. A key that is in them may be old, and is then looked up and compared
+in full. The filters err about once in 80,000. They form *layers*, each for a number of keys. When one is full, the next
+begins, four times larger, so that a look-up checks few layers at any age of the journal. A layer is split into filters
+of one size by the lowest bits of the hash, and a look-up checks one filter of each layer. This is because turning a
+filter into bytes holds the interpreter: for one filter of 50 MB, 40 ms.
 
-Filters are a cache of the index: they are saved beside it with a checksum, and made anew from it when that does not
-fit. A filter that forgot a key would charge twice, so a doubtful one is never used.
+Filters are a cache of the index. They are saved in it with a checksum, and rebuilt from it if the checksum does not
+match. A filter that forgot a key would cause a double charge, so a doubtful one is never used.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from zlib import crc32
 from rbloom import Bloom
 
 FILTER_CAPACITY: Final = 1 << 16
-"""Keys for which one filter is made: 0.2 MB."""
+"""The number of keys for one filter: 0.2 MB."""
 CAPACITY_FIRST: Final = 1 << 20
 CAPACITY_GROWTH: Final = 4
 CAPACITY_MAX: Final = 1 << 24
-"""50 MB in 256 filters. Beyond it layers are added at this size."""
+"""The largest capacity of a layer: 50 MB in 256 filters. Further layers have this size too."""
 FALSE_POSITIVE_RATE: Final = 1e-5
 
 _as_is: Final = operator.index
-"""What the filters ask for the hash of a number that is one."""
+"""The hash function for the filters: their items are hashes already."""
 
 
 class SavedFilter:
-    """One filter as bytes, with what is needed to trust it."""
+    """One filter as bytes, with the counts needed to trust it."""
 
     __slots__ = ("body", "capacity", "count", "crc")
 
     def __init__(self, capacity: int, count: int, body: bytes, crc: int | None = None) -> None:
         self.capacity, self.count, self.body = capacity, count, body
-        """Keys of its whole layer: those it was made for, and those it held."""
+        """The capacity and the count of keys are those of the whole layer, when the filter was saved."""
         self.crc = crc32(body) if crc is None else crc
 
     @property
     def is_final(self) -> bool:
-        """Whether its layer was full: it will not change any more."""
+        """Whether its layer was full, so that the filter never changes again."""
         return self.count >= self.capacity
 
     def is_intact(self) -> bool:
@@ -57,17 +57,17 @@ class SeenKeys:
     """
 
     def __init__(self, saved: Sequence[SavedFilter] = ()) -> None:
-        """Of the filters of whole layers, in order: see ``are_whole``. Where those of the last layer were saved one
-        after the other, the keys that some of them lack have to be added again."""
+        """``saved`` are the filters of whole layers, in order: see ``are_whole``. If those of the last layer were saved
+        at different times, add the keys that some of them lack again."""
         self._layers: list[tuple[list[Bloom], int]] = []
-        """The filters of each, and the bits of a hash that choose among them."""
+        """The filters of each layer, and the mask for the bits of a hash that choose among them."""
         self._count = 0
-        """Keys of the last layer: the others are full."""
+        """The number of keys in the last layer; the others are full."""
         self._all: list[tuple[Bloom, int]] = []
         """Every filter, with the capacity of its layer."""
         for _, layer in _by_layer(saved):
             self._append([Bloom.load_bytes(each.body, _as_is) for each in layer])
-            # As of the oldest of them, since whatever came later is added again.
+            # The count of the oldest filter, since all later keys are added again.
             self._count = min(each.count for each in layer)
         if not self._layers:
             self._begin(CAPACITY_FIRST)
@@ -108,22 +108,22 @@ class SeenKeys:
 
     @property
     def growing(self) -> range:
-        """The filters that are added to: those of the last layer."""
+        """The numbers of the filters that still grow: those of the last layer."""
         return range(len(self._all) - len(self._layers[-1][0]), len(self._all))
 
     @property
     def capacity(self) -> int:
-        """Of the layer that grows."""
+        """The capacity of the layer that grows."""
         return len(self._layers[-1][0]) * FILTER_CAPACITY
 
     def save(self, number: int) -> SavedFilter:
-        """Filter ``number`` as bytes."""
+        """Return filter ``number`` as bytes."""
         bloom, capacity = self._all[number]
         return SavedFilter(capacity, self._count if number in self.growing else capacity, bloom.save_bytes())
 
 
 def are_whole(saved: Sequence[SavedFilter]) -> bool:
-    """Whether ``saved`` are all filters of one layer after the other, as they were saved."""
+    """Return whether ``saved`` are all the filters of one layer after the other."""
     return all(
         len(layer) * FILTER_CAPACITY == capacity
         and all(each.capacity == capacity and each.is_intact() for each in layer)
@@ -132,7 +132,7 @@ def are_whole(saved: Sequence[SavedFilter]) -> bool:
 
 
 def _by_layer(saved: Sequence[SavedFilter]) -> Iterator[tuple[int, Sequence[SavedFilter]]]:
-    """The capacity of each layer, and which of ``saved`` are its filters. The last may lack some."""
+    """Yield the capacity of each layer, and its filters among ``saved``. The last layer may lack some."""
     capacity, start = CAPACITY_FIRST, 0
     while start < len(saved):
         end = start + capacity // FILTER_CAPACITY
@@ -141,5 +141,5 @@ def _by_layer(saved: Sequence[SavedFilter]) -> Iterator[tuple[int, Sequence[Save
 
 
 def _capacity_after(capacity: int) -> int:
-    """Of the layer that follows one of ``capacity``."""
+    """Return the capacity of the layer that follows one of ``capacity``."""
     return min(capacity * CAPACITY_GROWTH, CAPACITY_MAX)

@@ -1,11 +1,11 @@
-"""Idempotency keys: was this key used in this pool, and by what?
+"""Idempotency keys: was this key used in this pool, and by which event?
 
 The answer must be exact, since a false "new" is a double charge, and cheap for new keys, which nearly all are. Keys are
-filed by hash. Those of events that the index has not reached are in memory; behind them stand the filters of
-``SeenKeys``, and behind those the index. An answer from memory or a filter takes under a microsecond; only a key that a
-filter knows is looked up on disk. A hash that is found proves nothing: the whole key is compared, here and there.
+stored by hash. Those of events that the index does not cover yet are in memory; then come the filters of ``SeenKeys``,
+then the index. An answer from memory or a filter takes under a microsecond; only a key that a filter knows is looked up
+on disk. A matching hash proves nothing: both in memory and on disk, the whole key is compared.
 
-Memory is given up in generations: the projector starts a new one, indexes everything in the old one, and drops it.
+Memory is freed in generations: the projector starts a new one, indexes everything in the old one, and drops it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .key_filters import SeenKeys
 
 
 class Use(msgspec.Struct, frozen=True, gc=False):
-    """What used a key. Not the garbage collector's concern: it holds nothing that could lead back to it."""
+    """The use of a key. The garbage collector may skip it, because nothing it holds can refer back to it."""
 
     pool: str
     event: Keyed
@@ -30,16 +30,16 @@ class Use(msgspec.Struct, frozen=True, gc=False):
 
 
 Generation: TypeAlias = dict[int, Use]
-"""By the hash of the key."""
+"""The uses of keys, by the hash of the key."""
 
 SEPARATOR: Final = "\0"
-"""Between pool and key in what is hashed: neither can hold it."""
+"""The character between pool and key in the hashed text. Neither can contain it."""
 OPENING: Final = ""
-"""In place of a key, for the beginning of a pool: a key is never empty."""
+"""The text in place of a key that stands for the beginning of a pool. A key is never empty."""
 
 
 def hash_key(pool: str, key: str, seed: int) -> int:
-    """The hash under which a key is filed: 64 bits, seeded per index, since callers choose the keys."""
+    """Return the hash of a key: 64 bits, seeded per index, since callers choose the keys."""
     return xxh3_64_intdigest(f"{pool}{SEPARATOR}{key}".encode(), seed)
 
 
@@ -52,16 +52,16 @@ class KeyBook:
         self._recent: Generation = {}
         self._sealing: Generation = {}
         self._collided: dict[tuple[str, str], Prior] = {}
-        """Keys whose hash another key in memory has. One in a hundred million: they are never given up."""
+        """The keys whose hash another key in memory has. One in a hundred million, so they are never dropped."""
         self.drops = 0
-        """How often a generation was given up. A look-up on disk that spans one must be made again."""
+        """The number of generations dropped. A look-up on disk during which one was dropped must be repeated."""
 
     def is_new(self, key_hash: int) -> bool:
-        """Whether no key of this hash was ever used. If not, ``find_recent`` and then the index know more."""
+        """Return whether no key of this hash was ever used. If false, ask ``find_recent``, then the index."""
         return key_hash not in self._recent and key_hash not in self._sealing and key_hash not in self.seen
 
     def find_recent(self, pool: str, key: str, key_hash: int) -> Prior | None:
-        """What used ``key`` in ``pool``, if the index may not have it yet."""
+        """Return the event that used ``key`` in ``pool``, if it is still in memory."""
         for generation in (self._recent, self._sealing):
             found = generation.get(key_hash)
             if found is not None and found.pool == pool and found.event.key == key:
@@ -76,16 +76,16 @@ class KeyBook:
             self._recent[key_hash] = Use(pool, event, version)
 
     def use_new(self, pool: str, event: Keyed, version: int, key_hash: int) -> None:
-        """``use``, for a hash that was just found to be new."""
+        """Do the same as ``use``, for a hash that was just found to be new."""
         self._recent[key_hash] = Use(pool, event, version)
 
     def begin_generation(self) -> None:
-        """Keys from now on belong to the next generation. The sealed one must be dropped before the next call."""
+        """Begin the next generation, and seal the current one. Drop the sealed one before the next call."""
         assert not self._sealing  # noqa: S101 - the projector runs one round at a time
         self._sealing, self._recent = self._recent, {}
 
     def drop_generation(self) -> Generation:
-        """Forget the sealed generation: the index and the filters have all of it. Returns it, to be freed in slices."""
+        """Forget the sealed generation, which the index and the filters now have. Returns it, to be freed in slices."""
         dropped, self._sealing = self._sealing, {}
         self.drops += 1
         return dropped

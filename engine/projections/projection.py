@@ -1,4 +1,4 @@
-"""What a batch of frames adds to the index, gathered in memory."""
+"""The additions of a batch of frames to the index, gathered in memory."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from solvent.engine.values.pool_id import currency_of, is_stream
 from .keys import OPENING, hash_key
 
 MARK_EVERY: Final = 256
-"""A pool's history is marked about once in this many versions: a page deep inside is at most so many steps away."""
+"""The versions between two marks in a pool's history, roughly. Any version is at most this many steps from a mark."""
 PLACE: Final = 4
-"""Numbers that ``Projection.places`` has for each section."""
+"""The count of numbers in ``Projection.places`` for each section."""
 
 
 class Projection:
-    """What one batch adds to the index."""
+    """The additions of one batch to the index."""
 
     __slots__ = ("due", "hashes", "heads", "marks", "notices", "opened", "places", "scales", "seed", "through", "woken")
 
@@ -26,25 +26,25 @@ class Projection:
         self.seed = seed
         self.through = 0
         self.opened = 0
-        """Pools that began."""
+        """The number of new pools."""
         self.scales: set[tuple[str, int]] = set()
-        """Their currencies, each with the decimal places that they keep."""
+        """The currencies of new pools, each with their decimal places."""
         self.heads: dict[str, Head] = {}
         self.marks: list[tuple[str, Head]] = []
         self.hashes = array("Q")
-        """Of the keys, as they were given. An array, as ``places`` is: tens of thousands of small objects would hold up
-        the loop at each collection of garbage."""
+        """The hashes of the keys, in order. This and ``places`` are arrays, because tens of thousands of small objects
+        would delay the loop at each garbage collection."""
         self.places = array("q")
-        """Frame, offset, length and number of keys, one section after the other."""
+        """The frame, offset, length and number of keys of one section after the other."""
         self.due: dict[str, int] = {}
-        """When time will next do something to a pool."""
+        """The time of the next change due in each pool."""
         self.notices: list[int] = []
-        """Frames in which pools say something by themselves."""
+        """The frames with notices (events to be published)."""
         self.woken: dict[str, tuple[int | None, int]] = {}
-        """Pools that were due and have been asked: when they are due next, as of which version."""
+        """The pools that were due and woken, each with the time it is next due, and the version of that answer."""
 
     def add(self, number: int, sections: Iterable[CommittedSection]) -> None:
-        """Add the sections of frame ``number``, the next."""
+        """Add the sections of the next frame, ``number``."""
         self.through = number
         for section in sections:
             head = section.head
@@ -68,11 +68,11 @@ class Projection:
 
     @property
     def key_count(self) -> int:
-        """Keys in it, the openings of pools among them."""
+        """The number of keys, counting the openings of pools."""
         return len(self.hashes)
 
     def absorb(self, later: Projection) -> None:
-        """Add all of a batch that follows this one."""
+        """Add all of ``later``, the batch that follows this one."""
         self.through = max(self.through, later.through)
         self.opened += later.opened
         self.scales |= later.scales

@@ -1,8 +1,8 @@
 """The projector: follows the journal and keeps the index, the key filters and the snapshots up to date.
 
-It works in rounds, off the hot path. A round seals the keys in memory, makes snapshots of what changed, waits until all
-of that is durable, writes the index, and only then gives the memory back. A crash between any two lines loses
-nothing: at start the index is caught up from the journal before anything is served.
+It works in rounds, off the hot path. A round seals the keys in memory, makes snapshots of changed pools, waits until
+all of that is durable, writes the index, and only then frees the memory. A crash between any two lines loses nothing:
+at the start, the index catches up with the journal before anything is served.
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ from .store import PoolStore
 
 ROUND_INTERVAL_S: Final = 0.5
 ROUND_KEYS: Final = 20_000
-"""Keys in memory that begin a round early."""
+"""The number of keys in memory that starts a round early."""
 BEHIND_KEYS_MAX: Final = 1_000_000
-"""Keys in memory beyond which the engine takes no more commands, about 400 MB: the index cannot be written."""
+"""The keys in memory, about 400 MB, beyond which the engine takes no more commands: the index cannot be written."""
 STATEMENTS_OF_MERGE: Final = 20
-"""A merge takes larger steps the more keys came meanwhile: with millions of rows it takes seconds, and they add up."""
+"""The divisor that gives a merge larger steps the more keys came meanwhile. A merge of millions of rows takes seconds,
+and keys pile up."""
 RETRY_INTERVAL_S: Final = 2.0
 CATCH_UP_FRAMES: Final = 256
 CATCH_UP_KEYS: Final = 100_000
@@ -47,7 +48,7 @@ log = logging.getLogger(__name__)
 
 
 class Projector:
-    """Owns the rounds. The writer tells it of every frame, before anyone is answered."""
+    """Owns the rounds. The writer reports every frame to it before it sends any answer."""
 
     def __init__(
         self,
@@ -72,7 +73,7 @@ class Projector:
         self.rounds = 0
 
     def committed(self, frame: int, sections: list[CommittedSection]) -> None:
-        """Hear of a frame that has become durable."""
+        """Take note of a frame that has become durable."""
         self._pending.add(frame, sections)
         if self._pending.notices[-1:] == [frame]:
             self._listeners.notices.ring()
@@ -84,34 +85,34 @@ class Projector:
             self._urgent.set()
 
     def woken(self, pool: str, due_at: int | None, version: int) -> None:
-        """Hear that a pool that was due has written down what time did to it, up to ``version``, and what is next."""
+        """Take note that a due pool has recorded its changes, up to ``version``, and is next due at ``due_at``."""
         self._pending.woken[pool] = (due_at, version)
         self._wake.set()
 
     def head(self, pool: str) -> Head | None:
-        """The newest durable section of ``pool``, if the index may not have it yet."""
+        """Return the newest durable section of ``pool``, if the index may not have it yet."""
         found = self._pending.heads.get(pool)
         if found is None and self._sealing is not None:
             found = self._sealing.heads.get(pool)
         return found
 
     def pools(self) -> set[str]:
-        """The pools that ``head`` knows."""
+        """Return the pools for which ``head`` returns a section."""
         return {*self._pending.heads, *(self._sealing.heads if self._sealing is not None else ())}
 
     def notice_frames(self, first: int) -> list[int]:
-        """The frames from ``first`` on in which pools say something, as far as the index may not know them yet."""
+        """Return the frames with notices from ``first`` on that the index may not have yet."""
         sealing = [] if self._sealing is None else self._sealing.notices
         return [number for number in (*sealing, *self._pending.notices) if number >= first]
 
     @property
     def behind(self) -> int:
-        """Keys that the index does not have yet."""
+        """The number of keys that the index does not have yet."""
         return self._pending.key_count + (self._sealing.key_count if self._sealing is not None else 0)
 
     async def run(self, store: PoolStore) -> None:
-        """Do rounds until cancelled. Raises ``IndexDamaged`` when the index must be rebuilt, ``JournalError`` when
-        the journal failed."""
+        """Do rounds until cancelled. Raises ``IndexDamaged`` if the index must be rebuilt, ``JournalError`` if the
+        journal failed."""
         while True:
             await self._wake.wait()
             with anyio.move_on_after(ROUND_INTERVAL_S):
@@ -121,16 +122,16 @@ class Projector:
             try:
                 await self.round(store)
             except sqlite3.Error as error:
-                # A full disk, usually. Nothing was lost: what is pending stays so, and the round is done again.
+                # Usually a full disk. Nothing is lost: pending keys stay pending, and the round is repeated.
                 log.warning("the index could not be written, trying again: %s", error)
                 self._wake.set()
                 await anyio.sleep(RETRY_INTERVAL_S)
 
     async def round(self, store: PoolStore, *, last: bool = False) -> None:
-        """Bring the index, the filters and the snapshots up to everything that was given to the writer so far.
+        """Bring the index, the filters and the snapshots up to everything handed to the writer so far.
 
-        With ``last``, for a stop, nobody is served beside it, and the filters are saved in any case. In the round's own
-        turn: the file takes one transaction at a time, and in the midst of a round the filters lack keys that it has.
+        ``last`` is for a stop: nothing is served meanwhile, and the filters are saved in any case. Rounds take turns,
+        because the file takes one transaction at a time, and during a round the filters lack keys that it has.
         """
         step = ROWS_PER_STATEMENT_ALONE if last else ROWS_PER_STATEMENT
         async with self._round_turn:
@@ -156,7 +157,7 @@ class Projector:
             dropped = self._keys.drop_generation()
             steps = slice_of(len(dropped))
             while dropped:
-                # Freed all at once, a full generation would hold up the loop for ten milliseconds.
+                # Freed all at once, a full generation would delay the loop by ten milliseconds.
                 for _ in range(min(steps, len(dropped))):
                     dropped.popitem()
                 await rest()
@@ -172,10 +173,10 @@ class Projector:
     async def catch_up(
         self, journal: Journal, *, through: int, on_progress: Callable[[int, int], None] | None = None
     ) -> None:
-        """Index the frames up to ``through`` that it does not cover, reading them from the journal.
+        """Index the frames up to ``through`` that the index does not cover, reading them from the journal.
 
-        For the start, and after a failed commit: nothing may be pending. Raises ``JournalCorrupt`` for a frame that
-        is missing or damaged, ``IndexDamaged``.
+        For the start, and after a failed commit: nothing may be pending. Raises ``JournalCorrupt`` if a frame is
+        missing or damaged, ``IndexDamaged``.
         """
         self._pending, self._sealing, self._generation_sealed = Projection(self._keys.seed), None, False
         projection = Projection(self._keys.seed)

@@ -1,9 +1,9 @@
-"""Where keys were used: their hashes, filed in *segments*, each a table of the index that is written once.
+"""Where keys were used: their hashes, stored in *segments*, each a table of the index that is written once.
 
-Inserts into a small table per batch cost a twentieth of what they cost in one large index. Small segments are merged
-into larger ones, so that few stay. A hash that is found is only a hint: the caller compares the whole key in the
-section it points to. A segment has a checksum for each part of the hashes, so that what is *not* found is believed
-after a look at a 256th of it: see ``Segments.assure``.
+Inserts into a small table per batch cost a twentieth of inserts into one large index. Small segments are merged into
+larger ones, so that only a few remain. A hash that is found is only a hint: the caller compares the whole key in the
+section it points to. A segment has a checksum for each part of the hashes. So, if a hash is *not* found, checking a
+256th of the segment proves it: see ``Segments.assure``.
 """
 
 from __future__ import annotations
@@ -28,51 +28,53 @@ from .statements import ROWS_PER_STATEMENT, in_chunks, spread, step_for
 
 MERGE_FANOUT: Final = 8
 SEGMENT_ROWS_MAX: Final = 4_000_000
-"""Segments are not merged beyond this: a merge of it takes some seconds in the background."""
+"""The most rows in a merged segment. A merge of this size takes some seconds in the background."""
 MERGE_STATEMENTS_MAX: Final = 1_000
-"""The same for one merge: millions of rows, for which there is more time."""
+"""The most statements of one merge: it writes millions of rows, and has more time."""
 SIGNED_64: Final = 1 << 63
-"""Taken off a hash where it is stored: SQLite has no unsigned numbers."""
+"""The number subtracted from a hash for storage, because SQLite has no unsigned numbers."""
 
 _CHECKSUM: Final = (
     "coalesce(sum((hash & 1073741823) + 3 * ((hash >> 30) & 1073741823) + 5 * ((hash >> 60) & 15)"
     " + 7 * frame + 11 * offset + 13 * length), 0)"
 )
-"""Over rows of a segment, in any order: one bit that changes in one row changes it, and the sums of segments add up."""
+"""The checksum over rows of a segment, in any order. Changing one bit in one row changes it, and sums of segments add
+up."""
 _PART_BITS: Final = 56
 PARTS: Final = 1 << 64 - _PART_BITS
-"""Of all hashes, by their highest bits. A segment has a checksum for each, so that nobody has to read all of it."""
+"""The number of parts of all hashes, by their highest bits. A segment has a checksum for each part, so that a check
+need not read all of it."""
 _SUMS: Final = Struct(f"<{PARTS}q")
 _KEY_COLUMNS: Final = (
     "(hash integer, frame integer, offset integer, length integer, primary key (hash, frame, offset))"
     " strict, without rowid"
 )
 _INSERT_KEYS: Final = (
-    # Materialized, or a section would be parsed again for each of its keys.
+    # Materialized, or each section would be parsed again for each of its keys.
     "with section as materialized (select value ->> 0 as frame, value ->> 1 as offset, value ->> 2 as length,"
     " value -> 3 as hashes from json_each(?))"
     " insert into temp.unwritten select value, frame, offset, length from section, json_each(hashes)"
 )
-"""Of an array of rows of (frame, offset, length, hashes)."""
+"""The statement that inserts an array of rows (frame, offset, length, hashes)."""
 INSERT_SEGMENT: Final = "insert into segment values (?, ?, ?, ?, ?)"
 SEGMENTS: Final = "select number, rows, last_frame, crc, sums from segment"
 _PART: Final = f"(hash >> {_PART_BITS}) + {PARTS // 2}"
-"""The part that a hash is in, as hashes are stored: less ``SIGNED_64``."""
+"""The part of a stored hash, which is less by ``SIGNED_64``."""
 
 
 class Segments:
-    """The segments of an index file. One projector writes them; look-ups come from anywhere on the loop."""
+    """The segments of an index file. One projector writes them; any task of the loop may look up."""
 
     def __init__(self, file: IndexFile) -> None:
         self._file = file
         self._parts_assured = set[int]()
 
     async def write(self, projection: Projection, step: int) -> Segment:
-        """Write the keys into a table of their own, which nobody looks into yet."""
+        """Write the keys into a new table, which no look-up uses yet."""
         writer = self._file.writer
         step = step_for(projection.key_count, step)
         ranges = _hash_ranges(projection.key_count, step)
-        # In memory first, where they are put in order: so a page of the file is written once.
+        # Sort the rows in memory first, so that each page of the file is written once.
         await writer.execute("drop table if exists temp.unwritten")
         await writer.execute(f"create temp table unwritten {_KEY_COLUMNS}")
         await spread(writer, _INSERT_KEYS, _key_slices(projection, step))
@@ -97,15 +99,15 @@ class Segments:
         async with writer.execute("select coalesce(max(number), 0) + 1 from segment") as cursor:
             row = await cursor.fetchone()
         number = int(row[0]) if row is not None else 1
-        # Of a merge that failed.
+        # A failed merge may have left it.
         await writer.execute(f"drop table if exists keys_{number}")
         await writer.execute(f"create table keys_{number} {_KEY_COLUMNS}")
         return number
 
     async def merge(self, *, step: int = ROWS_PER_STATEMENT) -> bool:
-        """Merge one group of segments of about the same size, if there is one. True if there may be more to do.
+        """Merge one group of segments of about the same size, if there is one. Returns whether there may be more to do.
 
-        About ``step`` rows at a time, or more if there are millions.
+        Writes about ``step`` rows at a time, or more if there are millions.
         """
         async with self._file.writer.execute("select number, rows from segment order by number") as cursor:
             segments = [(int(number), int(rows)) for number, rows in await cursor.fetchall()]
@@ -126,10 +128,10 @@ class Segments:
         try:
             async with writer.execute(f"{SEGMENTS} where number in ({','.join(map(str, chosen))})") as cursor:
                 merged = [segment_of(row) for row in await cursor.fetchall()]
-            # In many transactions: until it is known as a segment, nobody looks into the new table.
+            # In many transactions: until the new table is registered as a segment, no look-up uses it.
             target = await self._create()
             await spread(writer, f"insert into keys_{target} {' union all '.join(parts)} order by 1, 2, 3", ranges)
-            # What was written, not what was read now: a row that has changed since is found yet.
+            # Add up the sums from when the rows were written, so that a row that has changed since is still found.
             sums = [sum(column) for column in zip(*(each.sums for each in merged), strict=True)]
             rows, last_frame = sum(each.rows for each in merged), max(each.last_frame for each in merged)
             await writer.execute("begin immediate")
@@ -148,13 +150,13 @@ class Segments:
             await self._file.undo(error)
 
     async def find(self, key_hashes: Sequence[int]) -> dict[int, list[Pointer]]:
-        """The sections in which keys of these hashes may have been used. Hashes that nowhere were are left out."""
+        """Return, by hash, the sections that may have used its keys. Hashes that were never used are left out."""
         reader = self._file.reader
 
         def look_up() -> dict[int, list[Pointer]]:
             found: dict[int, list[Pointer]] = {}
             signed = [key_hash - SIGNED_64 for key_hash in key_hashes]
-            # One transaction, so that a merge cannot take a segment away between the two statements.
+            # One transaction, so that a merge cannot remove a segment between the two statements.
             reader.execute("begin")
             try:
                 numbers = [int(row[0]) for row in reader.execute("select number from segment").fetchall()]
@@ -169,10 +171,10 @@ class Segments:
         return await self._file.read(look_up)
 
     async def assure(self, key_hashes: Iterable[int]) -> None:
-        """Make sure that no row of the segments that may have held one of ``key_hashes`` has changed since it was
-        written: those of the same part, once for each part.
+        """Ensure that no row that may have held one of ``key_hashes`` has changed since it was written. This checks all
+        rows of the same part, once for each part.
 
-        To be called when a filter knows a key and the segments do not: nearly always the filter errs, but if a row was
+        Call this when a filter knows a key and the segments do not. Nearly always the filter errs, but if a row was
         damaged on the disk, taking the key for new would be a double charge. Raises ``Unavailable`` if one has changed.
         """
         for part in sorted({key_hash >> _PART_BITS for key_hash in key_hashes} - self._parts_assured):
@@ -181,7 +183,7 @@ class Segments:
 
     def _assure_part(self, part: int) -> None:
         reader = self._file.reader
-        # One transaction, so that a merge cannot take a segment away.
+        # One transaction, so that a merge cannot remove a segment.
         reader.execute("begin")
         try:
             if not is_sealed(reader.execute(SEALED).fetchone()):
@@ -195,7 +197,7 @@ class Segments:
 
 
 class Segment(NamedTuple):
-    """A segment as the table of segments knows it."""
+    """A row of the table of segments."""
 
     number: int
     rows: int
@@ -204,13 +206,13 @@ class Segment(NamedTuple):
     """The checksum of each part."""
 
     def row(self) -> tuple[object, ...]:
-        """What is written of it."""
+        """Return the row to store."""
         sums = _SUMS.pack(*self.sums)
         return self.number, self.rows, self.last_frame, crc32(sums), sums
 
 
 def segment_of(row: Sequence[Any]) -> Segment:
-    """Return what a row of ``SEGMENTS`` says. Raises ``Difference`` if its checksum does not fit."""
+    """Return the segment in a row of ``SEGMENTS``. Raises ``Difference`` if its checksum does not match."""
     number, rows, last_frame, crc, sums = row
     # Damage may change the type as well.
     if not isinstance(sums, bytes) or len(sums) != _SUMS.size or crc32(sums) != crc:
@@ -219,7 +221,7 @@ def segment_of(row: Sequence[Any]) -> Segment:
 
 
 def count_and_sum(connection: sqlite3.Connection, number: int, part: int) -> tuple[int, int]:
-    """How many rows of a part are in a segment, and the checksum over them."""
+    """Return the number of rows of a part in a segment, and the checksum over them."""
     first = (part << _PART_BITS) - SIGNED_64
     statement = f"select count(*), {_CHECKSUM} from keys_{number} where hash between ? and ?"
     count, checksum = connection.execute(statement, (first, first + (1 << _PART_BITS) - 1)).fetchone()
@@ -227,8 +229,8 @@ def count_and_sum(connection: sqlite3.Connection, number: int, part: int) -> tup
 
 
 def difference_in(connection: sqlite3.Connection, number: int) -> str:
-    """What is wrong with a segment; nothing, if it is as written or was merged into another."""
-    # One transaction, so that a merge cannot come in between; the caller may have begun it.
+    """Return the fault of a segment; empty if it is as written, or was merged into another."""
+    # One transaction, so that a merge cannot intervene. The caller may have begun it.
     own = not connection.in_transaction
     if own:
         connection.execute("begin")
@@ -252,7 +254,7 @@ def difference_in(connection: sqlite3.Connection, number: int) -> str:
 
 
 def _key_slices(projection: Projection, step: int) -> Iterator[tuple[str]]:
-    """The parameters of ``_INSERT_KEYS``."""
+    """Yield the parameters of ``_INSERT_KEYS``."""
     places, hashes, taken = projection.places, projection.hashes, 0
     rows: list[object] = []
     filled = 0
@@ -266,7 +268,7 @@ def _key_slices(projection: Projection, step: int) -> Iterator[tuple[str]]:
 
 
 def _hash_ranges(rows: int, step: int) -> list[tuple[int, int]]:
-    """All hashes in ranges, first and last, that have about ``step`` of the ``rows`` each."""
+    """Return ranges (first, last) of all hashes, each with about ``step`` of the ``rows``."""
     parts = min(rows // step + 1, MERGE_STATEMENTS_MAX)
     starts = [(part << 64) // parts - SIGNED_64 for part in range(parts + 1)]
     return [(first, following - 1) for first, following in pairwise(starts)]

@@ -1,7 +1,7 @@
-"""Snapshots: the state of pools at some version, so that waking one need not read its history.
+"""Snapshots: the state of pools at some version, so that loading a pool need not read its whole history.
 
-A cache and nothing more. A snapshot that is missing, damaged, of another format, or newer than the journal is ignored,
-with a warning where it should have been right; the pool is then folded from the journal.
+They are only a cache. A snapshot that is missing, damaged, of another format, or newer than the journal is ignored,
+with a warning if it should have been valid. The pool is then folded from the journal.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from solvent.engine.runtime.pacing import in_slices
 from solvent.engine.runtime.sqlite import is_passing, remove_database
 
 FORMAT: Final = 5
-"""Raised whenever what is stored changes shape: older snapshots are then ignored."""
+"""The format of stored pools. Raise it whenever their shape changes: older snapshots are then ignored."""
 _LOOKUP_PARAMETERS_MAX: Final = 500
 
 _SCHEMA: Final = """
@@ -42,13 +42,13 @@ _INSERT: Final = (
     "insert or replace into snapshot select value ->> 0, value ->> 1, value ->> 2,"
     " substr(?2, (value ->> 3) + 1, value ->> 4) from json_each(?1)"
 )
-"""Of an array of (pool, version, checksum, offset, length), and all bodies one after the other."""
+"""The statement with two parameters: an array of (pool, version, checksum, offset, end), and all bodies joined."""
 
 log = logging.getLogger(__name__)
 
 
 class _State(msgspec.Struct, array_like=True, gc=False):
-    """A ``Pool`` without what can be made from the rest."""
+    """A ``Pool`` without the fields that can be derived from the others."""
 
     format: int
     scale: int
@@ -78,7 +78,7 @@ _decoder: Final = msgspec.msgpack.Decoder(_State)
 
 
 def encode_pool(pool: Pool) -> bytes:
-    """The pool as bytes."""
+    """Return the pool as bytes."""
     return _encoder.encode(
         _State(
             FORMAT,
@@ -107,7 +107,7 @@ def encode_pool(pool: Pool) -> bytes:
 
 
 def decode_pool(body: bytes) -> Pool:
-    """The pool that ``encode_pool`` wrote. Raises ``ValueError`` for anything else."""
+    """Return the pool that ``encode_pool`` wrote. Raises ``ValueError`` for anything else."""
     try:
         state = _decoder.decode(body)
     except msgspec.MsgspecError as error:
@@ -145,7 +145,7 @@ def decode_pool(body: bytes) -> Pool:
 
 
 class Snapshot(msgspec.Struct, frozen=True, gc=False):
-    """A pool to be saved, as bytes."""
+    """A pool to save, as bytes."""
 
     pool: str
     version: int
@@ -153,7 +153,7 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
 
 
 class Snapshots:
-    """The snapshot file. One projector writes it; pools that wake read it."""
+    """The snapshot file. One projector writes it; loading a pool reads it."""
 
     def __init__(self, writer: aiosqlite.Connection, reader: sqlite3.Connection, machine: Machine) -> None:
         self._machine = machine
@@ -163,7 +163,7 @@ class Snapshots:
 
     @classmethod
     async def open(cls, path: Path, *, journal_identity: str, machine: Machine = MACHINE) -> Snapshots:
-        """Open or create the file. One that is damaged or belongs to another journal is replaced.
+        """Open or create the file. A file that is damaged or belongs to another journal is replaced.
 
         Raises ``sqlite3.Error`` if it cannot be used now (a full disk).
         """
@@ -172,7 +172,7 @@ class Snapshots:
         except (sqlite3.Error, ValueError) as error:
             if is_passing(error):
                 raise
-            log.warning("snapshots in %s are ignored and made anew: %s", path, error)
+            log.warning("snapshots in %s are ignored and rebuilt: %s", path, error)
             remove_database(path)
             return await cls._open(path, journal_identity, machine)
 
@@ -196,7 +196,7 @@ class Snapshots:
         return cls(writer, reader, machine)
 
     async def save(self, snapshots: Sequence[Snapshot]) -> None:
-        """Save ``snapshots``, all of versions that are durable. A failure is logged: the journal has it all."""
+        """Save ``snapshots``, all of durable versions. A failure is only logged, since the journal has everything."""
         rows: list[tuple[str, int, int, int, int]] = []
         offset = 0
         async for each in in_slices(snapshots):
@@ -206,7 +206,7 @@ class Snapshots:
         bodies = b"".join([each.body for each in snapshots])
         try:
             await self._writer.execute("begin immediate")
-            # One statement, not one for each row: see the index.
+            # One statement, not one for each row: see ``statements``.
             await self._writer.execute(_INSERT, (msgspec.json.encode(rows).decode(), bodies))
             await self._writer.execute("commit")
         except sqlite3.Error as error:
@@ -215,17 +215,17 @@ class Snapshots:
                 await self._writer.execute("rollback")
 
     async def load(self, pools: Sequence[str]) -> dict[str, Pool]:
-        """The saved states of those ``pools`` that have a sound one."""
+        """Return the saved state of each of ``pools`` that has a valid snapshot."""
         try:
             rows = await self._machine.in_thread(partial(self._rows, pools), limiter=self._reader_turn)
         except sqlite3.Error as error:
-            log.warning("snapshots cannot be read, the journal is: %s", error)
+            log.warning("snapshots cannot be read, reading the journal instead: %s", error)
             return {}
         found: dict[str, Pool] = {}
         for pool, version, crc, body in rows:
             try:
                 if crc_of(pool, version, body) != crc:
-                    raise ValueError("the checksum does not fit")
+                    raise ValueError("the checksum does not match")
                 state = decode_pool(body)
                 if state.version != version:
                     raise ValueError(f"it holds version {state.version}")
@@ -251,5 +251,5 @@ class Snapshots:
 
 
 def crc_of(pool: str, version: int, body: bytes) -> int:
-    """The checksum of a row: also over whose state it is, or a damaged name would give one pool another's credits."""
+    """Return the checksum of a row. It covers the name, or a damaged name would give one pool another's credits."""
     return crc32(body, crc32(f"{pool}\0{version}".encode()))

@@ -1,7 +1,7 @@
-"""Pools that no actor holds: loading them, and keeping what just left an actor until a snapshot has it.
+"""Pools without an actor: loads them, and keeps pools that just left an actor until a snapshot has them.
 
-Loading is exact whatever the caches say: the newest durable section of a pool is known (to the projector, then to the
-index), and what the snapshot lacks is folded from the journal. Loads that come at about the same time share reads.
+A loaded pool is exact, whatever the caches contain: the newest durable section of a pool is known (to the projector,
+then to the index), and events after the snapshot are folded from the journal. Loads at about the same time share reads.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from .index import Index
 from .snapshots import Snapshot, Snapshots, encode_pool
 
 PARKED_MAX: Final = 10_000
-"""Changed pools without an actor that wait for their snapshot. Beyond it they are dropped, and load more slowly."""
+"""The most changed pools without an actor that wait for a snapshot. Further ones are dropped, and load more slowly."""
 LOAD_POOLS_MAX: Final = 1_000
 ENCODE_SLICE: Final = 50
-"""Snapshots encoded before others get a turn: about a quarter of a millisecond."""
+"""The snapshots encoded before other tasks get a turn: about a quarter of a millisecond."""
 
 log = logging.getLogger(__name__)
 
 
 class Holder(Protocol):
-    """An actor, as far as snapshots are concerned."""
+    """An actor, reduced to what snapshots need."""
 
     pool_id: str
     pool: Pool
 
 
 class PoolStore:
-    """Where an actor gets its pool from, and leaves it to."""
+    """The store from which an actor loads its pool, and to which it leaves the pool."""
 
     def __init__(
         self,
@@ -64,26 +64,26 @@ class PoolStore:
         self._wake = asyncio.Event()
 
     def changed(self, holder: Holder) -> None:
-        """Say that a pool in an actor has new events."""
+        """Note that a pool in an actor has new events."""
         self._dirty[holder.pool_id] = holder
 
     def leave(self, holder: Holder, head: Head) -> None:
-        """Take over a pool that its actor gives up, all of it durable up to ``head``."""
+        """Take over a pool from its actor, all of it durable up to ``head``."""
         if self._dirty.pop(holder.pool_id, None) is not None and len(self._parked) < PARKED_MAX:
             self._parked[holder.pool_id] = (holder.pool, head)
 
     def forget(self, holder: Holder) -> None:
-        """The state in an actor cannot be trusted: no snapshot may be made of it."""
+        """Never make a snapshot of this actor: its state cannot be trusted."""
         self._dirty.pop(holder.pool_id, None)
 
     def forget_all(self) -> None:
-        """As ``forget``, for all: the journal is read again."""
+        """Forget all actors, because the journal is read again."""
         self._dirty.clear()
         self._parked.clear()
         self._parked_sealing.clear()
 
     async def load(self, pool_id: str) -> tuple[Pool, Head]:
-        """The pool as of its last durable event, and where that lies. A pool that is not there is an empty one.
+        """Return the pool as of its last durable event, and its head. A pool that does not exist is empty.
 
         Raises ``JournalError``, ``Unavailable``.
         """
@@ -97,7 +97,7 @@ class PoolStore:
         return await loaded
 
     async def run(self) -> None:
-        """Load what is wanted, until cancelled."""
+        """Load requested pools, until cancelled."""
         try:
             while True:
                 await self._wake.wait()
@@ -140,14 +140,14 @@ class PoolStore:
                     loaded.set_result((pool, head))
 
     async def heads(self, pools: list[str]) -> dict[str, Head]:
-        """The newest sections of those ``pools`` that exist: at least what was durable when this was called.
+        """Return the newest section of each of ``pools`` that exists, at least as new as was durable at the call.
 
         Raises ``JournalError``, ``Unavailable``.
         """
         heads = await self._known_heads(pools)
         absent = [pool_id for pool_id in pools if pool_id not in heads]
         if absent and (earlier := await self._began_earlier(absent)):
-            # They may have begun since the first look. A pool that began and has no head would be served as empty.
+            # They may have begun since the first look. Without its head, a pool would be served as empty.
             heads.update(await self._known_heads(earlier))
             if lost := [pool_id for pool_id in earlier if pool_id not in heads]:
                 self._index.condemn(f"the head of pool {lost[0]} is lost")
@@ -167,7 +167,7 @@ class PoolStore:
         return heads
 
     async def _complete(self, pool_id: str, saved: Pool | None, head: Head) -> Pool:
-        """The pool at ``head``, from a snapshot if there is a fitting one."""
+        """Return the pool at ``head``, based on a snapshot if a usable one exists."""
         if saved is not None and saved.version > head.version:
             log.warning(
                 "snapshot of pool %s is ignored: it has version %d, the journal %d",
@@ -190,9 +190,9 @@ class PoolStore:
         return pool
 
     async def capture(self) -> list[Snapshot]:
-        """Snapshots of all pools that have changed since the last call, some with events still on their way.
+        """Return snapshots of all pools that changed since the last call, some with events not durable yet.
 
-        They may be saved once everything given to the writer is durable; then call ``captured``.
+        Save them once everything handed to the writer is durable; then call ``captured``.
         """
         dirty, self._dirty = self._dirty, {}
         self._parked_sealing, self._parked = self._parked, {}
@@ -209,5 +209,5 @@ class PoolStore:
         return snapshots
 
     def captured(self) -> None:
-        """The snapshots of the last ``capture`` were saved."""
+        """Note that the snapshots of the last ``capture`` were saved."""
         self._parked_sealing = {}

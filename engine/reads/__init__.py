@@ -1,1 +1,1 @@
-"""Answers read from the journal rather than from a live pool: ledger, events, costs, totals."""
+"""Answers read from the journal instead of a live pool: ledger, events, costs, totals."""

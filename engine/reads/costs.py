@@ -1,7 +1,7 @@
-"""What became of a pool's credits by what they had cost: what finance needs to recognise revenue.
+"""The use of a pool's credits by cost basis, which finance needs to recognise revenue.
 
-Read from the journal: every debit and capture counts for the grants that paid it, every reversal takes back from them,
-and what expired or was voided is told apart (breakage). Times are those at which entries were recorded.
+Read from the journal. Every debit and capture counts for the grants that paid it, every reversal is subtracted from
+them, and expired or voided credits are listed separately (breakage). Times are those of recording.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from solvent.engine.values.amounts import to_decimal
 from solvent.engine.values.terms import Category, CostBasis
 
 _EXACT: Final = Context(prec=80)
-"""19 digits of credits times 24 of a price: nothing is ever rounded."""
+"""A context that never rounds: 19 digits of credits times 24 of a price fit."""
 
 
 class _Line:
@@ -39,7 +39,7 @@ class _Line:
 
 
 class CostSums:
-    """Sums by cost basis and category, in [start, end) microseconds of recording."""
+    """The sums by cost basis and category of entries recorded in [start, end), in microseconds."""
 
     def __init__(self, start: int, end: int) -> None:
         self._start, self._end = start, end
@@ -48,7 +48,7 @@ class CostSums:
         self._lines: dict[tuple[CostBasis | None, Category], _Line] = {}
 
     async def read(self, steps: AsyncIterator[list[Section]]) -> None:
-        """Count a history from its beginning, until the end of the range."""
+        """Count a history from its beginning to the end of the range."""
         version = 0
         async for sections in steps:
             for section in sections:
@@ -89,7 +89,7 @@ class CostSums:
         return self._lines.setdefault(self._grants[grant], _Line())
 
     def lines(self, scale: int) -> tuple[CostLine, ...]:
-        """The sums, those without a cost basis last. A basis with nothing in the range has no line."""
+        """Return the sums, those without a cost basis last. A basis with nothing in the range has no line."""
         found = [
             CostLine(
                 cost_basis=None if cost is None else {"per_credit": cost.per_credit, "currency": cost.currency},

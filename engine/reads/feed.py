@@ -1,7 +1,7 @@
-"""What pools say by themselves, as a stream: alerts and recharge requests, in the order of the journal.
+"""The events that pools publish, as a stream: alerts and recharge requests, in the order of the journal.
 
-They are read from the journal, not from memory: a reader that gives the position of the last event it has dealt with
-misses nothing, whatever restarts in between. The index says which frames have any.
+They are read from the journal, not from memory. A reader that passes the position of the last event it has processed
+misses nothing, whatever restarts in between. The index knows which frames have such events.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ FRAMES_PER_READ: Final = 64
 
 
 class EventSpan(NamedTuple):
-    """The events of some frames, and where the next reading begins."""
+    """The events of some frames, and the position where the next read begins."""
 
     events: list[PoolEvent]
     position: Position
     more: bool
-    """Whether there is more to be read already."""
+    """Whether there is already more to read."""
 
 
 class Feed:
-    """What the pools of an engine say: as pages, and as a stream without an end."""
+    """The published events of an engine's pools, as pages and as an endless stream."""
 
     def __init__(self, pools: Pools) -> None:
         self._pools = pools
 
     async def page(self, request: PastEventsRequest) -> EventPage:
-        """Return a page of what pools have said. Raises ``InvalidRequest``, ``JournalError``."""
+        """Return a page of published events. Raises ``InvalidRequest``, ``JournalError``."""
         check_limit(request.limit, EVENT_PAGE_MAX)
         wanted = chosen(request.pool, request.customer, request.environment)
         partition = await self._pools.partition()
@@ -61,7 +61,7 @@ class Feed:
         return EventPage(tuple(span.events), str(span.position), span.more)
 
     def events(self, after: str | None, wanted: Callable[[str], bool]) -> AsyncIterator[PoolEvent]:
-        """Iterate over the events of the pools that are ``wanted``, behind ``after`` (default: now).
+        """Iterate over the events of the pools that are ``wanted``, from ``after`` on (default: now).
 
         Raises ``InvalidRequest`` at once for a position that is not one of this journal.
         """
@@ -73,7 +73,7 @@ class Feed:
                 yield event
 
     async def spans(self, after: Position, wanted: Callable[[str], bool]) -> AsyncIterator[EventSpan]:
-        """Iterate over the events of all pools whose canonical names are ``wanted``, behind ``after`` and as they
+        """Iterate over the events of all pools whose canonical names are ``wanted``, from ``after`` on and as they
         happen, with the positions that they reach. Raises ``JournalError``.
         """
         while True:
@@ -86,7 +86,7 @@ class Feed:
                 await ring
 
     async def published(self, publisher: str) -> Position:
-        """Return the position up to which ``publisher`` has published events, as far as it has noted that."""
+        """Return the position up to which ``publisher`` has noted that it has published events."""
         return await self._pools.ask_stream(outbox_stream(publisher), Read("outbox"), Position)
 
     async def note_published(self, publisher: str, frame: int) -> None:
@@ -95,7 +95,7 @@ class Feed:
 
     @contextmanager
     def following(self) -> Iterator[Changes]:
-        """Collect the pools that change durably, for the length of a block."""
+        """Collect the pools with durable changes, for the length of a block."""
         changes = Changes()
         followers = self._pools.services.listeners.changes
         followers.append(changes)
@@ -106,7 +106,7 @@ class Feed:
 
 
 def chosen(pool: PoolLike | None, customer: str | None, environment: str) -> Callable[[str], bool]:
-    """Return whether a canonical name is that of the pool, of one of the customer's, or of one of the environment's."""
+    """Return a predicate on canonical names: the pool, any of the customer's pools, or any of the environment's."""
     if pool is not None:
         return parse_pool(pool).canonical.__eq__
     check_id(environment, "environment")
@@ -117,13 +117,13 @@ def chosen(pool: PoolLike | None, customer: str | None, environment: str) -> Cal
 
 
 def _begin(after: str, partition: Partition) -> Position:
-    """Return the position that ``after`` says. Raises ``InvalidRequest`` for one behind the journal's end."""
+    """Parse ``after`` as a position. Raises ``InvalidRequest`` for a position beyond the end of the journal."""
     last = partition.writer.last_number
     if after == END:
         return end_of(last)
     position = parse_position(after)
     if position.frame > last:
-        # Waiting there, a reader would miss all that comes before it.
+        # A reader that waits there would miss all events before it.
         raise InvalidRequest("after", f"a position of this journal, which ends with frame {last}", got=after)
     return position
 
@@ -136,9 +136,9 @@ async def read_events(
     *,
     limit: int,
 ) -> EventSpan:
-    """At most ``limit`` events behind ``after`` of the pools that are ``wanted``, of a bounded number of frames.
+    """Return at most ``limit`` events of the ``wanted`` pools from ``after`` on, out of a bounded number of frames.
 
-    ``scale_of`` knows the decimal places of a pool by its canonical name.
+    ``scale_of`` returns the decimal places of a pool by its canonical name.
 
     Raises ``JournalError``.
     """

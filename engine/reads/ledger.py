@@ -18,7 +18,7 @@ _CURSOR: Final = re.compile(r"v([0-9]{1,19})", re.ASCII)
 
 
 def parse_cursor(cursor: object) -> int | None:
-    """The version that a ledger cursor stands for."""
+    """Return the version that a ledger cursor stands for."""
     if cursor is None:
         return None
     match = _CURSOR.fullmatch(cursor) if isinstance(cursor, str) else None
@@ -39,7 +39,7 @@ async def read_page(
     cursor: int | None,
     newest_first: bool,
 ) -> LedgerPage:
-    """The entries on the far side of ``cursor``, a version that was already shown. Raises ``JournalCorrupt``."""
+    """Return the entries beyond ``cursor``, a version that was already shown. Raises ``JournalCorrupt``."""
     if newest_first:
         last = head.version if cursor is None else min(cursor - 1, head.version)
         first = max(1, last - limit + 1)

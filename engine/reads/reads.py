@@ -1,4 +1,4 @@
-"""All reads but those of usage: each request is answered from a live pool, or from the journal for what is past."""
+"""All reads except usage. Each request is answered from a live pool, or from the journal if it is about the past."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class Reads:
             )
             verdict = await self._check(question)
         else:
-            # It is always allowed, but nowhere else than in a pool.
+            # No verdict is needed: it is always allowed, but only in a pool that exists.
             await self._pools.ask(pool, Read("balance"), Balance)
         return Estimate(amount=amount, card=version.number, rate=rate_view(priced.rate), verdict=verdict)
 
@@ -148,7 +148,7 @@ class Reads:
         return await self._feed.page(request)
 
     async def _as_of(self, pool: PoolId, as_of: TimeLike) -> Pool:
-        """Return the pool as it was at a moment: folded from the journal, with what was due by then."""
+        """Return the pool as of a moment, folded from the journal, with the changes due by then."""
         moment = parse_time(as_of, "as_of")
         if moment > self._pools.services.now_us():
             raise InvalidRequest("as_of", "a time that has come already")
@@ -159,8 +159,8 @@ class Reads:
         return past
 
     async def _history(self, pool: PoolId) -> tuple[Partition, Head, int]:
-        """Return where the history of a pool ends, with all that was acknowledged and all that was due, and the decimal
-        places that it keeps. Raises ``NotFound``."""
+        """Return the partition, the head of the pool's history with all acknowledged and due changes, and the pool's
+        decimal places. Raises ``NotFound``."""
         scale = await self._pools.ask(pool, Read("scale"), int)
         partition = await self._pools.partition()
         head = (await partition.store.heads([pool.canonical])).get(pool.canonical)
@@ -210,7 +210,7 @@ class Reads:
             prefixes = customer_prefixes(request.environment, check_id(request.customer, "customer"))
         after = "" if request.cursor is None else parse_pool(request.cursor).canonical
         partition = await self._pools.partition()
-        # What the index may not have yet is in memory. Taken first: it only ever moves from there to the index.
+        # Pools that the index may lack are in memory. Read memory first: pools only ever move from there to the index.
         names = {name for name in partition.projector.pools() if name > after and name.startswith(prefixes)}
         for prefix in prefixes:
             names.update(await partition.index.pools(prefix, after=after, limit=limit + 1))

@@ -1,1 +1,1 @@
-"""What touches the machine below all else: file names, errors of SQLite, pacing, the collector. Knows no credits."""
+"""The lowest layer, next to the machine: file names, SQLite errors, pacing, the collector. Knows nothing of credits."""

@@ -6,17 +6,18 @@ import gc
 from typing import Final
 
 YOUNG_MAX: Final = 1_000
-"""Looked through in a fifth of a millisecond. With ten times as many, debits waited for up to 17 ms."""
+"""New objects before a collection, which takes a fifth of a millisecond. With ten times as many, debits waited up to
+17 ms."""
 
 
 def tune_collector(young_max: int = YOUNG_MAX) -> None:
-    """Keep pauses for garbage collection short in this process. Call it once everything is set up.
+    """Keep pauses for garbage collection short in this process. Call this once everything is set up.
 
-    What exists by then is taken out of all collections (``gc.freeze``), and a collection begins after ``young_max`` new
-    objects, whatever this version of Python has set. Solvent makes many objects and few cycles: what is left for the
-    collector is little. Measured at 12,000 debits a second: full collections took 25 to 45 ms before, one every two
-    seconds, and do not show after. It is the whole process that is tuned, so an application decides for itself;
-    ``solvent serve`` does.
+    Objects that exist by then are left out of all collections (``gc.freeze``). A collection begins after ``young_max``
+    new objects, whatever the default of this Python version. Solvent makes many objects and few cycles, so the
+    collector has little to do. Measured at 12,000 debits a second: before, full collections took 25 to 45 ms, one every
+    two seconds; after, they do not show. This tunes the whole process, so an application decides for itself;
+    ``solvent serve`` calls it.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""The machine as an engine uses it: files of SQLite, threads, chance. A simulation is another machine."""
+"""The machine as an engine uses it: SQLite files, threads, randomness. A simulation provides another machine."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ T = TypeVar("T")
 
 
 class Machine:
-    """The real one."""
+    """The real machine."""
 
     def connect(self, path: Path) -> Awaitable[aiosqlite.Connection]:
-        """Open or create the SQLite file at ``path`` for writing, in a thread of its own. Raises ``sqlite3.Error``."""
+        """Open or create the SQLite file at ``path`` for writing, in its own thread. Raises ``sqlite3.Error``."""
         return aiosqlite.connect(path, isolation_level=None)
 
     def in_thread(self, work: Callable[[], T], *, limiter: CapacityLimiter | None = None) -> Awaitable[T]:
-        """Do ``work`` in a thread, when ``limiter`` lets it. Returns and raises what ``work`` does."""
+        """Run ``work`` in a thread once ``limiter`` allows it. Returns and raises what ``work`` does."""
         return anyio.to_thread.run_sync(work, limiter=limiter)
 
     def random_bits(self, count: int) -> int:
-        """Return a number of ``count`` bits that nobody can foretell."""
+        """Return an unpredictable number of ``count`` bits."""
         return secrets.randbits(count)
 
 

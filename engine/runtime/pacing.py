@@ -1,9 +1,9 @@
-"""How long work behind the scenes takes its turns on the event loop.
+"""Pacing for background work on the event loop.
 
 The thread that flushes the journal needs the interpreter several times in each commit. A task that takes turn after
-turn, however short, never lets the loop rest, and then that thread waits for up to 5 ms (``sys.getswitchinterval``)
-each time it asks: measured, every round of the projector held up one flush by 40 ms. So work of this kind is done in
-slices, and the loop sleeps in between.
+turn, however short, never lets the loop rest. The thread then waits up to 5 ms (``sys.getswitchinterval``) each time it
+asks: measured, every round of the projector delayed one flush by 40 ms. So background work is done in slices, and the
+loop sleeps in between.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ T = TypeVar("T")
 
 REST_S: Final = 0.001
 SLICE: Final = 100
-"""Steps of about a microsecond, or three when the memory they touch is cold."""
+"""The smallest number of steps between two rests. A step takes about a microsecond, or three on cold memory."""
 RESTS_MAX: Final = 200
-"""What bounds the time that the rests of one piece of work take, however much it is: about a quarter of a second."""
+"""The most rests in one piece of work, however large. They take about a quarter of a second together."""
 
 
 def slice_of(steps: int) -> int:
-    """How many of ``steps`` to do between two rests."""
+    """Return how many of ``steps`` to do between two rests."""
     return max(SLICE, -(-steps // RESTS_MAX))
 
 
 async def rest() -> None:
-    """Let the other tasks and the threads go on."""
+    """Let other tasks and threads run."""
     await asyncio.sleep(REST_S)
 
 
 async def in_slices(items: Sequence[T]) -> AsyncIterator[T]:
-    """``items``, with a rest after every slice of them."""
+    """Yield ``items``, with a rest after every slice."""
     steps = slice_of(len(items))
     for number, item in enumerate(items, 1):
         yield item

@@ -1,4 +1,4 @@
-"""Files of SQLite: opened without the power to write, examined, deleted; and what an error says about one."""
+"""SQLite files: open one read-only, examine it, delete it, and tell what an error means for it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _PASSING: Final = {
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether ``error`` says nothing against the file: the disk is full or fails, or somebody else has it."""
+    """Return whether ``error`` may pass without the file being damaged: a full or failing disk, or a locked file."""
     return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & _PRIMARY in _PASSING
 
 
 def connect_for_reading(path: Path) -> sqlite3.Connection:
     """Return a connection that cannot write, for use by one thread at a time. Raises ``sqlite3.Error``."""
-    # Where nothing can be written, SQLite needs to be told that nobody else writes either, or it wants a log to read.
+    # On a read-only medium, SQLite must be told that no one else writes either. Otherwise it wants a log to read.
     log = path.with_name(f"{path.name}-wal")
     sealed = not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size)
     address = f"{path.absolute().as_uri()}?{'immutable=1' if sealed else 'mode=ro'}"
@@ -38,7 +38,7 @@ def connect_for_reading(path: Path) -> sqlite3.Connection:
 
 
 def differences(connection: sqlite3.Connection) -> list[str]:
-    """Return what SQLite finds wrong with the structure of a file: what no checksum of ours covers."""
+    """Return the faults that SQLite finds in the structure of a file, which no checksum of ours covers."""
     try:
         rows = connection.execute(f"pragma integrity_check({DIFFERENCES_MAX})").fetchall()
     except sqlite3.Error as error:
@@ -47,6 +47,6 @@ def differences(connection: sqlite3.Connection) -> list[str]:
 
 
 def remove_database(path: Path) -> None:
-    """Delete a SQLite file and what belongs to it."""
+    """Delete a SQLite file and the files that belong to it."""
     for name in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
         name.unlink(missing_ok=True)

@@ -1,1 +1,1 @@
-"""Where the credits went: a projection of the journal, kept and queried by a process of its own."""
+"""Usage, or where the credits went: a projection of the journal, kept and queried in a separate process."""

@@ -1,11 +1,11 @@
-"""What usage says: how two periods compare, which buckets stand out, when a pool runs dry.
+"""Analysis of usage: how two periods compare, which buckets stand out, when a pool runs dry.
 
-Pure functions over the rows of answers (see ``usage_query``). Credits are whole units and stay exact at any size, times
-are microseconds since 1970, and what is between two units or two microseconds is a ``Fraction``. The one float is the
+Pure functions over the rows of answers (see ``usage_query``). Credits are whole units and stay exact at any size. Times
+are microseconds since 1970. A value between two units or two microseconds is a ``Fraction``. The only float is the
 score of a spike.
 
 Values are compared with their type: 1, 1.0, true and "1" are four groups. That is why groups come as rows: a mapping
-by their values would have lost three of them before anything here could look.
+by their values would already have lost three of them.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from solvent.engine.api.usage_table import Value
 from solvent.engine.api.usage_words import CompareOrder
 
 SENSITIVITY: Final = 3.5
-"""From which score on a bucket is a spike: the one that Iglewicz and Hoaglin recommend."""
+"""The score from which a bucket is a spike, as Iglewicz and Hoaglin recommend."""
 HISTORY_MIN: Final = 5
 HISTORY_MAX: Final = 168
-"""Buckets: a week of hours, close to half a year of days."""
+"""The most buckets of history: a week of hours, or nearly half a year of days."""
 HABIT: Final = 3
 
 _MAD: Final = 0.6745
@@ -34,13 +34,13 @@ _MAD: Final = 0.6745
 _MEAN_AD: Final = 1.253314
 """A standard deviation of a normal distribution, in mean absolute deviations."""
 _PARTS_MIN: Final = 100
-"""Up to so many groups, the least scale is 1 % of what all of them together spend."""
+"""The smallest divisor for the least scale: with up to this many groups, it is 1 % of what all groups spend."""
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
 
 
 class Used(Protocol):
-    """What one group used. ``UsageRow`` is one."""
+    """The usage of one group. ``UsageRow`` is one."""
 
     @property
     def values(self) -> tuple[Value, ...]: ...
@@ -53,7 +53,7 @@ class Used(Protocol):
 
 
 class UsedInBucket(Protocol):
-    """What one group used in the bucket that begins at ``start``. ``UsageRow`` is one."""
+    """The usage of one group in the bucket that begins at ``start``. ``UsageRow`` is one."""
 
     @property
     def start(self) -> int: ...
@@ -69,9 +69,9 @@ class Compared(msgspec.Struct, frozen=True):
     """A group in two periods."""
 
     values: tuple[Value, ...]
-    """All ``None`` for the others."""
+    """The values of the group; all ``None`` if ``other``."""
     other: bool
-    """Stands for all groups that did not make the top."""
+    """Whether this stands for all groups outside the top."""
     credits_before: int
     credits_after: int
     events_before: int
@@ -79,39 +79,39 @@ class Compared(msgspec.Struct, frozen=True):
 
     @property
     def change(self) -> int:
-        """Units."""
+        """The change in units."""
         return self.credits_after - self.credits_before
 
     @property
     def relative(self) -> Fraction | None:
-        """The change in parts of what there was before: 1 is twice as much. ``None`` if there was nothing.
+        """The change divided by the value before: 1 means twice as much. ``None`` if there was nothing before.
 
-        An increase is above 0 also where more had been reversed than spent.
+        An increase is above 0 even if more was reversed than spent before.
         """
         return Fraction(self.change, abs(self.credits_before)) if self.credits_before else None
 
 
 class Series(msgspec.Struct, frozen=True):
-    """What a group used in each bucket, oldest first, zeros included."""
+    """The usage of a group in each bucket, oldest first, zeros included."""
 
     values: tuple[Value, ...]
     credits: Sequence[int]
-    """Units."""
+    """The units in each bucket."""
     other: bool = False
 
 
 class Spike(msgspec.Struct, frozen=True):
-    """A bucket in which a group did what its history does not explain."""
+    """A bucket in which the usage of a group is not explained by its history."""
 
     values: tuple[Value, ...]
     other: bool
     bucket: int
-    """Its index in the series."""
+    """The index of the bucket in the series."""
     credits: int
     expected: Fraction
     """The median of the history."""
     score: float
-    """How many standard deviations that is, less than 0 for a drop."""
+    """The distance from ``expected`` in standard deviations; less than 0 for a drop."""
 
     @property
     def excess(self) -> Fraction:
@@ -120,14 +120,14 @@ class Spike(msgspec.Struct, frozen=True):
 
 
 class Forecast(msgspec.Struct, frozen=True):
-    """How long a pool lasts if it goes on burning as it did."""
+    """The time that a pool lasts if it continues to burn at the same rate."""
 
     rate: Fraction
-    """Units per microsecond; less than 0 where more was reversed than spent."""
+    """The units per microsecond; less than 0 if more was reversed than spent."""
     runs_dry_at: int | None
-    """The first microsecond at which nothing is left; ``None`` if that is not within the horizon."""
+    """The first microsecond at which nothing is left; ``None`` if that is beyond the horizon."""
     expires_unused: int
-    """Units that expire until then, or until the horizon. Rounded down: what was begun is burned."""
+    """The units that expire before then, or before the horizon. Rounded down: a unit in use counts as burned."""
 
 
 def compare(
@@ -138,11 +138,11 @@ def compare(
     descending: bool = True,
     top: int | None = None,
 ) -> list[Compared]:
-    """Return every group that is in either period, ordered, or the ``top`` groups and the others as one, which is last.
+    """Return every group of either period in order; or the ``top`` groups, then all others as one.
 
-    Several rows of a group are added up, and nothing is lost: the sums over the answer are those of the rows. Ordered
-    by the size of the change, by the change itself ("increase"), by the credits after it or by name; groups that are
-    equal in this go by name. ``top`` is at least 1.
+    Several rows of a group are added up, and nothing is lost: the sums over the answer equal those of the rows. The
+    order is by the size of the change, by the change itself ("increase"), by the credits after it, or by name; equal
+    groups are ordered by name. ``top`` is at least 1.
     """
     sums: dict[_Exact, _Sum] = {}
     others: list[_Sum] = []
@@ -180,9 +180,9 @@ def compare(
 
 
 def series_of(rows: Iterable[UsedInBucket], starts: Sequence[int]) -> list[Series]:
-    """Return the series of each group in an answer by buckets, in the order in which the groups first come.
+    """Return the series of each group in an answer by buckets, in the order in which the groups first appear.
 
-    ``starts`` are those of all buckets of the query, so that the answer need not be filled.
+    ``starts`` are the starts of all buckets of the query, so the answer need not contain empty buckets.
     """
     position = {start: number for number, start in enumerate(starts)}
     found: dict[tuple[bool, _Exact], Series] = {}
@@ -208,20 +208,20 @@ def spikes(
 ) -> list[Spike]:
     """Return the buckets that stand out, those furthest from what was expected first; with ``both`` also the drops.
 
-    A bucket is judged against the up to ``history_max`` buckets of its group before it, if there are ``history_min``;
-    neither the bucket itself nor what came later has a say, so a verdict once given stands. Buckets of an hour should
-    have a day of history, or every first morning is a spike. A bucket is one if
+    A bucket is judged against up to ``history_max`` buckets of its group before it, if there are ``history_min``.
+    Neither the bucket itself nor later ones count, so a verdict never changes. Buckets of an hour should have a day of
+    history, or every first morning is a spike. A bucket is a spike if
 
     - its modified z-score (Iglewicz and Hoaglin, "How to Detect and Handle Outliers", 1993) is ``sensitivity`` or more:
       0.6745 times its distance from the median, in median absolute deviations;
     - it is ``least`` units or more from the median;
-    - it is half as far again from the median as what the history reached ``habit`` times. A nightly job is news for
-      the first nights only, and so is a plateau: spikes stay in the history, which bears them as medians do.
+    - it is half as far again from the median as what the history reached ``habit`` times. So a nightly job is a spike
+      on the first nights only, and so is a plateau: spikes stay in the history, whose median tolerates them.
 
-    Where more than half of the history is one value, the median absolute deviation is 0 and says nothing. The standard
+    If more than half of the history is one value, the median absolute deviation is 0 and useless. The standard
     deviation is then estimated by the mean absolute deviation (times 1.253314), but as no less than a hundredth of what
     all groups together used per bucket, on average over the history and the bucket itself; with more than 100 groups,
-    than what the average group did. So what a silent group suddenly uses is a spike if it matters to the whole.
+    no less than what the average group used. So sudden usage of a silent group is a spike if it matters to the whole.
 
     ``sensitivity`` is above 0, the counts and ``least`` are 1 or more, and ``history_min <= history_max``. Series of
     different lengths raise ``ValueError``.
@@ -234,12 +234,12 @@ def spikes(
     for each in every:
         credits = each.credits
         history: list[int] = []
-        """Sorted."""
+        """The units in the buckets before, sorted."""
         for bucket, units in enumerate(credits):
             count = bucket if bucket < history_max else history_max
             if count >= history_min:
                 reached = habit if habit < count else count
-                # Few come further than this test, which the third condition implies: it is what makes this fast.
+                # The third condition implies this test. Few buckets pass it, which makes this fast.
                 if units > history[-reached] or (both and units < history[reached - 1]):
                     double = history[count // 2] + history[(count - 1) // 2]
                     excess = 2 * units - double
@@ -261,11 +261,11 @@ def spikes(
 def forecast(
     blocks: Iterable[tuple[int, int | None]], spent: int, *, over_us: int, now: int, horizon_us: int
 ) -> Forecast:
-    """Return when ``blocks`` are used up if ``spent`` net units in ``over_us`` microseconds are how it goes on.
+    """Return when ``blocks`` are used up, if spending continues at ``spent`` net units in ``over_us`` microseconds.
 
     ``blocks`` are (units available, moment of expiry or ``None``) in the order in which they burn, whenever they
-    expire; what a block still has when it expires is lost. Nothing else is assumed to come in or to leave.
-    ``over_us`` is above 0, units and ``horizon_us`` are not below.
+    expire; units left in a block when it expires are lost. No other credits are assumed to come or go. ``over_us`` is
+    above 0; units and ``horizon_us`` are 0 or more.
     """
     rate = Fraction(spent, over_us)
     end = now + horizon_us
@@ -273,7 +273,7 @@ def forecast(
         idle = sum(units for units, expires_at in blocks if expires_at is not None and expires_at <= end)
         return Forecast(rate, None, idle)
     moment, lost = Fraction(now), Fraction(0)
-    """When the blocks so far are gone, and what of them expired by then."""
+    """The moment at which the blocks so far are gone, and the units of them that expired by then."""
     for units, expires_at in blocks:
         over = moment if moment < end else end
         if expires_at is not None and expires_at <= over:
@@ -289,10 +289,10 @@ def forecast(
 
 
 def sparkline(values: Sequence[int], width: int) -> str:
-    """Return ``values`` as bars, at most ``width`` of them: neighbours that have to share a bar are added up.
+    """Return ``values`` as at most ``width`` bars. Neighbours that share a bar are added up.
 
-    The highest bar is the greatest; 0 and less is the lowest, and whatever is more than 0 is above that. Where bars
-    stand for unequally many values, they are compared by the average of these.
+    The greatest value gets the highest bar, 0 and less the lowest, and anything above 0 a higher one than that. If the
+    bars stand for different numbers of values, they show averages.
     """
     count = min(len(values), width)
     if count <= 0:
@@ -313,7 +313,7 @@ class _Sum:
     def __init__(self, values: tuple[Value, ...]) -> None:
         self.values = values
         self.credits = [0, 0]
-        """Before and after."""
+        """The credits before and after."""
         self.events = [0, 0]
 
     def compared(self) -> Compared:
@@ -321,12 +321,12 @@ class _Sum:
 
 
 def exact(values: tuple[Value, ...]) -> _Exact:
-    """Tells apart what Python calls equal: no two types write a value alike, and 0.0 and -0.0 are two values."""
+    """Return a key that separates values that Python calls equal: of different types, or 0.0 and -0.0."""
     return tuple(map(repr, values))
 
 
 def _name_rank(values: tuple[Value, ...]) -> tuple[tuple[int, float, str], ...]:
-    """Sorts by name as answers do: booleans, numbers by size, strings by code points, and last what is missing."""
+    """Return the sort key by name, as in answers: booleans, numbers by size, strings by code points, then missing."""
     return tuple([_value_rank(value) for value in values])
 
 
@@ -343,9 +343,9 @@ def _value_rank(value: Value) -> tuple[int, float, str]:
 
 
 def _score(history: Sequence[int], double: int, excess: int, used: int, parts: int) -> float:
-    """Standard deviations in an excess. It is given times two, as is the median, so that both are whole.
+    """Return the standard deviations in an excess. It is given doubled, like the median, so that both are whole.
 
-    The least scale, where it is needed, is ``used / parts``. Quotients of whole numbers, however large, round once.
+    The least scale, if needed, is ``used / parts``. Quotients of whole numbers, however large, round only once.
     """
     count = len(history)
     deviations = sorted([abs(2 * units - double) for units in history])

@@ -1,4 +1,4 @@
-"""Answers requests about usage: checks them, asks the usage process, and says the numbers as amounts and times."""
+"""Answers requests about usage: checks them, asks the usage process, and converts its numbers to amounts and times."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ A = TypeVar("A")
 RELATIVE_PLACES: Final = 4
 SPIKES_LIMIT_MAX: Final = 1_000
 HORIZON_US: Final = 3_653 * DAY_US
-"""Ten years: what runs dry later than that is not foretold."""
+"""The horizon of a forecast, ten years. A pool that runs dry later has no date."""
 SPIKE_HISTORY: Final[dict[Period, tuple[int, int]]] = {
     "minute": (180, 30),
     "hour": (168, 24),
@@ -78,7 +78,7 @@ SPIKE_HISTORY: Final[dict[Period, tuple[int, int]]] = {
     "quarter": (8, 5),
     "year": (5, 5),
 }
-"""How many buckets before the range are looked at too, and how many must be there to judge one."""
+"""The number of buckets before the range that are read too, and the number needed to judge a bucket."""
 SPIKES_METHOD: Final = (
     "A bucket stands out if its modified z-score (Iglewicz and Hoaglin, 1993) against the up to 168 buckets of its "
     "group before it reaches the sensitivity, and it is half as far again from their median as what the group has "
@@ -89,11 +89,11 @@ FORECAST_ASSUMPTION: Final = (
     "added, and what is held stays so."
 )
 LINES_PER_TURN: Final = 100
-"""Changes made of groups before others get their turn: half a millisecond."""
+"""The lines converted before other tasks get a turn: half a millisecond."""
 
 
 class UsageDesk:
-    """Answers for one engine."""
+    """Answers the requests about usage of one engine."""
 
     def __init__(
         self,
@@ -106,8 +106,8 @@ class UsageDesk:
         grants_of: Callable[[str], Awaitable[GrantList]],
         timeout_s: float,
     ) -> None:
-        """``scale_of`` tells the decimal places of a currency's pool, or of all its pools; ``extent`` what everything
-        that was acknowledged is; ``find_entry`` the event of a version of a pool; ``grants_of`` the grants of a pool in
+        """``scale_of`` returns the decimal places of a pool, or of all pools of a currency; ``extent`` the extent of
+        everything acknowledged; ``find_entry`` the event of a version of a pool; ``grants_of`` the grants of a pool in
         burn order."""
         self._process = process
         self._now_us = now_us
@@ -145,7 +145,7 @@ class UsageDesk:
         return await self.told(question, query, await self.table(question, query))
 
     def check(self, question: UsageQuestion) -> UsageQuery:
-        """The question in its inner form. Raises ``InvalidRequest``, ``TooLarge``."""
+        """Return the question as a checked query. Raises ``InvalidRequest``, ``TooLarge``."""
         zone = check_zone(question.time_zone, "time_zone")
         span = _span_of(question, zone, self._now_us())
         return usage_query(
@@ -163,14 +163,14 @@ class UsageDesk:
         )
 
     async def table(self, question: UsageQuestion, query: UsageQuery) -> UsageTable:
-        """What the usage process answers."""
+        """Return the answer of the usage process."""
         return await self._process.table(query, await self._extent_of(question), self._timeout_s)
 
     async def _extent_of(self, question: UsageQuestion) -> Extent:
         return await self._extent() if question.consistent else Extent()
 
     async def told(self, question: UsageQuestion, query: UsageQuery, table: UsageTable) -> Usage:
-        """An answer as it is told."""
+        """Convert a table to an answer for the caller."""
         scale = await self._scale_in(query)
         whole = msgspec.structs.replace(
             table,
@@ -203,7 +203,7 @@ class UsageDesk:
             pool = parse_canonical(each.pool)
             event = await self._find_entry(each.pool, each.version)
             if event is None:
-                raise JournalCorrupt(f"version {each.version}, which usage knows, is not there", pool=each.pool)
+                raise JournalCorrupt(f"version {each.version}, which the usage file has, is missing", pool=each.pool)
             scale = await self._scale_of(pool.currency, each.pool)
             entry = entry_of(event, each.version, scale)
             entries.append(UsageEntry(pool=str(pool), credits=to_decimal(each.credits, scale), entry=entry))
@@ -212,7 +212,7 @@ class UsageDesk:
     def _cell_of(self, request: EntriesRequest) -> tuple[UsageQuery, UsageCell]:
         question = request.question
         if request.group is None and not request.other and question.group_by:
-            # All groups: then it does not matter what they were.
+            # The cell is all groups together, so the grouping does not matter.
             question = msgspec.structs.replace(question, group_by=(), top=None)
         query = self.check(question)
         values: tuple[GroupValue, ...] = ()
@@ -355,7 +355,7 @@ class UsageDesk:
 
 
 def absolute(question: UsageQuestion, query: UsageQuery) -> UsageQuestion:
-    """The question with its range as moments, so that it means the same tomorrow."""
+    """Return the question with its range as moments, so that it means the same tomorrow."""
     return msgspec.structs.replace(
         question, period=None, start=to_datetime(query.start).isoformat(), end=to_datetime(query.end).isoformat()
     )
@@ -381,7 +381,7 @@ def _span_of(question: UsageQuestion, zone: str, now: int) -> Span:
 
 
 def _bucket_of(query: UsageQuery, start: int) -> int:
-    """The start of the bucket that a line calls ``start``."""
+    """Return the start of the bucket that a line calls ``start``."""
     for bucket in query.buckets():
         if bucket[0] == start:
             return start

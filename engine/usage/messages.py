@@ -1,4 +1,4 @@
-"""What an engine and its usage process say to each other: msgpack behind its length, over the process's pipes."""
+"""The messages between an engine and its usage process: a length, then msgpack, over the pipes of the process."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from .query import UsageCell, UsageEntries, UsageQuery
 
 LENGTH_BYTES: Final = 4
 ROWS_PER_PART: Final = 5_000
-"""Rows of an answer sent at once: a quarter of a megabyte, read in some hundred microseconds of the engine's loop."""
+"""The rows of an answer in one message: a quarter of a megabyte, which the engine's loop reads in some hundred
+microseconds."""
 GROUPS_PER_PART: Final = 500
-"""Groups sent at once: about as long to decode."""
+"""The groups in one message. They take about as long to decode."""
 
 
 class Extent(msgspec.Struct, frozen=True, array_like=True):
-    """What must be in an answer: the journal up to a frame, and the refusals up to a number."""
+    """What an answer must cover: the journal up to a frame, and the refusals up to a number."""
 
     frame: int = 0
     refusal: int = 0
@@ -39,7 +40,7 @@ class AskTable(msgspec.Struct, frozen=True, tag="table"):
 
 
 class AskEntries(msgspec.Struct, frozen=True, tag="entries"):
-    """A page of the entries behind a cell."""
+    """Return a page of the entries behind a cell."""
 
     id: int
     query: UsageQuery
@@ -51,7 +52,7 @@ class AskEntries(msgspec.Struct, frozen=True, tag="entries"):
 
 
 class AskComparison(msgspec.Struct, frozen=True, tag="comparison"):
-    """Compare what ``query`` says with what ``before`` says, group by group."""
+    """Compare the answers to ``query`` and ``before``, group by group."""
 
     id: int
     query: UsageQuery
@@ -63,7 +64,7 @@ class AskComparison(msgspec.Struct, frozen=True, tag="comparison"):
 
 
 class AskSpikes(msgspec.Struct, frozen=True, tag="spikes"):
-    """Find what stands out in the answer to ``query``, in buckets that end after ``since``."""
+    """Find spikes in the answer to ``query``, in buckets that end after ``since``."""
 
     id: int
     query: UsageQuery
@@ -80,7 +81,7 @@ class AskStatus(msgspec.Struct, frozen=True, tag="status"):
 
 
 class Rebuild(msgspec.Struct, frozen=True, tag="rebuild"):
-    """Make the file again from the journal. Answered at once with the status."""
+    """Rebuild the file from the journal. The status is returned at once."""
 
     id: int
 
@@ -90,12 +91,12 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
 
 
 Lookup: TypeAlias = AskTable | AskEntries | AskComparison | AskSpikes
-"""What is answered from the file, and may have to wait for it."""
+"""The questions that are answered from the file, and may have to wait for it."""
 Question: TypeAlias = Lookup | AskStatus | Rebuild | Stop
 
 
 class TablePart(msgspec.Struct, frozen=True, tag="part"):
-    """The next groups of a table, and its next rows, which may be of groups that are still to come."""
+    """The next groups and the next rows of a table. The rows may belong to groups that are still to come."""
 
     id: int
     groups: list[UsageGroup]
@@ -103,7 +104,7 @@ class TablePart(msgspec.Struct, frozen=True, tag="part"):
 
 
 class TableEnd(msgspec.Struct, frozen=True, tag="end"):
-    """The last part of a table was sent."""
+    """The end of a table, after its last part."""
 
     id: int
     metrics: list[str]
@@ -118,16 +119,16 @@ class Entries(msgspec.Struct, frozen=True, tag="entries"):
 
 
 class Comparison(msgspec.Struct, frozen=True, tag="comparison"):
-    """Groups in two periods, by columns."""
+    """The groups in two periods, by columns."""
 
     id: int
     groups: list[UsageGroup]
     columns: list[Packed]
-    """Credits before and after, events before and after."""
+    """The credits before and after, then the events before and after."""
 
 
 def comparison_of(id: int, groups: Sequence[Compared]) -> Comparison:
-    """``groups`` as a message."""
+    """Return ``groups`` as a message."""
     columns = [
         pack([getattr(each, name) for each in groups])
         for name in ("credits_before", "credits_after", "events_before", "events_after")
@@ -136,7 +137,7 @@ def comparison_of(id: int, groups: Sequence[Compared]) -> Comparison:
 
 
 def compared_in(message: Comparison) -> list[Compared]:
-    """The groups of a message."""
+    """Return the groups of a message."""
     columns = map(unpack, message.columns)
     return [
         Compared(group.values, group.other, *numbers) for group, *numbers in zip(message.groups, *columns, strict=True)
@@ -144,7 +145,7 @@ def compared_in(message: Comparison) -> list[Compared]:
 
 
 class Spikes(msgspec.Struct, frozen=True, tag="spikes"):
-    """Rows that stand out, as a table of a part: a group for each. Half of ``expected_twice`` units were expected."""
+    """The spikes, as a table in one part with a group for each. Half of ``expected_twice`` units were expected."""
 
     id: int
     part: TablePart
@@ -154,7 +155,7 @@ class Spikes(msgspec.Struct, frozen=True, tag="spikes"):
 
 
 class Status(msgspec.Struct, frozen=True, tag="status"):
-    """How far the file is, and the new one if one is being made; or why the last one could not be made."""
+    """The progress of the file, and of the new file during a rebuild; or why the last rebuild failed."""
 
     id: int
     position: int
@@ -164,7 +165,7 @@ class Status(msgspec.Struct, frozen=True, tag="status"):
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """The error that is raised for who asked: its code, and what the code needs."""
+    """The error to raise for the caller: its code, and the values that the code needs."""
 
     id: int
     code: str
@@ -174,8 +175,8 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
 
 
 class AskFrames(msgspec.Struct, frozen=True, tag="frames"):
-    """The process asks the engine for at most ``limit`` frames with numbers above ``after``: it cannot read them by
-    itself. It asks for the next ones when it has those, so never more than one such answer is under way."""
+    """A request to the engine for at most ``limit`` frames with numbers above ``after``, from a process that cannot
+    read the journal itself. It asks for more only when it has these, so at most one such answer is under way."""
 
     id: int
     after: int
@@ -183,33 +184,33 @@ class AskFrames(msgspec.Struct, frozen=True, tag="frames"):
 
 
 class Frames(msgspec.Struct, frozen=True, tag="frames"):
-    """The frames that the process asked for, with the identity and the last number of their journal."""
+    """The requested frames, with the identity and the last frame number of their journal."""
 
     id: int
     identity: str = ""
     last: int = 0
     frames: list[Frame] = []
     failure: str = ""
-    """Why there are none, if the journal could not be read."""
+    """The reason that there are none, if the journal could not be read; else empty."""
 
 
 Reply: TypeAlias = TablePart | TableEnd | Entries | Comparison | Spikes | Status | Failed
 
 _encoder: Final = msgspec.msgpack.Encoder()
 questions: Final = msgspec.msgpack.Decoder(Question | Frames)
-"""What the process hears."""
+"""The decoder of messages to the process."""
 replies: Final = msgspec.msgpack.Decoder(Reply | AskFrames)
-"""What the engine hears."""
+"""The decoder of messages to the engine."""
 
 
 def framed(message: Question | Frames | Reply | AskFrames) -> bytes:
-    """The message behind its length."""
+    """Return the message as bytes, after its length."""
     payload = _encoder.encode(message)
     return len(payload).to_bytes(LENGTH_BYTES, "big") + payload
 
 
 def parts_of(id: int, table: UsageTable) -> Iterator[TablePart | TableEnd]:
-    """A table as messages."""
+    """Yield a table as messages."""
     cells = table.cells.narrow()
     offsets = cells.offsets()
     rows = range(0, max(1, len(table.cells.bucket)), ROWS_PER_PART)
@@ -224,7 +225,7 @@ def parts_of(id: int, table: UsageTable) -> Iterator[TablePart | TableEnd]:
 
 
 def table_from(query: UsageQuery, parts: Sequence[TablePart], end: TableEnd) -> UsageTable:
-    """The answer to ``query`` that came as messages."""
+    """Return the answer to ``query`` that arrived as messages."""
     return UsageTable(
         query.group_by,
         query.buckets(),
@@ -238,5 +239,5 @@ def table_from(query: UsageQuery, parts: Sequence[TablePart], end: TableEnd) -> 
 
 
 def length_of(header: bytes) -> int:
-    """How many bytes follow a header."""
+    """Return the number of bytes after a header."""
     return int.from_bytes(header, "big")

@@ -1,11 +1,11 @@
-"""Periods of usage reports: "last 7 days", "2026-Q3" or "2026-07..2026-09" as moments, and what to compare them with.
+"""Periods of usage reports: "last 7 days", "2026-Q3" or "2026-07..2026-09" as moments, and the periods to compare with.
 
 A span is half-open, in microseconds since 1970, UTC. Calendar periods are the windows of a time zone, so that days of
-23 and 25 hours come out right, and weeks begin on Monday. Nothing here reads a clock: ``now`` is a parameter. Zones are
-names that ``check_zone`` let pass.
+23 and 25 hours are correct, and weeks begin on Monday. Nothing here reads a clock: ``now`` is a parameter. Zones are
+names that passed ``check_zone``.
 
-What ``parse_span`` returns is never empty. Nothing lies before 1970: spans are cut off there, and the one before or a
-year before may be empty for that reason alone.
+``parse_span`` never returns an empty span. Spans are cut off at 1970. Only for that reason may the period before, or
+the year before, be empty.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from solvent.engine.values.windows import Period, window_of
 from solvent.engine.values.words import check_word
 
 COUNT_MAX: Final = 1_000
-"""Of "last N days". It bounds how many points a chart of them has."""
+"""The largest N in "last N days". It bounds the points of a chart."""
 YEAR_MIN: Final = 1970
 YEAR_MAX: Final = 9998
-"""A period ends where the next one begins, and that is to be a moment too."""
+"""The last year of a period. A period ends where the next one begins, and that must be a valid moment too."""
 PERIOD_CHARS_MAX: Final = 100
-"""Two moments with microseconds and offsets have 66."""
+"""The longest text of a period. Two moments with microseconds and offsets have 66 characters."""
 
 _KINDS: Final[tuple[Period, ...]] = ("hour", "day", "week", "month", "quarter", "year")
 _COUNTED: Final[tuple[Period, ...]] = ("minute", *_KINDS)
@@ -50,12 +50,12 @@ class Span(msgspec.Struct, frozen=True, gc=False):
 
 
 def parse_span(text: object, zone: str, now: int) -> Span:
-    """Return the span that ``text`` means at ``now`` in ``zone``. Case does not matter, nor do spaces around it.
+    """Return the span that ``text`` means at ``now`` in ``zone``. Case and surrounding spaces do not matter.
 
     - ``today``, ``yesterday``, and ``this`` or ``previous hour|day|week|month|quarter|year``: the whole calendar
       period, even the part of it that is still to come. ``last month`` is the same as ``previous month``.
     - ``day|week|month|quarter|year to date``: the present one so far, up to ``now``.
-    - ``last N minutes|hours``: exactly so much time, up to ``now``.
+    - ``last N minutes|hours``: exactly that much time, up to ``now``.
     - ``last N days|weeks|months|quarters|years``: the present one so far, and the N-1 whole ones before it, so that a
       chart ends today. ``last 1 day`` is thus today so far, while ``last day`` is yesterday.
     - ``2026``, ``2026-Q3``, ``2026-07``, ``2026-07-14``, ``2026-W29`` (a week of ISO 8601): that calendar period.
@@ -74,10 +74,10 @@ def parse_span(text: object, zone: str, now: int) -> Span:
 
 
 def previous_span(span: Span, zone: str) -> Span:
-    """The period just before, of the same kind of length: it ends where ``span`` begins.
+    """Return the period just before ``span``, of the same kind of length. It ends where ``span`` begins.
 
-    That of a calendar period is the calendar period before it, the largest kind first; that of whole months or whole
-    days has as many of them. Anything else is preceded by as much elapsed time.
+    A calendar period is preceded by the calendar period before it, taking the largest kind that matches; whole months
+    or whole days by as many of them; any other span by as much elapsed time.
     """
     if (kind := _kind(span, zone)) is not None:
         return Span(*_window_before(span.start, kind, zone))
@@ -91,11 +91,11 @@ def previous_span(span: Span, zone: str) -> Span:
 
 
 def year_before(span: Span, zone: str) -> Span:
-    """The same period last year: the same dates and times of the wall clock. 29 February becomes the 28th.
+    """Return the same period last year: the same dates and wall-clock times. 29 February becomes the 28th.
 
-    A calendar week becomes the one 52 weeks earlier, so that weekdays are compared with themselves. A span through
-    28 February ends with that day in the year before too. Where nothing would be left, as of an hour that the clock
-    skipped or of the 24 hours up to a 29 February, the span keeps its length.
+    A calendar week becomes the one 52 weeks earlier, so that each weekday is compared with the same weekday. A span
+    through 28 February ends with that day in the year before too. If nothing would be left, as for an hour that the
+    clock skipped or the 24 hours up to a 29 February, the span keeps its length.
     """
     if _kind(span, zone) == "week":
         weeks = timedelta(weeks=52)
@@ -120,7 +120,7 @@ def _range(text: str, zone: str, now: int) -> tuple[int, int]:
 
 
 def _bounds(text: str, zone: str) -> tuple[int, int]:
-    """Where a side of a range begins and ends. A moment does both at once."""
+    """Return the start and end of one side of a range. For a moment they are the same."""
     if (window := _calendar(text, zone)) is not None:
         return window
     moment = parse_time(text.upper(), "period")
@@ -154,7 +154,7 @@ def _period(kind: str, periods: tuple[Period, ...]) -> Period:
 
 
 def _last(count: str, kinds: str, zone: str, now: int) -> int:
-    """Where the last so many begin."""
+    """Return the start of the last ``count`` periods of a kind."""
     if not (count.isascii() and count.isdigit() and 1 <= int(count) <= COUNT_MAX):
         raise InvalidRequest("period", f"a number from 1 to {COUNT_MAX}, as in last 7 days", got=shown(count))
     number = int(count)
@@ -172,7 +172,7 @@ def _last(count: str, kinds: str, zone: str, now: int) -> int:
 
 
 def _calendar(text: str, zone: str) -> tuple[int, int] | None:
-    """The calendar period with this name, ``None`` if it is no such name. Raises if there is no such period."""
+    """Return the calendar period of this name, ``None`` if it is no such name. Raises if there is no such period."""
     found = _CALENDAR.fullmatch(text)
     if found is None:
         return None
@@ -198,7 +198,7 @@ def _calendar(text: str, zone: str) -> tuple[int, int] | None:
 
 
 def _kind(span: Span, zone: str) -> Period | None:
-    """The largest kind of which ``span`` is exactly one calendar period."""
+    """Return the largest kind of which ``span`` is exactly one calendar period."""
     for kind in reversed(_KINDS):
         if window_of(span.start, kind, zone) == (span.start, span.end):
             return kind
@@ -217,13 +217,13 @@ def _year_earlier(at_us: int, zone: str) -> int:
     local = _local(at_us, zone)
     day = 28 if (local.month, local.day) == (2, 29) else local.day
     if _begins(at_us, "day", zone):
-        # Not by the wall clock: where midnight is skipped, the day begins later.
+        # Not by the wall clock: if midnight is skipped, the day begins later.
         return _day_start(date(local.year - 1, local.month, day), zone)
     return max(0, (local.replace(year=local.year - 1, day=day) - EPOCH) // MICROSECOND)
 
 
 def _month_first(day: date, months: int) -> date:
-    """The first of the month so many months after that of ``day``."""
+    """Return the first day of the month that is ``months`` after that of ``day``."""
     year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
     return date(year, month + 1, 1)
 
@@ -233,7 +233,7 @@ def _day_start(day: date, zone: str) -> int:
 
 
 def _noon(day: date, zone: str) -> int:
-    """A moment of ``day``, even if midnight is skipped or comes twice. In a zone that skipped ``day``: of the next."""
+    """Return a moment of ``day``, even if midnight is skipped or repeated; if ``zone`` skipped it, of the next day."""
     return (datetime(day.year, day.month, day.day, 12, tzinfo=ZoneInfo(zone)) - EPOCH) // MICROSECOND
 
 

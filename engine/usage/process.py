@@ -1,4 +1,4 @@
-"""The engine's end of the usage process: starts it when it is first wanted, asks it, and starts it again if it ends."""
+"""The engine's side of the usage process: starts it on first use, asks it questions, and restarts it if it ends."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ from .query import UsageCell, UsageEntries, UsageQuery
 STOP_TIMEOUT_S: Final = 5.0
 RESTART_INTERVAL_S: Final = 0.5
 SENDS_MAX: Final = 3
-"""To how many processes a question is put before it is suspected to end them."""
+"""The number of processes that get a question before it is suspected of ending them."""
 GRACE_S: Final = 2.0
-"""How much longer than its patience a question is waited for: the process says best why it has no answer."""
+"""The seconds to wait beyond the patience of a question: the process knows best why it has no answer."""
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -66,7 +66,7 @@ _Question: TypeAlias = Lookup | AskStatus | Rebuild
 
 
 class _Asked:
-    """A question that waits for its answer, and the parts that have come of it."""
+    """A question that waits for its answer, and the parts of the answer so far."""
 
     __slots__ = ("future", "parts", "question", "sent")
 
@@ -78,11 +78,11 @@ class _Asked:
 
 
 class UsageProcess:
-    """Use ``run`` in a task group. Questions may be asked from any task of its loop."""
+    """The usage process of an engine. Run ``run`` in a task group. Any task of its loop may ask questions."""
 
     def __init__(self, folder: Path, *, source: Location | Journal, threads: int) -> None:
-        """Keeps its file in ``folder``. ``source`` is where the process can read the journal by itself, or the journal,
-        of which it is then handed the frames that it asks for."""
+        """The process keeps its file in ``folder``. ``source`` is the location from which it can read the journal
+        itself; or the journal, whose frames the engine then sends on request."""
         command = [sys.executable, "-m", "solvent.engine.usage.worker.worker", str(folder), str(threads)]
         self._journal: Journal | None = None
         if isinstance(source, (str, PathLike)):
@@ -95,14 +95,14 @@ class UsageProcess:
         self._asked: dict[int, _Asked] = {}
         self._outbox: asyncio.Queue[_Asked | AskFrames] = asyncio.Queue()
         self.pid: int | None = None
-        """The running process, if there is one."""
+        """The id of the running process; ``None`` if there is none."""
 
     def start(self) -> None:
-        """Have the process run from now on, without a question."""
+        """Start the process now, without waiting for a question."""
         self._wanted.set()
 
     async def table(self, query: UsageQuery, extent: Extent, timeout_s: float) -> UsageTable:
-        """The answer to ``query``, with at least ``extent`` in it.
+        """Return the answer to ``query``, which covers at least ``extent``.
 
         Raises ``TooLarge``; ``Unavailable`` if there is no answer in time.
         """
@@ -121,7 +121,7 @@ class UsageProcess:
         limit: int,
         timeout_s: float,
     ) -> UsageEntries:
-        """A page of the entries behind ``cell``. Raises ``InvalidRequest``, ``Unavailable``."""
+        """Return a page of the entries behind ``cell``. Raises ``InvalidRequest``, ``Unavailable``."""
         question = AskEntries(next(self._ids), query, cell, as_of, cursor, limit, timeout_s)
         return (await self._ask(question, Entries, timeout_s)).entries
 
@@ -135,7 +135,7 @@ class UsageProcess:
         extent: Extent,
         timeout_s: float,
     ) -> list[Compared]:
-        """The groups of two queries, side by side. Raises as ``table``."""
+        """Return the groups of two queries, side by side. Raises the errors of ``table``."""
         question = AskComparison(next(self._ids), query, before, order, top, extent, timeout_s)
         return compared_in(await self._ask(question, Comparison, timeout_s))
 
@@ -150,17 +150,20 @@ class UsageProcess:
         extent: Extent,
         timeout_s: float,
     ) -> Spikes:
-        """What stands out in the answer to ``query``, in buckets that end after ``since``. Raises as ``table``."""
+        """Return the spikes in the answer to ``query``, in buckets that end after ``since``.
+
+        Raises the errors of ``table``.
+        """
         id = next(self._ids)
         question = AskSpikes(id, query, since, history_min, sensitivity, limit, extent, timeout_s)
         return await self._ask(question, Spikes, timeout_s)
 
     async def status(self, timeout_s: float) -> Status:
-        """How far the file is."""
+        """Return the progress of the file."""
         return await self._ask(AskStatus(next(self._ids)), Status, timeout_s)
 
     async def rebuild(self, timeout_s: float) -> Status:
-        """Begin to make the file again, unless that is under way."""
+        """Begin to rebuild the file, unless a rebuild is under way."""
         return await self._ask(Rebuild(next(self._ids)), Status, timeout_s)
 
     async def _ask(
@@ -179,7 +182,7 @@ class UsageProcess:
         return answer
 
     async def run(self) -> None:
-        """Keep the process running, once it is wanted, until cancelled."""
+        """Keep the process running, from its first use on, until cancelled."""
         await self._wanted.wait()
         while True:
             try:
@@ -210,7 +213,7 @@ class UsageProcess:
             asked = await self._outbox.get()
             if isinstance(asked, AskFrames):
                 await sink.send(framed(await self._frames(asked)))
-            elif asked.question.id in self._asked:  # Else who asked has gone.
+            elif asked.question.id in self._asked:  # Otherwise the caller has gone.
                 asked.sent += 1
                 await sink.send(framed(asked.question))
 
@@ -244,7 +247,7 @@ class UsageProcess:
             asked.future.set_result(reply)
 
     def _ask_again(self) -> None:
-        """Ask the next process what this one has not answered; but not for ever what may have been its end."""
+        """Put open questions to the next process, except those that may have ended too many processes already."""
         while not self._outbox.empty():
             self._outbox.get_nowait()
         for asked in self._asked.values():

@@ -1,15 +1,14 @@
-"""What may be asked of usage: which pools, which time, broken down by what; and what is answered.
+"""Queries about usage, and their answers: which pools, which time, and which breakdown.
 
-A query is checked here, once, and is then data: ``UsageQuery`` holds nothing that the store has to doubt. Times are
-microseconds since 1970, ranges half-open. Credits are units of the currency, quantities billionths, both exact at any
-size.
+A query is checked once, here. After that the store can trust every value in a ``UsageQuery``. Times are microseconds
+since 1970, ranges half-open. Credits are units of the currency, quantities billionths, both exact at any size.
 
-**Fields.** A plain name is a dimension of the events. What every event has of its own is written with a dollar sign:
-``$metric``, ``$customer``, ``$resource``, ``$grant``, ``$category``, ``$cost_basis``, ``$currency``. A dimension whose
-own name begins with a dollar sign is written with one more: ``$$price`` is the dimension ``$price``.
+**Fields.** A plain name is a dimension of the events. A built-in field, which every event has, begins with a dollar
+sign: ``$metric``, ``$customer``, ``$resource``, ``$grant``, ``$category``, ``$cost_basis``, ``$currency``. A dimension
+whose own name begins with a dollar sign is written with one more: ``$$price`` is the dimension ``$price``.
 
-Values are compared with their type: 1, 1.0, true and "1" are four values. ``None`` stands for "does not have it", and
-is a group of its own.
+Values are compared with their type: 1, 1.0, true and "1" are four values. ``None`` means that the event does not have
+the field, and is a group of its own.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ FILTER_VALUES_MAX: Final = 1_000
 TOP_MAX: Final = 10_000
 BUCKETS_MAX: Final = 100_000
 ROWS_MAX: Final = 100_000
-"""Rows of one answer, about 20 MB of objects. Who has more groups asks for the top ones."""
+"""The most rows in one answer, about 20 MB of objects. Callers with more groups can ask for the top ones."""
 ENTRIES_PAGE_MAX: Final = 1_000
 ENTRIES_PAGE_DEFAULT: Final = 100
 CURSOR_CHARS_MAX: Final = 200
@@ -56,21 +55,21 @@ NO_METRIC: Final = ""
 
 
 class UsageScope(msgspec.Struct, frozen=True, gc=False):
-    """Whose usage: that of one pool, of a customer's pools in a currency, or of all pools of an environment in it.
+    """The pools in a query: one pool, a customer's pools in a currency, or all pools of an environment in a currency.
 
-    It is always one currency: units of two currencies have no sum.
+    There is always exactly one currency, because units of two currencies have no sum.
     """
 
     environment: str
     currency: str
     customer: str | None = None
     pool: str | None = None
-    """The canonical name of the one pool."""
+    """The canonical name of the pool, if the scope is one pool."""
 
 
 class UsageFilter(msgspec.Struct, frozen=True):
-    """Keep what has one of ``values`` in ``field`` ("=", "in"), none of them ("not in"), nothing there ("missing"), or
-    a string that begins with the value ("prefix")."""
+    """A condition on events: ``field`` has one of ``values`` ("=", "in") or none of them ("not in"), is missing
+    ("missing"), or is a string that begins with the value ("prefix")."""
 
     field: str
     op: FilterOp
@@ -78,37 +77,37 @@ class UsageFilter(msgspec.Struct, frozen=True):
 
 
 class UsageQuery(msgspec.Struct, frozen=True):
-    """A question, checked. Make one with ``usage_query``."""
+    """A checked query. Make one with ``usage_query``."""
 
     scope: UsageScope
     start: int
     end: int
     window: Period | None = None
-    """``None`` is one bucket, the whole range."""
+    """The size of a bucket. ``None`` means one bucket, the whole range."""
     zone: str = "UTC"
     group_by: tuple[str, ...] = ()
     filters: tuple[UsageFilter, ...] = ()
-    """All of them must hold."""
+    """The conditions, all of which must hold."""
     top: int | None = None
-    """Only so many groups, and all the others as one. Groups are ranked by ``order`` over the whole range."""
+    """The number of groups to list; all others become one. Groups are ranked by ``order`` over the whole range."""
     order: Order = "credits"
     descending: bool = True
     fill_empty: bool = False
-    """Also give the buckets in which nothing happened, for every group in the answer."""
+    """Whether to include the buckets in which nothing happened, for every group in the answer."""
 
     def buckets(self) -> list[tuple[int, int]]:
-        """The windows of the calendar that have a part in the range. Of the first and the last, only what lies inside
-        the range is counted."""
+        """Return the calendar windows that overlap the range. In the first and the last, only the part inside the range
+        counts."""
         if self.window is None:
             return [(self.start, self.end)]
         return _buckets(self.start, self.end, self.window, self.zone)
 
 
 class UsageCell(msgspec.Struct, frozen=True):
-    """Names one row of an answer: its bucket and its group, or in that bucket the groups that did not make the top."""
+    """The name of one row of an answer: its bucket and its group, or the bucket and all groups outside the top."""
 
     start: int | None = None
-    """The start of the bucket; ``None`` is the whole range."""
+    """The start of the bucket; ``None`` means the whole range."""
     values: tuple[Value, ...] = ()
     other: bool = False
 
@@ -117,11 +116,11 @@ class UsageEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An entry of a pool's ledger that counts in a cell."""
 
     pool: str
-    """Canonical."""
+    """The canonical name of the pool."""
     version: int
     occurred_at: int
     credits: int
-    """What of it counts in this cell: units, less than 0 for a reversal."""
+    """The part of the entry that counts in this cell, in units; less than 0 for a reversal."""
 
 
 class UsageEntries(msgspec.Struct, frozen=True):
@@ -129,24 +128,24 @@ class UsageEntries(msgspec.Struct, frozen=True):
 
     entries: list[UsageEntry]
     cursor: str | None
-    """Gives the next page, of the same entries however many came since; ``None`` after the last."""
+    """The cursor of the next page, unaffected by entries that came since; ``None`` after the last page."""
     as_of: int
 
 
 def pool_scope(pool: PoolLike) -> UsageScope:
-    """One pool. Raises ``InvalidRequest``."""
+    """Return the scope of one pool. Raises ``InvalidRequest``."""
     parsed = parse_pool(pool)
     return UsageScope(parsed.environment, parsed.currency, parsed.customer, parsed.canonical)
 
 
 def customer_scope(environment: str, customer: str, currency: str) -> UsageScope:
-    """All pools of a customer in a currency. Raises ``InvalidRequest``."""
+    """Return the scope of all pools of a customer in a currency. Raises ``InvalidRequest``."""
     check_id(customer, "customer")
     return UsageScope(check_id(environment, "environment"), check_id(currency, "currency"), customer)
 
 
 def environment_scope(environment: str, currency: str) -> UsageScope:
-    """All pools of an environment in a currency. Raises ``InvalidRequest``."""
+    """Return the scope of all pools of an environment in a currency. Raises ``InvalidRequest``."""
     return UsageScope(check_id(environment, "environment"), check_id(currency, "currency"))
 
 
@@ -166,8 +165,8 @@ def usage_query(
 ) -> UsageQuery:
     """Return a query that is safe to answer.
 
-    ``filters`` are ``UsageFilter``s or mappings of ``field``, ``op`` and ``value`` or ``values``. ``descending`` is
-    true unless said, but for names. Raises ``InvalidRequest`` naming the field, ``TooLarge`` beyond a limit.
+    ``filters`` are ``UsageFilter``s or mappings of ``field``, ``op`` and ``value`` or ``values``. ``descending``
+    defaults to true, except for names. Raises ``InvalidRequest`` naming the field, ``TooLarge`` beyond a limit.
     """
     if not 0 <= start < MOMENT_MAX_US:
         raise InvalidRequest("start", "a time from 1970 to 9999")
@@ -211,12 +210,12 @@ def usage_cell(query: UsageQuery, *, start: object = None, values: object = (), 
 
 
 def check_entries_limit(limit: object) -> int:
-    """Return how many entries a page may have, ``1 <= limit <= 1000``. Raises ``InvalidRequest``."""
+    """Return ``limit``, the most entries of a page, if ``1 <= limit <= 1000``. Raises ``InvalidRequest``."""
     return check_count(limit, "limit", ENTRIES_PAGE_MAX)
 
 
 def dimension_of(field: str) -> str | None:
-    """The dimension that a checked field means; ``None`` for what events have of their own."""
+    """Return the dimension of a checked field; ``None`` for a built-in field."""
     if field.startswith("$$"):
         return field[1:]
     return None if field.startswith("$") else field
@@ -232,7 +231,7 @@ def _buckets(start: int, end: int, window: Period, zone: str) -> list[tuple[int,
 
 
 def _minutes(start: int, end: int, zone: str) -> Iterator[tuple[int, int]]:
-    """As ``windows_between``, fifty times as fast: inside an hour of the wall clock, the offset is one."""
+    """Yield windows as ``windows_between``, fifty times as fast: in an hour of the wall clock, the offset is fixed."""
     for hour_start, hour_end in windows_between(start, end, "hour", zone):
         minute = window_of(max(start, hour_start), "minute", zone)
         until = min(end, hour_end)
@@ -296,7 +295,7 @@ def _check_filter(given: object, where: str) -> UsageFilter:
 
 
 def _check_value(field: str, value: object, where: str) -> Value:
-    """A value that the field can have. Filters on impossible values are mistakes, and refused."""
+    """Return ``value`` if the field can have it. A filter on an impossible value is a mistake, and is refused."""
     if value is None:
         return None
     name = dimension_of(field)
@@ -337,7 +336,7 @@ def _check_flag(flag: object, field: str) -> bool:
 
 
 def _is_text(text: str) -> bool:
-    """Half of a surrogate pair is no text: no event can hold it."""
+    """Return whether ``text`` is valid text. Half of a surrogate pair is not: no event can hold it."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -140,7 +140,7 @@ def test_every_flipped_bit_and_every_changed_byte_of_a_frame_is_found() -> None:
             body[place] ^= mask
             damaged = Frame(SAMPLE.number, SAMPLE.at, bytes(body), SAMPLE.crc)
             assert not damaged.is_intact()
-            with pytest.raises(JournalCorrupt, match="frame 7: the checksum does not fit") as found:
+            with pytest.raises(JournalCorrupt, match="frame 7: the checksum does not match") as found:
                 list(split_frame(damaged))
             assert found.value.frame == 7
 

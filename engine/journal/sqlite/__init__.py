@@ -1,1 +1,1 @@
-"""A journal in one SQLite file, written by a process of its own."""
+"""A journal in one SQLite file, written by a separate process."""

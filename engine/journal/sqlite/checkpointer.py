@@ -1,10 +1,10 @@
-"""Writing back what the log of a SQLite file holds, beside its commits instead of inside one.
+"""Writing the log of a SQLite file back next to its commits, instead of inside one.
 
-SQLite's own checkpoint is made by the commit that fills the log, and whoever waits for that commit waits for megabytes
-to be copied and flushed. Here they are copied on a connection of its own while commits go on. What was committed
-meanwhile, a few pages, the writer copies last, between two commits: then the log is all written back, and the next
-commit begins it anew. Commits wait for that last step, which ends with a flush, so it is taken more seldom. Should all
-of this be too slow, a checkpoint of SQLite's own bounds the log (``LOG_PAGES_MAX``).
+SQLite's own checkpoint runs inside the commit that fills the log, so that commit waits for megabytes to be copied and
+flushed. Here, a separate connection copies them while commits continue. The few pages that were committed meanwhile
+are copied last, by the writer, between two commits. Then the whole log is written back, and the next commit restarts
+it. Commits wait for this last step, which ends with a flush, so it is taken less often. If all of this is too slow,
+SQLite's own checkpoint bounds the log (``LOG_PAGES_MAX``).
 
 A crash between any two steps leaves what a crash in any checkpoint leaves: the log has everything.
 """
@@ -22,15 +22,15 @@ from .process import RemoteConnection
 
 PAGE_BYTES: Final = 4_096
 CHECKPOINT_PAGES: Final = 250
-"""Pages new in the log at which they are written back. The next commit's flush waits for all that goes to the disk with
-them: 1 MB, some two milliseconds."""
+"""The number of new pages in the log that starts a pass. The next commit's flush waits for all the pages that go to the
+disk with it: 1 MB, about two milliseconds."""
 RENEW_PAGES: Final = 2_000
-"""Pages in the log, 8 MB, at which it is begun anew. After a crash all of them are read at the next start."""
+"""The pages in the log, 8 MB, at which it is restarted. After a crash, the next start reads all of them."""
 LAST_PAGES: Final = 100
-"""What the writer may be left with."""
+"""The most pages left for the writer to copy."""
 PASSES_MAX: Final = 4
 LOG_PAGES_MAX: Final = 16_000
-"""64 MB."""
+"""The pages in the log, 64 MB, at which SQLite checkpoints by itself."""
 RETRY_INTERVAL_S: Final = 1.0
 _CHECKPOINT: Final = "pragma wal_checkpoint(passive)"
 
@@ -38,15 +38,15 @@ log = logging.getLogger(__name__)
 
 
 class Checkpointer:
-    """Keeps the log of one file short. ``run`` is its task; whoever commits calls ``wrote``."""
+    """Keeps the log of one file short. ``run`` is its task; call ``wrote`` after each commit."""
 
     def __init__(self, path: Path, writer: RemoteConnection, beside: RemoteConnection) -> None:
-        """For the file at ``path``, which ``writer`` alone writes. ``beside`` is at the disposal of this object."""
+        """Use this for the file at ``path``, which only ``writer`` writes. ``beside`` is for this object alone."""
         self._path = path
         self._writer = writer
         self._beside = beside
         self._new_pages = 0
-        """That came since the last pass began."""
+        """The pages added since the last pass began."""
         self._pages = 0
         self._due = anyio.Event()
 
@@ -54,12 +54,12 @@ class Checkpointer:
     async def prepare(writer: RemoteConnection, beside: RemoteConnection) -> None:
         """Set up the two connections. Raises ``sqlite3.Error``."""
         await writer.execute(f"pragma wal_autocheckpoint = {LOG_PAGES_MAX}")
-        # As the writer does: macOS answers fsync before the disk has written.
+        # As for the writer: macOS returns from fsync before the disk has written.
         await beside.execute("pragma synchronous = full")
         await beside.execute("pragma checkpoint_fullfsync = on")
 
     def wrote(self, size: int) -> None:
-        """Hear of a commit of about ``size`` bytes."""
+        """Count a commit of about ``size`` bytes."""
         pages = size // PAGE_BYTES + 2
         self._pages += pages
         self._new_pages += pages
@@ -67,14 +67,14 @@ class Checkpointer:
             self._due.set()
 
     async def run(self) -> None:
-        """Write back whenever it is due, until cancelled."""
+        """Write the log back whenever it is due, until cancelled."""
         while True:
             await self._due.wait()
             self._due = anyio.Event()
             try:
                 await self._write_back()
             except sqlite3.Error as error:
-                # A full disk, usually. The log keeps what it has, and grows meanwhile.
+                # Usually a full disk. The log keeps its content, and grows meanwhile.
                 log.warning("the log of %s could not be written back, trying again: %s", self._path, error)
                 await anyio.sleep(RETRY_INTERVAL_S)
                 self._due.set()
@@ -93,5 +93,5 @@ class Checkpointer:
     async def _pass(self) -> None:
         self._new_pages = 0
         await self._beside.execute(_CHECKPOINT)
-        # SQLite leaves that to the last pass, and commits would wait for all of it.
+        # SQLite leaves the flush to the last pass, and commits would wait for all of it.
         await self._beside.flush()

@@ -1,9 +1,9 @@
 """The journal in a SQLite file: one row per frame, one statement per commit.
 
-WAL with ``synchronous=FULL``: a commit returns after its pages were flushed to the disk. Nothing but the insert
-of a frame is ever written, so the file cannot hold half of a commit. A process of its own writes (``process``); it also
-writes back the WAL, next to the commits (``checkpointer``). Reads use a ``SqliteReader`` in a thread and stay short: an
-open read keeps the WAL from being reused.
+WAL with ``synchronous=FULL``: a commit returns after its pages were flushed to the disk. Nothing but the insert of a
+frame is ever written, so the file cannot hold half of a commit. A separate process writes (``process``). It also writes
+back the WAL, next to the commits (``checkpointer``). Reads use a ``SqliteReader`` in a thread and stay short, because
+an open read prevents reuse of the WAL.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .reader import SqliteReader
 from .wal import check_log
 
 APPLICATION_ID: Final = 0x501C3D17
-"""Marks the file as a Solvent journal (SQLite's ``application_id``)."""
+"""The ``application_id`` of SQLite that marks the file as a Solvent journal."""
 SCHEMA_VERSION: Final = 1
 
 _SCHEMA: Final = """
@@ -47,7 +47,7 @@ _INSERT: Final = "insert into frame (number, at, crc, body) values (?, ?, ?, ?)"
 
 
 class SqliteJournal:
-    """Fulfils ``Journal``. Open it with ``SqliteJournal.open``; the caller holds the directory's lock."""
+    """A ``Journal`` in a SQLite file. Open it with ``SqliteJournal.open``, holding the lock of the directory."""
 
     def __init__(self, path: Path, process: SqliteProcess, reader: SqliteReader, *, identity: str, last: int) -> None:
         self.identity: Final = identity
@@ -66,8 +66,8 @@ class SqliteJournal:
     async def open(cls, path: Path) -> SqliteJournal:
         """Open or create the journal at ``path``.
 
-        Raises ``JournalError`` for a file that is no journal, ``JournalCorrupt`` if commits in its log were damaged,
-        ``JournalLocked`` if it is being written.
+        Raises ``JournalError`` for a file that is not a journal, ``JournalCorrupt`` if commits in its log are damaged,
+        ``JournalLocked`` if another process writes it.
         """
         process = await _start(path)
         reader: SqliteReader | None = None
@@ -87,7 +87,7 @@ class SqliteJournal:
 
     @property
     def process_id(self) -> int:
-        """Of the process that writes."""
+        """The id of the process that writes."""
         return self._process.pid
 
     async def append(self, frame: Frame) -> None:
@@ -129,16 +129,16 @@ class SqliteJournal:
         return await anyio.to_thread.run_sync(self._reader.sections, pointers, limiter=self._reader_turn)
 
     async def aclose(self) -> None:
-        # The writer is the last that can write back the WAL, and does so if nobody else has the file open.
+        # Close the writer last: it can write back the WAL, and does so if no other process has the file open.
         self._reader.close()
         await self._process.aclose()
 
 
 async def _start(path: Path) -> SqliteProcess:
-    """A process that can write the file at ``path``, which is a journal then. Raises as ``SqliteJournal.open``."""
+    """Return a process that can write the journal at ``path``, created if need be. Raises as ``SqliteJournal.open``."""
     process = await SqliteProcess.start(path, connections=2)
     try:
-        # Now that nobody writes it.
+        # Only now does no other process write it.
         await anyio.to_thread.run_sync(check_log, path)
         writer, beside = process.connections
         await _prepare(path, writer)
@@ -161,33 +161,33 @@ async def _prepare(path: Path, writer: RemoteConnection) -> None:
     if application not in (0, APPLICATION_ID):
         raise JournalError(f"{path} is a SQLite file of another application")
     if not application and await _number(writer, _FOREIGN_TABLES):
-        # Most applications set no id. Ours alone may be there without one: a creation that was cut short.
+        # Most applications set no id. Without one, only our own tables may exist, from a creation that was cut short.
         raise JournalError(f"{path} is a SQLite file of another application")
     version = await _number(writer, "pragma user_version")
     if version > SCHEMA_VERSION:
         raise JournalError(f"{path} was written by a newer version of Solvent (schema {version})")
     await writer.execute("pragma journal_mode = wal")
     await writer.execute("pragma synchronous = full")
-    # macOS answers fsync before the disk has written; this asks for the real thing there and is free elsewhere.
+    # macOS returns from fsync before the disk has written. This requests a real flush there, and is free elsewhere.
     await writer.execute("pragma fullfsync = on")
     await writer.execute("pragma checkpoint_fullfsync = on")
     if not version:
         await writer.execute_script(_SCHEMA)
         await writer.execute(f"pragma application_id = {APPLICATION_ID}")
         await writer.execute(f"pragma user_version = {SCHEMA_VERSION}")
-        # So that the file itself, whatever becomes of its log, says which journal it is.
+        # So that the file itself holds the identity of the journal, whatever happens to its log.
         await writer.execute("pragma wal_checkpoint(truncate)")
 
 
 async def _scalar(connection: RemoteConnection, statement: str) -> object:
     rows = await connection.execute(statement)
     if not rows:
-        raise JournalError(f"nothing answers {statement!r}: the file is damaged")
+        raise JournalError(f"no rows from {statement!r}: the file is damaged")
     return rows[0][0]
 
 
 async def _number(connection: RemoteConnection, statement: str) -> int:
     value = await _scalar(connection, statement)
     if not isinstance(value, int):
-        raise JournalError(f"{statement!r} is answered with {value!r}: the file is damaged")
+        raise JournalError(f"{statement!r} returned {value!r}: the file is damaged")
     return value

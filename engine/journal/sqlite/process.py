@@ -1,8 +1,8 @@
-"""Connections to a SQLite file in a process of its own, for what a busy interpreter must not hold up.
+"""Connections to a SQLite file in a separate process, for work that a busy interpreter must not delay.
 
-A thread that commits needs the interpreter again and again, and each time waits until the event loop lets go of it, for
-up to ``sys.getswitchinterval`` of 5 ms: measured at 20,000 debits a second, that is most of what a debit waits for. A
-process does its work beside the loop, and its answer is an event of the loop like any other.
+A thread that commits needs the interpreter again and again, and each time waits until the event loop releases it, for
+up to ``sys.getswitchinterval`` of 5 ms. Measured at 20,000 debits a second, that is most of a debit's waiting time. A
+process works in parallel with the loop, and its answer is an event of the loop like any other.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from solvent.engine.values.errors import JournalError, JournalLocked
 from .worker import CLOSE, EXECUTE, FLUSH, LENGTH, LOCKED, SCRIPT, Answer, Failure, Rows, frame
 
 LOCK_WAIT_S: Final = 10.0
-"""How long to wait for the process of an engine that was killed to end: it ends with its last commit."""
+"""The seconds to wait for the process of a killed engine to end. It ends after its last commit."""
 STOP_TIMEOUT_S: Final = 60.0
 _WORKER: Final = Path(__file__).with_name("worker.py")
 
 
 class ProcessEnded(sqlite3.OperationalError):
-    """There is no answer, and whether the statement had an effect is unknown."""
+    """The process ended without an answer. Whether the statement took effect is unknown."""
 
     sqlite_errorcode = sqlite3.SQLITE_IOERR
 
@@ -41,11 +41,11 @@ class ProcessEnded(sqlite3.OperationalError):
 
 
 class RemoteConnection(asyncio.Protocol):
-    """A connection in the process. Statements are executed in the order in which they were given."""
+    """A connection in the process. It executes statements in the order in which they were sent."""
 
     def __init__(self) -> None:
         self.ready: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
-        """Done when the process has the file, or cannot have it."""
+        """A future that is done when the process has opened the file, or failed to."""
         self._asked: deque[asyncio.Future[Rows]] = deque([self.ready])
         self._received = bytearray()
         self._transport: asyncio.WriteTransport | None = None
@@ -56,30 +56,30 @@ class RemoteConnection(asyncio.Protocol):
         return self._transport is not None
 
     async def wait_for_end(self) -> None:
-        """Wait until it cannot be used any more."""
+        """Wait until the connection cannot be used any more."""
         await self._lost.wait()
 
     async def execute(self, statement: str, parameters: Sequence[object] = ()) -> Rows:
-        """The rows of ``statement``. One that is cancelled is executed all the same.
+        """Execute ``statement`` and return its rows. It is executed even if the call is cancelled.
 
-        Raises ``sqlite3.Error`` as a connection in a thread does, ``ProcessEnded`` among them.
+        Raises ``sqlite3.Error`` as a connection in a thread does; also ``ProcessEnded``, which is one.
         """
         return await self._ask(EXECUTE, statement, tuple(parameters))
 
     async def execute_script(self, script: str) -> None:
-        """Execute several statements. Raises as ``execute``."""
+        """Execute several statements. Raises the errors of ``execute``."""
         await self._ask(SCRIPT, script)
 
     async def flush(self) -> None:
-        """Flush what was written to the file, not to its log. Raises as ``execute``."""
+        """Flush the file, not its log, to the disk. Raises the errors of ``execute``."""
         await self._ask(FLUSH)
 
     async def close(self) -> None:
-        """Close the file. Raises as ``execute``."""
+        """Close the file. Raises the errors of ``execute``."""
         await self._ask(CLOSE)
 
     def drop(self) -> None:
-        """End the channel."""
+        """Close the channel to the process."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -124,7 +124,8 @@ class RemoteConnection(asyncio.Protocol):
 
 
 class SqliteProcess:
-    """Begin it with ``start``. Its connections are gone when it ends, and it does not begin again by itself."""
+    """A process with connections to one file. Make it with ``start``. When it ends, its connections are gone, and it
+    does not restart."""
 
     def __init__(self, process: subprocess.Popen[bytes], connections: Sequence[RemoteConnection]) -> None:
         self._process = process
@@ -132,9 +133,9 @@ class SqliteProcess:
 
     @classmethod
     async def start(cls, path: Path, *, connections: int) -> SqliteProcess:
-        """A process with so many connections to the file at ``path``, the only one that writes it.
+        """Start the only process that writes the file at ``path``, with this number of ``connections``.
 
-        Raises ``JournalLocked`` if there is another that does not end within ``LOCK_WAIT_S``, ``JournalError`` if it
+        Raises ``JournalLocked`` if another process does not end within ``LOCK_WAIT_S``, ``JournalError`` if the new one
         cannot be started.
         """
         ours: list[socket.socket] = []
@@ -147,12 +148,12 @@ class SqliteProcess:
                     kept.append(end)
             with anyio.CancelScope(shield=True):
                 process = await anyio.to_thread.run_sync(_popen, path, theirs)
-            assert process is not None  # noqa: S101 - narrows the type: a scope that nobody cancels swallows nothing
-            _close(theirs)  # So that its end is the end of the channels.
+            assert process is not None  # noqa: S101 - narrows the type: an uncancelled scope swallows nothing
+            _close(theirs)  # So that the channels end when the process ends.
             loop = asyncio.get_running_loop()
             while ours:
                 _, connection = await loop.create_unix_connection(RemoteConnection, sock=ours[0])
-                ours.pop(0)  # The connection has it.
+                ours.pop(0)  # The connection owns it now.
                 made.append(connection)
             await asyncio.gather(*(connection.ready for connection in made))
             started = cls(process, made)
@@ -161,7 +162,7 @@ class SqliteProcess:
                 connection.drop()
             _close(ours)
             if process is not None:
-                process.kill()  # It may wait for the lock, and was asked for nothing.
+                process.kill()  # It may still wait for the lock, and has no statements to finish.
                 with anyio.CancelScope(shield=True):
                     await anyio.to_thread.run_sync(process.wait)
             if isinstance(error, _Locked):
@@ -179,18 +180,18 @@ class SqliteProcess:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of its connections can be used."""
+        """Return whether all connections can be used."""
         return all(connection.is_open for connection in self.connections)
 
     async def aclose(self) -> None:
-        """Close the connections, the first of them last, and wait for the end of the process."""
+        """Close the connections, the first one last, and wait for the end of the process."""
         for connection in reversed(self.connections):
             if connection.is_open:
                 try:
                     with anyio.fail_after(STOP_TIMEOUT_S):
                         await connection.close()
                 except (sqlite3.Error, TimeoutError):
-                    # It has ended, or hangs: then it is ended. What was committed stays, whatever else is under way.
+                    # It has ended, or it hangs and is killed. Commits stay, whatever else is under way.
                     self._process.kill()
                 connection.drop()
         await anyio.to_thread.run_sync(self._process.wait)
@@ -208,7 +209,7 @@ def _close(channels: Iterable[socket.socket]) -> None:
 def _popen(path: Path, channels: Sequence[socket.socket]) -> subprocess.Popen[bytes]:
     descriptors = [channel.fileno() for channel in channels]
     lock = path.with_suffix(".lock")
-    # Isolated and without the packages of the site: it needs none, and starts in half the time.
+    # Isolated and without site packages: it needs none, and starts in half the time.
     command = [sys.executable, "-I", "-S", str(_WORKER), str(path), str(lock), str(LOCK_WAIT_S), *map(str, descriptors)]
     return subprocess.Popen[bytes](
         command, pass_fds=descriptors, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, process_group=0

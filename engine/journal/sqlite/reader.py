@@ -1,7 +1,6 @@
-"""The frames in a SQLite file, read in the calling thread and without the power to write them.
+"""Reading the frames in a SQLite file, in the calling thread, read-only.
 
-Each call is one short read, so it may run next to the process that writes: an open read would keep the WAL from being
-reused.
+Each call is one short read, so it may run next to the process that writes: a long read would prevent reuse of the WAL.
 """
 
 from __future__ import annotations
@@ -24,10 +23,9 @@ LOG_READ_INTERVAL_S: Final = 0.05
 
 
 class SqliteReader:
-    """Fulfils ``JournalReader`` on the file at ``path``, for use by one thread at a time.
+    """A ``JournalReader`` of the file at ``path``, for use by one thread at a time.
 
-    Raises ``JournalError`` if there is no file, or one that must not be read. What is damaged in it shows when it is
-    read.
+    Raises ``JournalError`` if there is no file, or if it must not be read. Damage inside is found when it is read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -69,7 +67,7 @@ class SqliteReader:
         return walk_back(pool, head, down_to, self._body)
 
     def sections(self, pointers: Sequence[Pointer]) -> Sequence[Section]:
-        """Return the sections at ``pointers``. Raises as ``Journal.sections``."""
+        """Return the sections at ``pointers``. Raises the errors of ``Journal.sections``."""
         return sections_at(pointers, self._frame)
 
     def damage(self) -> list[str]:
@@ -79,8 +77,8 @@ class SqliteReader:
         self._connection.close()
 
     def _damage_of_log(self) -> list[str]:
-        """Return what is damaged in the log. A service that writes it while it is read makes it look damaged as well,
-        but never several times in the same place."""
+        """Return the damage in the log. A log that is written during the read looks damaged too, but never several
+        times in the same place."""
         damage = read_log(self.path).damage
         for _ in range(LOG_READS - 1):
             if not damage:

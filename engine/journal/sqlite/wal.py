@@ -1,11 +1,11 @@
-"""The write-ahead log of the journal's file, read without SQLite: was anything that was committed damaged in it?
+"""Reading the write-ahead log of the journal's file without SQLite, to find damage to committed pages.
 
-SQLite takes the first frame of its log that does not fit for the end, since that is what a crash leaves behind. A
-damaged byte looks the same to it, and all that was committed behind it would be gone without a word. But commits are
-flushed one after the other, so a crash can only spoil the last: where whole frames of a later commit stand behind one
-that does not fit, it is damage. ("WAL frame" here, for a page in the log; a frame of the journal is something else.)
+SQLite takes the first invalid frame of its log for the end, because a crash leaves one there. A damaged byte looks the
+same to it, and all later commits would be lost silently. But commits are flushed one after the other, so a crash can
+only spoil the last one. If whole frames of a later commit follow an invalid frame, it is damage. (A frame of the log is
+a page, "WAL frame" here; a frame of the journal is something else.)
 
-The format is that of SQLite's documentation, "Database File Format", section 4.
+The format is described in SQLite's documentation, "Database File Format", section 4.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PAGE_BYTES_MAX: Final = 65_536
 _HEADER: Final = struct.Struct(">8I")
 _FRAME: Final = struct.Struct(">6I")
 _MAGIC: Final = 0x377F0682
-"""With a 1 in its last bit: checksums are over big-endian words."""
+"""The magic number of a log. If its last bit is 1, checksums are over big-endian words."""
 _32: Final = 0xFFFFFFFF
 
 _Sum = tuple[int, int]
@@ -34,29 +34,29 @@ class Log(NamedTuple):
     """The pages of a log, in order, with their numbers."""
 
     committed: list[tuple[int, bytes]]
-    """As far as SQLite believes it."""
+    """The pages that SQLite accepts."""
     beyond: list[tuple[int, bytes]]
-    """Behind the first that does not fit: of the same log, but part of a commit that was spoiled, or behind one."""
+    """The pages of the same log after the first invalid one: part of a spoiled commit, or after one."""
     damage: str
-    """Why that is not the end that a crash leaves; nothing, if it may be."""
+    """The reason that the end of the log cannot come from a crash; empty if it can."""
 
 
 def read_log(path: Path) -> Log:
-    """The log of the database at ``path``; an empty one if there is none. About 0.1 ms a page."""
+    """Read the log of the database at ``path``; empty if there is none. Takes about 0.1 ms a page."""
     name = f"{path.name}-wal"
     try:
         body = path.with_name(name).read_bytes()
     except FileNotFoundError:
         body = b""
     if len(body) < HEADER_BYTES or not any(body[:HEADER_BYTES]):
-        # Nothing was ever flushed, or nothing is left of it.
+        # Nothing was ever flushed, or the log was truncated.
         return Log([], [], "")
     magic, _, page_bytes, _, salt_1, salt_2, *stored = _HEADER.unpack_from(body)
     order = ">" if magic & 1 else "<"
     running = _add((0, 0), body[: HEADER_BYTES - 8], order)
     sound = magic | 1 == _MAGIC | 1 and running == tuple(stored) and PAGE_BYTES_MIN <= page_bytes <= PAGE_BYTES_MAX
     if not sound:
-        # It is written and flushed on its own, within one sector.
+        # The header is flushed on its own, within one sector, so a crash cannot spoil it.
         return Log([], [], f"{name}: its header is damaged, what was committed last cannot be read")
     step = FRAME_HEADER_BYTES + page_bytes
     frames = [_FRAME.unpack_from(body, start) for start in range(HEADER_BYTES, len(body) - step + 1, step)]

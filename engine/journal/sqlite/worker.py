@@ -1,11 +1,10 @@
 """The process that writes a SQLite file: one connection, and one thread, for each of its channels.
 
-It is run as a program and imports nothing of Solvent: so it starts in a twentieth of a second and takes 12 MB. It does
-what ``process`` asks, in that order, and ends with it. A question is answered by the rows of a statement, or by
-its error.
+It runs as a program and imports nothing of Solvent, so it starts in a twentieth of a second and takes 12 MB. It does
+what ``process`` asks, in order, and ends with it. The answer to a question is the rows of a statement, or its error.
 
-Of a process that was killed, the last commit may still be under way here when the next one is started. So whoever
-writes the file holds a lock, and does not look at the file before.
+After an engine was killed, its last commit may still be under way here when the next process starts. So the process
+that writes the file holds a lock, and does not look at the file before it has it.
 """
 
 from __future__ import annotations
@@ -24,33 +23,33 @@ import traceback
 from typing import Any, BinaryIO, Final, TypeAlias
 
 LENGTH: Final = struct.Struct("<I")
-"""Before each question and each answer, its bytes. They are marshalled: both ends are the same interpreter."""
+"""The length in bytes before each question and answer. They are marshalled: both ends are the same interpreter."""
 LOCK_POLL_S: Final = 0.005
 LOCKED: Final = "locked"
-"""In place of an error's type: another process writes the file."""
+"""The word in place of an error's type if another process writes the file."""
 
 EXECUTE: Final = "execute"
 SCRIPT: Final = "script"
 FLUSH: Final = "flush"
-"""The file, not its log: SQLite does that only at the end of a checkpoint that has all of the log."""
+"""The request to flush the file, not its log. SQLite does that only after a checkpoint of the whole log."""
 CLOSE: Final = "close"
 
 Question: TypeAlias = tuple[str, str, tuple[Any, ...]]
-"""What to do, with which statement, with which parameters."""
+"""The action, the statement and its parameters."""
 Rows: TypeAlias = list[tuple[Any, ...]]
 Failure: TypeAlias = tuple[str, str, int]
-"""The type of an error, what it says, and SQLite's code."""
+"""The type of an error, its message, and SQLite's code."""
 Answer: TypeAlias = tuple[Rows, Failure | None]
 
 
 def frame(message: Question | Answer) -> bytes:
-    """A message as it is sent."""
+    """Return the bytes of a message."""
     body = marshal.dumps(message)
     return LENGTH.pack(len(body)) + body
 
 
 def acquire(path: str, wait_s: float) -> Failure | None:
-    """Take the lock, which the process holds until it ends. What is wrong if it cannot be had in time."""
+    """Take the lock, which the process holds until it ends. Returns the failure if it is not free in time."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
@@ -68,13 +67,13 @@ def acquire(path: str, wait_s: float) -> Failure | None:
 
 
 def serve(channel: socket.socket, path: str) -> None:
-    """Do what is asked on ``channel`` until it is closed in order. If it ends otherwise, all of the process does: what
-    another thread is in the middle of is then answered for by nobody, as in a crash."""
+    """Answer questions on ``channel`` until it is closed in order. If it ends otherwise, the whole process ends: work
+    under way in other threads then gets no answer, as in a crash."""
     try:
         _serve(channel, path)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         os._exit(0)  # The engine has ended.
-    except Exception:  # noqa: BLE001 - the supervisor of the process: told, and ended, since the engine would wait
+    except Exception:  # noqa: BLE001 - supervises the process: prints the error and ends, since the engine would wait
         traceback.print_exc()
         os._exit(1)
 
@@ -97,12 +96,12 @@ def _serve(channel: socket.socket, path: str) -> None:
                 connection.executescript(statement)
             elif todo == FLUSH:
                 if descriptor < 0:
-                    # Never closed: that would end all locks that this process has on the file, SQLite's too.
+                    # Never close it: that would release all locks of this process on the file, SQLite's too.
                     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
                 os.fsync(descriptor)
             else:
                 connection.close()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is for who asked
+        except Exception as error:  # noqa: BLE001 - every error is passed on to the caller
             failure = _failure(error)
         channel.sendall(frame((rows, failure)))
 
@@ -120,10 +119,10 @@ def _failure(error: Exception) -> Failure:
 
 
 def main() -> None:
-    """Serve the file that is the first argument, once the lock that is the second was had within the seconds that are
-    the third. The other arguments are the descriptors of the channels. The first is served to the end, and last."""
+    """Serve a file. The arguments are its path, the path of the lock, the seconds to wait for the lock, and the
+    descriptors of the channels. The first channel is served in the main thread, to the end."""
     for each in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        # Meant for the engine, which ends this process when it is done with it.
+        # The signal is meant for the engine, which ends this process when it no longer needs it.
         signal.signal(each, signal.SIG_IGN)
     path, lock, wait_s, *descriptors = sys.argv[1:]
     channels = [socket.socket(fileno=int(each)) for each in descriptors]

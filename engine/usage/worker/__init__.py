@@ -1,1 +1,1 @@
-"""The process that keeps usage and answers questions about it. It is started, not imported."""
+"""The process that stores usage and answers questions about it. It is started, not imported."""

@@ -1,4 +1,4 @@
-"""An answer made from the cells that DuckDB has added up: groups in their order, metrics, and rows."""
+"""Answers made from the cells that DuckDB has added up: groups in order, metrics, and rows."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class _Group:
 
 
 def answer_of(plan: Plan, columns: Sequence[Sequence[Any]]) -> tuple[list[UsageGroup], list[str], Cells]:
-    """The groups of an answer in their order, its metrics, and its rows.
+    """Return the groups of an answer in order, its metrics, and its rows.
 
-    ``columns`` are those of cells in any order: (bucket, *keys, *keys of the metric, sums, first and last moment).
-    There are tens of thousands of them: what is done for each is done in loops that hold next to nothing.
+    ``columns`` are the columns of cells in any order: (bucket, *keys, *keys of the metric, sums, first and last
+    moment). There are tens of thousands of cells, so the loops over them do very little per cell.
     """
     query, buckets = plan.query, columns[0]
     keys_end = 1 + sum(len(field.keys) for field in plan.fields)
@@ -44,17 +44,17 @@ def answer_of(plan: Plan, columns: Sequence[Sequence[Any]]) -> tuple[list[UsageG
     places = {key: place for place, key in enumerate(ordered)}
     told = [UsageGroup(groups[key].values, groups[key].other) for key in ordered]
     if query.top is not None and len(told) > query.top and not told[query.top].other:
-        # All groups were looked at: those beyond the top become one.
+        # All groups are here: those beyond the top become one.
         places = {key: min(place, query.top) for key, place in places.items()}
         told = [*told[: query.top], UsageGroup((None,) * len(query.group_by), True)]
 
-    # The number of a row says its bucket and its group, and sorts as the answer does.
+    # The number of a row encodes its bucket and its group, and sorts like the answer.
     width = len(told)
     groups_of = list(map(places.__getitem__, keys))
     numbers = [bucket * width + group for bucket, group in zip(buckets, groups_of, strict=True)]
     rows: Sequence[int] | None = None
     if not query.fill_empty and 0 < len(numbers) == len(set(numbers)):
-        # A cell for each row, as where there is one metric: nothing is to be added up, and all stay where they are.
+        # There is one cell for each row, as with a single metric: nothing needs adding up, and the order stays.
         count = len(numbers)
         order: Sequence[int] = sorted(range(count), key=numbers.__getitem__)
     else:
@@ -89,12 +89,12 @@ def answer_of(plan: Plan, columns: Sequence[Sequence[Any]]) -> tuple[list[UsageG
 
 
 def too_many_rows() -> TooLarge:
-    """The error for an answer of more than ``ROWS_MAX`` rows."""
+    """Return the error for an answer of more than ``ROWS_MAX`` rows."""
     return TooLarge("top", f"an answer of at most {ROWS_MAX} rows: ask for the top groups only, or for a wider window")
 
 
 def _keys(columns: Sequence[Sequence[Any]], count: int) -> Sequence[Any]:
-    """The key of each cell: nearly always one, which needs no tuple."""
+    """Return the keys of each cell. Nearly always there is one, which needs no tuple."""
     if len(columns) == 1:
         return columns[0]
     return list(zip(*columns, strict=True)) if columns else [()] * count
@@ -110,9 +110,9 @@ def _group_of(plan: Plan, key: Any) -> _Group:
 def _ordered(
     groups: dict[Any, _Group], query: UsageQuery, keys: Sequence[Any], sums: Sequence[Sequence[int]]
 ) -> list[Any]:
-    """The keys of the groups by what the query orders by, over the whole range, and by name where that is equal.
+    """Return the keys of the groups in the order of the query, over the whole range; equal groups by name.
 
-    The others are last.
+    The others come last.
     """
     ordered = sorted(groups, key=lambda key: groups[key].rank, reverse=query.order == "name" and query.descending)
     if query.order != "name":
@@ -139,7 +139,7 @@ def _billionths(whole: Sequence[int], nano: Sequence[int]) -> list[int]:
 
 
 def _summed(column: Sequence[int], rows: Sequence[int] | None, count: int) -> Sequence[int]:
-    """The sums of a column by the rows that its cells belong to; without ``rows``, each is one."""
+    """Return the sums of a column by the rows of its cells; without ``rows``, each cell is a row."""
     if rows is None:
         return column
     sums = [0] * count
@@ -152,7 +152,7 @@ def _summed(column: Sequence[int], rows: Sequence[int] | None, count: int) -> Se
 def _moments(
     column: Sequence[int | None], rows: Sequence[int] | None, count: int, choose: Callable[[int, int], int]
 ) -> Sequence[int]:
-    """The first or the last of the moments of each row, ``NO_MOMENT`` where there is none."""
+    """Return the first or the last moment of each row, ``NO_MOMENT`` where there is none."""
     if rows is None:
         return column if isinstance(column, array) else [NO_MOMENT if at is None else at for at in column]
     found = [NO_MOMENT] * count
@@ -166,7 +166,7 @@ def _moments(
 def _metered(
     plan: Plan, keys: Sequence[Any], quantities: Sequence[int], rows: Sequence[int] | None, count: int
 ) -> tuple[list[str], Sequence[int], Sequence[int], Sequence[int]]:
-    """The metrics; then how many each row has, which, and how much of each."""
+    """Return the metrics; then for each row how many it has, which ones, and how much of each."""
     names: dict[str, int] = {}
     numbers: dict[Any, int] = {}
     for key in dict.fromkeys(keys):

@@ -1,4 +1,4 @@
-"""Columns into DuckDB and out of it, by way of Arrow: nothing else is nearly as fast."""
+"""Moving columns into and out of DuckDB through Arrow: nothing else is nearly as fast."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def to_arrow(columns: dict[str, Any]) -> nanoarrow.ArrayStream:
 
 
 def from_arrow(chunks: Sequence[Any], place: int) -> Sequence[Any]:
-    """Return a column of Arrow's: an array if it is of whole numbers without a null, else a list."""
+    """Return a column from Arrow: an array if it has whole numbers without nulls, else a list."""
     children = [chunk.child(place) for chunk in chunks]
     views = [child.view() for child in children]
     code = _ARRAY_CODES.get(views[0].storage_type) if views else None

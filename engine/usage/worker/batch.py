@@ -1,7 +1,7 @@
-"""Rows of usage on their way into the file: as columns of numbers, encoded as soon as they are decoded.
+"""Rows of usage on their way into the file, as columns of numbers, encoded as soon as they are decoded.
 
-What comes from one frame is turned into numbers while it is in the processor's cache, and its thousands of small
-objects are gone before the next frame is read. Done once for a whole batch, the same work takes three times as long.
+The rows of a frame become numbers while they are in the processor's cache, and their thousands of small objects are
+freed before the next frame is read. Done once for a whole batch, the same work takes three times as long.
 """
 
 from __future__ import annotations
@@ -33,32 +33,32 @@ _TYPECODES: Final = {
 
 
 class UsageBatch:
-    """Rows that are added to a store together. What is new in them has its numbers in the catalog from then on."""
+    """Rows that are added to a store together. New names and values get their numbers in the catalog at once."""
 
     def __init__(self, catalog: Catalog, *, frame: int, refusal: int) -> None:
         self.catalog = catalog
         self.frame = frame
-        """The last frame that is covered with it."""
+        """The last frame that the store covers with this batch."""
         self.refusal = refusal
-        """The last refusal that is."""
+        """The last refusal that the store covers with this batch."""
         self.count = 0
-        """Rows."""
+        """The number of rows."""
         self.numbers = {name: array(code) for name, code in _TYPECODES.items()}
         self._codes = {number: array("i") for number in (METRIC, CUSTOMER, RESOURCE)}
         self.extra: list[tuple[int, int, str]] = []
-        """(row in the batch, dimension, tagged value) of what has no code."""
+        """The values without a code: (row in the batch, dimension, tagged value)."""
         self.terms: list[tuple[int, GrantTerms]] = []
-        """Of the grants in it, with the number of their pool."""
+        """The terms of the grants in the batch, each with the number of its pool."""
         self.has_rest = False
         """Whether there are rows of reversals or refusals."""
         self.has_nanos = False
-        """Whether there are quantities with places."""
+        """Whether there are quantities with decimal places."""
         self._quantities = _Quantities()
 
     def add(self, rows: UsageRows, *, through_frame: int | None = None, through_refusal: int | None = None) -> None:
         """Add the rows of the next frames up to ``through_frame``, or of the next refusals up to ``through_refusal``.
 
-        Best a thousand at a time.
+        A thousand rows at a time is best.
         """
         frame = self.frame if through_frame is None else through_frame
         refusal = self.refusal if through_refusal is None else through_refusal
@@ -105,13 +105,13 @@ class UsageBatch:
         self.count += len(rows.rows)
 
     def filled_codes(self) -> Iterator[tuple[int, array[int]]]:
-        """The numbers of the dimensions that have a column, and their codes, one for each row."""
+        """Yield the numbers of the dimensions that have a column, and their codes, one for each row."""
         for number, codes in self._codes.items():
             self._fill(codes)
             yield number, codes
 
     def _fill(self, codes: array[int]) -> None:
-        """The rows for which codes are lacking did not have the dimension."""
+        """Fill up ``codes``: the rows without a code do not have the dimension."""
         if (lacking := self.count - len(codes)) > 0:
             codes.extend(array("i", (MISSING,)) * lacking)
 
@@ -132,12 +132,12 @@ class UsageBatch:
 def _values_of(dimensions: Sequence[Dimensions], name: str) -> Sequence[Value]:
     try:
         return list(map(itemgetter(name), dimensions))
-    except KeyError:  # Some do not have it: half as fast.
+    except KeyError:  # Some rows do not have it. This is half as fast.
         return list(map(methodcaller("get", name), dimensions))
 
 
 class _Quantities(dict[str | None, tuple[int, int]]):
-    """Whole quantities and billionths: either fits 64 bits, and so do the sums of a batch."""
+    """Quantities as whole numbers and billionths. Both fit 64 bits, and so do their sums over a batch."""
 
     def __missing__(self, quantity: str | None) -> tuple[int, int]:
         whole, _, places = (quantity or "0").partition(".")
@@ -146,7 +146,7 @@ class _Quantities(dict[str | None, tuple[int, int]]):
 
 
 def _beside(dimensions: Sequence[Dimensions], numbers: dict[str, int], first: int) -> Iterator[tuple[int, int, str]]:
-    """(row, dimension, tagged value) of the dimensions that have no column."""
+    """Yield (row, dimension, tagged value) for the dimensions that have no column."""
     for row, each in enumerate(dimensions, first):
         for name in each.keys() & numbers.keys():
             yield row, numbers[name], tagged(each[name])

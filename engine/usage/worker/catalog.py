@@ -1,12 +1,12 @@
-"""What the usage store has met: pools, dimensions and the values they took, each under a small number.
+"""The catalog of the usage store: pools, dimensions and their values, each under a small number.
 
-A value of a dimension is stored as a number, 1, 2, 3, ... in the order of first appearance, because numbers are read,
-compared and grouped several times as fast as text, and because text from outside then never comes near a statement.
-0 stands for "does not have it".
+A value of a dimension is stored as a number, 1, 2, 3, ... in the order of first appearance. Numbers are read, compared
+and grouped several times as fast as text, and text from outside then never comes near a statement. 0 means that the
+row does not have the dimension.
 
-A dimension that takes more values than can sensibly be kept in memory is *closed*: what it takes from then on is stored
-as text, beside the table. A value is either numbered for ever or never. So are all values of the dimensions that came
-too late for a column of their own.
+A dimension with more values than can sensibly be kept in memory is *closed*: further values are stored as text, in a
+separate table. A value is either numbered for ever or never. The values of dimensions that came too late for a column
+are stored as text too.
 
 As text, a value begins with a letter for its type, so that 1, 1.0, true and "1" stay four values.
 """
@@ -25,30 +25,30 @@ from solvent.engine.values.dimensions import DimensionValue
 from solvent.engine.values.pool_id import parse_canonical
 
 DIMENSION_COLUMNS_MAX: Final = 32
-"""Dimensions with a column of their own in the table; the values of later ones are found beside it, more slowly.
+"""The number of dimensions with a column in the table. Values of later ones are in a separate table, which is slower.
 
-They are the first that were met, and in a file that is made again those that most rows have."""
+They are the first dimensions that appeared; in a rebuilt file, those that most rows have."""
 VALUES_PER_DIMENSION_MAX: Final = 250_000
 VALUES_MAX: Final = 1_000_000
-"""Values numbered in total, about 200 MB in memory."""
+"""The most numbered values in total, about 200 MB in memory."""
 MISSING: Final = 0
 SPILLED: Final = -1
-"""In the place of a value's number: its text is beside the table."""
+"""The code of a value without a number, whose text is in the separate table."""
 
 METRIC: Final = 1
 CUSTOMER: Final = 2
 RESOURCE: Final = 3
 DIMENSIONS_FROM: Final = 4
-"""Numbers below are those of columns that every row has."""
+"""The first number of a dimension. Lower numbers are the columns that every row has."""
 COLUMNS_END: Final = DIMENSIONS_FROM + DIMENSION_COLUMNS_MAX
 _BUILTINS: Final = {"$metric": METRIC, "$customer": CUSTOMER, "$resource": RESOURCE}
 
 _Key: TypeAlias = str | bytes | None
-"""A value as the catalog looks it up: a string as it is, anything else as tagged text in bytes, which equals none."""
+"""A value as the catalog looks it up: a string as it is, anything else as tagged bytes, which equal no string."""
 
 
 def tagged(value: DimensionValue) -> str:
-    """The value as text that begins with a letter for its type; ``untagged`` gives it back."""
+    """Return the value as text that begins with a letter for its type; ``untagged`` reverses this."""
     match value:
         case str():
             return f"s{value}"
@@ -61,7 +61,7 @@ def tagged(value: DimensionValue) -> str:
 
 
 def untagged(text: str) -> DimensionValue:
-    """The value that ``tagged`` made text of."""
+    """Return the value from which ``tagged`` made ``text``."""
     rest = text[1:]
     match text[0]:
         case "s":
@@ -75,7 +75,7 @@ def untagged(text: str) -> DimensionValue:
 
 
 class Column(dict[_Key, int]):
-    """A column of codes: the code of each value that it has a number for. What is asked for gets the next number."""
+    """A column of codes: the code of each numbered value. Looking up a new value gives it the next number."""
 
     __slots__ = ("_catalog", "_saved", "closed", "keys_by_code", "number")
 
@@ -86,48 +86,48 @@ class Column(dict[_Key, int]):
         self.number = number
         self.keys_by_code: list[_Key] = [None]
         self.closed = False
-        """True if some of its values are beside the table, and all new ones will be."""
+        """Whether the column is closed: some of its values are in the separate table, and all new ones will be."""
 
     def __missing__(self, key: DimensionValue | bytes) -> int:
         if not isinstance(key, (str, bytes)):
-            # Looked up as what it is stored as, or 1, 1.0 and true would be one.
+            # Looked up in its stored form, or 1, 1.0 and true would be one value.
             return self[tagged(key).encode()]
         if self.number >= DIMENSIONS_FROM or self.number == METRIC:
             if self.closed or len(self) > VALUES_PER_DIMENSION_MAX or self._catalog.numbered >= VALUES_MAX:
                 self.closed = True
                 return SPILLED
             self._catalog.numbered += 1
-        # There are not more customers and resources than pools, and those are known one by one anyway.
+        # There are no more customers and resources than pools, and every pool is in memory anyway.
         code = self[key] = len(self)
         self.keys_by_code.append(key)
         return code
 
     @property
     def name(self) -> str:
-        """In the table."""
+        """The name of the column in the table."""
         return f"c{self.number}"
 
     def encode(self, values: Sequence[Value]) -> array[int]:
-        """The code of each value, numbering new ones; ``SPILLED`` where there is no room for more."""
+        """Return the code of each value, numbering new ones; ``SPILLED`` if there is no room for more."""
         return array("i", map(self.__getitem__, values))  # type: ignore[arg-type]
 
     def code(self, value: Value) -> int | None:
-        """The code of a value, ``None`` if it has no number."""
+        """Return the code of a value, ``None`` if it has no number."""
         return self.get(_key(value))
 
     def value(self, code: int) -> Value:
-        """The value of a code other than ``SPILLED``."""
+        """Return the value of a code other than ``SPILLED``."""
         key = self.keys_by_code[code]
         return untagged(key.decode()) if isinstance(key, bytes) else key
 
     def unsaved(self) -> list[tuple[int, str]]:
-        """The codes that were given since this was asked last, and the values as tagged text."""
+        """Return the codes assigned since the last call, and their values as tagged text."""
         first, self._saved = self._saved, len(self)
         new = enumerate(self.keys_by_code[first:], first)
         return [(code, key.decode() if isinstance(key, bytes) else f"s{key}") for code, key in new]
 
     def load(self, texts: Iterable[str]) -> None:
-        """Take over the values that are stored, as tagged text in the order of their codes."""
+        """Load the stored values, given as tagged text in the order of their codes."""
         for text in texts:
             key = text[1:] if text.startswith("s") else text.encode()
             self[key] = len(self)
@@ -142,26 +142,26 @@ def _key(value: Value) -> _Key:
 
 
 class PoolNumbers(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What is stored of a pool in each of its rows."""
+    """The numbers of a pool that each of its rows stores."""
 
     pool: int
     realm: int
-    """Stands for (environment, currency)."""
+    """The number of its (environment, currency)."""
     customer: int
     resource: int
 
 
 class Numbered(msgspec.Struct, frozen=True):
-    """What got a number since the catalog was saved."""
+    """Everything that got a number since the catalog was saved."""
 
     realms: list[tuple[int, str, str]]
-    """(number, environment, currency)."""
+    """The new realms: (number, environment, currency)."""
     pools: list[tuple[str, PoolNumbers]]
     dimensions: list[tuple[int, str]]
     closed: list[int]
-    """Numbers of the dimensions that were closed."""
+    """The numbers of the dimensions that were closed."""
     values: list[tuple[int, int, str]]
-    """(dimension, code, tagged value)."""
+    """The new values: (dimension, code, tagged value)."""
 
 
 class Catalog:
@@ -172,21 +172,21 @@ class Catalog:
         self._realms_saved = self._dimensions_saved = 0
         self._closed_saved: set[int] = set()
         self.numbered = 0
-        """Values that count against ``VALUES_MAX``."""
+        """The number of values that count against ``VALUES_MAX``."""
         self.pools: dict[str, PoolNumbers] = {}
         self.canonical: list[str] = [""]
-        """Names of pools by number."""
+        """The canonical names of pools, by number."""
         self.realms: dict[tuple[str, str], int] = {}
         self.dimensions: dict[str, int] = {}
         self.columns = {number: Column(self, number) for number in _BUILTINS.values()}
-        """By number; the others have none."""
+        """The columns by number. Other dimensions have none."""
 
     def builtin(self, field: str) -> Column:
-        """The column of ``$metric``, ``$customer`` or ``$resource``."""
+        """Return the column of ``$metric``, ``$customer`` or ``$resource``."""
         return self.columns[_BUILTINS[field]]
 
     def dimension(self, name: str) -> int:
-        """The number of a dimension, given now if it is new."""
+        """Return the number of a dimension, assigned now if it is new."""
         number = self.dimensions.get(name)
         if number is None:
             number = self.dimensions[name] = DIMENSIONS_FROM + len(self.dimensions)
@@ -195,7 +195,7 @@ class Catalog:
         return number
 
     def unsaved(self) -> Numbered:
-        """What got a number since this was asked last."""
+        """Return everything that got a number since the last call."""
         columns = self.columns.items()
         closed = [number for number, column in columns if column.closed and number not in self._closed_saved]
         new = Numbered(
@@ -213,7 +213,7 @@ class Catalog:
         return new
 
     def pool(self, canonical: str) -> PoolNumbers:
-        """The numbers of a pool, given now if it is new."""
+        """Return the numbers of a pool, assigned now if it is new."""
         known = self.pools.get(canonical)
         if known is not None:
             return known

@@ -13,11 +13,11 @@ from solvent.engine.usage.query import CURSOR_CHARS_MAX, UsageCell, UsageQuery
 from solvent.engine.values.errors import InvalidRequest
 
 Position: TypeAlias = tuple[int, int, int]
-"""(moment, pool, version) of an entry: what pages are ordered by."""
+"""The (moment, pool, version) of an entry, by which pages are ordered."""
 
 
 def by_entry(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Position, int]]:
-    """Rows of (pool, version, moment, debited, reversed), in order, as entries with their units."""
+    """Combine ordered rows of (pool, version, moment, debited, reversed) into entries with their units."""
     found: dict[Position, int] = {}
     for pool, version, moment, debited, reverse in rows:
         position = moment, pool, version
@@ -26,7 +26,7 @@ def by_entry(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Position, int]]:
 
 
 class Cursor(msgspec.Struct, frozen=True, array_like=True):
-    """Where a page ended, and of which question: its digest is no secret, and is no protection."""
+    """The end of a page, and the digest of its question. The digest is not secret, and protects nothing."""
 
     digest: bytes
     as_of: int
@@ -37,7 +37,7 @@ CURSORS: Final = msgspec.msgpack.Decoder(Cursor)
 
 
 def digest_of(query: UsageQuery, cell: UsageCell) -> bytes:
-    """What tells the cursors of one question from those of another."""
+    """Return the digest that tells the cursors of one question from those of another."""
     return blake2b(msgspec.msgpack.encode((query, cell)), digest_size=8).digest()
 
 
@@ -47,7 +47,7 @@ def write_cursor(digest: bytes, as_of: int, after: Position) -> str:
 
 
 def read_cursor(cursor: str, digest: bytes) -> tuple[int, Position]:
-    """Return ``as_of`` and where the page before ended. Raises ``InvalidRequest`` for a cursor of another question."""
+    """Return ``as_of`` and the end of the page before. Raises ``InvalidRequest`` for a cursor of another question."""
     try:
         if len(cursor) <= CURSOR_CHARS_MAX:
             found = CURSORS.decode(base64.b64decode(cursor, altchars=b"-_", validate=True))

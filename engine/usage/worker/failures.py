@@ -1,4 +1,4 @@
-"""What DuckDB raises, as what the caller can do about it."""
+"""Translation of DuckDB's errors by what the caller can do about them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class UsageDamaged(Exception):
 
 
 class UsageUnavailable(Exception):
-    """The file cannot be read or written now: it is open elsewhere, or the disk is full. It is as it was."""
+    """The file cannot be read or written now: it is open elsewhere, or the disk is full. It is unchanged."""
 
 
 @contextmanager
 def failures(*, opening: bool = False) -> Iterator[None]:
-    """Raise what DuckDB raises as what the caller can do about it. What is left is a bug, and stays what it is."""
+    """Translate errors of DuckDB by what the caller can do about them. Any other error is a bug, and is unchanged."""
     try:
         yield
     except duckdb.OutOfMemoryException as error:

@@ -1,7 +1,7 @@
-"""A journal that the engine alone can read, such as one in memory: its frames come over the pipes of the process.
+"""A journal that only the engine can read, such as one in memory: its frames arrive over the pipes of the process.
 
-The process asks for some frames at a time, when it has room for them, so neither end holds more than a few. The frames
-are the journal's own, checksums included: what is lost or changed on the way is found as it is in a file.
+The process asks for a few frames at a time, when it has room for them, so neither side holds more. The frames are those
+of the journal, checksums included, so a loss or change on the way is found as in a file.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from solvent.engine.usage.messages import AskFrames, Frames
 from solvent.engine.values.errors import JournalCorrupt, JournalError
 
 ANSWER_TIMEOUT_S: Final = 10.0
-"""How long the engine's answer is waited for. Beyond it, the journal counts as unreadable for now."""
+"""The seconds to wait for the engine's answer. After that, the journal counts as unreadable for now."""
 
 
 class FeedEnded(Exception):
-    """The engine stops: there are no more frames, and nobody waits for what they would say."""
+    """The engine stops: there are no more frames, and no caller waits for an answer."""
 
 
 class FedReader:
-    """Fulfils ``JournalReader`` with what the engine answers. One thread reads; another calls ``take`` and ``end``."""
+    """A ``JournalReader`` of the engine's answers. One thread reads; another calls ``take`` and ``end``."""
 
     def __init__(self, ask: Callable[[AskFrames], None]) -> None:
-        """``ask`` sends a question to the engine, whose answer is given to ``take``."""
+        """``ask`` sends a question to the engine. Pass its answer to ``take``."""
         self.name: Final = "journal"
         self._ask = ask
         self._answers: queue.SimpleQueue[Frames | None] = queue.SimpleQueue()
@@ -39,7 +39,7 @@ class FedReader:
         self._answers.put(answer)
 
     def end(self) -> None:
-        """Have the reading thread end in ``FeedEnded``, at once if it waits for an answer."""
+        """Make the reading thread raise ``FeedEnded``, at once if it waits for an answer."""
         self._answers.put(None)
 
     @property
@@ -61,7 +61,7 @@ class FedReader:
         return []
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to release."""
 
     def _body(self, pool: str, pointer: Pointer) -> bytes:
         frames = self.frames(pointer.frame - 1, 1) if pointer.frame > 0 else ()
@@ -76,12 +76,12 @@ class FedReader:
             try:
                 answer = self._answers.get(timeout=ANSWER_TIMEOUT_S)
             except queue.Empty:
-                raise JournalError(f"the engine handed on no frames within {ANSWER_TIMEOUT_S:g} s") from None
+                raise JournalError(f"the engine sent no frames within {ANSWER_TIMEOUT_S:g} s") from None
             if answer is None:
-                self.end()  # For the next one who reads.
+                self.end()  # For the next read.
                 raise FeedEnded
             if answer.id != self._asked:
-                continue  # It came too late.
+                continue  # This answer came too late.
             if answer.failure:
                 raise JournalError(answer.failure)
             return answer

@@ -1,8 +1,8 @@
-"""What a field of a usage query is in DuckDB: its keys, the joins that give them, and what they stand for.
+"""The fields of a usage query in DuckDB: their keys, the joins that give the keys, and the values of the keys.
 
-A group is a tuple of *keys*, numbers and texts that are never null, so that they compare with "=". Nothing that came
-from outside is ever part of a statement: names of dimensions become numbers, values their codes, and where text must be
-compared it is a parameter.
+A group is a tuple of *keys*, numbers and texts that are never null, so that they compare with "=". Nothing from outside
+is ever part of a statement: names of dimensions become numbers, values become codes, and text that must be compared is
+a parameter.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from .catalog import MISSING, SPILLED, Catalog, Column, tagged, untagged
 
 Key: TypeAlias = int | str
 Rank: TypeAlias = tuple[int, float, str]
-"""Sorts values by name: booleans, numbers by size, strings by code points, and last what is missing."""
+"""The sort key of a value by name: booleans, numbers by size, strings by code points, then missing values."""
 
 _RANK_MISSING: Final[Rank] = (3, 0.0, "")
 _NO_TEXT: Final = ""
-"""In the place of a null: a tagged text is never empty."""
+"""The text in place of a null. A tagged text is never empty."""
 
 
 class Statement:
-    """A statement and its parameters, while they are put together."""
+    """A statement and its parameters, under construction."""
 
     def __init__(self) -> None:
         self.text = ""
         self.parameters: dict[str, Key] = {}
         self.joins: dict[str, None] = {}
-        """Those of ``u``, the rows of usage, in order and without repetition."""
+        """The joins of ``u``, the rows of usage, in order and without repetition."""
 
     def parameter(self, value: Key) -> str:
         name = f"p{len(self.parameters)}"
@@ -41,11 +41,11 @@ class Statement:
         return f"${name}"
 
     def value(self, value: Key) -> str:
-        """Numbers are our own; text becomes a parameter."""
+        """Return ``value`` as SQL. Numbers are our own; text becomes a parameter."""
         return str(value) if isinstance(value, int) else self.parameter(value)
 
     def one_of(self, expression: str, values: Sequence[Key]) -> str:
-        """The condition that ``expression`` is one of ``values``."""
+        """Return the condition that ``expression`` is one of ``values``."""
         if not values:
             return "false"
         shown = list(map(self.value, values))
@@ -53,23 +53,23 @@ class Statement:
 
 
 class Field(msgspec.Struct, frozen=True):
-    """What a statement has to do with a field."""
+    """The parts of a statement for one field."""
 
     keys: tuple[str, ...]
-    """Expressions over ``u`` and the joins."""
+    """The expressions over ``u`` and the joins."""
     joins: tuple[str, ...]
     value: Callable[[Sequence[Key]], tuple[Value, Rank]]
-    """What the keys stand for, and how it sorts by name."""
+    """The function from keys to their value, and its rank by name."""
     matches: Callable[[Statement, UsageFilter], str]
-    """The condition that a positive filter sets."""
+    """The function that returns the condition of a positive filter."""
     rank: Callable[[Sequence[str]], tuple[str, tuple[str, str, str]]]
-    """A join and expressions that give the rank of the keys that are given as expressions."""
+    """The function from key expressions to a join, and expressions for their rank."""
     size: int | None = None
-    """How many values there are at most, if that is known."""
+    """The most values that the field can have, if known."""
 
 
 def field_of(name: str, catalog: Catalog, query: UsageQuery) -> Field:
-    """How ``name`` is answered."""
+    """Return the field of this name."""
     dimension = dimension_of(name)
     if dimension is not None:
         number = catalog.dimensions.get(dimension)
@@ -88,7 +88,7 @@ def field_of(name: str, catalog: Catalog, query: UsageQuery) -> Field:
 
 
 def _constant(value: Value) -> Field:
-    """A field that says the same of all rows."""
+    """Return a field with the same value in all rows."""
     rank = _rank_of(value)
 
     def matches(statement: Statement, each: UsageFilter) -> str:
@@ -146,7 +146,7 @@ def _column_field(column: Column) -> Field:
 
 
 def _text_field(number: int) -> Field:
-    """A dimension whose values are all beside the table."""
+    """Return the field of a dimension whose values are all in the separate table."""
     extra = f"coalesce(x{number}.text, '')"
     return _tagged_field(extra, _extra_join(number))
 
@@ -157,7 +157,7 @@ def _terms_field(column: str) -> Field:
 
 
 def _tagged_field(expression: str, join: str) -> Field:
-    """A field that is given as tagged text, empty where it is missing."""
+    """Return a field that is stored as tagged text, empty where it is missing."""
 
     def value(keys: Sequence[Key]) -> tuple[Value, Rank]:
         found = untagged(str(keys[0])) if keys[0] != _NO_TEXT else None
@@ -174,7 +174,7 @@ def _tagged_field(expression: str, join: str) -> Field:
 
 
 def _grant_field(catalog: Catalog, *, wide: bool) -> Field:
-    """Grants are numbered in their pool: ``g7``, and where there are several pools, ``default@acme:credits#g7``."""
+    """Return the field of grants, numbered in their pool: ``g7``, or for several pools ``default@acme:credits#g7``."""
     number = "u.grant_number"
     keys = (number, f"case when {number} = 0 then 0 else u.pool end") if wide else (number,)
 
@@ -227,7 +227,7 @@ def _rank_of(value: Value) -> Rank:
 
 
 def _rank_sql(text: str) -> tuple[str, str, str]:
-    """As ``_rank_of``, of an expression for tagged text."""
+    """Return what ``_rank_of`` does, as SQL for an expression of tagged text."""
     kind = f"case {text}[1] when '' then 3 when 'b' then 0 when 's' then 2 else 1 end"
     number = f"case when {text}[1] in ('i', 'f') then try_cast({text}[2:] as double) else 0 end"
     return kind, number, text

@@ -1,7 +1,7 @@
-"""How a usage query is put to DuckDB: its statements, in which ``fields`` has what each field is.
+"""The DuckDB statements of a usage query. ``fields`` has the parts for each field.
 
-The table ``usage`` has a row for each part of an entry; ``extra`` has what is beside it as text; ``terms`` has what
-grants are.
+The table ``usage`` has a row for each part of an entry; ``extra`` has the values stored as text; ``terms`` has the
+terms of grants.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class Plan:
 
     @property
     def width(self) -> int:
-        """How many columns a table has."""
+        """The number of columns of a table."""
         return 1 + len(self._keys) + len(self.metric.keys) + MEASURES_COUNT + 2
 
     @property
     def is_small(self) -> bool:
-        """Whether there can only be so few groups that all of them are looked at as fast as some."""
+        """Whether there can only be so few groups that reading all of them is as fast as reading some."""
         cells = len(self.buckets)
         for field in self.fields:
             if field.size is None:
@@ -60,12 +60,12 @@ class Plan:
     def table(
         self, rows_max: int, *, of_events: bool, nanos: bool, wide: bool, top: Sequence[tuple[Key, ...]] | None
     ) -> Statement:
-        """Of each bucket, group and metric: the number of the bucket, the keys, those of the metric, and the measures.
+        """Return the statement for each bucket, group and metric: bucket number, keys, metric keys, and measures.
 
-        ``of_events`` are what debits and captures say, else what the rows of reversals and refusals do. ``top`` are the
-        groups that are told apart, if not all are; the keys of the others are null. ``nanos`` says whether there are
-        quantities with places. Sums are given as 64-bit numbers, what does not fit as null, or if ``wide`` as
-        decimal text. At most ``rows_max`` rows and one more.
+        With ``of_events`` it reads debits and captures, otherwise the rows of reversals and refusals. ``top`` are the
+        groups to list, if not all; the keys of the others are null. ``nanos`` is whether there are quantities with
+        decimal places. Sums are 64-bit numbers, null if they do not fit; with ``wide``, decimal text. It returns at
+        most ``rows_max`` rows and one more.
         """
         query, statement = self.query, Statement()
         conditions = self._conditions(statement, query.start, query.end)
@@ -95,9 +95,9 @@ class Plan:
         return statement
 
     def leaders(self, *, rest: bool) -> Statement:
-        """The keys and the measure of the groups that make the top and of one more, equal ones in any order.
+        """Return the statement for the keys and measure of the top groups and one more, equal ones in any order.
 
-        ``rest`` says whether there are reversals at all.
+        ``rest`` is whether there are any reversals.
         """
         query, statement = self.query, Statement()
         measure = _MEASURE_OF[query.order] if rest or query.order != "credits" else "sum(u.debited)"
@@ -111,16 +111,16 @@ class Plan:
         return statement
 
     def top(self) -> Statement:
-        """The keys of the groups that make the top."""
+        """Return the statement for the keys of the top groups."""
         statement = Statement()
         conditions = self._conditions(statement, self.query.start, self.query.end)
         statement.text = f"with {self._top(statement, conditions)} select * from top"
         return statement
 
     def entries(self, cell: UsageCell, as_of: int, after: tuple[int, int, int] | None, rows_max: int) -> Statement:
-        """Of each row in the cell that was there ``as_of``: the pool, version, moment, debited and reversed units.
+        """Return the statement for the rows of the cell ``as_of``: pool, version, moment, debited and reversed units.
 
-        By moment, pool and version, and only those that come ``after`` such a triple.
+        They are ordered by moment, pool and version, and come ``after`` such a triple.
         """
         query, statement = self.query, Statement()
         start, end = query.start, query.end
@@ -139,7 +139,7 @@ class Plan:
             statement.joins.update(dict.fromkeys(field.joins))
         if after is not None:
             moment, pool, version = after
-            # The first condition says nothing new, but is one by which blocks of the table are skipped.
+            # The first condition is redundant, but lets DuckDB skip blocks of the table.
             conditions += f" and u.moment >= {moment} and (u.moment, u.pool, u.version) > ({moment}, {pool}, {version})"
         statement.text = (
             f"{with_top} select u.pool, u.version, u.moment, u.debited, u.reversed from usage u"
@@ -149,7 +149,7 @@ class Plan:
         return statement
 
     def group(self, keys: Sequence[Key]) -> tuple[tuple[Value, ...], tuple[Rank, ...]]:
-        """The values of a group and how they sort by name."""
+        """Return the values of a group and their ranks by name."""
         values: list[Value] = []
         ranks: list[Rank] = []
         first = 0
@@ -162,7 +162,7 @@ class Plan:
         return tuple(values), tuple(ranks)
 
     def _conditions(self, statement: Statement, start: int, end: int) -> str:
-        """Which rows count, with the joins that it takes to tell."""
+        """Return the condition for the rows that count, and add the joins it needs."""
         scope, catalog = self.query.scope, self._catalog
         found = [f"u.moment >= {start} and u.moment < {end}"]
         if scope.pool is not None:
@@ -184,9 +184,9 @@ class Plan:
         return " and ".join(found)
 
     def _top(self, statement: Statement, conditions: str) -> str:
-        """The common table expression ``top (t0, t1, ...)``: the keys of the groups that make the top.
+        """Return the common table expression ``top (t0, t1, ...)``: the keys of the top groups.
 
-        Groups that measure the same go by name. Names are looked up only for those that can make it.
+        Groups with equal measures are ordered by name. Names are looked up only for groups that can reach the top.
         """
         query = self.query
         direction = "desc" if query.descending else "asc"
@@ -225,10 +225,10 @@ def _known(code: int | None) -> list[Key]:
 
 
 def _bucket_expression(buckets: Sequence[tuple[int, int]]) -> str:
-    """The number of the bucket that ``u.moment`` lies in.
+    """Return the expression for the number of the bucket that contains ``u.moment``.
 
-    Buckets of one length follow one another nearly always (days do, but where clocks change), so that a division finds
-    the bucket in such a run, and halving finds the run.
+    Nearly all neighbouring buckets have the same length (days do, except where clocks change). So a division finds the
+    bucket in such a run, and a binary search finds the run.
     """
     runs: list[tuple[int, int, int]] = []
     for number, (start, end) in enumerate(buckets):

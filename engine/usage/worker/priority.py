@@ -1,4 +1,4 @@
-"""A low priority for what people do not wait for, so that those who are waited for get a core at once."""
+"""A low priority for background processes, so that processes that callers wait for get a core at once."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ import sys
 from typing import Final
 
 NICENESS: Final = 15
-"""A thirtieth of a core where others want all of it."""
+"""The niceness of the process: a thirtieth of a core while others need all of it."""
 SLICE_NS: Final = 100_000_000
-"""The longest that Linux takes. A process is due within its slice, so one with a long slice never comes before another.
-With the usual one of 1.4 to 3 ms it does, and once it is there it stays for a tick of 4 ms, whatever its niceness:
-measured, that was most of the time that a debit waited for a core beside a busy usage process."""
+"""The slice of the process, the longest that Linux accepts. A process is due within its slice, so one with a long slice
+never preempts another. With the usual slice of 1.4 to 3 ms it does, and then it keeps the core for a tick of 4 ms,
+whatever its niceness. Measured, that was most of a debit's wait for a core next to a busy usage process."""
 
 _SCHED_SETATTR: Final = {"x86_64": 314, "aarch64": 274, "riscv64": 274}
 """The number of the system call, which no library offers."""
 _ATTRIBUTES: Final = struct.Struct("=IIQiIQQQ")
-"""``struct sched_attr``: size, policy, flags, nice, priority, runtime, deadline, period."""
+"""The layout of ``struct sched_attr``: size, policy, flags, nice, priority, runtime, deadline, period."""
 _SCHED_OTHER: Final = 0
 
 log = logging.getLogger(__name__)
 
 
 def go_to_background() -> None:
-    """Give this process, which should not have threads yet, a low priority, and a long slice where Linux (6.12 and
-    later) has such. Older ones take no notice, and where it is forbidden the low priority has to do."""
+    """Give this process a low priority, and a long slice on Linux 6.12 and later. Call this before starting threads.
+
+    Older versions ignore the slice. Where setting it is forbidden, the low priority must suffice."""
     niceness = os.nice(NICENESS)
     number = _SCHED_SETATTR.get(platform.machine()) if sys.platform == "linux" else None
     if number is None:

@@ -1,10 +1,10 @@
-"""Usage as rows: what the entries of the journal say of who consumed how much, when, of what and out of which grant.
+"""Usage as rows, made from the entries of the journal: who consumed how much, when, of what, and out of which grant.
 
-Debits and captures count when they occurred, reversals when they were recorded. An entry that several grants paid is a
-row for each of them, in burn order; the first carries the event and its quantity, so that sums over rows are sums over
-events. Debited and reversed units have columns of their own, neither ever below zero.
+Debits and captures count when they occurred, reversals when they were recorded. An entry paid by several grants has a
+row for each, in burn order. The first carries the event and its quantity, so that sums over rows are sums over events.
+Debited and reversed units have separate columns, neither ever below zero.
 
-What was refused is no entry: it comes from a statistic beside the journal, as rows that carry nothing but a count.
+Refusals are not entries. They come from statistics next to the journal, as rows that carry only a count.
 """
 
 from __future__ import annotations
@@ -21,40 +21,40 @@ from solvent.engine.values.dimensions import DimensionValue
 
 Dimensions: TypeAlias = dict[str, DimensionValue]
 UsageTuple: TypeAlias = tuple[int, int, int, int, int, int, int, str | None, str | None, Dimensions]
-"""(version, occurred at, grant or 0, debited, reversed, event, refused, quantity, metric, dimensions)."""
+"""A row: (version, occurred at, grant or 0, debited, reversed, event, refused, quantity, metric, dimensions)."""
 
 NO_EVENT: Final = -1
-"""In the place of the number of events, which is 1 or 0: the row counts for none, and its time for no event's."""
+"""The value in place of the number of events (1 or 0): the row is no event, and its time is not the time of one."""
 NO_ENTRY: Final = 0
-"""The version of rows that no entry of the ledger stands behind."""
+"""The version of rows without an entry in the ledger."""
 
 _decode: Final = msgspec.msgpack.Decoder(dict[str, str | int | float | bool]).decode
 _NO_PARTS: Final = ((0, 0),)
 
 
 class GrantTerms(msgspec.Struct, frozen=True, gc=False):
-    """What the credits of a grant are: for breakdowns by category and cost basis."""
+    """The category and cost basis of a grant, for breakdowns."""
 
     pool: str
     grant: int
     category: str
     cost_basis: str | None
-    """Decimal text and the currency, such as "0.01 USD"."""
+    """The cost basis as decimal text and currency, such as "0.01 USD"."""
 
 
 class UsageRows:
-    """The rows of some frames of the journal, in its order."""
+    """The rows of some frames, in the order of the journal."""
 
     __slots__ = ("grants", "pools", "rows")
 
     def __init__(self) -> None:
         self.pools: list[tuple[str, int]] = []
-        """Whose rows they are: (canonical pool, so many rows)."""
+        """The pools of the rows: (canonical pool, number of rows)."""
         self.rows: list[UsageTuple] = []
         self.grants: list[GrantTerms] = []
 
     def add(self, sections: Iterable[Section]) -> None:
-        """Add what ``sections`` say of usage. Events of other kinds, of which there may be new ones, say nothing."""
+        """Add the usage in ``sections``. Events of other kinds, even unknown ones, are skipped."""
         rows = self.rows
         append = rows.append
         for section in sections:
@@ -62,7 +62,7 @@ class UsageRows:
             version = section.first_version - 1
             for event in section.events:
                 version += 1
-                # The usual events first: this loop sees every entry of the journal.
+                # Check for the usual events first: this loop sees every entry of the journal.
                 if isinstance(event, (Debited, Captured)):
                     at = event.at if event.occurred_at is None else event.occurred_at
                     metric, dimensions = event.metric, _decode(event.dimensions)
@@ -83,7 +83,7 @@ class UsageRows:
                 self.pools.append((section.pool, len(rows) - before))
 
     def add_refused(self, refusals: Iterable[Refused]) -> None:
-        """Add what was refused."""
+        """Add rows for refusals."""
         for each in refusals:
             dimensions = _decode(each.dimensions)
             self.rows.append((NO_ENTRY, each.at, 0, 0, 0, NO_EVENT, each.count, None, each.metric, dimensions))

@@ -1,14 +1,13 @@
-"""Usage in a DuckDB file of its own: batches of rows from the journal go in, answers to queries come out.
+"""Usage in a DuckDB file: batches of rows from the journal go in, answers to queries come out.
 
-A projection: everything here can be made again from the journal, and a file that is missing, damaged or made for
-another journal is thrown away and rebuilt. Batches and the number of the last frame that they cover are committed
-together, so each frame is in it once or not at all, whatever stops the process. Until then the store alone sees them:
-what was not committed is read from the journal again. Few commits make few writes: a batch that is committed by itself
-goes into DuckDB's log, with 250 bytes a row, and the flushes of the journal wait for that; as many as a row group of
-DuckDB's go straight into the file, packed.
+This is a projection: it can be rebuilt from the journal, and a file that is missing, damaged or made for another
+journal is replaced. Batches and the number of the last frame they cover are committed together, so each frame is in the
+file once or not at all, whatever stops the process. Uncommitted batches are visible only to the store; after a crash,
+they are read from the journal again. Few commits mean few writes. A batch that is committed alone goes into DuckDB's
+log, at 250 bytes a row, and the flushes of the journal wait for that; a whole row group goes straight into the file,
+packed.
 
-Everything waits and nothing is a coroutine: the store belongs in a process of its own, and to one thread at a time.
-Sums are of 128 bits, exact.
+All calls block: the store belongs in a separate process, and to one thread at a time. Sums have 128 bits and are exact.
 """
 
 from __future__ import annotations
@@ -40,14 +39,14 @@ from .rows import NO_EVENT
 SCHEMA_VERSION: Final = 1
 MEMORY_DEFAULT: Final = "1GB"
 CHECKPOINT_AT: Final = "256MB"
-"""Size of DuckDB's log at which it is folded into the file: about 5 million rows."""
+"""The size of DuckDB's log at which it is folded into the file: about 5 million rows."""
 COMMIT_ROWS: Final = 2 * 122_880
-"""Rows of batches that are committed together: two of DuckDB's row groups."""
+"""The rows of batches that are committed together: two of DuckDB's row groups."""
 COMMIT_INTERVAL_S: Final = 30.0
-"""Or all that came in this time: what has to be read from the journal again after a crash."""
+"""The longest time between commits: after a crash, that much is read from the journal again."""
 LEADER_BITS: Final = 18
-"""Groups whose keys have so many bits at most, as those of one dimension do, are ranked in an array, not by hashes:
-four times as fast with 100,000 of them, for 6 MB in each thread."""
+"""The most bits in a group's keys for ranking in an array instead of by hashes, as for one dimension. With 100,000
+groups that is four times as fast, and takes 6 MB in each thread."""
 
 _HEADERS_BYTES: Final = 3 * 4_096
 _SCHEMA: Final = """
@@ -68,7 +67,7 @@ create table usage (
 
 
 class UsageStore:
-    """The usage file, open. Close it, or the log is folded into the file when it is opened next."""
+    """The open usage file. If it is not closed, the next open must fold the log into the file."""
 
     def __init__(self, path: Path, *, journal_identity: str, threads: int = 1, memory: str = MEMORY_DEFAULT) -> None:
         """Open or create the file at ``path``.
@@ -97,15 +96,15 @@ class UsageStore:
             self._db.close()
             raise
         self._uncommitted = 0
-        """Rows of the batches that were not committed yet."""
+        """The rows in batches that are not committed yet."""
         self._began_at: float | None = None
-        """When the first of them came."""
+        """The time of the first uncommitted batch."""
         self._was_undone = False
-        """Whether a failure has undone some since the last commit. Then the next batch is committed by itself, or
-        failures that come again and again, as those of too large a question, would have the same undone for ever."""
+        """Whether a failure has undone batches since the last commit. Then the next batch is committed alone. Otherwise
+        repeated failures, as of too large a question, would undo the same batches for ever."""
 
     def close(self) -> None:
-        """Commit, and close the file. Nothing is lost without it, and a file that cannot be written is closed too."""
+        """Commit and close the file, even if it cannot be written. Nothing is lost if this is not called."""
         with suppress(UsageDamaged, UsageUnavailable, TooLarge):
             self.commit()
         self._db.close()
@@ -127,23 +126,23 @@ class UsageStore:
         self._db.execute("commit")
 
     def _check_size(self, path: Path) -> None:
-        """Blocks that are cut off are missed only when they are read: look for them now.
+        """Check now that no blocks are cut off. DuckDB would notice only when it reads them.
 
-        Free blocks at the end may rightly be missing, so some of a cut is found by a read only.
+        Free blocks at the end may be missing legitimately, so a small cut is found only by a read.
         """
         row = self._db.execute("select block_size * used_blocks from pragma_database_size()").fetchone()
         if row is None or path.stat().st_size < row[0] + _HEADERS_BYTES:
             raise UsageDamaged("the file is shorter than it says")
 
     def _load(self) -> None:
-        """Take the state from the file: when it is opened, and after a batch that could not be committed."""
+        """Load the state from the file: when it is opened, and after a batch that could not be committed."""
         settings = dict(self._rows("select name, value from setting"))
         if settings.get("schema") != str(SCHEMA_VERSION) or settings.get("journal") != self._journal_identity:
             raise UsageDamaged("it belongs to another journal or version")
         self.position = int(settings["position"])
-        """The last frame that is covered; 0 before the first."""
+        """The number of the last frame covered; 0 before the first."""
         self.refusals = int(settings["refusals"])
-        """The last refusal that is covered."""
+        """The number of the last refusal covered."""
         self._next_seq = int(settings["rows"])
         catalog = self._catalog = Catalog()
         for environment, currency in self._rows("select environment, currency from realm order by number"):
@@ -159,7 +158,7 @@ class UsageStore:
         for (number,) in self._rows("select dimension from closed"):
             catalog.columns[number].closed = True
         catalog.unsaved()
-        # What is rare need not be added up where there is none of it.
+        # Rare kinds of rows need not be added up if there are none.
         ((self._has_rest,),) = self._rows("select exists(select 1 from usage where events is null)")
         ((self._has_nanos,),) = self._rows("select exists(select 1 from usage where quantity_nano <> 0)")
 
@@ -170,11 +169,13 @@ class UsageStore:
 
     @contextmanager
     def batch(self) -> Iterator[UsageBatch]:
-        """Add to the batch what follows ``position`` and ``refusals``. It is in the answers once the context is left.
-        If that is by an exception, it is not, nor are earlier ones that were not committed.
+        """Yield a batch to which to add what follows ``position`` and ``refusals``.
 
-        Raises ``UsageUnavailable`` or ``UsageDamaged``. If it was done in memory but the commit failed in a way that
-        DuckDB does not survive, it is ``UsageUnavailable`` from then on: close it and open it.
+        After the block, the batch is in the answers. If an exception leaves the block, this batch and earlier
+        uncommitted ones are not.
+
+        Raises ``UsageUnavailable`` or ``UsageDamaged``. If the commit fails in a way that DuckDB does not survive,
+        every later call raises ``UsageUnavailable``: close the store and open it again.
         """
         batch = UsageBatch(self._catalog, frame=self.position, refusal=self.refusals)
         with self._or_undone():
@@ -185,7 +186,7 @@ class UsageStore:
             self.commit()
 
     def dimensions_by_use(self) -> list[str]:
-        """The names of the dimensions, those that most rows have first. Raises as ``batch`` does."""
+        """Return the names of the dimensions, those that most rows have first. Raises the errors of ``batch``."""
         columns = [number for number in self._catalog.columns if number >= DIMENSIONS_FROM]
         counted = ", ".join(f"count(*) filter (c{number} > {MISSING})" for number in columns)
         with self._or_undone():
@@ -198,7 +199,7 @@ class UsageStore:
         return sorted(numbers, key=lambda name: -counts.get(numbers[name], 0))
 
     def reserve(self, names: Iterable[str]) -> None:
-        """Number dimensions before a row has them: the columns are for the first. Raises as ``batch`` does."""
+        """Number dimensions before rows have them, since the first ones get columns. Raises the errors of ``batch``."""
         with self._or_undone():
             for name in names:
                 self._catalog.dimension(name)
@@ -233,7 +234,7 @@ class UsageStore:
         return self._was_undone or is_old or self._uncommitted >= COMMIT_ROWS
 
     def commit(self) -> None:
-        """Commit the batches that were not yet. If that fails, they were not added. Raises as ``batch`` does."""
+        """Commit all open batches. If that fails, they are not added. Raises the errors of ``batch``."""
         if self._began_at is None:
             return
         with self._or_undone():
@@ -242,12 +243,12 @@ class UsageStore:
 
     @contextmanager
     def _or_undone(self) -> Iterator[None]:
-        """What fails ends the transaction: the store is then what was committed last."""
+        """Roll back to the last commit if the block fails."""
         with failures():
             try:
                 yield
             except BaseException:
-                with suppress(duckdb.TransactionException):  # None was begun, or a commit that failed rolled it back.
+                with suppress(duckdb.TransactionException):  # None was begun, or a failed commit rolled it back.
                     self._db.execute("rollback")
                 self._was_undone = self._was_undone or self._uncommitted > 0
                 self._began_at, self._uncommitted = None, 0
@@ -258,7 +259,7 @@ class UsageStore:
         self._db.execute("update setting set value = ? where name = ?", (str(value), name))
 
     def _add_names(self, catalog: Catalog) -> None:
-        """Write down what the catalog has numbered since this was done last."""
+        """Store everything that the catalog has numbered since the last call."""
         new = catalog.unsaved()
         for number, environment, currency in new.realms:
             self._db.execute("insert into realm values (?, ?, ?)", (number, environment, currency))
@@ -314,7 +315,7 @@ class UsageStore:
             )
 
     def _insert(self, table: str, columns: dict[str, Any], **expressions: str) -> None:
-        """Add rows, given as arrays of numbers and lists of text, by way of Arrow: nothing else is nearly as fast."""
+        """Add rows, given as arrays of numbers and lists of text, through Arrow: nothing else is nearly as fast."""
         names = ", ".join(columns)
         selected = ", ".join(expressions.get(name, name) for name in columns)
         self._db.register("batch", to_arrow(columns))
@@ -326,7 +327,7 @@ class UsageStore:
     # -- Out: answers
 
     def query(self, query: UsageQuery) -> UsageTable:
-        """Answer ``query`` from what is covered. Raises ``TooLarge`` for an answer of too many rows."""
+        """Answer ``query`` from the covered part of the journal. Raises ``TooLarge`` for an answer of too many rows."""
         plan = Plan(query, self._catalog)
         with self._or_undone():
             top = self._top(plan)
@@ -342,7 +343,7 @@ class UsageStore:
         )
 
     def _top(self, plan: Plan) -> list[tuple[Key, ...]] | None:
-        """The keys of the groups that make the top; ``None`` if all groups are to be looked at."""
+        """Return the keys of the top groups; ``None`` if all groups should be read."""
         top = plan.query.top
         if top is None or plan.is_small:
             return None
@@ -352,11 +353,11 @@ class UsageStore:
                 return None
             if leaders[top - 1][-1] != leaders[top][-1]:
                 return [leader[:-1] for leader in leaders[:top]]
-        # Where groups measure the same, names decide.
+        # Some groups have equal measures, so names decide.
         return self._run(plan.top())
 
     def _leaders(self, plan: Plan) -> list[tuple[Any, ...]]:
-        """What ``Plan.leaders`` asks for."""
+        """Return the rows of ``Plan.leaders``."""
         self._db.execute(f"set perfect_ht_threshold = {LEADER_BITS}")
         try:
             return self._run(plan.leaders(rest=self._has_rest))
@@ -364,7 +365,7 @@ class UsageStore:
             self._db.execute("reset perfect_ht_threshold")
 
     def _cells(self, plan: Plan, top: list[tuple[Key, ...]] | None, *, of_events: bool) -> list[Sequence[Any]]:
-        """The cells of an answer by columns, with sums of any size as integers."""
+        """Return the cells of an answer by columns, with sums of any size as integers."""
 
         def statement(*, wide: bool) -> Statement:
             return plan.table(ROWS_MAX, of_events=of_events, nanos=self._has_nanos, wide=wide, top=top)
@@ -375,7 +376,7 @@ class UsageStore:
         columns = self._columns(statement(wide=False))
         if all(isinstance(sums, array) or None not in sums for sums in columns[first:-2]):
             return columns
-        # A sum beyond 64 bits. Text is the fastest way out of DuckDB for those, and twice as slow for all others.
+        # A sum exceeds 64 bits. For such sums, text is the fastest way out of DuckDB; for others it is twice as slow.
         columns = self._columns(statement(wide=True))
         return [*columns[:first], *(list(map(int, sums)) for sums in columns[first:-2]), *columns[-2:]]
 
@@ -388,10 +389,10 @@ class UsageStore:
         cursor: str | None = None,
         limit: int = ENTRIES_PAGE_DEFAULT,
     ) -> UsageEntries:
-        """A page of the entries that count in ``cell`` of the answer to ``query``, by time, pool and version.
+        """Return a page of the entries that count in ``cell`` of the answer to ``query``, by time, pool and version.
 
-        ``as_of`` is that of the answer; without it, the entries are those that are there now. ``cursor`` is that of the
-        page before. Raises ``InvalidRequest`` for a cursor of another query.
+        ``as_of`` comes from the answer; without it, the current entries count. ``cursor`` comes from the page before.
+        Raises ``InvalidRequest`` for a cursor of another query.
         """
         after = None
         if cursor is not None:
@@ -403,7 +404,7 @@ class UsageStore:
         with self._or_undone():
             rows = self._run(plan.entries(cell, as_of, after, rows_max))
             found = by_entry(rows)
-            # An entry may be several rows, and the last one may have been cut: one more than asked for must be seen.
+            # An entry may be several rows, and the last may be cut off, so read until one more than asked for is seen.
             while len(rows) == rows_max and len(found) <= limit:
                 rows_max *= 2
                 rows = self._run(plan.entries(cell, as_of, after, rows_max))
@@ -419,7 +420,7 @@ class UsageStore:
         return self._db.execute(statement.text, statement.parameters).fetchall()
 
     def _columns(self, statement: Statement) -> list[Sequence[Any]]:
-        """An answer by columns, by way of Arrow: numbers stay what they are, and no row becomes an object."""
+        """Return an answer by columns, through Arrow: numbers stay numbers, and no row becomes an object."""
         relation = self._db.sql(statement.text, params=statement.parameters)
         chunks = list(nanoarrow.c_array_stream(relation))
         return [from_arrow(chunks, place) for place in range(len(relation.columns))]

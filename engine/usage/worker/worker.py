@@ -1,12 +1,12 @@
 """The usage process: follows a journal into a usage file, and answers questions from it.
 
-``python -m solvent.engine.usage.worker.worker FOLDER THREADS [LOCATION]`` is started by the engine, not by people. It
-has an interpreter and a low priority of its own, since what it does would stop debits for tens of milliseconds in
-theirs. It reads the journal at LOCATION without the power to write it, in short reads; without one it asks the engine
-for the frames. It speaks with the engine over its standard input and output; when the input ends, so does the process.
+The engine starts ``python -m solvent.engine.usage.worker.worker FOLDER THREADS [LOCATION]``. It has its own interpreter
+and a low priority, because in the engine's interpreter its work would stop debits for tens of milliseconds. It reads
+the journal at LOCATION read-only, in short reads; without a location, it asks the engine for the frames. It talks to
+the engine over its standard input and output; when the input ends, so does the process.
 
-One thread does everything in turn: follow a little, answer a question. Nothing here is worth keeping: a file that is
-damaged is made again, and one that is wanted anew is made beside the old, which answers until then.
+One thread does everything in turn: follow a little, answer a question. The file can always be rebuilt from the journal.
+A damaged file is deleted and rebuilt; on request, a new one is built next to the old one, which answers until then.
 """
 
 from __future__ import annotations
@@ -71,33 +71,35 @@ from .rows import UsageRows
 from .store import UsageStore
 
 FOLLOW_INTERVAL_S: Final = 0.25
-"""Between two looks at the journal when nobody asks."""
+"""The seconds between two looks at the journal while no question waits."""
 WAITING_INTERVAL_S: Final = 0.01
-"""The same while questions wait for their answers."""
+"""The same while questions wait for answers."""
 FRESH_S: Final = 0.5
-"""How old an answer may be that need not be consistent: beyond it, the journal is read first."""
+"""The age in seconds of an answer that need not be consistent. Beyond that, the journal is read first."""
 FRAMES_PER_READ: Final = 8
-"""A frame may hold two thousand events."""
+"""The frames in one read. A frame may hold two thousand events."""
 ROWS_PER_CHUNK: Final = 500
-"""Rows that are worth being encoded: few enough to stay in the cache, and many enough to share what a call costs."""
+"""The rows encoded at once: few enough to stay in the cache, and enough to share the cost of a call."""
 ROWS_PER_ROUND: Final = 10_000
-"""Rows added before questions get their turn: some 60 ms."""
+"""The rows added before questions get a turn: about 60 ms."""
 ROWS_PER_REBUILD: Final = 20_000
 REFUSALS_PER_ROUND: Final = 2_000
 SPIKE_CELLS_MAX: Final = 2_000_000
-"""Buckets of all groups that are looked at for spikes: a second or so."""
+"""The most buckets of all groups in a search for spikes: about a second."""
 RETRY_S: Final = 0.5
 PIPE_BYTES: Final = 1 << 20
-"""What an answer may fill before the engine reads it. Linux gives anyone so much, and 64 KiB unless asked."""
+"""The size of the pipe for answers that the engine has not read yet. Linux allows every user this much; the default is
+64 KiB."""
 YOUNG_MAX: Final = 500_000
-"""Batches and answers are tens of thousands of small objects without cycles, which come and go together."""
+"""The new objects before a garbage collection. Batches and answers are tens of thousands of small objects without
+cycles, which come and go together."""
 
 log = logging.getLogger(__name__)
 _Waiting = tuple[float, Lookup]
 
 
 class UsageWorker:
-    """Owns the usage file in ``directory``, and follows ``journal`` with it. ``now`` counts seconds from anywhere."""
+    """Owns the usage file in ``directory``, which follows ``journal``. ``now`` is a clock in seconds, of any origin."""
 
     def __init__(
         self,
@@ -118,14 +120,14 @@ class UsageWorker:
         self._rebuilt: UsageStore | None = None
         self._waiting: list[_Waiting] = []
         self._covered_at = -1e9
-        """When the file covered all that was in the journal."""
+        """The last time at which the file covered the whole journal."""
         self._not_before = 0.0
-        """After a failure, when to try again."""
+        """The time of the next attempt after a failure."""
         self._trouble = "the usage file is being opened"
         self._rebuild_failure: str | None = None
 
     def run(self, inbox: queue.SimpleQueue[Question]) -> None:
-        """Follow and answer until a ``Stop`` comes."""
+        """Follow the journal and answer questions until a ``Stop`` arrives."""
         with suppress(FeedEnded):
             self._serve(inbox)
         for store in (self._store, self._rebuilt):
@@ -158,7 +160,7 @@ class UsageWorker:
                 self._begin_rebuilding()
             self._reply(self._status(question.id))
         except (UsageDamaged, UsageUnavailable, JournalError, sqlite3.Error, OSError) as error:
-            self._fail(question.id, Unavailable(f"the usage file cannot be made again now: {error}"))
+            self._fail(question.id, Unavailable(f"the usage file cannot be rebuilt now: {error}"))
 
     def _status(self, id: int) -> Status:
         store, rebuilt = self._store, self._rebuilt
@@ -173,7 +175,7 @@ class UsageWorker:
     # -- Following the journal
 
     def _follow(self) -> bool:
-        """Add what is new, at most so much. Returns whether there is more."""
+        """Add the next part of the journal, of bounded size. Returns whether there is more."""
         if self._now() < self._not_before:
             time.sleep(min(FOLLOW_INTERVAL_S, self._not_before - self._now()))
             return True
@@ -186,7 +188,7 @@ class UsageWorker:
                 return False
             more = follow(self._journal, self._directory / REFUSALS_NAME, store, rows_max=ROWS_PER_ROUND)
         except UsageDamaged as damage:
-            log.warning("the usage file is made again from the journal: %s", damage)
+            log.warning("the usage file is rebuilt from the journal: %s", damage)
             self._discard()
             return True
         except (UsageUnavailable, JournalError, sqlite3.Error) as error:
@@ -216,17 +218,17 @@ class UsageWorker:
         remove_usage(self._directory / USAGE_NAME)
         self._covered_at = -1e9
 
-    # -- Making the file again
+    # -- Rebuilding the file
 
     def _begin_rebuilding(self) -> None:
         remove_usage(self._directory / REBUILT_NAME)
         busiest: list[str] = []
         try:
-            if self._store is None:  # Whoever starts an engine to have it made again asks at once.
+            if self._store is None:  # An engine started only to rebuild the file asks at once.
                 self._store = self._open(USAGE_NAME)
             busiest = self._store.dimensions_by_use()[:DIMENSION_COLUMNS_MAX]
         except (UsageDamaged, UsageUnavailable) as error:
-            log.warning("which dimensions are used most cannot be read from the old usage file: %s", error)
+            log.warning("the most used dimensions cannot be read from the old usage file: %s", error)
         self._rebuilt = self._open(REBUILT_NAME)
         self._rebuilt.reserve(busiest)
         self._rebuild_failure = None
@@ -243,7 +245,7 @@ class UsageWorker:
                 remove_usage(self._directory / USAGE_NAME)
                 (self._directory / REBUILT_NAME).replace(self._directory / USAGE_NAME)
         except (UsageDamaged, UsageUnavailable, JournalError, sqlite3.Error, OSError) as error:
-            log.warning("the usage file was not made again, the old one stays: %s", error)
+            log.warning("the usage file was not rebuilt, the old one stays: %s", error)
             self._rebuild_failure = str(error)
             if self._rebuilt is not None:
                 self._rebuilt.close()
@@ -252,7 +254,7 @@ class UsageWorker:
     # -- Answers
 
     def _answer_one(self) -> None:
-        """Answer the question that waits longest of those that can be answered, and those that waited too long."""
+        """Answer the oldest question that can be answered, and fail those that waited too long."""
         for place, (until, question) in enumerate(self._waiting):
             late = self._now() > until
             store = self._store
@@ -296,13 +298,13 @@ class UsageWorker:
         except SolventError as error:
             self._fail(question.id, error)
         except UsageDamaged as damage:
-            log.warning("the usage file is made again from the journal: %s", damage)
+            log.warning("the usage file is rebuilt from the journal: %s", damage)
             self._discard()
-            self._fail(question.id, Unavailable("the usage file was damaged and is being made again"))
+            self._fail(question.id, Unavailable("the usage file was damaged and is being rebuilt"))
         except UsageUnavailable as error:
             self._close()
             self._fail(question.id, Unavailable(f"usage cannot be read now: {error}"))
-        except Exception:  # the supervisor of questions: logged, and answered
+        except Exception:  # supervises questions: the error is logged, and the question answered
             log.exception("a question failed: %r", question)
             self._fail(question.id, SolventError("an internal error: the log of the usage process says more"))
 
@@ -318,7 +320,7 @@ class UsageWorker:
 
 
 def follow(journal: JournalReader, refusals: Path, store: UsageStore, *, rows_max: int) -> bool:
-    """Add what the store does not cover yet, at most about ``rows_max`` rows. Returns whether there is more.
+    """Add to the store what it does not cover yet, at most about ``rows_max`` rows. Returns whether there is more.
 
     Raises ``JournalError``, ``sqlite3.Error``, ``UsageDamaged``, ``UsageUnavailable``.
     """
@@ -345,8 +347,8 @@ def _refused(path: Path, after: int) -> list[tuple[int, Refused]]:
     except sqlite3.Error as error:
         if is_passing(error):
             raise
-        # A statistic that is damaged is no reason to say nothing of the journal.
-        log.warning("what was refused is not counted, %s cannot be read: %s", path.name, error)
+        # Damaged statistics are no reason to stop following the journal.
+        log.warning("refusals are not counted, %s cannot be read: %s", path.name, error)
         return []
 
 
@@ -363,7 +365,7 @@ def _spikes(store: UsageStore, question: AskSpikes) -> Spikes:
     series = series_of(every, [start for start, _ in buckets])
     for spike in spikes(series, sensitivity=question.sensitivity, history_min=question.history_min):
         start, end = buckets[spike.bucket]
-        # A bucket in which nothing happened stands out where there were only reversals before. Nothing is behind it.
+        # An empty bucket can be a spike, if there were only reversals before. It has no row.
         row = rows.get((start, spike.other, exact(spike.values)))
         if row is not None and end > question.since and len(found) < question.limit:
             found.append((row, spike))
@@ -384,7 +386,7 @@ def remove_usage(path: Path) -> None:
 
 
 def _receive(source: BinaryIO, inbox: queue.SimpleQueue[Question], feed: FedReader) -> None:
-    """Take questions and frames until the engine is gone; then, whatever is under way, nothing of it is missed."""
+    """Receive questions and frames until the engine is gone. Then end the process: no one waits for work under way."""
     status = 1
     try:
         while len(header := source.read(LENGTH_BYTES)) == LENGTH_BYTES:
@@ -396,25 +398,25 @@ def _receive(source: BinaryIO, inbox: queue.SimpleQueue[Question], feed: FedRead
             if isinstance(message, Stop):
                 feed.end()
         status = 0
-    except Exception:  # the supervisor of the process: logged, and ended, since nothing could be asked any more
+    except Exception:  # supervises the process: logs the error and ends, since no question could arrive any more
         log.exception("a question cannot be read")
     finally:
         os._exit(status)
 
 
 def main() -> None:
-    """Serve the folder that is the first argument with as many threads as the second says, from the journal at the
-    third, or from the frames that the engine hands on."""
+    """Serve usage. The arguments are the folder, the number of threads, and the location of the journal; without a
+    location, the engine sends its frames."""
     logging.basicConfig(format="solvent usage: %(message)s", level=logging.WARNING)
     for each in (signal.SIGINT, signal.SIGTERM):
-        # Meant for the engine, which ends this process when it is done with it.
+        # The signal is meant for the engine, which ends this process when it no longer needs it.
         signal.signal(each, signal.SIG_IGN)
     go_to_background()
     tune_collector(YOUNG_MAX)
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     if sys.platform == "linux":
-        # Else an answer of a megabyte is handed over in twenty turns of both processes.
-        with suppress(OSError):  # Above what the system lets a user have.
+        # Otherwise an answer of a megabyte takes twenty turns of both processes.
+        with suppress(OSError):  # It exceeds what the system allows a user.
             fcntl.fcntl(sink, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
     def send(message: Reply | AskFrames) -> None:
@@ -428,7 +430,7 @@ def main() -> None:
     threading.Thread(target=_receive, args=(source, inbox, feed), daemon=True).start()
     with suppress(FeedEnded), closing(journal):
         UsageWorker(Path(folder), journal, send, threads=int(threads)).run(inbox)
-    # The receiving thread may hold the input: an orderly end of the interpreter would wait for it.
+    # The receiving thread may hold the input, and an orderly end of the interpreter would wait for it.
     os._exit(0)
 
 
