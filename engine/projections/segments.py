@@ -43,7 +43,7 @@ _PART_BITS: Final = 56
 PARTS: Final = 1 << 64 - _PART_BITS
 """Of all hashes, by their highest bits. A segment has a checksum for each, so that nobody has to read all of it."""
 _SUMS: Final = Struct(f"<{PARTS}q")
-_KEY_COLUMNS: Final = (
+KEY_COLUMNS: Final = (
     "(hash integer, frame integer, offset integer, length integer, primary key (hash, frame, offset))"
     " strict, without rowid"
 )
@@ -74,7 +74,7 @@ class Segments:
         ranges = _hash_ranges(projection.key_count, step)
         # In memory first, where they are put in order: so a page of the file is written once.
         await writer.execute("drop table if exists temp.unwritten")
-        await writer.execute(f"create temp table unwritten {_KEY_COLUMNS}")
+        await writer.execute(f"create temp table unwritten {KEY_COLUMNS}")
         await spread(writer, _INSERT_KEYS, _key_slices(projection, step))
         number = await self._create()
         await spread(
@@ -99,7 +99,7 @@ class Segments:
         number = int(row[0]) if row is not None else 1
         # Of a merge that failed.
         await writer.execute(f"drop table if exists keys_{number}")
-        await writer.execute(f"create table keys_{number} {_KEY_COLUMNS}")
+        await writer.execute(f"create table keys_{number} {KEY_COLUMNS}")
         return number
 
     async def merge(self, *, step: int = ROWS_PER_STATEMENT) -> bool:
