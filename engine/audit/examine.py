@@ -1,7 +1,8 @@
 """Examination of the caches next to a journal: whether each is as written, down to the last row.
 
-For ``verify``. The engine checks only what it uses, when it uses it; here everything is checked. Reads only. A cache
-that is missing, or belongs to another journal or version, is not examined: the next start rebuilds it.
+For ``verify``. The engine looks at what it uses, when it uses it; here everything is looked at. Reads only. A cache
+that is missing, or of another journal or an older version, has nothing to be examined: the next start rebuilds it. One
+of a newer version is named.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import msgspec
 
 from solvent.engine.journal.frames import Head
 from solvent.engine.journal.reader import JournalReader
+from solvent.engine.pools.refusal_log import format_of
 from solvent.engine.projections.index import damage_of
-from solvent.engine.projections.index_file import SCHEMA_VERSION
-from solvent.engine.projections.snapshots import FORMAT, crc_of
+from solvent.engine.projections.index_file import newer_format_of as newer_index
+from solvent.engine.projections.snapshots import crc_of
+from solvent.engine.projections.snapshots import newer_format_of as newer_snapshots
+from solvent.engine.runtime.files import INDEX_FORMAT, REFUSALS_FORMAT, SNAPSHOTS_FORMAT, USAGE_FORMAT
 from solvent.engine.runtime.sqlite import connect_for_reading, differences
-from solvent.engine.usage.worker.store import SCHEMA_VERSION as USAGE_SCHEMA
 from solvent.engine.values.errors import JournalError
 
 _COLUMNS_OF: Final = "select bit_xor(hash(each)) from {} each"
@@ -46,8 +49,10 @@ def examine_index(path: Path, identity: str) -> IndexFound:
         connection = connect_for_reading(path)
         # Read one state of the file, although a service may write it meanwhile.
         connection.execute("begin")
+        if newer := newer_index(connection):
+            return IndexFound(problems=[_newer(newer, INDEX_FORMAT)])
         settings: dict[str, Any] = dict(connection.execute("select name, value from setting").fetchall())
-        if settings.get("schema") != SCHEMA_VERSION or settings.get("journal") != identity:
+        if settings.get("schema") != INDEX_FORMAT or settings.get("journal") != identity:
             return IndexFound()
         problems, heads = damage_of(connection)
         problems += differences(connection)
@@ -91,8 +96,10 @@ def examine_snapshots(path: Path, identity: str) -> tuple[dict[str, tuple[int, b
     try:
         connection = connect_for_reading(path)
         connection.execute("begin")
+        if newer := newer_snapshots(connection):
+            return {}, [_newer(newer, SNAPSHOTS_FORMAT)]
         settings = dict(connection.execute("select name, value from setting").fetchall())
-        if settings.get("journal") != f"{identity} {FORMAT}":
+        if settings.get("journal") != f"{identity} {SNAPSHOTS_FORMAT}":
             return {}, []
         problems = differences(connection)
         for pool, version, crc, body in connection.execute("select pool, version, crc, body from snapshot"):
@@ -131,7 +138,9 @@ def examine_usage(path: Path, identity: str) -> UsageFound:
             if database.execute("select count(*) from duckdb_tables()").fetchone() == (0,):
                 return UsageFound()
             settings = dict(database.execute("select name, value from setting").fetchall())
-            if settings.get("schema") != str(USAGE_SCHEMA) or settings.get("journal") != identity:
+            if (found := str(settings.get("schema"))).isdecimal() and int(found) > USAGE_FORMAT:
+                return UsageFound(problems=[_newer(int(found), USAGE_FORMAT)])
+            if found != str(USAGE_FORMAT) or settings.get("journal") != identity:
                 return UsageFound()
             for (table,) in database.execute("select table_name from duckdb_tables()").fetchall():
                 database.execute(_COLUMNS_OF.format(table)).fetchall()
@@ -147,6 +156,27 @@ def examine_usage(path: Path, identity: str) -> UsageFound:
         return UsageFound(problems=[f"it cannot be read: {_first_line(error)}"])
     except (duckdb.Error, KeyError, ValueError) as error:
         return UsageFound(problems=[f"it cannot be read: {_first_line(error)}"])
+
+
+def examine_refusals(path: Path) -> list[str]:
+    """What is wrong with the format of the refusals at ``path``. They are a statistic, without checksums."""
+    if not path.is_file():
+        return []
+    try:
+        connection = connect_for_reading(path)
+        try:
+            found = format_of(connection)
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        return []
+    return [_newer(found, REFUSALS_FORMAT)] if found > REFUSALS_FORMAT else []
+
+
+def _newer(found: int, known: int) -> str:
+    return (
+        f"it was written by a newer Solvent, and not looked at: it has format {found}, and this version knows {known}"
+    )
 
 
 def _first_line(error: Exception) -> str:

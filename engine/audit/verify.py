@@ -21,13 +21,21 @@ from solvent.engine.journal.opening import open_reader
 from solvent.engine.journal.reader import JournalReader
 from solvent.engine.projections.snapshots import decode_pool
 from solvent.engine.rules.events import NOTICES, Captured, Debited, Event, MovedIn, MovedOut
-from solvent.engine.runtime.files import INDEX_NAME, SNAPSHOTS_NAME, USAGE_NAME
+from solvent.engine.runtime.files import INDEX_NAME, REFUSALS_NAME, SNAPSHOTS_NAME, USAGE_NAME
 from solvent.engine.values.amounts import to_decimal
 from solvent.engine.values.errors import JournalCorrupt, JournalError
 from solvent.engine.values.pool_id import parse_canonical
 from solvent.engine.values.readable import Readable
 
-from .examine import IndexFound, UsageFound, examine_index, examine_snapshots, examine_usage, identity_of
+from .examine import (
+    IndexFound,
+    UsageFound,
+    examine_index,
+    examine_refusals,
+    examine_snapshots,
+    examine_usage,
+    identity_of,
+)
 from .heads import PublishedHeads
 from .plain_rules import Difference, PlainGrant, PlainPool
 
@@ -180,6 +188,7 @@ class _Checker:
         self._indexed = dict(self._index.heads)
         self._usage = examine_usage(directory / USAGE_NAME, identity)
         for name, found in (
+            (REFUSALS_NAME, examine_refusals(directory / REFUSALS_NAME)),
             (SNAPSHOTS_NAME, problems),
             (INDEX_NAME, self._index.problems),
             (USAGE_NAME, self._usage.problems),

@@ -17,9 +17,9 @@ from zlib import crc32
 import msgspec
 
 from solvent.engine.rules.events import Event
+from solvent.engine.runtime.files import JOURNAL_FORMAT
 from solvent.engine.values.errors import JournalCorrupt
 
-FORMAT: Final = 1
 DIGEST_BYTES: Final = 16
 NO_DIGEST: Final = bytes(DIGEST_BYTES)
 """The digest before a pool's first section."""
@@ -111,7 +111,7 @@ class FrameBuilder:
         return Head(previous.version + len(events), pointer, digest_of(body))
 
     def seal(self, at: int) -> Frame:
-        trailer = _encoder.encode(_Trailer(FORMAT, [len(part) for part in self._parts]))
+        trailer = _encoder.encode(_Trailer(JOURNAL_FORMAT, [len(part) for part in self._parts]))
         self._parts += (trailer, len(trailer).to_bytes(_TRAILER_LENGTH_BYTES))
         return Frame.seal(self.number, at, b"".join(self._parts))
 
@@ -143,8 +143,10 @@ def split_frame(frame: Frame) -> Iterable[tuple[Pointer, bytes]]:
         trailer = _trailers.decode(body[trailer_end - trailer_length : trailer_end])
     except _UNREADABLE as error:
         raise JournalCorrupt(f"the trailer cannot be read: {error}", frame=frame.number) from None
-    if trailer.format != FORMAT:
-        raise JournalCorrupt(f"format {trailer.format} is not known to this version", frame=frame.number)
+    if not 1 <= trailer.format <= JOURNAL_FORMAT:
+        raise JournalCorrupt(
+            f"format {trailer.format} is not known to this version, which knows {JOURNAL_FORMAT}", frame=frame.number
+        )
     if sum(trailer.lengths) + trailer_length + _TRAILER_LENGTH_BYTES != len(body):
         raise JournalCorrupt("the lengths of the sections do not add up", frame=frame.number)
     offset = 0

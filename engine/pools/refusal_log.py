@@ -1,4 +1,7 @@
-"""The counts of refusals, in a SQLite file next to the journal. A crash may lose the last seconds of them."""
+"""What was refused, kept next to the journal in a SQLite file: a statistic, of which a crash may cost the last seconds.
+
+A file of a newer version is left alone: nothing is added to it, and nothing of it is counted. Debits go on.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from typing import Final
 
 import anyio
 
-from solvent.engine.runtime.files import REFUSALS_NAME
+from solvent.engine.runtime.files import REFUSALS_FORMAT, REFUSALS_NAME
 from solvent.engine.runtime.machine import MACHINE, Machine
+from solvent.engine.values.errors import NewerFormat
 
 from .refusals import Refusals, Refused
 
@@ -61,18 +65,20 @@ class RefusalLog:
                 return
             try:
                 self.last_number = await self._machine.in_thread(partial(_append, self._path, refused))
-            except sqlite3.Error as error:
-                log.warning(
-                    "%d refusals are missing from the statistics: %s", sum(each.count for each in refused), error
-                )
+            except (sqlite3.Error, NewerFormat) as error:
+                log.warning("%d refusals are missing in the statistic: %s", sum(each.count for each in refused), error)
 
 
 def read_refused(path: Path, after: int, limit: int) -> list[tuple[int, Refused]]:
-    """Return at most ``limit`` rows with numbers above ``after``, each with its number. Raises ``sqlite3.Error``."""
+    """At most ``limit`` of what was refused, with their numbers, all above ``after``.
+
+    Raises ``sqlite3.Error``, ``NewerFormat``.
+    """
     if not path.exists():
         return []
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
     try:
+        _check_format(path, connection)
         rows = connection.execute(
             "select number, pool, at, metric, dimensions, count from refused where number > ? order by number limit ?",
             (after, limit),
@@ -85,10 +91,12 @@ def read_refused(path: Path, after: int, limit: int) -> list[tuple[int, Refused]
 def _append(path: Path, refused: Sequence[Refused]) -> int:
     connection = sqlite3.connect(path)
     try:
+        _check_format(path, connection)
         connection.execute("pragma journal_mode = wal")
         connection.execute("pragma synchronous = normal")
         with connection:
             connection.execute(_SCHEMA)
+            connection.execute(f"pragma user_version = {REFUSALS_FORMAT}")
             connection.executemany(
                 "insert into refused (pool, at, metric, dimensions, count) values (?, ?, ?, ?, ?)",
                 [(each.pool, each.at, each.metric, each.dimensions, each.count) for each in refused],
@@ -97,3 +105,15 @@ def _append(path: Path, refused: Sequence[Refused]) -> int:
         return int(last)
     finally:
         connection.close()
+
+
+def format_of(connection: sqlite3.Connection) -> int:
+    """Return the number of the format of a file of refusals. Raises ``sqlite3.Error``."""
+    (number,) = connection.execute("pragma user_version").fetchone()
+    return int(number)
+
+
+def _check_format(path: Path, connection: sqlite3.Connection) -> None:
+    found = format_of(connection)
+    if found > REFUSALS_FORMAT:
+        raise NewerFormat(str(path), found=found, known=REFUSALS_FORMAT)

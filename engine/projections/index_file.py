@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 from zlib import crc32
@@ -16,14 +17,13 @@ import aiosqlite
 import anyio
 from anyio import CapacityLimiter
 
+from solvent.engine.runtime.files import INDEX_FORMAT
 from solvent.engine.runtime.machine import MACHINE, Machine
-from solvent.engine.runtime.sqlite import is_passing, remove_database
+from solvent.engine.runtime.sqlite import is_passing, refuse_newer, remove_database
 from solvent.engine.values.errors import JournalError, Unavailable
 
 T = TypeVar("T")
 
-SCHEMA_VERSION: Final = 8
-"""The format of the file. A file with another number is deleted and rebuilt."""
 LOG_PAGES: Final = 100
 """The pages in the log of the file at which it is written back. The next flush of the journal waits for everything that
 goes to the disk at once: measured, 30 ms where a merge left some megabytes. So the log is written little by little."""
@@ -58,7 +58,12 @@ SEALED: Final = (
     " from (select number, capacity, count, crc, last_frame from filter order by number)), ''),"
     " (select value from setting where name = 'seal')"
 )
-"""The query for the small tables as text, and the checksum that was written with them."""
+"""The small tables as text, and the checksum over it that was written with them."""
+_SEALED_AS_KNOWN: Final = SEALED.replace(
+    "select name, value from setting",
+    f"select name, case name when 'schema' then {INDEX_FORMAT} else value end as value from setting",
+)
+"""The same, if the number of the format were the one that is known here."""
 _LEFT_BEHIND: Final = (
     "select name from sqlite_master where type = 'table' and name glob 'keys_[0-9]*'"
     " and name not in (select 'keys_' || number from segment)"
@@ -109,9 +114,10 @@ class IndexFile:
     async def open(cls, path: Path, *, journal_identity: str, seed: int, machine: Machine = MACHINE) -> IndexFile:
         """Open or create the file at ``path``. ``seed`` is used if it is new.
 
-        Raises ``IndexDamaged`` if it cannot be read or belongs to another journal, ``sqlite3.Error`` if it cannot be
-        used now (a full disk).
+        Raises ``IndexDamaged`` if it cannot be read or belongs to another journal, ``NewerFormat`` if it is of a newer
+        Solvent, ``sqlite3.Error`` if it cannot be used now (a full disk).
         """
+        await machine.in_thread(partial(refuse_newer, path, newer_format_of, INDEX_FORMAT))
         try:
             writer = await machine.connect(path)
         except sqlite3.Error as error:
@@ -127,11 +133,11 @@ class IndexFile:
             await writer.execute(
                 "insert or ignore into setting values ('schema', ?), ('journal', ?), ('seed', ?), ('position', 0),"
                 " ('heads', 0), ('notices', 0), ('notice_sum', 0), ('scales', '[]')",
-                (SCHEMA_VERSION, journal_identity, seed),
+                (INDEX_FORMAT, journal_identity, seed),
             )
             async with writer.execute("select name, value from setting") as cursor:
                 settings: dict[str, Any] = {row[0]: row[1] for row in await cursor.fetchall()}
-            if settings["schema"] != SCHEMA_VERSION or settings["journal"] != journal_identity:
+            if settings["schema"] != INDEX_FORMAT or settings["journal"] != journal_identity:
                 raise ForeignIndex(settings["position"])
             async with writer.execute(SEALED) as cursor:
                 row = await cursor.fetchone()
@@ -202,6 +208,21 @@ class IndexFile:
             raise error
         self._damage = self._damage or f"it cannot be written: {error}"
         raise IndexDamaged(self._damage) from error
+
+
+def newer_format_of(connection: sqlite3.Connection) -> int | None:
+    """Return the number of the format if that is newer than the known one, and not a known one that was damaged.
+
+    Raises ``sqlite3.Error`` for a file that does not say a number.
+    """
+    (found,) = connection.execute("select value from setting where name = 'schema'").fetchone() or (None,)
+    if not isinstance(found, int) or found <= INDEX_FORMAT:
+        return None
+    try:
+        as_known = connection.execute(_SEALED_AS_KNOWN).fetchone()
+    except sqlite3.Error:
+        return found  # It has other tables.
+    return None if is_sealed(as_known) else found
 
 
 def is_sealed(row: Any) -> bool:

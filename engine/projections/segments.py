@@ -45,7 +45,7 @@ PARTS: Final = 1 << 64 - _PART_BITS
 """The number of parts of all hashes, by their highest bits. A segment has a checksum for each part, so that a check
 need not read all of it."""
 _SUMS: Final = Struct(f"<{PARTS}q")
-_KEY_COLUMNS: Final = (
+KEY_COLUMNS: Final = (
     "(hash integer, frame integer, offset integer, length integer, primary key (hash, frame, offset))"
     " strict, without rowid"
 )
@@ -76,7 +76,7 @@ class Segments:
         ranges = _hash_ranges(projection.key_count, step)
         # Sort the rows in memory first, so that each page of the file is written once.
         await writer.execute("drop table if exists temp.unwritten")
-        await writer.execute(f"create temp table unwritten {_KEY_COLUMNS}")
+        await writer.execute(f"create temp table unwritten {KEY_COLUMNS}")
         await spread(writer, _INSERT_KEYS, _key_slices(projection, step))
         number = await self._create()
         await spread(
@@ -101,7 +101,7 @@ class Segments:
         number = int(row[0]) if row is not None else 1
         # A failed merge may have left it.
         await writer.execute(f"drop table if exists keys_{number}")
-        await writer.execute(f"create table keys_{number} {_KEY_COLUMNS}")
+        await writer.execute(f"create table keys_{number} {KEY_COLUMNS}")
         return number
 
     async def merge(self, *, step: int = ROWS_PER_STATEMENT) -> bool:

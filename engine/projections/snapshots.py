@@ -24,12 +24,11 @@ from solvent.engine.rules.budgets import Budget
 from solvent.engine.rules.pool import Block, BrokenInvariant, OpenHold, Pool, check_books, rebuild_orders
 from solvent.engine.rules.rates import RateBook
 from solvent.engine.rules.recurring import Recurring
+from solvent.engine.runtime.files import SNAPSHOTS_FORMAT
 from solvent.engine.runtime.machine import MACHINE, Machine
 from solvent.engine.runtime.pacing import in_slices
-from solvent.engine.runtime.sqlite import is_passing, remove_database
+from solvent.engine.runtime.sqlite import is_passing, refuse_newer, remove_database
 
-FORMAT: Final = 5
-"""The format of stored pools. Raise it whenever their shape changes: older snapshots are then ignored."""
 _LOOKUP_PARAMETERS_MAX: Final = 500
 
 _SCHEMA: Final = """
@@ -81,7 +80,7 @@ def encode_pool(pool: Pool) -> bytes:
     """Return the pool as bytes."""
     return _encoder.encode(
         _State(
-            FORMAT,
+            SNAPSHOTS_FORMAT,
             pool.scale,
             pool.version,
             pool.clock,
@@ -112,7 +111,7 @@ def decode_pool(body: bytes) -> Pool:
         state = _decoder.decode(body)
     except msgspec.MsgspecError as error:
         raise ValueError(f"it cannot be decoded: {error}") from None
-    if state.format != FORMAT:
+    if state.format != SNAPSHOTS_FORMAT:
         raise ValueError(f"it has format {state.format}")
     pool = Pool(
         state.scale,
@@ -165,8 +164,9 @@ class Snapshots:
     async def open(cls, path: Path, *, journal_identity: str, machine: Machine = MACHINE) -> Snapshots:
         """Open or create the file. A file that is damaged or belongs to another journal is replaced.
 
-        Raises ``sqlite3.Error`` if it cannot be used now (a full disk).
+        Raises ``NewerFormat``, or ``sqlite3.Error`` if it cannot be used now (a full disk).
         """
+        await machine.in_thread(partial(refuse_newer, path, newer_format_of, SNAPSHOTS_FORMAT))
         try:
             return await cls._open(path, journal_identity, machine)
         except (sqlite3.Error, ValueError) as error:
@@ -183,7 +183,7 @@ class Snapshots:
             await writer.execute("pragma journal_mode = wal")
             await writer.execute("pragma synchronous = normal")
             await writer.executescript(_SCHEMA)
-            identity = f"{journal_identity} {FORMAT}"
+            identity = f"{journal_identity} {SNAPSHOTS_FORMAT}"
             await writer.execute("insert or ignore into setting values ('journal', ?)", (identity,))
             async with writer.execute("select value from setting where name = 'journal'") as cursor:
                 row = await cursor.fetchone()
@@ -248,6 +248,33 @@ class Snapshots:
     async def aclose(self) -> None:
         await self._writer.close()
         self._reader.close()
+
+
+def newer_format_of(connection: sqlite3.Connection) -> int | None:
+    """Return the number of the format if that is newer than the known one, and not a known one that was damaged.
+
+    Raises ``sqlite3.Error`` for a file that does not say a number.
+    """
+    (identity,) = connection.execute("select value from setting where name = 'journal'").fetchone() or ("",)
+    number = str(identity).rpartition(" ")[2]
+    if not (number.isascii() and number.isdecimal()) or int(number) <= SNAPSHOTS_FORMAT:
+        return None
+    try:
+        # The number of the file has no checksum. It is in each snapshot as well, and those have one.
+        row = connection.execute("select pool, version, crc, body from snapshot limit 1").fetchone()
+    except sqlite3.Error:
+        return int(number)  # It has other tables.
+    return None if row is not None and _is_known(*row) else int(number)
+
+
+def _is_known(pool: str, version: int, crc: int, body: bytes) -> bool:
+    if crc_of(pool, version, body) != crc:
+        return False
+    try:
+        decode_pool(body)
+    except ValueError:
+        return False
+    return True
 
 
 def crc_of(pool: str, version: int, body: bytes) -> int:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
+
+from solvent.engine.values.errors import NewerFormat
 
 DIFFERENCES_MAX: Final = 10
 _PRIMARY: Final = 0xFF
@@ -44,6 +47,25 @@ def differences(connection: sqlite3.Connection) -> list[str]:
     except sqlite3.Error as error:
         return [str(error)]
     return [] if rows == [("ok",)] else [" ".join(str(row[0]).split()) for row in rows]
+
+
+def refuse_newer(path: Path, newer_format_of: Callable[[sqlite3.Connection], int | None], known: int) -> None:
+    """Raise ``NewerFormat`` for a cache of which ``newer_format_of`` finds a number above ``known``. Changes nothing.
+
+    What is wrong with a file otherwise is left to the one that opens it.
+    """
+    if not path.is_file():
+        return
+    try:
+        connection = connect_for_reading(path)
+        try:
+            found = newer_format_of(connection)
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        return
+    if found is not None:
+        raise NewerFormat(str(path), found=found, known=known, cache=True)
 
 
 def remove_database(path: Path) -> None:

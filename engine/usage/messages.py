@@ -172,6 +172,9 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     field: str
     text: str
     got: str | None = None
+    found: int = 0
+    known: int = 0
+    """Of ``NewerFormat``, whose file is the ``field``."""
 
 
 class AskFrames(msgspec.Struct, frozen=True, tag="frames"):

@@ -21,7 +21,14 @@ from solvent.engine.api.usage_table import UsageTable
 from solvent.engine.api.usage_words import CompareOrder
 from solvent.engine.journal.opening import Location
 from solvent.engine.journal.protocol import Journal
-from solvent.engine.values.errors import InvalidRequest, JournalError, SolventError, TooLarge, Unavailable
+from solvent.engine.values.errors import (
+    InvalidRequest,
+    JournalError,
+    NewerFormat,
+    SolventError,
+    TooLarge,
+    Unavailable,
+)
 
 from .analysis import Compared
 from .messages import (
@@ -268,6 +275,8 @@ def _error_of(failed: Failed) -> SolventError:
             return InvalidRequest(failed.field, failed.text)
         case Unavailable.code:
             return Unavailable(failed.text)
+        case NewerFormat.code:
+            return NewerFormat(failed.field, found=failed.found, known=failed.known, cache=True)
     return SolventError(failed.text)
 
 

@@ -221,6 +221,25 @@ class JournalCorrupt(JournalError):
         self.frame, self.pool, self.reason = frame, pool, reason
 
 
+class NewerFormat(JournalError):
+    """A file in the data folder was written by a newer Solvent. It was left as it is.
+
+    ``file`` is its path, ``found`` the number of its format, and ``known`` the newest one that this version reads.
+    ``cache`` says that the file can be deleted: it is then rebuilt from the journal.
+    """
+
+    code = "newer_format"
+    fields = ("file", "found", "known")
+
+    def __init__(self, file: str, *, found: int, known: int, cache: bool = False) -> None:
+        way_out = ", or delete the file: it is rebuilt from the journal" if cache else ""
+        super().__init__(
+            f"{file} was written by a newer Solvent: it has format {found}, and this version knows {known}. "
+            f"Use the newer version{way_out}"
+        )
+        self.file, self.found, self.known = file, found, known
+
+
 def _text(details: Mapping[str, Any], name: str) -> str:
     return str(details.get(name, ""))
 
@@ -262,6 +281,9 @@ _REBUILD: dict[str, Callable[[Mapping[str, Any]], SolventError]] = {
     Overloaded.code: lambda details: Overloaded(retry_after=float(details.get("retry_after", 0))),
     Unavailable.code: lambda details: Unavailable(_text(details, "message")),
     JournalError.code: lambda details: JournalError(_text(details, "message")),
+    NewerFormat.code: lambda details: NewerFormat(
+        _text(details, "file"), found=int(details.get("found", 0)), known=int(details.get("known", 0))
+    ),
 }
 
 

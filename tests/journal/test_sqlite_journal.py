@@ -11,7 +11,7 @@ import pytest
 from solvent.engine.journal.contract import event
 from solvent.engine.journal.frames import NO_HEAD, FrameBuilder, Head, split_frame
 from solvent.engine.journal.sqlite.journal import _INSERT, APPLICATION_ID, SqliteJournal
-from solvent.engine.values.errors import JournalCorrupt, JournalError, JournalLocked
+from solvent.engine.values.errors import JournalCorrupt, JournalError, JournalLocked, NewerFormat
 from solvent.testing import Chains, WrongFrame
 
 
@@ -106,8 +106,11 @@ async def test_a_journal_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     newer = sqlite3.connect(tmp_path / "j.db")
     newer.execute("pragma user_version = 2")
     newer.close()
-    with pytest.raises(JournalError, match="newer version of Solvent"):
+    before = (tmp_path / "j.db").read_bytes()
+    with pytest.raises(NewerFormat) as refused:
         await SqliteJournal.open(tmp_path / "j.db")
+    assert (refused.value.file, refused.value.found, refused.value.known) == (str(tmp_path / "j.db"), 2, 1)
+    assert (tmp_path / "j.db").read_bytes() == before
 
 
 @pytest.mark.parametrize(

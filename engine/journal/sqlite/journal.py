@@ -20,7 +20,8 @@ from anyio import CapacityLimiter
 
 from solvent.engine.journal.frames import Frame, Head, Pointer, Section
 from solvent.engine.journal.protocol import WrongFrame
-from solvent.engine.values.errors import JournalError
+from solvent.engine.runtime.files import JOURNAL_FORMAT
+from solvent.engine.values.errors import JournalError, NewerFormat
 
 from .checkpointer import Checkpointer
 from .process import RemoteConnection, SqliteProcess
@@ -28,8 +29,7 @@ from .reader import SqliteReader
 from .wal import check_log
 
 APPLICATION_ID: Final = 0x501C3D17
-"""The ``application_id`` of SQLite that marks the file as a Solvent journal."""
-SCHEMA_VERSION: Final = 1
+"""Marks the file as a Solvent journal (SQLite's ``application_id``)."""
 
 _SCHEMA: Final = """
 create table if not exists frame (
@@ -41,6 +41,10 @@ create table if not exists frame (
 create table if not exists identity (value text not null) strict;
 insert into identity select lower(hex(randomblob(16))) where not exists (select 1 from identity);
 """
+_HEADER_BYTES: Final = 100
+_USER_VERSION: Final = slice(60, 64)
+_APPLICATION_ID: Final = slice(68, 72)
+"""Where SQLite keeps these in the header of a file (SQLite, "Database File Format", section 1.3)."""
 _FOREIGN_TABLES: Final = "select count(*) from sqlite_master where name not in ('frame', 'identity')"
 _LAST: Final = "select coalesce(max(number), 0) from frame"
 _INSERT: Final = "insert into frame (number, at, crc, body) values (?, ?, ?, ?)"
@@ -66,8 +70,8 @@ class SqliteJournal:
     async def open(cls, path: Path) -> SqliteJournal:
         """Open or create the journal at ``path``.
 
-        Raises ``JournalError`` for a file that is not a journal, ``JournalCorrupt`` if commits in its log are damaged,
-        ``JournalLocked`` if another process writes it.
+        Raises ``JournalError`` for a file that is no journal, ``NewerFormat`` for one of a newer Solvent,
+        ``JournalCorrupt`` if commits in its log were damaged, ``JournalLocked`` if it is being written.
         """
         process = await _start(path)
         reader: SqliteReader | None = None
@@ -135,7 +139,8 @@ class SqliteJournal:
 
 
 async def _start(path: Path) -> SqliteProcess:
-    """Return a process that can write the journal at ``path``, created if need be. Raises as ``SqliteJournal.open``."""
+    """A process that can write the file at ``path``, which is a journal then. Raises as ``SqliteJournal.open``."""
+    _refuse_newer(path)
     process = await SqliteProcess.start(path, connections=2)
     try:
         # Only now does no other process write it.
@@ -156,6 +161,19 @@ async def _stop(process: SqliteProcess) -> None:
         await process.aclose()
 
 
+def _refuse_newer(path: Path) -> None:
+    """Raise ``NewerFormat`` for a journal of a newer Solvent, before SQLite has touched it: by opening and closing it,
+    SQLite would write back its log."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(_HEADER_BYTES)
+    except OSError:
+        return  # There is none yet, or SQLite says better what is wrong with it.
+    found = int.from_bytes(header[_USER_VERSION], signed=True)
+    if int.from_bytes(header[_APPLICATION_ID]) == APPLICATION_ID and found > JOURNAL_FORMAT:
+        raise NewerFormat(str(path), found=found, known=JOURNAL_FORMAT)
+
+
 async def _prepare(path: Path, writer: RemoteConnection) -> None:
     application = await _number(writer, "pragma application_id")
     if application not in (0, APPLICATION_ID):
@@ -164,18 +182,20 @@ async def _prepare(path: Path, writer: RemoteConnection) -> None:
         # Most applications set no id. Without one, only our own tables may exist, from a creation that was cut short.
         raise JournalError(f"{path} is a SQLite file of another application")
     version = await _number(writer, "pragma user_version")
-    if version > SCHEMA_VERSION:
-        raise JournalError(f"{path} was written by a newer version of Solvent (schema {version})")
+    if version > JOURNAL_FORMAT:
+        # Its log has the number, its first page does not yet.
+        raise NewerFormat(str(path), found=version, known=JOURNAL_FORMAT)
     await writer.execute("pragma journal_mode = wal")
     await writer.execute("pragma synchronous = full")
     # macOS returns from fsync before the disk has written. This requests a real flush there, and is free elsewhere.
     await writer.execute("pragma fullfsync = on")
     await writer.execute("pragma checkpoint_fullfsync = on")
-    if not version:
+    if version < JOURNAL_FORMAT:
+        # A new file, or one of an older version: from now on it may hold what that cannot read.
         await writer.execute_script(_SCHEMA)
         await writer.execute(f"pragma application_id = {APPLICATION_ID}")
-        await writer.execute(f"pragma user_version = {SCHEMA_VERSION}")
-        # So that the file itself holds the identity of the journal, whatever happens to its log.
+        await writer.execute(f"pragma user_version = {JOURNAL_FORMAT}")
+        # So that the file itself, whatever becomes of its log, says which journal it is.
         await writer.execute("pragma wal_checkpoint(truncate)")
 
 

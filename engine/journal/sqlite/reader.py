@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from solvent.engine.journal.frames import Frame, Head, Pointer, Section
+from solvent.engine.journal.frames import Frame, Head, Pointer, Section, split_frame
 from solvent.engine.journal.protocol import sections_at, walk_back
+from solvent.engine.runtime.files import JOURNAL_FORMAT
 from solvent.engine.runtime.sqlite import connect_for_reading, differences
-from solvent.engine.values.errors import JournalCorrupt, JournalError
+from solvent.engine.values.errors import JournalCorrupt, JournalError, NewerFormat
 
 from .wal import read_log
 
@@ -25,7 +26,8 @@ LOG_READ_INTERVAL_S: Final = 0.05
 class SqliteReader:
     """A ``JournalReader`` of the file at ``path``, for use by one thread at a time.
 
-    Raises ``JournalError`` if there is no file, or if it must not be read. Damage inside is found when it is read.
+    Raises ``JournalError`` if there is no file, or one that must not be read, as ``NewerFormat`` if it is of a newer
+    Solvent. What is damaged in it shows when it is read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,6 +37,11 @@ class SqliteReader:
             self._connection = connect_for_reading(path)
         except sqlite3.Error as error:
             raise JournalError(f"{path} cannot be opened: {error}") from error
+        try:
+            self._false_number = self._number_if_false()
+        except NewerFormat:
+            self._connection.close()
+            raise
 
     @property
     def identity(self) -> str:
@@ -71,10 +78,32 @@ class SqliteReader:
         return sections_at(pointers, self._frame)
 
     def damage(self) -> list[str]:
-        return [*self._damage_of_log(), *(f"{self.name}: {each}" for each in differences(self._connection))]
+        of_structure = [f"{self.name}: {each}" for each in differences(self._connection)]
+        return [*self._false_number, *self._damage_of_log(), *of_structure]
 
     def close(self) -> None:
         self._connection.close()
+
+    def _number_if_false(self) -> list[str]:
+        """Return what is wrong with the number of the file's format. Raises ``NewerFormat`` if nothing is.
+
+        The number has no checksum, but it is in each frame as well, and those have one.
+        """
+        try:
+            (found,) = self._connection.execute("pragma user_version").fetchone()
+        except sqlite3.Error:
+            return []  # What is wrong with the file shows when it is read.
+        if found <= JOURNAL_FORMAT:
+            return []
+        try:
+            number, at, crc, body = self._connection.execute(
+                "select number, at, crc, body from frame order by number desc limit 1"
+            ).fetchone()
+            for _ in split_frame(Frame(number, at, body, crc)):
+                pass
+        except (sqlite3.Error, TypeError, JournalCorrupt):
+            raise NewerFormat(str(self.path), found=found, known=JOURNAL_FORMAT) from None
+        return [f"{self.name}: it says that it has format {found}, but its newest frame has {JOURNAL_FORMAT} at most"]
 
     def _damage_of_log(self) -> list[str]:
         """Return the damage in the log. A log that is written during the read looks damaged too, but never several

@@ -23,8 +23,9 @@ import duckdb
 import nanoarrow
 
 from solvent.engine.api.usage_table import UsageTable
+from solvent.engine.runtime.files import USAGE_FORMAT
 from solvent.engine.usage.query import ENTRIES_PAGE_DEFAULT, ROWS_MAX, UsageCell, UsageEntries, UsageEntry, UsageQuery
-from solvent.engine.values.errors import TooLarge
+from solvent.engine.values.errors import NewerFormat, TooLarge
 
 from .answer import answer_of, too_many_rows
 from .arrow import from_arrow, to_arrow
@@ -36,7 +37,6 @@ from .fields import Key, Statement
 from .plan import MEASURES_COUNT, Plan
 from .rows import NO_EVENT
 
-SCHEMA_VERSION: Final = 1
 MEMORY_DEFAULT: Final = "1GB"
 CHECKPOINT_AT: Final = "256MB"
 """The size of DuckDB's log at which it is folded into the file: about 5 million rows."""
@@ -73,8 +73,10 @@ class UsageStore:
         """Open or create the file at ``path``.
 
         ``threads`` and ``memory``, such as "512MB", are DuckDB's limits. Raises ``UsageDamaged`` if the file cannot be
-        read or belongs to another journal or version, ``UsageUnavailable`` if it is open in another process.
+        read or belongs to another journal or an older version, ``NewerFormat`` if it is of a newer Solvent,
+        ``UsageUnavailable`` if it is open in another process.
         """
+        self._path = path
         self._journal_identity = journal_identity
         with failures(opening=True):
             self._db = duckdb.connect(
@@ -115,7 +117,7 @@ class UsageStore:
         self._db.execute("begin")
         self._db.execute(_SCHEMA)
         settings = {
-            "schema": SCHEMA_VERSION,
+            "schema": USAGE_FORMAT,
             "journal": self._journal_identity,
             "position": 0,
             "refusals": 0,
@@ -137,7 +139,10 @@ class UsageStore:
     def _load(self) -> None:
         """Load the state from the file: when it is opened, and after a batch that could not be committed."""
         settings = dict(self._rows("select name, value from setting"))
-        if settings.get("schema") != str(SCHEMA_VERSION) or settings.get("journal") != self._journal_identity:
+        found = str(settings.get("schema"))
+        if found.isdecimal() and int(found) > USAGE_FORMAT:
+            raise NewerFormat(str(self._path), found=int(found), known=USAGE_FORMAT, cache=True)
+        if found != str(USAGE_FORMAT) or settings.get("journal") != self._journal_identity:
             raise UsageDamaged("it belongs to another journal or version")
         self.position = int(settings["position"])
         """The number of the last frame covered; 0 before the first."""

@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -61,7 +62,7 @@ from solvent.engine.usage.messages import (
     parts_of,
     questions,
 )
-from solvent.engine.values.errors import InvalidRequest, JournalError, SolventError, TooLarge, Unavailable
+from solvent.engine.values.errors import InvalidRequest, JournalError, NewerFormat, SolventError, TooLarge, Unavailable
 
 from .catalog import DIMENSION_COLUMNS_MAX
 from .failures import UsageDamaged, UsageUnavailable
@@ -124,6 +125,8 @@ class UsageWorker:
         self._not_before = 0.0
         """The time of the next attempt after a failure."""
         self._trouble = "the usage file is being opened"
+        self._newer: NewerFormat | None = None
+        """Why nothing is answered as long as the file is of a newer version."""
         self._rebuild_failure: str | None = None
 
     def run(self, inbox: queue.SimpleQueue[Question]) -> None:
@@ -157,7 +160,11 @@ class UsageWorker:
             return
         try:
             if isinstance(question, Rebuild) and self._rebuilt is None:
+                # Also in place of a file of a newer version: that is what is asked for.
                 self._begin_rebuilding()
+            if self._newer is not None and self._rebuilt is None:
+                self._fail(question.id, self._newer)
+                return
             self._reply(self._status(question.id))
         except (UsageDamaged, UsageUnavailable, JournalError, sqlite3.Error, OSError) as error:
             self._fail(question.id, Unavailable(f"the usage file cannot be rebuilt now: {error}"))
@@ -182,6 +189,7 @@ class UsageWorker:
         try:
             if self._store is None:
                 self._store = self._open(USAGE_NAME)
+                self._newer = None
             began, store = self._now(), self._store
             wanted = any(not self._is_covered(store, question) for _, question in self._waiting)
             if began - self._covered_at < FOLLOW_INTERVAL_S and not wanted:
@@ -192,7 +200,9 @@ class UsageWorker:
             self._discard()
             return True
         except (UsageUnavailable, JournalError, sqlite3.Error) as error:
-            log.warning("usage does not follow the journal for now: %s", error)
+            if not (isinstance(error, NewerFormat) and self._newer):  # That is so until somebody does something.
+                log.warning("usage does not follow the journal for now: %s", error)
+            self._newer = error if isinstance(error, NewerFormat) else None
             self._trouble = str(error)
             self._close()
             self._not_before = self._now() + RETRY_S
@@ -227,8 +237,8 @@ class UsageWorker:
             if self._store is None:  # An engine started only to rebuild the file asks at once.
                 self._store = self._open(USAGE_NAME)
             busiest = self._store.dimensions_by_use()[:DIMENSION_COLUMNS_MAX]
-        except (UsageDamaged, UsageUnavailable) as error:
-            log.warning("the most used dimensions cannot be read from the old usage file: %s", error)
+        except (UsageDamaged, UsageUnavailable, NewerFormat) as error:
+            log.warning("which dimensions are used most cannot be read from the old usage file: %s", error)
         self._rebuilt = self._open(REBUILT_NAME)
         self._rebuilt.reserve(busiest)
         self._rebuild_failure = None
@@ -240,7 +250,7 @@ class UsageWorker:
             if not follow(self._journal, self._directory / REFUSALS_NAME, self._rebuilt, rows_max=ROWS_PER_REBUILD):
                 self._rebuilt.commit()
                 self._rebuilt.close()
-                self._rebuilt = None
+                self._rebuilt = self._newer = None
                 self._close()
                 remove_usage(self._directory / USAGE_NAME)
                 (self._directory / REBUILT_NAME).replace(self._directory / USAGE_NAME)
@@ -261,6 +271,10 @@ class UsageWorker:
             if store is not None and self._is_covered(store, question):
                 del self._waiting[place]
                 self._answer(store, question)
+                return
+            if self._newer is not None:
+                del self._waiting[place]
+                self._fail(question.id, self._newer)
                 return
             if late:
                 del self._waiting[place]
@@ -315,6 +329,8 @@ class UsageWorker:
     def _fail(self, id: int, error: SolventError) -> None:
         if isinstance(error, InvalidRequest):
             self._reply(Failed(id, error.code, error.field, error.expected))
+        elif isinstance(error, NewerFormat):
+            self._reply(Failed(id, error.code, error.file, error.message, found=error.found, known=error.known))
         else:
             self._reply(Failed(id, error.code, "", error.message))
 
@@ -350,6 +366,14 @@ def _refused(path: Path, after: int) -> list[tuple[int, Refused]]:
         # Damaged statistics are no reason to stop following the journal.
         log.warning("refusals are not counted, %s cannot be read: %s", path.name, error)
         return []
+    except NewerFormat as error:
+        _warn_once(f"what was refused is not counted: {error}")
+        return []
+
+
+@cache
+def _warn_once(text: str) -> None:
+    log.warning(text)
 
 
 def _spikes(store: UsageStore, question: AskSpikes) -> Spikes:
