@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate lint types package check surface reference bench bench-usage profile growth clean
+.PHONY: help demo test test-uvloop test-uvloop-part simulate lint types package check surface reference bench bench-usage profile growth clean
 
 help:
 	@echo "make demo     watch usage events become durable debits, a kill -9, and the proof (ARGS='--data FILE')"
 	@echo "make test     run the tests (ARGS='-k name' to choose)"
+	@echo "make test-uvloop  run them all on uvloop, as solvent serve runs; make test-uvloop-part: a part of them"
 	@echo "make simulate the engine under simulated time, disk and network (ARGS='--minutes 30', '--seeds 1000')"
 	@echo "make lint     ruff: format and rules"
 	@echo "make types    mypy --strict and pyright"
@@ -52,6 +53,15 @@ demo: $(VENV)/.run
 test: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
+test-uvloop: $(VENV)/.test
+	$(BIN)/python -m pytest --uvloop --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
+
+# What waits, writes and talks over sockets: the rest of the tests does not know which loop runs it.
+UVLOOP_PART := tests/test_loop.py tests/pools tests/journal/test_contract.py tests/credits/test_holds.py \
+	tests/nats/test_client.py tests/nats/test_reconnect.py tests/engine/test_block.py
+test-uvloop-part: $(VENV)/.test
+	$(BIN)/python -m pytest --uvloop --numprocesses auto --maxprocesses 4 --dist worksteal $(UVLOOP_PART)
+
 simulate: $(VENV)/.test
 	$(BIN)/python -m tests.simulation $(ARGS)
 
@@ -69,7 +79,7 @@ package: $(VENV)/.lint
 surface: $(VENV)/.run
 	$(BIN)/python -m tests.packaging.surface > tests/packaging/surface.txt
 
-check: lint types package test
+check: lint types package test test-uvloop-part
 
 reference: $(VENV)/.run
 	$(BIN)/python -m solvent.transports.wire.reference > docs/reference.md

@@ -155,18 +155,25 @@ class ServiceProcess:
     async def kill(self) -> None:
         """``kill -9``, and wait until the process is gone."""
         self.running.kill()
-        assert await self.running.wait() == -signal.SIGKILL
+        assert await self._end() == -signal.SIGKILL
 
     async def stop(self) -> int:
         """SIGTERM, and its exit code."""
         self.running.terminate()
         async with asyncio.timeout(DEADLINE_S):
-            return await self.running.wait()
+            return await self._end()
 
     async def aclose(self) -> None:
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
-            await self._process.wait()
+            await self._end()
+
+    async def _end(self) -> int:
+        """Wait for the end of the process and of its output, which uvloop does not take for one."""
+        await self.running.communicate()
+        code = self.running.returncode
+        assert code is not None
+        return code
 
 
 @asynccontextmanager
