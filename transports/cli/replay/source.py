@@ -14,6 +14,7 @@ import os
 import select
 import stat
 import sys
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +38,7 @@ ZSTD_WINDOW_LOG_MAX: Final = 27
 """128 MiB: how far back zstd may refer, and so the most that decompression keeps in memory. It is what the ``zstd``
 tool takes unless it is told ``--long=31``."""
 WAKE_S: Final = 0.2
-"""How soon a reader that waits for standard input notices that it should stop."""
+"""How soon a reader that waits for a pipe notices that it should stop, and how long it takes an end for a stop."""
 
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = (b"\x28\xb5\x2f\xfd", *(bytes((byte, 0x2A, 0x4D, 0x18)) for byte in range(0x50, 0x60)))
@@ -174,9 +175,11 @@ class _File(_Stored):
         while self._waits and not self.stopped and not select.select([self._file], [], [], WAKE_S)[0]:
             pass
         piece = b"" if self.stopped else self._file.read(most)
-        if not piece and self.stopped:
-            # A pipe ends when its writer was stopped as well, in the middle of a line: that is not the file's end.
-            raise Stopped
+        if not piece and self._waits:
+            # Ctrl-C stops the writer of a pipe as well, in the middle of a line: that is not the end of its text.
+            time.sleep(WAKE_S)
+            if self.stopped:
+                raise Stopped
         return piece or b""
 
     def close(self) -> None:
