@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import signal
 from collections import Counter
@@ -132,6 +133,21 @@ async def test_a_connection_that_the_server_ends_with_an_error_is_made_anew(tmp_
                 assert (await asking).balance == Decimal(9)
                 assert (await client.balance("acme")).spent == Decimal(1)
             assert (await served.engine.balance("acme")).spent == Decimal(1)
+
+
+async def test_the_sockets_of_attempts_that_the_server_refuses_are_closed(tmp_path: Path) -> None:
+    """nats-py forgets them; a socket that the collector finds open is a ResourceWarning, which fails the test."""
+    right = 'authorization { users = [ {user: "solvent", password: "right"} ] }\n'
+    wrong = 'authorization { users = [ {user: "solvent", password: "wrong"} ] }\n'
+    async with nats_process(tmp_path, right) as server:
+        url = server.url.replace("nats://", "nats://solvent:right@")
+        async with connect(url) as client:
+            connection = client._nats
+            server.reload(wrong)
+            await until(lambda: connection._current_server is not None and connection._current_server.reconnects >= 4)
+            gc.collect()
+            server.reload(right)
+            await until(lambda: connection.is_connected)
 
 
 async def test_a_service_that_stops_answers_what_it_has_taken(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from typing import Any, Final, TypeAlias
 
 from nats.aio.client import PING_PROTO
 from nats.aio.client import Client as Nats
+from nats.aio.client import Srv
 from nats.aio.msg import Msg
 from nats.aio.subscription import DEFAULT_SUB_PENDING_BYTES_LIMIT, Subscription
 from nats.aio.transport import TcpTransport
@@ -170,6 +171,12 @@ class Connection(Nats):
             await self._process_op_err(NatsError(f"nats: {err_msg}"))
         else:
             await super()._process_err(err_msg)
+
+    async def _connect_to_server(self, s: Srv) -> None:
+        # nats-py forgets the socket of an attempt that the server refused. Left open, it would leak one per attempt.
+        if isinstance(self._transport, TcpTransport):
+            self._transport.close()
+        await super()._connect_to_server(s)
 
     async def _read_loop(self) -> None:
         await super()._read_loop()
