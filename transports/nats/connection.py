@@ -17,9 +17,8 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-from nats.aio.client import PING_PROTO
+from nats.aio.client import PING_PROTO, Srv
 from nats.aio.client import Client as Nats
-from nats.aio.client import Srv
 from nats.aio.msg import Msg
 from nats.aio.subscription import DEFAULT_SUB_PENDING_BYTES_LIMIT, Subscription
 from nats.aio.transport import TcpTransport
@@ -175,7 +174,7 @@ class Connection(Nats):
     async def _connect_to_server(self, s: Srv) -> None:
         # nats-py forgets the socket of an attempt that the server refused. Left open, it would leak one per attempt.
         if isinstance(self._transport, TcpTransport):
-            self._transport.close()
+            self._transport.close()  # type: ignore[no-untyped-call]
         await super()._connect_to_server(s)
 
     async def _read_loop(self) -> None:
