@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Before a test imports it by itself: `solvent.testing` asks for the same, but may be imported later.
+pytest.register_assert_rewrite("solvent.engine.journal.contract")
+
 # An example takes as long as the machine is busy: that says nothing about what it tests.
 settings.register_profile("solvent", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("solvent")

@@ -43,6 +43,7 @@ from solvent.engine.rules.events import (
     Updated,
     Voided,
 )
+from solvent.engine.runtime.files import JOURNAL_FORMAT
 
 _NEVER: Final = 1 << 63
 _PENDING, _LIVE, _VOIDED = "pending", "live", "voided"
@@ -108,6 +109,8 @@ class PlainPool:
     """One pool or stream, recomputed. ``happen`` raises ``Difference``."""
 
     def __init__(self) -> None:
+        self.rules = JOURNAL_FORMAT
+        """The number of the rules by which the present event was written: a rule that came later does not bind it."""
         self.version = 0
         self.clock = 0
         self.scale = 0
@@ -139,8 +142,12 @@ class PlainPool:
 
     # What happens
 
-    def happen(self, event: Event, frame: int) -> None:
-        """Apply the next event, of ``frame``. Raises ``Difference`` if it is impossible."""
+    def happen(self, event: Event, frame: int, rules: int = JOURNAL_FORMAT) -> None:
+        """Apply the next event, of ``frame``, which was written by the rules of that number.
+
+        Raises ``Difference`` if it is impossible.
+        """
+        self.rules = rules
         if event.at < self.clock:
             raise Difference("it is dated before the entry before it")
         self.clock = event.at

@@ -16,12 +16,21 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from solvent.engine.journal.frames import NO_HEAD, Head, Pointer, Section, decode_section, digest_of, split_frame
+from solvent.engine.journal.frames import (
+    NO_HEAD,
+    Head,
+    Pointer,
+    Section,
+    decode_section,
+    digest_of,
+    rules_of,
+    split_frame,
+)
 from solvent.engine.journal.opening import open_reader
 from solvent.engine.journal.reader import JournalReader
 from solvent.engine.projections.snapshots import decode_pool
 from solvent.engine.rules.events import NOTICES, Captured, Debited, Event, MovedIn, MovedOut
-from solvent.engine.runtime.files import INDEX_NAME, REFUSALS_NAME, SNAPSHOTS_NAME, USAGE_NAME
+from solvent.engine.runtime.files import INDEX_NAME, JOURNAL_FORMAT, REFUSALS_NAME, SNAPSHOTS_NAME, USAGE_NAME
 from solvent.engine.values.amounts import to_decimal
 from solvent.engine.values.errors import JournalCorrupt, JournalError
 from solvent.engine.values.pool_id import parse_canonical
@@ -131,6 +140,7 @@ def _check_frames(reader: JournalReader, checker: _Checker, on_progress: Callabl
             return
         for frame in frames:
             try:
+                checker.rules = rules_of(frame)
                 for pointer, body in split_frame(frame):
                     checker.check(pointer, body)
                 checker.end_frame(frame.number)
@@ -157,6 +167,8 @@ class _Checker:
 
     def __init__(self, journal: str, against: PublishedHeads | None) -> None:
         self.result = Verification()
+        self.rules = JOURNAL_FORMAT
+        """The number of the rules by which the present frame was written."""
         self._journal = journal
         """The name of the journal in findings."""
         self._published = {} if against is None else dict(against.pools)
@@ -263,7 +275,7 @@ class _Checker:
         pool = self._pools.get(name)
         if pool is None:
             pool = self._pools[name] = PlainPool()
-        pool.happen(event, frame)
+        pool.happen(event, frame, self.rules)
         if isinstance(event, (Debited, Captured)):
             self.result.debits += 1
         elif isinstance(event, (MovedOut, MovedIn)):

@@ -134,6 +134,23 @@ def split_frame(frame: Frame) -> Iterable[tuple[Pointer, bytes]]:
 
     Raises ``JournalCorrupt`` if the frame is not intact.
     """
+    body = frame.body
+    offset = 0
+    for length in _trailer_of(frame).lengths:
+        yield Pointer(frame.number, offset, length), body[offset : offset + length]
+        offset += length
+
+
+def rules_of(frame: Frame) -> int:
+    """Return the number of the rules by which a frame was written: the format of the journal at that time.
+
+    Rules change only with the number, so the entries of a frame are judged by the rules of then. Raises
+    ``JournalCorrupt`` if the frame is not intact.
+    """
+    return _trailer_of(frame).format
+
+
+def _trailer_of(frame: Frame) -> _Trailer:
     if not frame.is_intact():
         raise JournalCorrupt("the checksum does not match", frame=frame.number)
     body = frame.body
@@ -149,10 +166,7 @@ def split_frame(frame: Frame) -> Iterable[tuple[Pointer, bytes]]:
         )
     if sum(trailer.lengths) + trailer_length + _TRAILER_LENGTH_BYTES != len(body):
         raise JournalCorrupt("the lengths of the sections do not add up", frame=frame.number)
-    offset = 0
-    for length in trailer.lengths:
-        yield Pointer(frame.number, offset, length), body[offset : offset + length]
-        offset += length
+    return trailer
 
 
 def _crc(number: int, at: int, body: bytes) -> int:

@@ -12,18 +12,19 @@ from typing import Final
 
 JOURNAL_NAME: Final = "journal.db"
 """The only truth: all events, in frames."""
-JOURNAL_FORMAT: Final = 1
-"""In the file, as SQLite's ``user_version``, and in the trailer of each frame."""
+JOURNAL_FORMAT: Final = 2
+"""In the file, as SQLite's ``user_version``, and in the trailer of each frame, where it also says which rules held when
+the frame was written (``rules_of``)."""
 LOCK_NAME: Final = "lock"
 """The lock file, held by the engine that has the folder open."""
 INDEX_NAME: Final = "index.db"
 INDEX_FORMAT: Final = 8
 """In the table ``setting``, as ``schema``."""
 SNAPSHOTS_NAME: Final = "snapshots.db"
-SNAPSHOTS_FORMAT: Final = 5
+SNAPSHOTS_FORMAT: Final = 6
 """In the table ``setting``, behind the identity of the journal, and at the beginning of each snapshot."""
 USAGE_NAME: Final = "usage.db"
-USAGE_FORMAT: Final = 1
+USAGE_FORMAT: Final = 2
 """In the table ``setting``, as ``schema``."""
 REBUILT_NAME: Final = "usage-rebuilt.db"
 """The usage file while it is being rebuilt. It then replaces ``USAGE_NAME``."""

@@ -23,6 +23,7 @@ from solvent.engine.journal.frames import (
 )
 from solvent.engine.journal.protocol import follow
 from solvent.engine.rules.events import Activated, Debited, Event, Expired, Granted, Opened
+from solvent.engine.runtime.files import JOURNAL_FORMAT
 from solvent.engine.values.dimensions import encode_dimensions
 from solvent.engine.values.errors import JournalCorrupt
 from solvent.engine.values.terms import CostBasis
@@ -177,9 +178,9 @@ def test_every_shortened_beginning_of_a_frame_is_found() -> None:
 
 
 def test_a_format_from_the_future_is_refused_by_its_number() -> None:
-    trailer = msgspec.msgpack.encode([2, [len(SAMPLE.body)]])
+    trailer = msgspec.msgpack.encode([JOURNAL_FORMAT + 1, [len(SAMPLE.body)]])
     body = SAMPLE.body + trailer + len(trailer).to_bytes(4)
-    with pytest.raises(JournalCorrupt, match="frame 9: format 2 is not known") as found:
+    with pytest.raises(JournalCorrupt, match=f"frame 9: format {JOURNAL_FORMAT + 1} is not known") as found:
         list(split_frame(Frame.seal(9, 1, body)))
     assert found.value.frame == 9
 

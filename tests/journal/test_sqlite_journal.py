@@ -11,6 +11,7 @@ import pytest
 from solvent.engine.journal.contract import event
 from solvent.engine.journal.frames import NO_HEAD, FrameBuilder, Head, split_frame
 from solvent.engine.journal.sqlite.journal import _INSERT, APPLICATION_ID, SqliteJournal
+from solvent.engine.runtime.files import JOURNAL_FORMAT
 from solvent.engine.values.errors import JournalCorrupt, JournalError, JournalLocked, NewerFormat
 from solvent.testing import Chains, WrongFrame
 
@@ -104,12 +105,17 @@ async def test_a_journal_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     journal = await SqliteJournal.open(tmp_path / "j.db")
     await journal.aclose()
     newer = sqlite3.connect(tmp_path / "j.db")
-    newer.execute("pragma user_version = 2")
+    newer.execute(f"pragma user_version = {JOURNAL_FORMAT + 1}")
     newer.close()
     before = (tmp_path / "j.db").read_bytes()
     with pytest.raises(NewerFormat) as refused:
         await SqliteJournal.open(tmp_path / "j.db")
-    assert (refused.value.file, refused.value.found, refused.value.known) == (str(tmp_path / "j.db"), 2, 1)
+    found = JOURNAL_FORMAT + 1
+    assert (refused.value.file, refused.value.found, refused.value.known) == (
+        str(tmp_path / "j.db"),
+        found,
+        JOURNAL_FORMAT,
+    )
     assert (tmp_path / "j.db").read_bytes() == before
 
 
