@@ -17,8 +17,8 @@ from solvent.actors import (
 )
 from solvent.engine.api.credits import Credits
 from solvent.engine.api.events import PoolEvent
-from solvent.engine.api.receipts import Receipt
-from solvent.engine.api.requests import BatchRequest, CommandRequest, Request, SetRatesRequest, TransferRequest
+from solvent.engine.api.receipts import Receipt, asked_for
+from solvent.engine.api.requests import BatchRequest, CommandRequest, Request, SetRatesRequest, TransferRequest, key_of
 from solvent.engine.api.usage_requests import UsageRequest
 from solvent.engine.journal.opening import Location, OpensJournal, open_journal
 from solvent.engine.pools.asking import outcome_of
@@ -121,11 +121,11 @@ class Engine(Credits):
 
     async def send(self, request: Request[A]) -> A:
         if isinstance(request, CommandRequest):
-            answer: Any = await self.live.change(request)
+            answer: Any = asked_for(await self.live.change(request), request.pool, key_of(request))
         elif isinstance(request, UsageRequest):
             answer = await self._desk.answer(request)
         elif isinstance(request, TransferRequest):
-            answer = await self.live.transfer(request)
+            answer = asked_for(await self.live.transfer(request), request.pool, request.key)
         elif isinstance(request, SetRatesRequest):
             answer = await self.live.set_rates(request)
         else:
@@ -165,11 +165,15 @@ class Engine(Credits):
         except ActorError:
             answer = outcome_of(future)
         if type(answer) is Receipt:
-            return answer
+            return asked_for(answer, target, command.key)
         raise answer
 
     async def batch(self, requests: Sequence[BatchRequest], *, atomic: bool = False) -> list[Receipt | SolventError]:
-        return await self.live.batch(requests, atomic=atomic)
+        answers = await self.live.batch(requests, atomic=atomic)
+        for request, answer in zip(requests, answers, strict=True):
+            if type(answer) is Receipt:
+                asked_for(answer, request.pool, key_of(request))
+        return answers
 
     def events(
         self,

@@ -6,13 +6,14 @@ so that a service that answers thousands of debits a second converts only what i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from decimal import Decimal
 
 import msgspec
 
 from solvent.engine.values.amounts import SCALE_MAX, to_decimal
+from solvent.engine.values.pool_id import PoolLike, parse_pool
 from solvent.engine.values.readable import Readable
 from solvent.engine.values.times import to_datetime
 
@@ -59,7 +60,16 @@ class Details(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
 NO_DETAILS = Details()
 
 
-class Receipt(Readable, msgspec.Struct, frozen=True, gc=False, array_like=True, eq=False):
+class _Asked:
+    """The pool and the key of the request that a receipt answers. They are no part of the receipt's JSON."""
+
+    __slots__ = ("_key", "_pool")
+
+    _pool: PoolLike
+    _key: str | None
+
+
+class Receipt(_Asked, Readable, msgspec.Struct, frozen=True, gc=False, array_like=True, eq=False):
     """The durable answer to a command. The same key gives the same receipt again, marked ``replayed``.
 
     Two receipts are equal if their contents are equal, even if their amounts are stored at different scales.
@@ -98,6 +108,8 @@ class Receipt(Readable, msgspec.Struct, frozen=True, gc=False, array_like=True, 
 
     def _shown(self) -> Iterable[tuple[str, object]]:
         """Yield the public properties, not the units behind them."""
+        asked = (("pool", self.pool), ("key", self.key))
+        yield from ((name, value) for name, value in asked if value is not None)
         yield from (("id", self.id), ("amount", self.amount), ("balance", self.balance))
         rest: dict[str, object] = {
             "covered": self.covered,
@@ -134,6 +146,18 @@ class Receipt(Readable, msgspec.Struct, frozen=True, gc=False, array_like=True, 
                 covers_units=tuple([(allowance, units * factor) for allowance, units in details.covers_units]),
             ),
         )
+
+    @property
+    def pool(self) -> str | None:
+        """The pool of the request, such as "acme/website-1". It is no part of the receipt's JSON, so it is ``None`` if
+        you decoded the receipt yourself, and for a rate card, which has no pool."""
+        pool = getattr(self, "_pool", None)
+        return None if pool is None else str(parse_pool(pool))
+
+    @property
+    def key(self) -> str | None:
+        """The idempotency key of the request; ``None`` if the request has none, and wherever ``pool`` is ``None``."""
+        return getattr(self, "_key", None)
 
     @property
     def amount(self) -> Decimal:
@@ -204,3 +228,15 @@ class Receipt(Readable, msgspec.Struct, frozen=True, gc=False, array_like=True, 
     def card(self) -> int | None:
         """The version of the rate card that priced the debit; ``None`` if no card did."""
         return self.details.card
+
+
+# Slots are written past the struct, which is frozen: what was asked is no part of its value.
+_keep_pool: Callable[[Receipt, PoolLike], None] = vars(_Asked)["_pool"].__set__
+_keep_key: Callable[[Receipt, str | None], None] = vars(_Asked)["_key"].__set__
+
+
+def asked_for(receipt: Receipt, pool: PoolLike, key: str | None) -> Receipt:
+    """Return ``receipt``, which from now on knows the pool and the key that it was asked for."""
+    _keep_pool(receipt, pool)
+    _keep_key(receipt, key)
+    return receipt

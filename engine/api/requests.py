@@ -80,6 +80,11 @@ class KeyedRequest(CommandRequest, kw_only=True):
     is answered with the first receipt; with another request it is a conflict."""
 
 
+def key_of(request: Request[Any]) -> str | None:
+    """Return the idempotency key of a request; ``None`` if it has none."""
+    return getattr(request, "key", None)
+
+
 class GrantRequest(KeyedRequest, kw_only=True):
     """Put a block of credits into a pool. The first grant opens the pool."""
 

@@ -23,8 +23,8 @@ from solvent.engine.api.requests import (
     SetRatesRequest,
     TransferRequest,
 )
-from solvent.engine.rules.checking import check, check_rates, check_transfer
-from solvent.engine.rules.commands import SETTING_COMMANDS, Command, Debit, KeyedCommand, Read
+from solvent.engine.rules.checking import check, check_debit, check_rates, check_transfer
+from solvent.engine.rules.commands import SETTING_COMMANDS, Command, KeyedCommand, Read
 from solvent.engine.rules.events import Event, Opened
 from solvent.engine.rules.rates import RateBook
 from solvent.engine.values.amounts import SCALE_DEFAULT
@@ -178,9 +178,7 @@ class Pools:
             if type(request) is DebitRequest:
                 # Without the checks of what else a batch may hold: debits come by the thousand.
                 pool = parse_pool(request.pool)
-                debit = check(request, self.scale_of(pool.currency))
-                assert isinstance(debit, Debit)  # noqa: S101 - narrows the type
-                return pool, debit
+                return pool, check_debit(request, self.scale_of(pool.currency))
             if not isinstance(request, BATCH_REQUESTS):
                 raise InvalidRequest("requests", "a GrantRequest, DebitRequest, ...", got=type(request).__name__)
             pool, command = self.command_of(request)

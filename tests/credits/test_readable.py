@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
-from solvent import Credits, SolventError
+from solvent import Credits, DebitRequest, GrantRequest, Receipt, SolventError
 
 from .conftest import Clock
 
@@ -43,17 +44,18 @@ async def test_receipts_read_as_what_was_done(credits: Credits) -> None:
         await credits.set_allowance("acme", "free", "2", window="day"),
     ]
     assert list(map(repr, said)) == [
-        f"Receipt(id='g2', amount=5, balance=5, {AT})",
-        f"Receipt(id='g3', amount=100, balance=105, {AT})",
-        f"Receipt(id='d4', amount=7.25, balance=97.75, allocations=[g2: 5, g3: 2.25], {AT})",
-        f"Receipt(id='d4', amount=7.25, balance=97.75, allocations=[g2: 5, g3: 2.25], {AT}, replayed=True)",
-        f"Receipt(id='r5', amount=0.000001, balance=97.750001, allocations=[g3: 0.000001], debit='d4', "
-        f"returned=0.000001, {AT})",
-        f"Receipt(id='b6', amount=0, balance=97.750001, {AT})",
-        f"Receipt(id='f7', amount=0, balance=97.750001, {AT})",
-        "Receipt(id='d8', amount=0.5, balance=97.250001, covered=2, allocations=[g3: 0.5], allowances=[free: 2], "
-        f"{AT})",
-        f"Receipt(id='', amount=0, balance=97.250001, {AT}, replayed=True)",
+        f"Receipt(pool='acme', key='welcome', id='g2', amount=5, balance=5, {AT})",
+        f"Receipt(pool='acme', key='order-1', id='g3', amount=100, balance=105, {AT})",
+        f"Receipt(pool='acme', key='req-1', id='d4', amount=7.25, balance=97.75, allocations=[g2: 5, g3: 2.25], {AT})",
+        "Receipt(pool='acme', key='req-1', id='d4', amount=7.25, balance=97.75, allocations=[g2: 5, g3: 2.25], "
+        f"{AT}, replayed=True)",
+        "Receipt(pool='acme', key='refund-1', id='r5', amount=0.000001, balance=97.750001, "
+        f"allocations=[g3: 0.000001], debit='d4', returned=0.000001, {AT})",
+        f"Receipt(pool='acme', id='b6', amount=0, balance=97.750001, {AT})",
+        f"Receipt(pool='acme', id='f7', amount=0, balance=97.750001, {AT})",
+        "Receipt(pool='acme', key='req-2', id='d8', amount=0.5, balance=97.250001, covered=2, "
+        f"allocations=[g3: 0.5], allowances=[free: 2], {AT})",
+        f"Receipt(pool='acme', id='', amount=0, balance=97.250001, {AT}, replayed=True)",
     ]
     assert f"{said[2]}" == repr(said[2])
     assert repr(said[2].allocations) == "(Allocation(grant='g2', amount=5), Allocation(grant='g3', amount=2.25))"
@@ -61,7 +63,25 @@ async def test_receipts_read_as_what_was_done(credits: Credits) -> None:
 
 async def test_receipts_of_a_currency_without_decimal_places_read_alike(credits: Credits) -> None:
     receipt = await credits.grant("acme:tokens", 12_000, key="order-1")
-    assert repr(receipt) == f"Receipt(id='g2', amount=12000, balance=12000, {AT})"
+    assert repr(receipt) == f"Receipt(pool='acme:tokens', key='order-1', id='g2', amount=12000, balance=12000, {AT})"
+
+
+async def test_receipts_know_what_they_were_asked_for(credits: Credits) -> None:
+    """However it was asked: alone, in a batch, in a batch of all or nothing, by a request struct; and is no part of
+    their value."""
+    granted = await credits.send(GrantRequest(pool="test@acme", amount="10", key="g"))
+    moved = await credits.transfer("test@acme", "test@acme/web", "1", key="t")
+    debits = [DebitRequest(pool="test@acme", amount="1", key=key) for key in ("a", "b")]
+    answers = await credits.batch(debits)
+    together = await credits.batch([DebitRequest(pool="test@acme", amount="1", key="c")], atomic=True)
+    again = await credits.debit("test@acme", "1", key="a")
+    receipts = [granted, moved, *answers, *together, again]
+    assert [(each.pool, each.key) for each in receipts if isinstance(each, Receipt)] == [
+        ("test@acme", key) for key in "gtabca"
+    ]
+    decoded = msgspec.json.decode(msgspec.json.encode(again), type=Receipt)
+    assert (decoded.pool, decoded.key) == (None, None)
+    assert decoded == again
 
 
 async def test_holds_read_as_pool_key_amount_and_state(credits: Credits) -> None:
@@ -77,7 +97,8 @@ async def test_holds_read_as_pool_key_amount_and_state(credits: Credits) -> None
     assert repr(pending) == "PendingHold(pool='acme/web', key='job-9', amount='5', state='captured')"
     assert (was_settled, hold.settled) == (False, True)
     assert repr(receipt) == (
-        f"Receipt(id='d4', amount=3.2, balance=6.8, allocations=[g2: 3.2], hold='h3', returned=1.8, {AT})"
+        "Receipt(pool='acme/web', id='d4', amount=3.2, balance=6.8, allocations=[g2: 3.2], hold='h3', "
+        f"returned=1.8, {AT})"
     )
 
     async with credits.hold("acme/web", 1, key="job-10", ttl_s=60) as other:

@@ -15,8 +15,16 @@ from nats.errors import Error as NatsError
 from solvent.actors import Answers
 from solvent.engine.api.credits import BATCH_COMMANDS_MAX, Credits
 from solvent.engine.api.events import PoolEvent
-from solvent.engine.api.receipts import Receipt
-from solvent.engine.api.requests import BATCH_REQUESTS, BatchRequest, CommandRequest, DebitRequest, Request
+from solvent.engine.api.receipts import Receipt, asked_for
+from solvent.engine.api.requests import (
+    BATCH_REQUESTS,
+    BatchRequest,
+    CommandRequest,
+    DebitRequest,
+    Request,
+    TransferRequest,
+    key_of,
+)
 from solvent.engine.values.amounts import AmountLike
 from solvent.engine.values.dimensions import Dimensions
 from solvent.engine.values.errors import InvalidRequest, Overloaded, SolventError, StateConflict, TooLarge
@@ -60,10 +68,13 @@ class Client(Credits):
     async def send(self, request: Request[A]) -> A:
         if isinstance(request, CommandRequest):
             pool, part = _part_of(request)
-            return cast("A", await self.requests.submit(pool, request.operation, part))
+            receipt = await self.requests.submit(pool, request.operation, part)
+            return cast("A", asked_for(receipt, pool, key_of(request)))
         address, body = body_of(request)
         subject = subject_of(*address, request.operation)
         answer: A = await self.requests.ask(subject, encode_body(body), _DECODERS[request.answer])
+        if isinstance(request, TransferRequest):
+            asked_for(cast("Receipt", answer), request.pool, request.key)
         return answer
 
     async def debit(
@@ -82,13 +93,18 @@ class Client(Credits):
         # Build no request struct: this is the hot path.
         target = parse_pool(pool)
         body = debit_body(target, amount, key, partial, occurred_at, metric, quantity, dimensions, backfill)
-        return await self.requests.submit(target, DebitRequest.operation, encode_body(body))
+        return asked_for(await self.requests.submit(target, DebitRequest.operation, encode_body(body)), target, key)
 
     async def batch(self, requests: Sequence[BatchRequest], *, atomic: bool = False) -> list[Receipt | SolventError]:
         if len(requests) > BATCH_COMMANDS_MAX:
             raise TooLarge("requests", f"at most {BATCH_COMMANDS_MAX} commands", got=str(len(requests)))
-        if atomic:
-            return await self._batch_atomically(requests)
+        answers = await (self._batch_atomically(requests) if atomic else self._batch(requests))
+        for request, answer in zip(requests, answers, strict=True):
+            if type(answer) is Receipt:
+                asked_for(answer, request.pool, key_of(request))
+        return answers
+
+    async def _batch(self, requests: Sequence[BatchRequest]) -> list[Receipt | SolventError]:
         if not requests:
             return []
         done: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
@@ -98,7 +114,7 @@ class Client(Credits):
                 self.requests.check_open()
                 if self.requests.is_full:
                     raise Overloaded(retry_after=SWEEP_S)
-                pool, part = _part_of(_checked(request))
+                pool, part = _part_of_batch(request)
             except SolventError as error:
                 place.set_exception(error)
             else:
@@ -112,7 +128,7 @@ class Client(Credits):
         bad: dict[int, SolventError] = {}
         for place, request in enumerate(requests):
             try:
-                pool, part = _part_of(_checked(request))
+                pool, part = _part_of_batch(request)
             except SolventError as error:
                 bad[place] = error
             else:
@@ -176,7 +192,7 @@ class Client(Credits):
 def _part_of(request: CommandRequest) -> tuple[PoolId, bytes]:
     """Return the pool of a command, and its bytes in a message, alone or in a batch."""
     pool = parse_pool(request.pool)
-    if isinstance(request, DebitRequest):
+    if type(request) is DebitRequest:
         body = debit_body(
             pool,
             request.amount,
@@ -193,10 +209,10 @@ def _part_of(request: CommandRequest) -> tuple[PoolId, bytes]:
     return pool, encode_body(body)
 
 
-def _checked(request: BatchRequest) -> CommandRequest:
+def _part_of_batch(request: BatchRequest) -> tuple[PoolId, bytes]:
     if not isinstance(request, BATCH_REQUESTS):
         raise InvalidRequest("requests", "a GrantRequest, DebitRequest, ...", got=type(request).__name__)
-    return request
+    return _part_of(request)
 
 
 @asynccontextmanager
