@@ -1,6 +1,6 @@
 """The rules of a pool a second time, written as plainly as possible: ``verify`` judges a journal by them.
 
-Nothing here is shared with the serving code (``decide``, ``evolve``, ``pool``, ``passing``) except the shape of the
+Nothing here is shared with the serving code (``decide``, ``evolve``, ``pool``, ``due``) except the shape of the
 events. Each event is first checked: could it have happened after the events before it? Then it is applied. This reads
 like the rules in the README: grants burn in their order, only available credits are spent, a key is used once, a hold
 is settled once, and credits go back to where they came from.

@@ -80,13 +80,14 @@ SPIKE_HISTORY: Final[dict[Period, tuple[int, int]]] = {
 }
 """The number of buckets before the range that are read too, and the number needed to judge a bucket."""
 SPIKES_METHOD: Final = (
-    "A bucket stands out if its modified z-score (Iglewicz and Hoaglin, 1993) against the up to 168 buckets of its "
-    "group before it reaches the sensitivity, and it is half as far again from their median as what the group has "
-    "reached three times before. Of a group that was silent, it must matter beside what all groups use."
+    "A bucket is a spike if its modified z-score (Iglewicz and Hoaglin, 1993) reaches the sensitivity. The score "
+    "compares it with the buckets of its group before it, at most 168. It must also be 1.5 times as far above their "
+    "median as the group has been three times before. A group that used nothing before must use a notable share of all "
+    "credits."
 )
 FORECAST_ASSUMPTION: Final = (
-    "Credits go on being used at the average rate of the range, in burn order; what expires first is lost; no grant is "
-    "added, and what is held stays so."
+    "Credits are used at the average rate of the range, in burn order. Credits that expire before they are used are "
+    "lost. No grants are added, and open holds stay open."
 )
 LINES_PER_TURN: Final = 100
 """The lines converted before other tasks get a turn: half a millisecond."""
