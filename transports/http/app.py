@@ -130,7 +130,7 @@ class HttpApp:
 
     async def _change(self, name: str, address: Address, scope: Scope, receive: Receive, send: Send) -> Reply | None:
         if _check_type(scope, lines=name in (BATCH, REPORT)) == NDJSON:
-            take = partial(stream_answers, self._engine.live, name, address, receive, send, self._progress_s)
+            take = partial(stream_answers, self._engine.live, name, address, scope, receive, send, self._progress_s)
             await self._stream(take)
             return None
         data = await read_body(scope, receive, self._progress_s)

@@ -125,7 +125,7 @@ class HttpClient(Credits):
             answers[part.place] = answer
 
     async def _ask(self, path: str, payload: bytes, decode: Callable[[bytes], T]) -> T:
-        """Send a request until it is answered. All can be repeated: a key, or the operation's own rule, sees to that."""
+        """Send a request until it is answered. Repeating is safe: a key, or the operation's own rule, sees to that."""
         pause = RETRY_S
         problem: SolventError | None = None
         try:

@@ -24,7 +24,7 @@ from solvent.engine.values.positions import Position
 from solvent.transports.wire.answers import encode_event
 from solvent.transports.wire.bodies import Address
 
-from .asgi import Message, Receive, Scope, Send, header
+from .asgi import Message, Receive, Scope, Send, cut, header
 from .queries import body_from_query
 from .reading import PROGRESS_S
 from .replies import EVENT_STREAM, NO_STORE
@@ -62,7 +62,7 @@ async def stream_events(
     wanted = _wanted(choice, address)
     last = header(scope, b"last-event-id")
     begin = engine.feed.begin(choice.after if last is None else last.decode("latin-1"))
-    writer = _Writer(send)
+    writer = _Writer(scope, send)
     await writer.start(begin)
     async with anyio.create_task_group() as tasks:
 
@@ -125,7 +125,8 @@ async def _send_balances(engine: Engine, wanted: Callable[[str], bool], writer: 
 class _Writer:
     """The one place that writes to a stream. A client that takes nothing for ``PROGRESS_S`` seconds is cut off."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._scope = scope
         self._send = send
         self._turn = anyio.Lock()
         self.position = Position(0, 0)
@@ -153,5 +154,8 @@ class _Writer:
 
     async def _put(self, part: Message) -> None:
         async with self._turn:
-            with anyio.fail_after(PROGRESS_S):
+            with anyio.move_on_after(PROGRESS_S) as waiting:
                 await self._send({"type": "http.response.body", **part})
+            if waiting.cancelled_caught:
+                log.info("a stream of events was cut: nothing was taken for %g s", PROGRESS_S)
+                cut(self._scope)

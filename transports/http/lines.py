@@ -24,7 +24,7 @@ from solvent.transports.wire.bodies import Address, CommandBody
 from solvent.transports.wire.operations import BATCH
 from solvent.transports.wire.submitting import Live, submit_all
 
-from .asgi import Receive, Send
+from .asgi import Receive, Scope, Send, cut
 from .errors import RequestTimeout
 from .reading import read_lines
 from .replies import NDJSON, NO_STORE
@@ -38,6 +38,7 @@ async def stream_answers(
     live: Live,
     operation: str,
     address: Address,
+    scope: Scope,
     receive: Receive,
     send: Send,
     progress_s: float,
@@ -61,6 +62,7 @@ async def stream_answers(
                 break
     except (RequestTimeout, TimeoutError):
         log.info("a stream of commands was cut: nothing moved for %g s", progress_s)
+        cut(scope)
         return
     await send({"type": "http.response.body", "body": b""})
 

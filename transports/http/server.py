@@ -21,6 +21,7 @@ from solvent.engine.values.errors import InvalidRequest, SolventError
 from solvent.transports.wire.background import background
 
 from .app import HttpApp
+from .asgi import ABORT
 from .local import is_loopback
 
 
@@ -71,6 +72,7 @@ class _Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope[ABORT] = self.transport.abort  # type: ignore[typeddict-unknown-key]
         self._wait()
 
     def on_headers_complete(self) -> None:
