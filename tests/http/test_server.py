@@ -15,7 +15,8 @@ from starlette.routing import Mount
 from solvent import Engine, InvalidRequest
 from solvent.transports.http import server
 from solvent.transports.http.app import HttpApp, http_app
-from solvent.transports.http.server import AddressInUse, serving_http
+from solvent.transports.http.errors import AddressInUse
+from solvent.transports.http.server import serving_http
 from tests.one_task import in_one_task
 
 from .conftest import Api, Clock, served

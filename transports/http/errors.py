@@ -1,16 +1,12 @@
-"""The refusals that only HTTP has: of a path, a method, a content type, a slow body, a request that is not local."""
+"""The errors that only HTTP has: of a path, a method, a content type, a slow body, a request that is not local."""
 
 from __future__ import annotations
-
-from typing import ClassVar
 
 from solvent.engine.values.errors import SolventError
 
 
 class HttpError(SolventError):
     """A request that was refused before any operation saw it. Nothing was done."""
-
-    headers: ClassVar[tuple[str, ...]] = ()
 
 
 class UnknownPath(HttpError):
@@ -68,3 +64,19 @@ class NotLocal(HttpError):
     def __init__(self, field: str, expected: str) -> None:
         super().__init__(f"{field}: expected {expected}, because this service has no keys and answers its machine only")
         self.field = field
+
+
+class AddressInUse(SolventError):
+    """The server cannot listen at the address."""
+
+    code = "address_in_use"
+    status = 503
+
+
+class HttpNotInstalled(SolventError):
+    """The packages that HTTP needs are not installed."""
+
+    code = "http_not_installed"
+
+    def __init__(self) -> None:
+        super().__init__('HTTP needs more packages: pip install "solvent[http]"')

@@ -17,22 +17,13 @@ import anyio
 import anyio.abc
 
 from solvent.engine.engine import Engine
-from solvent.engine.values.errors import InvalidRequest, SolventError
+from solvent.engine.values.errors import InvalidRequest
 from solvent.transports.wire.background import background
 
 from .app import HttpApp
 from .asgi import ABORT
+from .errors import AddressInUse, HttpNotInstalled
 from .local import is_loopback
-
-
-class HttpNotInstalled(SolventError):
-    """The packages that HTTP needs are not installed."""
-
-    code = "http_not_installed"
-
-    def __init__(self) -> None:
-        super().__init__('HTTP needs more packages: pip install "solvent[http]"')
-
 
 try:
     from uvicorn import Config, Server
@@ -50,13 +41,6 @@ BACKLOG: Final = 1_024
 STOP_S: Final = 15
 """The longest that ``stop`` waits for the requests under way."""
 log = logging.getLogger(__name__)
-
-
-class AddressInUse(SolventError):
-    """The server cannot listen at the address."""
-
-    code = "address_in_use"
-    status = 503
 
 
 class _Connection(HttpToolsProtocol):
