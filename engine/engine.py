@@ -195,6 +195,11 @@ class Engine(Credits):
         return Extent((await self.live.partition()).writer.last_number, self._refusal_log.last_number)
 
     @property
+    def is_ready(self) -> bool:
+        """Whether pools can be asked: the journal is open, and is not being read again after a failure."""
+        return self.live.services.ready.is_set()
+
+    @property
     def usage_pid(self) -> int | None:
         """The id of the process that answers questions about usage; ``None`` if it is not running."""
         return self._usage.pid

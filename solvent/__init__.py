@@ -1,6 +1,7 @@
 """Solvent: a real-time credit engine that can never overdraw a pool.
 
 Embedded in an asyncio application: ``Engine.open``. Over NATS: ``connect``. Both have the methods of ``Credits``.
+``http_app`` is an ASGI application to mount in one of your own.
 """
 
 from __future__ import annotations
@@ -86,6 +87,7 @@ from solvent.engine.values.errors import (
 )
 from solvent.engine.values.pool_id import PoolId
 from solvent.engine.values.terms import CostBasis
+from solvent.transports.http.app import HttpApp, http_app
 from solvent.transports.nats.client import Client, connect
 from solvent.transports.nats.discovery import AlreadyServed
 from solvent.transports.nats.launcher import NatsServerUnavailable
@@ -142,6 +144,7 @@ __all__ = [
     "HoldList",
     "HoldRequest",
     "HoldView",
+    "HttpApp",
     "IdempotencyConflict",
     "InsufficientCredits",
     "InvalidRequest",
@@ -193,6 +196,7 @@ __all__ = [
     "Verification",
     "__version__",
     "connect",
+    "http_app",
     "publish_heads",
     "read_heads",
     "tune_collector",

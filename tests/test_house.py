@@ -34,14 +34,20 @@ OPENS_NOTHING = ("api",)
 """The folders that may wait, but open nothing, and read no clock."""
 EDGES = {
     "wire": {
-        *("engine.values", "engine.api", "engine.rules.checking", "engine.rules.commands", "engine.rules.fields"),
+        *("actors", "engine.values", "engine.api"),
+        *("engine.rules.checking", "engine.rules.commands", "engine.rules.fields"),
     },
     "nats": {
         *("transports.wire", "actors", "engine.values", "engine.api", "engine.rules.commands", "engine.pools.asking"),
-        *("engine.settings", "engine.engine"),
+        "engine.engine",
+    },
+    "http": {
+        *("transports.wire", "actors", "engine.values", "engine.api", "engine.pools.asking", "engine.engine"),
+        "engine.reads.feed",
     },
     "cli": {
-        *("transports.nats", "engine.values", "engine.api", "engine.rules.checking", "engine.audit", "engine.engine"),
+        *("transports.wire", "transports.nats", "transports.http", "engine.values", "engine.api"),
+        *("engine.rules.checking", "engine.audit", "engine.engine", "engine.settings"),
         *("engine.runtime.collector", "engine.runtime.files", "engine.usage.analysis"),
         "engine.rules.rates",  # replay prices a file by a card that is checked and searched as the engine's own
     },

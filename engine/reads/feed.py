@@ -65,7 +65,11 @@ class Feed:
 
         Raises ``InvalidRequest`` at once for a position that is not one of this journal.
         """
-        return self._events(_begin(END if after is None else after, self._pools.services.partition), wanted)
+        return self._events(self.begin(after), wanted)
+
+    def begin(self, after: str | None) -> Position:
+        """Return ``after`` as a position, the end of the journal for ``None``. Raises ``InvalidRequest``."""
+        return _begin(END if after is None else after, self._pools.services.partition)
 
     async def _events(self, after: Position, wanted: Callable[[str], bool]) -> AsyncIterator[PoolEvent]:
         async for span in self.spans(after, wanted):

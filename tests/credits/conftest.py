@@ -1,4 +1,4 @@
-"""Both implementations of ``Credits``, so that one suite can ask the same of each."""
+"""The implementations of ``Credits``, so that one suite can ask the same of each."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import pytest
 
 from solvent import Credits, Engine, connect
 from solvent.engine.engine import system_clock_us
+from solvent.transports.http.client import connect_http
+from solvent.transports.http.server import serving_http
 from solvent.transports.nats.launcher import nats_server
 from solvent.transports.nats.service import serving
 from tests.one_task import in_one_task
@@ -47,12 +49,15 @@ async def opened(kind: str, directory: Path, clock: Clock) -> AsyncIterator[Cred
     async with Engine.open(directory, currencies={"tokens": 0}, now_us=clock.now_us) as engine:
         if kind == "embedded":
             yield engine
+        elif kind == "http":
+            async with serving_http(engine, "127.0.0.1:0") as url, connect_http(url) as client:
+                yield client
         else:
             async with nats_server() as url, serving(engine, url), connect(url) as client:
                 yield client
 
 
-@pytest.fixture(params=["embedded", "nats"])
+@pytest.fixture(params=["embedded", "nats", "http"])
 async def credits(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> AsyncIterator[Credits]:
     """Opened and closed by one task, which is what task groups ask for and what fixtures do not do by themselves."""
     async with in_one_task(opened(request.param, tmp_path / "journal", clock)) as credits:

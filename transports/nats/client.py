@@ -33,10 +33,10 @@ from solvent.engine.values.positions import END, parse_position
 from solvent.engine.values.quantities import QuantityLike
 from solvent.engine.values.times import TimeLike
 from solvent.transports.wire.answers import decode_answers, decode_receipt, decoder_of
+from solvent.transports.wire.background import background
 from solvent.transports.wire.bodies import body_of, debit_body, encode_body
 from solvent.transports.wire.operations import BATCH, READS
 
-from .background import background
 from .connection import Connection, connect_nats
 from .following import ReadPage, follow
 from .multiplexer import OUTSTANDING_MAX, SWEEP_S, Gather, Multiplexer, settle

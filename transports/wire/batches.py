@@ -91,6 +91,18 @@ def decode_batch(payload: bytes) -> Batch:
     return Batch(batch.commands, batch.atomic, batch.receipts)
 
 
+def decode_command(line: bytes) -> CommandBody | InvalidRequest:
+    """Return one command of a stream, which names its operation itself, or what is wrong with it."""
+    decoded: CommandBody | InvalidRequest = _decode_one(_command, msgspec.Raw(line))
+    return decoded
+
+
+def decode_event(line: bytes) -> CommandBody | InvalidRequest:
+    """Return one usage event of a stream, or what is wrong with it."""
+    decoded: CommandBody | InvalidRequest = _decode_one(_report, msgspec.Raw(line))
+    return decoded
+
+
 def _decode_one(decoder: msgspec.json.Decoder[Any], raw: msgspec.Raw) -> Any:
     try:
         return decode_body(decoder, bytes(raw))

@@ -21,7 +21,7 @@ from solvent.transports.cli.running import reporting, run_async
 from solvent.transports.cli.signals import call_on_signal
 from solvent.transports.cli.target import Target
 from solvent.transports.cli.terminal import Text, err, print_json, print_line
-from solvent.transports.nats.background import background
+from solvent.transports.wire.background import background
 
 BEGINNING: Final = "0.0"
 
