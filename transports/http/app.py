@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
+from urllib.parse import quote
 
 import msgspec
 
@@ -33,10 +34,12 @@ from .errors import MethodNotAllowed, UnknownPath, UnsupportedMediaType
 from .events import stream_events
 from .lines import SLICE, finish, stream_answers
 from .local import check_local
+from .openapi import document
+from .pages import POLICY, errors_page, operations_page
 from .paths import VERSION, address_of, parts_of
 from .queries import body_from_query
 from .reading import PROGRESS_S, ClientGone, read_body
-from .replies import JSON, NDJSON, Reply, matches, problem, tag_of
+from .replies import HTML, JSON, NDJSON, Reply, matches, problem, tag_of
 
 READS_MAX: Final = 1_000
 """The most reads under way. More are refused: a ledger page is a walk through the journal."""
@@ -109,6 +112,8 @@ class HttpApp:
             return await self._health(scope, parts[0])
         if self._local_only:
             check_local(scope)
+        if parts in _DESCRIPTIONS:
+            return _description(scope, parts)
         if len(parts) not in (4, 5) or parts[0] != VERSION:
             raise UnknownPath
         address = address_of(parts[1], parts[2])
@@ -224,6 +229,22 @@ def http_app(engine: Engine) -> HttpApp:
     It asks for no credential: whatever reaches it may do everything, so the application around it decides who does.
     """
     return HttpApp(engine)
+
+
+_DESCRIPTIONS: Final = ([b"openapi.json"], [b"docs"], [b"docs", b"errors"])
+"""The paths at which the API describes itself."""
+
+
+def _description(scope: Scope, parts: list[bytes]) -> Reply:
+    """Return the OpenAPI document, or a page for people."""
+    _check_method(scope, "GET", "HEAD")
+    root = quote(scope.get("root_path", ""))
+    if parts == [b"openapi.json"]:
+        return Reply(200, document(root))
+    body = operations_page(root) if parts == [b"docs"] else errors_page(root)
+    return Reply(
+        200, body, HTML, ((b"content-security-policy", POLICY.encode()), (b"x-content-type-options", b"nosniff"))
+    )
 
 
 def _check_method(scope: Scope, *allowed: str) -> None:

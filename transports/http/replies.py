@@ -17,6 +17,7 @@ from .errors import MethodNotAllowed
 JSON: Final = b"application/json"
 NDJSON: Final = b"application/x-ndjson"
 PROBLEM: Final = b"application/problem+json"
+HTML: Final = b"text/html; charset=utf-8"
 EVENT_STREAM: Final = b"text/event-stream"
 
 RETRY_AFTER_S: Final = 1

@@ -38,7 +38,9 @@ class _CoverageWire(msgspec.Struct):
     amount: str
 
 
-class _ReceiptWire(msgspec.Struct, omit_defaults=True):
+class ReceiptWire(msgspec.Struct, omit_defaults=True):
+    """A receipt in JSON."""
+
     id: str
     amount: str
     allocations: list[_AllocationWire]
@@ -96,9 +98,9 @@ _moment = lru_cache(maxsize=1_024)(to_datetime)
 """A cached ``to_datetime``, because the answers of one commit share their time."""
 
 
-def _receipt_wire(receipt: Receipt) -> _ReceiptWire:
+def _receipt_wire(receipt: Receipt) -> ReceiptWire:
     scale = receipt.scale
-    wire = _ReceiptWire(
+    wire = ReceiptWire(
         receipt.id,
         format_amount(receipt.amount_units, scale),
         [_AllocationWire(f"g{grant}", format_amount(part, scale)) for grant, part in receipt.parts_units],
@@ -165,7 +167,7 @@ def _units(text: str) -> int:
     return int(whole + places.ljust(CLIENT_SCALE, "0"))
 
 
-_receipts: Final = msgspec.json.Decoder(_ReceiptWire)
+_receipts: Final = msgspec.json.Decoder(ReceiptWire)
 _errors: Final = msgspec.json.Decoder(_ErrorWire)
 _answer_lists: Final = msgspec.json.Decoder(_AnswersWire)
 _unit_answers: Final = msgspec.json.Decoder(_UnitAnswersWire)
@@ -176,7 +178,7 @@ def decode_receipt(payload: bytes) -> Receipt:
     return _receipt(_receipts.decode(payload))
 
 
-def _receipt(wire: _ReceiptWire) -> Receipt:
+def _receipt(wire: ReceiptWire) -> Receipt:
     return Receipt(
         wire.id,
         wire.version,
@@ -190,7 +192,7 @@ def _receipt(wire: _ReceiptWire) -> Receipt:
     )
 
 
-def _details(wire: _ReceiptWire) -> Details:
+def _details(wire: ReceiptWire) -> Details:
     if (
         wire.hold is None
         and wire.debit is None

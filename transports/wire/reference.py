@@ -108,14 +108,14 @@ def _operation(operation: Operation) -> str:
 
 
 def _fields_of(kind: type[Any]) -> Iterator[tuple[str, str, str, str]]:
-    docs = _docs_of(kind)
+    docs = docs_of(kind)
     if issubclass(kind, UsageRequest):
         for field in msgspec.structs.fields(kind):
             if field.type is UsageQuestion:
                 named = "The fields of the question are in `question`:"
                 yield "`question`", "object", "", f"{docs[field.name]} {named}"
                 for inner in msgspec.structs.fields(UsageQuestion):
-                    doc = _docs_of(UsageQuestion).get(inner.name, "")
+                    doc = docs_of(UsageQuestion).get(inner.name, "")
                     yield f"`question.{inner.name}`", _type_name(inner.type), _default(inner), doc
             else:
                 yield f"`{field.name}`", _type_name(field.type), _default(field), docs.get(field.name, "")
@@ -139,7 +139,7 @@ _ABOUT: Final = {
 
 
 def _struct(kind: type[Any]) -> str:
-    docs = _docs_of(kind)
+    docs = docs_of(kind)
     if kind is Receipt:
         # A receipt holds units in Python, and has amounts on the wire.
         rows = [(f"`{name}`", described, _property_doc(name)) for name, described in RECEIPT_FIELDS.items()]
@@ -161,7 +161,7 @@ def _struct(kind: type[Any]) -> str:
 
 def _property_doc(name: str) -> str:
     member = getattr(Receipt, name, None)
-    doc = (inspect.getdoc(member) if isinstance(member, property) else _docs_of(Receipt).get(name)) or ""
+    doc = (inspect.getdoc(member) if isinstance(member, property) else docs_of(Receipt).get(name)) or ""
     return " ".join(doc.split())
 
 
@@ -183,7 +183,7 @@ def _collect(hint: Any, found: dict[type[Any], None]) -> None:
                 _collect(inner, found)
 
 
-def _docs_of(kind: type[Any]) -> dict[str, str]:
+def docs_of(kind: type[Any]) -> dict[str, str]:
     """Return the docstrings of the fields of a struct and its bases."""
     docs: dict[str, str] = {}
     for base in reversed(kind.__mro__):
