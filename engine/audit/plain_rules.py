@@ -12,6 +12,8 @@ from bisect import bisect_left, insort
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
+
 from solvent.engine.rules.events import (
     Activated,
     Alerted,
@@ -46,6 +48,8 @@ from solvent.engine.rules.events import (
 from solvent.engine.runtime.files import JOURNAL_FORMAT
 
 _NEVER: Final = 1 << 63
+_FLOAT: Final = b"\xcb"
+"""How msgpack begins a float."""
 _PENDING, _LIVE, _VOIDED = "pending", "live", "voided"
 
 
@@ -479,7 +483,11 @@ class PlainPool:
             if start > budget.start:
                 budget.start, budget.used = start, {}
             if start == budget.start:
-                used = budget.used[value] = budget.used.get(value, 0) + amount
+                # Since rules 2 equal numbers are one value; before, 1 and 1.0 were two. Both counts are kept.
+                plainly = b"=" + _named_plainly(value)
+                for name in (value, plainly):
+                    budget.used[name] = budget.used.get(name, 0) + amount
+                used = budget.used[plainly if self.rules >= 2 else value]
                 if check and amount and budget.blocks and used > budget.amount:
                     raise Difference(f"budget b{number} of {budget.amount} would be passed: {used}")
 
@@ -487,6 +495,14 @@ class PlainPool:
         for cover in covers:
             if cover.allowance not in self._allowances or cover.units <= 0:
                 raise Difference(f"{cover.units} are covered by allowance f{cover.allowance}")
+
+
+def _named_plainly(value: bytes) -> bytes:
+    """Return an encoded value of a dimension with a whole number as an integer, however it was written."""
+    if value[:1] != _FLOAT:
+        return value
+    number = msgspec.msgpack.decode(value)
+    return msgspec.msgpack.encode(int(number)) if number % 1 == 0 and -(2**63) <= number < 2**64 else value
 
 
 def _rank_of(listed: tuple[tuple[int, int, bool, int, int, int], PlainGrant]) -> tuple[int, int, bool, int, int, int]:

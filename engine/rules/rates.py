@@ -7,7 +7,8 @@ rates could match one event equally well, so the rate that it finds never depend
 Numbers are decimal text outside and integers inside. A price is an exact fraction, rounded once, half-even, to whole
 units of the currency, without binary floats. Nothing here reads a clock, touches a file or awaits.
 
-Values of dimensions are compared with their types, as everywhere: ``1``, ``1.0``, ``True`` and ``"1"`` are four values.
+Values of dimensions are compared as everywhere: ``1`` and ``1.0`` are one value, ``True`` and ``"1"`` are others. If a
+card of an older version has a rate for ``1`` and one for ``1.0``, that for ``1`` counts.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import cached_property
 from math import isfinite
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 import msgspec
 
@@ -44,8 +45,8 @@ _CREDITS: Final = re.compile(rf"[0-9]{{1,18}}(\.[0-9]{{1,{CREDITS_PLACES_MAX}}})
 _FIELDS: Final = ("metric", "match", "credits", "per")
 _NAMES_SHOWN_CHARS_MAX: Final = 120
 
-_Typed: TypeAlias = str | tuple[type, int | float]
-"""A value that is equal only to values of its own type: text as it is, a number or a boolean together with its type."""
+_Typed: TypeAlias = str | int | float | tuple[bool]
+"""A value that is equal only to the same values: text and numbers as they are, a boolean in a tuple."""
 _Price: TypeAlias = tuple["Rate", int, int]
 """A rate, and the numerator and denominator of its price: quantity in 10^-9 times the fraction is credits."""
 _Group: TypeAlias = tuple[tuple[str, ...], dict[tuple[_Typed | None, ...], _Price]]
@@ -71,7 +72,7 @@ class Rate(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True):
 
     @property
     def _identity(self) -> tuple[object, ...]:
-        # The tuples themselves would make rates for 1, 1.0 and True equal.
+        # The tuples themselves would make rates for 1 and True equal.
         return self.metric, tuple((name, _typed(name, value)) for name, value in self.match), self.credits, self.per
 
 
@@ -240,10 +241,8 @@ def _check_match(match: object, at: str) -> tuple[tuple[str, DimensionValue], ..
         match = _check_pairs(match, at)
     elif not isinstance(match, Mapping):
         raise InvalidRequest(at, "an object of names and values", got=type(match).__name__)
-    # A rate may match only what an event may have, so the same check applies to both.
-    values = decode_dimensions(encode_dimensions(match, at))
-    # Zero has one sign here. An event's -0.0 is equal to 0.0, and equal cards have to encode equally.
-    return tuple((name, value + 0.0 if type(value) is float else value) for name, value in sorted(values.items()))
+    # A rate may match only what an event may have, so the same check applies to both. Equal cards encode equally.
+    return tuple(sorted(decode_dimensions(encode_dimensions(match, at)).items()))
 
 
 def _check_pairs(pairs: Sequence[object], at: str) -> dict[str, object]:
@@ -344,10 +343,10 @@ def _canonical_place(rate: Rate) -> tuple[object, ...]:
 
 def _typed(name: str, value: object) -> _Typed:
     kind = type(value)
-    if isinstance(value, str) and kind is str:
-        return value
-    if isinstance(value, (int, float)) and (kind is int or kind is bool or (kind is float and isfinite(value))):
-        return kind, value
+    if kind is str or kind is int or (kind is float and isfinite(cast("float", value))):
+        return cast("str | int | float", value)
+    if isinstance(value, bool):
+        return (value,)
     # A member of an enumeration counts as its value, as it does when it is recorded. The rest is refused.
     return _typed(name, decode_dimensions(encode_dimensions({name: value}, "dimensions"))[name])
 

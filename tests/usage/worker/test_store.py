@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -226,6 +227,9 @@ class Journal:
         dimensions = {name: self.random.choice(self.values) for name in chosen}
         if len(repr(dimensions).encode()) > 7_000:
             dimensions = {name: value for name, value in dimensions.items() if len(repr(value)) < 999}
+        if self.random.random() < 0.5:
+            # As older versions stored them: whole numbers as they were written.
+            return dimensions, msgspec.Raw(msgspec.msgpack.encode(dimensions))
         return dimensions, encode_dimensions(dimensions, "dimensions")
 
 
@@ -252,8 +256,10 @@ def value_in(fact: Fact, field: str, journal: Journal, scope: UsageScope) -> Any
     }[field]
 
 
-def exact(value: Any) -> tuple[str, str]:
-    """Tells apart what Python calls equal."""
+def exact(value: Any) -> tuple[str, Any]:
+    """Tells apart what Python calls equal, except equal numbers."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return "number", Fraction(value)
     return type(value).__name__, repr(value)
 
 
@@ -306,7 +312,7 @@ def by_name(values: tuple[Any, ...], fields: tuple[str, ...]) -> list[Any]:
         elif isinstance(value, str):
             found.append((2, value))
         else:
-            found.append((1, float(value), type(value).__name__, repr(value)))
+            found.append((1, float(value), Fraction(value)))
     return found
 
 
