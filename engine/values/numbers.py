@@ -32,7 +32,7 @@ class WrittenNumber(float):
     text: str
 
 
-def canonical_number(number: float) -> int | float:
+def canonical_number(number: int | float) -> int | float:
     """Return the canonical form of a number, or the number itself if there is none: a NaN, or too many digits.
 
     A whole float below 2^64 stands for the whole number that it equals, any other float for its shortest decimal text.
