@@ -550,7 +550,7 @@ class SetRatesRequest(Request[Receipt], kw_only=True):
     currency: str = CURRENCY_DEFAULT
     """The currency, 1 to 128 printable characters."""
     effective_at: TimeLike | None = None
-    """The time from which the rates apply. Default: now. Earlier, as far as usage may be, only for metrics without rates."""
+    """The time from which the rates apply. Default: now. An earlier one, as far as usage may be, changes no price."""
 
 
 class PastEventsRequest(Request[EventPage], kw_only=True):
