@@ -340,14 +340,16 @@ class Credits(UsageVerbs):
             rates: At most 1,000 rates. ``match`` may be left out, and ``per`` is 1 then.
             environment: The environment whose usage they price.
             currency: The currency they price in.
-            effective_at: The time from which they apply, now or later. Default: now.
+            effective_at: The time from which they apply. Default: now. It may lie back as far as usage may (400 days
+                unless the engine says otherwise) if each metric that had rates since then has the same on this card. So
+                the first rates of a metric can price what was used before them.
 
         Returns:
             The receipt. Its ``id`` ("c8") names the version of the card.
 
         Raises:
-            InvalidRequest: A rate is wrong, two rates could match equally well, or ``effective_at`` has passed: past
-                usage is not priced again.
+            InvalidRequest: A rate is wrong, two rates could match equally well, or ``effective_at`` lies too far back,
+                or before it a metric had another price: past usage is not priced again.
             StateConflict: The currency has 1,000 cards over its life already (``too_many_rate_cards``).
         """
         return await self.send(

@@ -555,7 +555,7 @@ class SetRatesRequest(Request[Receipt], kw_only=True):
     currency: str = CURRENCY_DEFAULT
     """The currency, 1 to 128 printable characters."""
     effective_at: TimeLike | None = None
-    """The time from which the rates apply, now or later. Default: now."""
+    """The time from which the rates apply. Default: now. An earlier one, as far as usage may be, changes no price."""
 
 
 class PastEventsRequest(Request[EventPage], kw_only=True):

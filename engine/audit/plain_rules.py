@@ -12,6 +12,8 @@ from bisect import bisect_left, insort
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
+
 from solvent.engine.rules.events import (
     Activated,
     Alerted,
@@ -46,6 +48,8 @@ from solvent.engine.rules.events import (
 from solvent.engine.runtime.files import JOURNAL_FORMAT
 
 _NEVER: Final = 1 << 63
+_FLOAT: Final = b"\xcb"
+"""How msgpack begins a float."""
 _PENDING, _LIVE, _VOIDED = "pending", "live", "voided"
 
 
@@ -129,6 +133,8 @@ class PlainPool:
         self._requests: set[int] = set()
         """The recharge requests that are open or were refused. Each is granted at most once."""
         self._published = 0
+        self._cards: list[tuple[int, int, RatesSet]] = []
+        """The rate cards: the time of the usage that each prices first, when it began to rule, and what it says."""
 
     # What was recomputed
 
@@ -391,7 +397,26 @@ class PlainPool:
         if event.recharge not in self._requests:
             raise Difference(f"recharge q{event.recharge} is closed, but not open")
 
-    def _said(self, event: Alerted | AlertsSet | RatesSet) -> None:
+    def _rates_set(self, event: RatesSet) -> None:
+        """Check a card that is dated back: no metric that had rates before now may get others for that time."""
+        if event.effective_at < event.at:
+            if self.rules < 2:
+                raise Difference("it prices what was used before it")
+            moments = {event.effective_at, *(start for start, _, _ in self._cards)}
+            for moment in moments:
+                if event.effective_at <= moment < event.at:
+                    stood, stands = _rates_of(self._card_at(moment)), _rates_of(event)
+                    for metric, rates in stood.items():
+                        if stands.get(metric) != rates:
+                            raise Difference(f"it changes what {metric} had cost before it")
+        self._cards.append((event.effective_at, max(event.effective_at, event.at), event))
+
+    def _card_at(self, moment: int) -> RatesSet | None:
+        """Return the card that prices usage of ``moment``: the one that took effect last, or was dated back last."""
+        found = [(rules, number) for number, (starts, rules, _) in enumerate(self._cards) if starts <= moment]
+        return self._cards[max(found)[1]][2] if found else None
+
+    def _said(self, event: Alerted | AlertsSet) -> None:
         """Accept an event that changes no credits."""
 
     # What the rules have in common
@@ -479,7 +504,11 @@ class PlainPool:
             if start > budget.start:
                 budget.start, budget.used = start, {}
             if start == budget.start:
-                used = budget.used[value] = budget.used.get(value, 0) + amount
+                # Since rules 2 equal numbers are one value; before, 1 and 1.0 were two. Both counts are kept.
+                plainly = b"=" + _named_plainly(value)
+                for name in (value, plainly):
+                    budget.used[name] = budget.used.get(name, 0) + amount
+                used = budget.used[plainly if self.rules >= 2 else value]
                 if check and amount and budget.blocks and used > budget.amount:
                     raise Difference(f"budget b{number} of {budget.amount} would be passed: {used}")
 
@@ -487,6 +516,23 @@ class PlainPool:
         for cover in covers:
             if cover.allowance not in self._allowances or cover.units <= 0:
                 raise Difference(f"{cover.units} are covered by allowance f{cover.allowance}")
+
+
+def _named_plainly(value: bytes) -> bytes:
+    """Return an encoded value of a dimension with a whole number as an integer, however it was written."""
+    if value[:1] != _FLOAT:
+        return value
+    number = msgspec.msgpack.decode(value)
+    return msgspec.msgpack.encode(int(number)) if number % 1 == 0 and -(2**63) <= number < 2**64 else value
+
+
+def _rates_of(event: RatesSet | None) -> dict[str, list[str]]:
+    """Return the rates of a card by metric, in a form that can be compared."""
+    found: dict[str, list[str]] = {}
+    for rate in () if event is None else event.card.rates:
+        match = sorted((name, bytes(_named_plainly(msgspec.msgpack.encode(value)))) for name, value in rate.match)
+        found.setdefault(rate.metric, []).append(repr((match, rate.credits, rate.per)))
+    return {metric: sorted(rates) for metric, rates in found.items()}
 
 
 def _rank_of(listed: tuple[tuple[int, int, bool, int, int, int], PlainGrant]) -> tuple[int, int, bool, int, int, int]:
@@ -538,5 +584,5 @@ _RULES: Final[dict[type[Any], Callable[[PlainPool, Any], None]]] = {
     RechargeClosed: PlainPool._recharge_closed,
     Alerted: PlainPool._said,
     AlertsSet: PlainPool._said,
-    RatesSet: PlainPool._said,
+    RatesSet: PlainPool._rates_set,
 }

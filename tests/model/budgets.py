@@ -26,12 +26,17 @@ Charges: TypeAlias = tuple[tuple[int, Any, int], ...]
 
 def matches(match: Iterable[tuple[str, Any]], each: str | None, dims: Dims) -> bool:
     """Return whether usage has all of ``match``, and the dimension ``each`` if there is one."""
-    return all(dims.get(name) == wanted for name, wanted in match) and (each is None or each in dims)
+    return all(same(dims.get(name), wanted) for name, wanted in match) and (each is None or each in dims)
 
 
 def same_scope(terms: BudgetTerms, other: BudgetTerms) -> bool:
     """Return whether both count the same usage in the same windows, so that a count goes on under new limits."""
     return (terms.window, terms.zone, terms.match, terms.each) == (other.window, other.zone, other.match, other.each)
+
+
+def same(value: Any, other: Any) -> bool:
+    """Return whether two values of a dimension are equal: 1 and 1.0 are; True and "1" are others."""
+    return value == other and isinstance(value, bool) == isinstance(other, bool)
 
 
 @dataclass(eq=False)
@@ -105,7 +110,7 @@ class Budgets:
             for each in self.usage
             if each.entry > budget.number
             and matches(terms.match, terms.each, each.dims)
-            and (terms.each is None or each.dims[terms.each] == dims[terms.each])
+            and (terms.each is None or same(each.dims[terms.each], dims[terms.each]))
         )
 
     def over(self, budget: Budget, dims: Dims, at: int, amount: int, *, hold: bool = False) -> Refused | None:

@@ -222,7 +222,7 @@ class Pair:
         for allowance in model.allowances.all:
             self.compare_allowance(allowance, at)
         assert list(pool.budgets) == [budget.number for budget in model.budgets.all]
-        all_dims = list({frozenset(usage.dims.items()): usage.dims for usage in model.budgets.usage}.values())
+        all_dims = list({repr(usage.dims): usage.dims for usage in model.budgets.usage}.values())
         for budget in model.budgets.all:
             self.compare_budget(budget, all_dims, at)
         assert {number: (each.next_at, each.last_grant) for number, each in pool.recurring.items()} == {
@@ -252,16 +252,16 @@ class Pair:
 
     def compare_allowance(self, allowance: Allowance, at: int) -> None:
         """What is used of an allowance in all windows that are not over."""
-        used: Counter[tuple[int, Any]] = Counter()
+        used: Counter[tuple[int, bytes]] = Counter()
         for free in allowance.counting(at):
-            used[allowance.start(free.at), free.value] += free.share
-        counted: Counter[tuple[int, Any]] = Counter()
+            used[allowance.start(free.at), b"" if free.value is None else name_of(free.value)] += free.share
+        counted: Counter[tuple[int, bytes]] = Counter()
         counters_of = self.pool.allowances[allowance.number].used
         for start, counters in counters_of.items():
             for value, count in counters.items():
                 assert count > 0
                 if allowance.ends(start) > at:
-                    counted[start, msgspec.msgpack.decode(value) if value else None] = count
+                    counted[start, value] = count
         assert counted == +used, f"allowance {allowance.number}: the model counts {used}, the engine {counted}"
         assert len(counters_of) <= COUNTERS_MAX, "counters of times that are over are kept"
 
@@ -271,9 +271,9 @@ class Pair:
         each, match = budget.terms.each, budget.terms.match
         used = found.used if found.window_start == budget.window(at) else {}
         assert min([1, *used.values(), *found.open_holds.values()]) > 0, "a counter of zero is kept"
-        values = {None if each is None else dims[each]: dims for dims in all_dims if matches(match, each, dims)}
-        for value, dims in values.items():
-            raw = b"" if each is None else msgspec.msgpack.encode(value)
+        values = {b"" if each is None else name_of(dims[each]): dims for dims in all_dims if matches(match, each, dims)}
+        for raw, dims in values.items():
+            value = raw if each is None else dims[each]
             assert used.get(raw, 0) == model.used(budget, dims, at), f"budget {budget.number}, {value}"
             assert found.open_holds.get(raw, 0) == model.open_holds(budget, dims), f"budget {budget.number}, {value}"
 
@@ -294,6 +294,12 @@ class Pair:
         assert states == {
             number: state_of(block, has_expired=number in ended) for number, block in self.model.blocks.items()
         }
+
+
+def name_of(value: Any) -> bytes:
+    """Return the name of a value's counter: that of an integer for a whole number, however it was written."""
+    is_whole = isinstance(value, float) and value.is_integer()
+    return msgspec.msgpack.encode(int(value) if is_whole else value)
 
 
 def line_covers(covers: Sequence[Any]) -> tuple[Any, ...]:

@@ -20,6 +20,7 @@ from solvent.engine.rules.budgets import Charges
 from solvent.engine.rules.decisions import debits, holds, repeats, transfers
 from solvent.engine.rules.events import Captured, Debited, Event, Granted, Lapsed, MovedIn, RechargeRequested
 from solvent.engine.rules.pool import Block, Pool
+from solvent.engine.values import dimensions, matching
 
 from . import comparison
 from .script import script_of
@@ -252,6 +253,13 @@ def a_partial_debit_stops_at_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(decide, "decide_debit", wrong)
 
 
+def numbers_differ_by_how_they_are_written(patch: pytest.MonkeyPatch) -> None:
+    """1 and 1.0 are two values of a dimension."""
+    for module in (dimensions, matching):
+        patch.setattr(module, "canonical_value", lambda value: value)
+    patch.setattr(repeats, "same_dimensions", lambda stored, given: bytes(stored) == bytes(given))
+
+
 MISTAKES: Mapping[str, Mistake] = {
     mistake.__name__: mistake
     for mistake in (
@@ -277,6 +285,7 @@ MISTAKES: Mapping[str, Mistake] = {
         a_full_pool_grants_on,
         a_capture_that_does_not_fit_is_cut,
         a_partial_debit_stops_at_nothing,
+        numbers_differ_by_how_they_are_written,
     )
 }
 

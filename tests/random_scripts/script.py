@@ -17,6 +17,8 @@ from tests.model.times import DAY, HOUR, MINUTE, SECOND
 STEPS = 100
 """Of one script, besides those that set the scene."""
 USERS = ("ann", "bob", "cy")
+NUMBERED = {"cy": (1, 1.0, 1.0, 1, True, "1")}
+"""A user whom callers name by a number, in one spelling or the other, or by something that is no number."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ SCOPES: dict[str, dict[str, Any]] = {
 }
 LIMITS: dict[str, dict[str, Any]] = {
     "one": {"window": "minute", "match": (("user", "ann"),)},
+    "first": {"window": "hour", "match": (("user", 1.0),)},
     "each": {"window": "hour", "each": "user"},
     "all": {"window": "total"},
     "daily": {"window": "day"},
@@ -275,9 +278,11 @@ def terms_for(kind: str, dice: Random, richness: int) -> dict[str, Any]:
 
 
 def usage(dice: Random) -> dict[str, Any]:
-    dims = {"user": dice.choice(USERS), "kind": dice.choice(["chat", "job"])}
+    dims: dict[str, Any] = {"user": dice.choice(USERS), "kind": dice.choice(["chat", "job"])}
     if dice.random() < 0.3:
         del dims[dice.choice(["user", "kind"])]
+    if (names := NUMBERED.get(dims.get("user", ""))) is not None:
+        dims["user"] = dice.choice(names)
     is_metered = dice.random() < 0.45
     return {
         "dims": dims,

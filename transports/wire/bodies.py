@@ -32,8 +32,9 @@ from solvent.engine.rules.checking import check, debit_command, transfer_pools
 from solvent.engine.rules.commands import Command, Debit
 from solvent.engine.rules.fields import KEY_CHARS_MAX
 from solvent.engine.values.amounts import AmountLike, parse_amount
-from solvent.engine.values.dimensions import NO_DIMENSIONS, CheckedDimensions, Dimensions, encode_decoded
+from solvent.engine.values.dimensions import NO_DIMENSIONS, DecodedDimensions, Dimensions, encode_decoded
 from solvent.engine.values.errors import InvalidRequest
+from solvent.engine.values.numbers import WrittenNumber
 from solvent.engine.values.pool_id import CURRENCY_DEFAULT, PoolId, check_id, parse_pool, pool_id
 from solvent.engine.values.quantities import QuantityLike, check_quantity
 from solvent.engine.values.terms import KEEP
@@ -308,7 +309,7 @@ BODIES: Final[dict[type[Request[Any]], type[Body]]] = {
 DEBIT_BODY: Final = BODIES[DebitRequest]
 STRICT_DEBIT_BODY: Final = msgspec.defstruct(
     "StrictDebitBody",
-    [("dimensions", CheckedDimensions | None, None)],
+    [("dimensions", DecodedDimensions | None, None)],
     bases=(DEBIT_BODY,),
     namespace={"command": _strict_debit_command},
     module=__name__,
@@ -317,7 +318,7 @@ STRICT_DEBIT_BODY: Final = msgspec.defstruct(
     tag=DebitRequest.operation,
 )
 """A debit whose decoder checks all dimensions, for batches of thousands. If it refuses one, ``DEBIT_BODY`` gives the
-reason."""
+reason, or takes it: one with a number that is not written as an integer."""
 
 
 def body_of(request: Request[Any]) -> tuple[Address, object]:
@@ -388,7 +389,7 @@ def request_of(body: Body | UsageRequest[Any], address: Address) -> Request[Any]
 
 def decoder_of_body(kind: type[Request[Any]]) -> msgspec.json.Decoder[Any]:
     """Return a decoder of the bodies of a kind of request."""
-    return msgspec.json.Decoder(BODIES.get(kind, kind))
+    return msgspec.json.Decoder(BODIES.get(kind, kind), float_hook=WrittenNumber)
 
 
 _encoder: Final = msgspec.json.Encoder(enc_hook=plain_lines)

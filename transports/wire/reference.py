@@ -47,7 +47,7 @@ the subject. A request about a whole environment has the customer `-`.
 | amount | an integer, or a decimal string such as `"12.5"`; above zero, with at most the decimal places of the currency (6 by default, 0 to 9) and 63 bits of its smallest unit. A number with a point is refused |
 | quantity | an integer, or a decimal string; from 0, with at most 18 digits before the point and 9 after it |
 | time | ISO 8601 with an offset, such as `"2026-11-23T10:00:00Z"`, to the microsecond |
-| dimensions | an object: at most 64 names of 1 to 128 characters, with strings of at most 1,024 characters, finite 64-bit numbers or booleans; 8 KiB in all |
+| dimensions | an object: at most 64 names of 1 to 128 characters, with strings of at most 1,024 characters, numbers that 64 bits hold exactly, or booleans; 8 KiB in all |
 | cost basis | `{"per_credit": "0.0125", "currency": "USD"}`: a decimal string of at most 12 places, and a code of 3 to 8 capital letters |
 
 `batch` takes `{"commands": [...]}`, at most 2,000 in a message of at most 1 MiB. Each command is the body of an operation

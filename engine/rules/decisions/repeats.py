@@ -31,6 +31,7 @@ from solvent.engine.rules.events import (
     Voided,
 )
 from solvent.engine.rules.outcomes import Conflict, ConflictReason, KeyTaken, Outcome, Repeat
+from solvent.engine.values.dimensions import same_dimensions
 from solvent.engine.values.terms import KEEP
 
 from .grants import UPDATABLE
@@ -67,7 +68,7 @@ def _same_request(event: Keyed, command: PoolCommand) -> bool:
                 and event.occurred_at == command.occurred_at
                 and event.metric == command.metric
                 and event.quantity == command.quantity
-                and bytes(event.dimensions) == bytes(command.dimensions)
+                and same_dimensions(event.dimensions, command.dimensions)
             )
         case Granted(), Grant():
             return (
@@ -79,14 +80,14 @@ def _same_request(event: Keyed, command: PoolCommand) -> bool:
                 and event.cost_basis == command.cost_basis
                 and event.name == command.name
                 and event.comment == command.comment
-                and bytes(event.metadata) == bytes(command.metadata)
+                and same_dimensions(event.metadata, command.metadata)
             )
         case Held(), Hold():
             return (
                 event.amount + sum_covers(event.covers) == command.amount
                 and event.expires_at - event.at == command.ttl
                 and event.metric == command.metric
-                and bytes(event.dimensions) == bytes(command.dimensions)
+                and same_dimensions(event.dimensions, command.dimensions)
             )
         case MovedOut(), Transfer():
             return event.amount == command.amount and event.target == command.target
@@ -98,7 +99,7 @@ def _same_request(event: Keyed, command: PoolCommand) -> bool:
                 and event.changed == tuple(name for name in UPDATABLE if getattr(command, name) is not KEEP)
                 and command.priority in (KEEP, event.priority)
                 and command.expires_at in (KEEP, event.expires_at)
-                and (command.metadata is KEEP or bytes(command.metadata) == bytes(event.metadata))
+                and (command.metadata is KEEP or same_dimensions(event.metadata, command.metadata))
             )
         # A hold is settled once and a grant is voided once. A repeat gets the first answer, whatever its amount.
         case (Captured(), Capture()) | (Voided(), VoidGrant()) | (Granted(), GrantRecharge()):

@@ -34,24 +34,26 @@ from solvent.engine.rules.events import (
     RecurringSet,
     Voided,
 )
+from solvent.engine.rules.limits import Limits
 from solvent.engine.rules.outcomes import Conflict, Outcome, Unchanged, Unfit, UnknownPool
 from solvent.engine.rules.pool import LIVE, Pool
 from solvent.engine.rules.rates import RateBook
 from solvent.engine.rules.recurring import RECURRING_MAX, Recurring, RecurringTerms, grant_at
 from solvent.engine.values.recurrence import Rhythm
+from solvent.engine.values.times import DAY_US
 
 CARDS_MAX: Final = 1_000
 """The most rate cards of one currency over its life."""
 
 
-def decide_setting(pool: Pool, command: SettingCommand, at: int, scale: int) -> Outcome:
+def decide_setting(pool: Pool, command: SettingCommand, at: int, scale: int, limits: Limits) -> Outcome:
     """Decide a setting, as in ``decide``. A setting that gives credits opens a new pool; one that limits does not."""
     opened: tuple[Event, ...] = () if pool.version else (Opened(at, scale),)
     match command:
         case OpenPool():
             return opened or Unchanged()
         case SetRates():
-            return _opening(opened, _decide_rates(pool, command, at))
+            return _opening(opened, _decide_rates(pool, command, at, limits))
         case MoveOutbox(frame=frame):
             return Unchanged() if frame <= pool.outbox else (*opened, OutboxMoved(at, frame))
         case SetAllowance():
@@ -100,14 +102,18 @@ def _decide_budget(pool: Pool, terms: BudgetTerms, at: int) -> Outcome:
     return (BudgetSet(at, 0, pool.available, terms),)
 
 
-def _decide_rates(pool: Pool, command: SetRates, at: int) -> Outcome:
+def _decide_rates(pool: Pool, command: SetRates, at: int, limits: Limits) -> Outcome:
     book = pool.rates or RateBook()
     starts = at if command.effective_at is None else command.effective_at
-    if starts < at:
-        return Unfit("effective_at", "now or later: what was used before is not repriced")
     present = book.at(starts)
     if present is not None and present.card == command.card and command.effective_at in (None, present.effective_at_us):
         return Unchanged()
+    if starts < at:
+        if starts < at - limits.occurred_back_max_us:
+            return Unfit("effective_at", f"at most {limits.occurred_back_max_us // DAY_US} days ago, as usage may be")
+        metric = book.repriced(command.card, since_us=starts, now_us=at)
+        if metric is not None:
+            return Unfit("effective_at", f"now or later: {metric} had another price since then, which is not changed")
     if len(book.versions) >= CARDS_MAX:
         return Conflict("too_many_rate_cards", f"a currency has at most {CARDS_MAX} rate cards over its life")
     return (RatesSet(at, starts, 0, command.card),)

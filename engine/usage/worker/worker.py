@@ -20,11 +20,13 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO, Final
+
+import msgspec
 
 from solvent.engine.api.usage_table import UsageRow, UsageTable, pack, table_of
 from solvent.engine.journal.frames import decode_section, split_frame
@@ -35,7 +37,7 @@ from solvent.engine.pools.refusals import Refused
 from solvent.engine.runtime.collector import tune_collector
 from solvent.engine.runtime.files import REBUILT_NAME, REFUSALS_NAME, USAGE_NAME
 from solvent.engine.runtime.sqlite import is_passing
-from solvent.engine.usage.analysis import Spike, compare, exact, series_of, spikes
+from solvent.engine.usage.analysis import Compared, Spike, compare, exact, series_of, spikes
 from solvent.engine.usage.messages import (
     LENGTH_BYTES,
     AskComparison,
@@ -62,6 +64,7 @@ from solvent.engine.usage.messages import (
     parts_of,
     questions,
 )
+from solvent.engine.usage.query import UsageQuery
 from solvent.engine.values.errors import InvalidRequest, JournalError, NewerFormat, SolventError, TooLarge, Unavailable
 
 from .catalog import DIMENSION_COLUMNS_MAX
@@ -303,10 +306,12 @@ class UsageWorker:
                     found = store.entries(query, cell, as_of=as_of, cursor=cursor, limit=limit)
                     self._reply(Entries(id, found))
                 case AskComparison(id, query, before, order, top):
-                    rows, rows_before = store.query(query).rows, store.query(before).rows
+                    after, earlier = store.query(query), store.query(before)
                     descending = order != "name"
-                    groups = compare(rows, rows_before, order=order, descending=descending, top=top)
-                    self._reply(comparison_of(id, groups))
+                    groups = compare(after.rows, earlier.rows, order=order, descending=descending, top=top)
+                    if groups and groups[-1].other:
+                        groups[-1] = _others(store, query, before, groups)
+                    self._reply(comparison_of(id, groups, sum(earlier.total.events), sum(after.total.events)))
                 case AskSpikes():
                     self._reply(_spikes(store, question))
         except SolventError as error:
@@ -374,6 +379,18 @@ def _refused(path: Path, after: int) -> list[tuple[int, Refused]]:
 @cache
 def _warn_once(text: str) -> None:
     log.warning(text)
+
+
+def _others(store: UsageStore, query: UsageQuery, before: UsageQuery, groups: Sequence[Compared]) -> Compared:
+    """Return the last of ``groups``, which stands for all that are not named, with its events counted once."""
+    *named, others = groups
+    values = [each.values for each in named]
+    events, events_before = store.events_outside(query, values), store.events_outside(before, values)
+    return msgspec.structs.replace(
+        others,
+        events_after=others.events_after if events is None else events,
+        events_before=others.events_before if events_before is None else events_before,
+    )
 
 
 def _spikes(store: UsageStore, question: AskSpikes) -> Spikes:
