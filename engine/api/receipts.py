@@ -187,7 +187,8 @@ class Receipt(Readable, msgspec.Struct, frozen=True, gc=False, array_like=True, 
 
     @property
     def lapsed(self) -> Decimal:
-        """The returned or reversed credits that were lost because their grant had expired or been voided."""
+        """The returned or reversed credits that were lost, because their grant had expired or been voided, or because
+        no more of their recurring grant may roll over."""
         return to_decimal(self.details.lapsed_units, self.scale)
 
     @property

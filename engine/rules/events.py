@@ -66,6 +66,8 @@ class Granted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):
     """The time of the recurring grant's next grant; ``None`` for never."""
     recharge: int = 0
     """The number of the recharge request that it grants; 0 if it grants none."""
+    period_end: int | None = None
+    """The end of its period if a recurring grant made it; ``None`` in old journals."""
 
 
 class Activated(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=3):
@@ -149,7 +151,7 @@ class Captured(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=7):
     uncovered: int
     """The units that were requested beyond the hold and did not fit."""
     lapsed: int
-    """The units of what went back that lapsed: ``Lapsed`` events follow."""
+    """The units of what went back that lapsed: ``Lapsed`` and ``Trimmed`` events follow."""
     occurred_at: int | None = None
     metric: str | None = None
     quantity: str | None = None
@@ -308,6 +310,17 @@ class MovedIn(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=17):
     name: str | None
     comment: str | None
     metadata: msgspec.Raw
+    recurring: int = 0
+    """The number of this pool's recurring grant whose credits came back, and roll over; 0 if it is none of this pool's.
+
+    The fields below are there if its credits roll over, in this pool or in that of their recurring grant.
+    """
+    origin: tuple[str, int] | None = None
+    """The other pool whose recurring grant made it, and the number of that."""
+    period_end: int | None = None
+    """The end of its period."""
+    lapsed: int = 0
+    """The units of it that may not roll over: ``Trimmed`` follows."""
 
 
 class AllowanceSet(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=18):
@@ -340,17 +353,21 @@ class RecurringSet(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2
 
 
 class RecurringEnded(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=21):
-    """A recurring grant ended: it was cancelled or replaced or, if ``full``, the pool can hold no more credits."""
+    """A recurring grant ended: it was cancelled or replaced or, if ``full``, the pool could hold no more credits."""
 
     at: int
     recurring: int
     balance: int
     name: str
     full: bool = False
+    until: int | None = None
+    """The end of the period that was granted last, after which no more stays than may roll over; ``None`` if nothing
+    was granted, and in old journals: then everything stays."""
 
 
 class Trimmed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=22):
-    """Credits of a recurring grant expired because they exceeded what may roll over into the next period."""
+    """Credits of a recurring grant expired because they exceeded what may roll over from ended periods: a period began
+    or ended, or they came back after the end of theirs."""
 
     at: int
     grant: int

@@ -16,7 +16,7 @@ from solvent.engine.rules.recurring import RecurringTerms
 from .allowances import half_even
 from .lines import Refused
 from .times import DAY
-from .units import by_block
+from .units import Unit, by_block
 
 if TYPE_CHECKING:
     from .pool import ModelPool
@@ -55,9 +55,25 @@ class Plans:
 
     def __init__(self) -> None:
         self.all: list[Plan] = []
+        self.ended: list[Plan] = []
+        """Those that granted something and grant no more: what they granted still rolls over by their terms."""
 
     def named(self, name: str) -> Plan | None:
         return next((plan for plan in self.all if plan.terms.name == name), None)
+
+    def standing(self, pool: ModelPool, number: int, at: int) -> list[Unit]:
+        """Return what is left of the grants of a plan whose periods have ended, in burn order."""
+        return [
+            unit
+            for block in pool.burn_order()
+            if block.plan == number and block.rolls and (block.period_end or 0) <= at and not block.is_over(at)
+            for unit in block.those("left")
+        ]
+
+    def excess(self, pool: ModelPool, number: int, at: int) -> int:
+        """Return how much of that is more than may roll over."""
+        most = next((plan.terms.roll_over for plan in (*self.all, *self.ended) if plan.number == number), None)
+        return 0 if most is None else max(0, len(self.standing(pool, number, at)) - most)
 
 
 def same_rhythm(terms: RecurringTerms, other: RecurringTerms) -> bool:
@@ -76,6 +92,9 @@ def set_plan(pool: ModelPool, terms: RecurringTerms) -> None:
         found.terms = terms
         pool.write("RecurringSet", recurring=found.number, terms=terms, anchor=found.anchor, next_at=found.next)
         pool.note("a plan has new terms")
+        if pool.plans.excess(pool, found.number, pool.at):
+            pool.note("a plan has a lower roll-over")
+            trim(pool, found.number, pool.at)
         return
     starts = pool.at if terms.starts_at is None else terms.starts_at
     if starts < pool.at:
@@ -103,7 +122,10 @@ def goes_on(plan: Plan, terms: RecurringTerms) -> bool:
 
 def end_plan(pool: ModelPool, plan: Plan, *, full: bool = False) -> None:
     pool.plans.all.remove(plan)
-    pool.write("RecurringEnded", recurring=plan.number, name=plan.terms.name, full=full)
+    until = pool.blocks[plan.last].period_end if plan.last else None
+    if plan.last:
+        pool.plans.ended.append(plan)
+    pool.write("RecurringEnded", recurring=plan.number, name=plan.terms.name, full=full, until=until)
 
 
 def cancel_plan(pool: ModelPool, command: CancelRecurring) -> None:
@@ -125,8 +147,7 @@ def recur(pool: ModelPool, plan: Plan) -> None:
         pool.note("a plan ends because the pool is full")
         end_plan(pool, plan, full=True)
         return
-    if terms.roll_over:
-        trim(pool, plan, terms.roll_over)
+    trim(pool, plan.number, moment)
     is_last = terms.ends_at is not None and end >= terms.ends_at
     plan.last, plan.next = pool.next, end
     pool.put_in(
@@ -138,12 +159,14 @@ def recur(pool: ModelPool, plan: Plan) -> None:
         ends=end if terms.roll_over == 0 else None,
         plan=plan.number,
         next_at=None if is_last else end,
+        period_end=end,
         cost_basis=terms.cost_basis,
         name=terms.name,
     )
     pool.alerts.cause("Granted")
     if is_last:
         pool.plans.all.remove(plan)
+        pool.plans.ended.append(plan)
         pool.note("a plan ends by itself")
     if amount < terms.amount:
         pool.note("a plan grants a part")
@@ -151,10 +174,10 @@ def recur(pool: ModelPool, plan: Plan) -> None:
         pool.note("a plan grants for a period that is over")
 
 
-def trim(pool: ModelPool, plan: Plan, cap: int) -> None:
-    """Let what is left of the grants of a plan beyond its cap expire, in burn order."""
-    rolling = [unit for block in pool.burn_order() if block.plan == plan.number for unit in block.those("left")]
-    for block, units in by_block(rolling[: max(0, len(rolling) - cap)]):
+def trim(pool: ModelPool, number: int, moment: int) -> None:
+    """Let what is left of periods of a plan that have ended, beyond what may roll over, expire in burn order."""
+    excess = pool.plans.excess(pool, number, moment)
+    for block, units in by_block(pool.plans.standing(pool, number, moment)[:excess]):
         for unit in units:
             unit.place = "expired"
         pool.note("a plan rolls over up to a cap")

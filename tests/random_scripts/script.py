@@ -150,6 +150,8 @@ def scene(seed: int, dice: Random, pools: int) -> list[Step]:
     """Return the steps before a script: mostly none, by turns those that fill a pool in one way or another."""
     if seed % 5 == 3:
         return nearly_full(dice, pools)
+    if seed % 10 == 7:
+        return there_and_back(dice)
     what = {10: "budget", 20: "allowance", 30: "plan"}.get(seed % 40)
     return [] if what is None else crowded(what, dice)
 
@@ -160,6 +162,19 @@ def nearly_full(dice: Random, pools: int) -> list[Step]:
     return [
         Step(pool, "grant", pool, 0, {"amount": GRANTED_MAX - dice.choice([10, 20, 60, 200]), **terms})
         for pool in range(pools)
+    ]
+
+
+def there_and_back(dice: Random) -> list[Step]:
+    """Return steps that move credits of a plan to another pool and, some time later, back."""
+    amount = dice.randint(2, 9)
+    plan = terms_for("plan", dice, 5) | {"starts_at": None, "ends_at": None, "prorate": False, "amount": amount}
+    moved = dice.randint(1, amount)
+    back = dice.randint(1, moved)
+    return [
+        Step(0, "plan", 0, 0, plan | {"roll_over": dice.choice([1, 3, None])}),
+        Step(1, "transfer", 0, HOUR, {"amount": moved, "by": 1}),
+        Step(2, "transfer", 1, dice.choice([HOUR, DAY, 2 * DAY, 4 * DAY]), {"amount": back, "by": 2}),
     ]
 
 

@@ -20,6 +20,7 @@ from solvent.engine.rules.commands import (
     SetRecurring,
     SettingCommand,
 )
+from solvent.engine.rules.due import trim
 from solvent.engine.rules.events import (
     AlertsSet,
     AllowanceRemoved,
@@ -35,7 +36,7 @@ from solvent.engine.rules.events import (
     Voided,
 )
 from solvent.engine.rules.outcomes import Conflict, Outcome, Unchanged, Unfit, UnknownPool
-from solvent.engine.rules.pool import LIVE, Pool
+from solvent.engine.rules.pool import LIVE, Pool, granted_until
 from solvent.engine.rules.rates import RateBook
 from solvent.engine.rules.recurring import RECURRING_MAX, Recurring, RecurringTerms, grant_at
 from solvent.engine.values.recurrence import Rhythm
@@ -137,8 +138,11 @@ def _decide_recurring(pool: Pool, terms: RecurringTerms, at: int) -> Outcome:
             # A first grant that is made in part can become 0 by the new terms. Then they start over.
             amount, _ = grant_at(terms, recurring.rhythm, recurring.next_at)
             if recurring.terms.same_rhythm(terms) and goes_on and amount:
-                return (RecurringSet(at, recurring.number, pool.available, terms, recurring.anchor, recurring.next_at),)
-            gone = (RecurringEnded(at, recurring.number, pool.available, terms.name),)
+                number, anchor, next_at = recurring.number, recurring.anchor, recurring.next_at
+                set_ = RecurringSet(at, number, pool.available, terms, anchor, next_at)
+                return set_, *trim(pool, number, terms.roll_over, at, at)
+            gone = _ended(pool, recurring, at, pool.available)
+    balance = gone[-1].balance if gone else pool.available
     starts = at if terms.starts_at is None else terms.starts_at
     if starts < at:
         return Unfit("starts_at", "now or later")
@@ -150,19 +154,23 @@ def _decide_recurring(pool: Pool, terms: RecurringTerms, at: int) -> Outcome:
     amount, end = grant_at(terms, Rhythm(anchor, terms.period, terms.every, terms.zone), starts)
     if not amount:
         starts = end
-    return *gone, RecurringSet(at, 0, pool.available, terms, anchor, starts)
+    return *gone, RecurringSet(at, 0, balance, terms, anchor, starts)
 
 
 def _cancel(pool: Pool, recurring: Recurring, at_once: bool, at: int) -> Outcome:
-    ended = RecurringEnded(at, recurring.number, pool.available, recurring.terms.name)
     block = pool.blocks.get(recurring.last_grant)
     over = block is None or block.state != LIVE or (block.expires_at is not None and block.expires_at <= at)
     if not at_once or block is None or over:
-        return (ended,)
+        return _ended(pool, recurring, at, pool.available)
     balance = pool.available - block.available
-    return Voided(at, block.number, block.available, balance), RecurringEnded(
-        at, recurring.number, balance, recurring.terms.name
-    )
+    return Voided(at, block.number, block.available, balance), *_ended(pool, recurring, at, balance)
+
+
+def _ended(pool: Pool, recurring: Recurring, at: int, balance: int) -> tuple[Event, ...]:
+    """Return the end of a recurring grant, and of what an older version let stand beyond its roll-over."""
+    until = granted_until(pool, recurring)
+    ended = RecurringEnded(at, recurring.number, balance, recurring.terms.name, until=until)
+    return ended, *trim(pool, recurring.number, recurring.terms.roll_over, at, at, balance=balance)
 
 
 def _decide_alerts(pool: Pool, terms: AlertTerms, at: int) -> Outcome:
