@@ -54,6 +54,8 @@ class Details(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     card: int | None = None
     covers_units: tuple[tuple[str, int], ...] = ()
     """The units that each allowance paid, as (allowance, units)."""
+    granted_units: int = 0
+    next_at_us: int | None = None
 
 
 NO_DETAILS = Details()
@@ -111,6 +113,8 @@ class Receipt(Readable, msgspec.Struct, frozen=True, gc=False, array_like=True, 
             "card": self.card,
             "warnings": self.warnings,
             "expires_at": self.expires_at,
+            "granted": self.granted,
+            "next_at": self.next_at,
             "recorded_at": self.recorded_at,
             "replayed": self.replayed,
         }
@@ -131,6 +135,7 @@ class Receipt(Readable, msgspec.Struct, frozen=True, gc=False, array_like=True, 
                 returned_units=details.returned_units * factor,
                 lapsed_units=details.lapsed_units * factor,
                 uncovered_units=details.uncovered_units * factor,
+                granted_units=details.granted_units * factor,
                 covers_units=tuple([(allowance, units * factor) for allowance, units in details.covers_units]),
             ),
         )
@@ -195,6 +200,16 @@ class Receipt(Readable, msgspec.Struct, frozen=True, gc=False, array_like=True, 
     def uncovered(self) -> Decimal:
         """The credits that a capture requested beyond its hold and that were not spent, because they did not fit."""
         return to_decimal(self.details.uncovered_units, self.scale)
+
+    @property
+    def granted(self) -> Decimal:
+        """The credits that setting a recurring grant granted at once."""
+        return to_decimal(self.details.granted_units, self.scale)
+
+    @property
+    def next_at(self) -> datetime | None:
+        """The time of the next grant of the recurring grant that was set; ``None`` for other entries, and for never."""
+        return None if self.details.next_at_us is None else to_datetime(self.details.next_at_us)
 
     @property
     def warnings(self) -> tuple[str, ...]:

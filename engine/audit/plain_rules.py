@@ -115,7 +115,7 @@ class _Budget:
 class _Plan:
     """A recurring grant, as long as it grants and, once it has ended, as long as it says how much rolls over."""
 
-    __slots__ = ("goes_on", "last", "most", "next_at")
+    __slots__ = ("goes_on", "last", "most", "next_at", "rhythm")
 
     def __init__(self) -> None:
         self.most: int | None = None
@@ -124,6 +124,8 @@ class _Plan:
         self.last = 0
         """Its newest grant."""
         self.goes_on = True
+        self.rhythm: Any = None
+        """In the words in which it was set."""
 
 
 class PlainPool:
@@ -266,6 +268,8 @@ class PlainPool:
     def _recur(self, event: Granted) -> None:
         plan = self._plan(event.recurring)
         if self.rules >= 2:
+            if event.effective_at != plan.next_at:
+                raise Difference(f"p{event.recurring} grants at {event.effective_at}, not at {plan.next_at}")
             # What is left of earlier periods rolls over before the next is granted.
             stands = self._stands(event.recurring, event.effective_at or event.at)
             if plan.most is not None and stands > plan.most:
@@ -423,7 +427,17 @@ class PlainPool:
     def _recurring_set(self, event: RecurringSet) -> None:
         if not event.recurring:
             self._plans[self.version] = _Plan()
-        plan = self._plan(event.recurring or self.version)
+        number, rhythm = event.recurring or self.version, (event.anchor, event.terms.period, event.terms.every)
+        plan = self._plans.get(number) if self.rules >= 2 else self._plan(number)
+        if plan is None:
+            raise Difference(f"there is no recurring grant p{number}")
+        until = self.period_end(self.grants[plan.last]) if plan.last else 0
+        is_earlier = event.next_at < min(until, plan.next_at)
+        if self.rules >= 2 and is_earlier and (rhythm, event.terms.zone) == plan.rhythm:
+            raise Difference(f"p{number} would grant a second time for the period until {until}")
+        if plan.last and plan.next_at != event.next_at and self.grants[plan.last].period_end is None:
+            self.grants[plan.last].period_end = plan.next_at
+        plan.goes_on, plan.rhythm = True, (rhythm, event.terms.zone)
         plan.most, plan.next_at = event.terms.roll_over, event.next_at
         if self.rules >= 2 and plan.most is not None:
             self._owed[event.recurring or self.version] = plan.most, event.at

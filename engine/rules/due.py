@@ -85,7 +85,7 @@ def _fall_due(pool: Pool, moment: int, number: int, at: int) -> tuple[Event, ...
         return Released(at, number, hold.amount, balance, hold.parts, lapsed, ended, hold.dimensions), *lapses
     recurring = pool.recurring.get(number)
     if recurring is not None:
-        return _recur(pool, recurring, at) if recurring.next_at == moment else ()
+        return recur(pool, recurring, at) if recurring.next_at == moment else ()
     block = pool.blocks.get(number)
     if block is None:
         recharge = None if pool.alerts is None else pool.alerts.recharge
@@ -104,17 +104,18 @@ def _fall_due(pool: Pool, moment: int, number: int, at: int) -> tuple[Event, ...
     return ()
 
 
-def _recur(pool: Pool, recurring: Recurring, at: int) -> tuple[Event, ...]:
+def recur(pool: Pool, recurring: Recurring, at: int) -> tuple[Event, ...]:
     """Return the grant of a period, after the expiries of earlier credits that do not roll over into it."""
     terms, moment = recurring.terms, recurring.next_at
     amount, end = grant_at(terms, recurring.rhythm, moment)
-    if amount > UNITS_MAX - pool.granted - pool.pending:
-        return (RecurringEnded(at, recurring.number, pool.available, terms.name, True, granted_until(pool, recurring)),)
     trimmed = trim(pool, recurring.number, terms.roll_over, at, moment)
     balance = trimmed[-1].balance if trimmed else pool.available
+    if amount > UNITS_MAX - pool.granted - pool.pending:
+        until = granted_until(pool, recurring)
+        return *trimmed, RecurringEnded(at, recurring.number, balance, terms.name, True, until)
     granted = Granted(
         at,
-        recurring_key(recurring.number, moment),
+        recurring_key(recurring.since or recurring.number, moment),
         amount,
         balance + amount,
         terms.category,

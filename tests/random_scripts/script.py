@@ -52,6 +52,7 @@ WEIGHTS = {
     "remove allowance": 1,
     "plan": 4,
     "new terms of a plan": 2,
+    "the same plan": 2,
     "cancel": 2,
     "alerts": 6,
     "grant a recharge": 3,
@@ -76,7 +77,8 @@ SEQUELS = {
     "budget": ("debit", "hold", "hold", "capture"),
     "alerts": ("grant a recharge", "refuse a recharge", "debit", "transfer", "cancel", "plan", "alerts"),
     "debit": ("reverse", "debit", "hold", "hold"),
-    "plan": ("cancel", "new terms of a plan", "alerts"),
+    "plan": ("cancel", "new terms of a plan", "alerts", "the same plan", "plan"),
+    "cancel": ("plan", "plan"),
     "release": ("again", "conflict"),
     "capture": ("conflict", "again", "reverse", "reverse", "restart by snapshot"),
     "grant a recharge": ("conflict", "again", "grant a recharge", "debit"),
@@ -101,6 +103,8 @@ LIMITS: dict[str, dict[str, Any]] = {
 
 
 PLANS = ("plan", "seat")
+LEFT_OUT = ("every", "zone", "ends_at", "category", "priority", "cost_basis", "roll_over", "prorate")
+"""The terms of a plan that keep their values if they are left out."""
 CROWDS = {
     "budget": (tuple(LIMITS), BUDGETS_MAX),
     "allowance": (tuple(SCOPES), ALLOWANCES_MAX),
@@ -185,7 +189,7 @@ def crowded(what: str, dice: Random) -> list[Step]:
     for number in range(most + 1):
         terms = terms_for(what, dice, 5) | {"name": names[number % 2]}
         if what == "plan":
-            terms |= {"starts_at": 1_000 * DAY, "ends_at": None}
+            terms |= {"starts_at": 1_000 * DAY, "ends_at": None, "left_out": ()}
         if number < most - 1:
             terms |= {"name": f"{what} {number}"} | ({} if what == "plan" else {"match": NOBODY})
         steps.append(Step(len(steps), what, 0, 0, terms))
@@ -263,17 +267,29 @@ def terms_for(kind: str, dice: Random, richness: int) -> dict[str, Any]:
             starts = dice.choice([None, None, None, None, dice.randint(1, 2 * DAY), dice.randint(-HOUR, -1)])
             return {
                 "name": dice.choice(PLANS),
-                "every": dice.choice([1, 1, 1, 2, 3]),
+                "period": dice.choice(["day"] * 9 + ["week"]),
+                "every": dice.choice([1, 1, 1, 2, 3, 7]),
+                "zone": dice.choice(["UTC", "UTC", "Etc/UTC"]),
                 "anchor": dice.choice([None, None, -dice.randint(1, 5 * DAY)]),
                 "starts_at": starts,
                 "ends_at": dice.choice([None, None, (starts or 0) + dice.randint(-HOUR, 6 * DAY)]),
                 "category": dice.choice(["paid", "promotional"]),
                 "priority": dice.choice([50, 50, 20]),
                 "prorate": dice.random() < 0.4,
+                "start": dice.choice([None, None, None, "now"]),
+                "left_out": tuple(name for name in LEFT_OUT if dice.random() < 0.3),
                 **quantity_of_plan(dice),
             }
+        case "the same plan":
+            return {
+                "which": which,
+                "later": dice.randint(-3, 3),
+                "zone": dice.choice(["UTC", "Etc/UTC"]),
+                "start": dice.choice([None, None, "now"]),
+            }
         case "new terms of a plan":
-            return {"which": which, "ends_at": dice.choice([None, dice.randint(1, 5 * DAY)]), **quantity_of_plan(dice)}
+            ends = dice.choice([None, None, dice.randint(1, 5 * DAY), dice.randint(1, 5 * DAY), -HOUR])
+            return {"which": which, "ends_at": ends, **quantity_of_plan(dice)}
         case "cancel":
             return {"which": which, "at_once": dice.random() < 0.6}
         case "alerts":

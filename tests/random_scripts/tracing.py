@@ -23,7 +23,7 @@ from solvent.engine.rules import (
     limits,
     recurring,
 )
-from solvent.engine.rules.decisions import debits, grants, holds, repeats, settings, transfers
+from solvent.engine.rules.decisions import debits, grants, holds, plans, repeats, settings, transfers
 
 from . import comparison
 
@@ -31,7 +31,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 MODULES = (
     *(alerting, allowances, budgets, burning, decide, due, evolve, limits, recurring),
-    *(debits, grants, holds, repeats, settings, transfers),
+    *(debits, grants, holds, plans, repeats, settings, transfers),
 )
 ENTRANCES = ("apply", "completed", "decide", "due", "due_after", "fold", "pass_time", "receive", "verdict_of")
 """The functions of ``comparison`` behind which the rules are."""

@@ -20,7 +20,6 @@ from solvent.engine.rules.commands import (
     SetRecurring,
     SettingCommand,
 )
-from solvent.engine.rules.due import trim
 from solvent.engine.rules.events import (
     AlertsSet,
     AllowanceRemoved,
@@ -31,15 +30,12 @@ from solvent.engine.rules.events import (
     Opened,
     OutboxMoved,
     RatesSet,
-    RecurringEnded,
-    RecurringSet,
-    Voided,
 )
 from solvent.engine.rules.outcomes import Conflict, Outcome, Unchanged, Unfit, UnknownPool
-from solvent.engine.rules.pool import LIVE, Pool, granted_until
+from solvent.engine.rules.pool import Pool
 from solvent.engine.rules.rates import RateBook
-from solvent.engine.rules.recurring import RECURRING_MAX, Recurring, RecurringTerms, grant_at
-from solvent.engine.values.recurrence import Rhythm
+
+from .plans import cancel, decide_recurring
 
 CARDS_MAX: Final = 1_000
 """The most rate cards of one currency over its life."""
@@ -58,7 +54,7 @@ def decide_setting(pool: Pool, command: SettingCommand, at: int, scale: int) -> 
         case SetAllowance():
             return _opening(opened, _decide_allowance(pool, command.terms, at))
         case SetRecurring():
-            return _opening(opened, _decide_recurring(pool, command.terms, at))
+            return decide_recurring(pool, command, at, opened)
     if opened:
         return UnknownPool()
     match command:
@@ -77,7 +73,7 @@ def decide_setting(pool: Pool, command: SettingCommand, at: int, scale: int) -> 
         case CancelRecurring(name=name, at_once=at_once):
             for recurring in pool.recurring.values():
                 if recurring.terms.name == name:
-                    return _cancel(pool, recurring, at_once, at)
+                    return cancel(pool, recurring, at_once, at)
             return Unchanged()
         case SetAlerts():
             return _decide_alerts(pool, command.terms, at)
@@ -126,51 +122,6 @@ def _decide_allowance(pool: Pool, terms: AllowanceTerms, at: int) -> Outcome:
     if len(pool.allowances) >= ALLOWANCES_MAX:
         return Conflict("too_many_allowances", f"a pool has at most {ALLOWANCES_MAX} allowances")
     return (AllowanceSet(at, 0, pool.available, terms),)
-
-
-def _decide_recurring(pool: Pool, terms: RecurringTerms, at: int) -> Outcome:
-    gone: tuple[Event, ...] = ()
-    for recurring in pool.recurring.values():
-        if recurring.terms.name == terms.name:
-            if recurring.terms == terms:
-                return Unchanged()
-            goes_on = terms.ends_at is None or terms.ends_at > recurring.next_at
-            # A first grant that is made in part can become 0 by the new terms. Then they start over.
-            amount, _ = grant_at(terms, recurring.rhythm, recurring.next_at)
-            if recurring.terms.same_rhythm(terms) and goes_on and amount:
-                number, anchor, next_at = recurring.number, recurring.anchor, recurring.next_at
-                set_ = RecurringSet(at, number, pool.available, terms, anchor, next_at)
-                return set_, *trim(pool, number, terms.roll_over, at, at)
-            gone = _ended(pool, recurring, at, pool.available)
-    balance = gone[-1].balance if gone else pool.available
-    starts = at if terms.starts_at is None else terms.starts_at
-    if starts < at:
-        return Unfit("starts_at", "now or later")
-    if terms.ends_at is not None and terms.ends_at <= starts:
-        return Unfit("ends_at", "a time after now and after starts_at")
-    if not gone and len(pool.recurring) >= RECURRING_MAX:
-        return Conflict("too_many_recurring", f"a pool has at most {RECURRING_MAX} recurring grants")
-    anchor = starts if terms.anchor is None else terms.anchor
-    amount, end = grant_at(terms, Rhythm(anchor, terms.period, terms.every, terms.zone), starts)
-    if not amount:
-        starts = end
-    return *gone, RecurringSet(at, 0, balance, terms, anchor, starts)
-
-
-def _cancel(pool: Pool, recurring: Recurring, at_once: bool, at: int) -> Outcome:
-    block = pool.blocks.get(recurring.last_grant)
-    over = block is None or block.state != LIVE or (block.expires_at is not None and block.expires_at <= at)
-    if not at_once or block is None or over:
-        return _ended(pool, recurring, at, pool.available)
-    balance = pool.available - block.available
-    return Voided(at, block.number, block.available, balance), *_ended(pool, recurring, at, balance)
-
-
-def _ended(pool: Pool, recurring: Recurring, at: int, balance: int) -> tuple[Event, ...]:
-    """Return the end of a recurring grant, and of what an older version let stand beyond its roll-over."""
-    until = granted_until(pool, recurring)
-    ended = RecurringEnded(at, recurring.number, balance, recurring.terms.name, until=until)
-    return ended, *trim(pool, recurring.number, recurring.terms.roll_over, at, at, balance=balance)
 
 
 def _decide_alerts(pool: Pool, terms: AlertTerms, at: int) -> Outcome:
