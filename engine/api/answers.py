@@ -62,6 +62,8 @@ def _details_to_wire(receipt: Receipt) -> dict[str, Any]:
         "returned": str(receipt.returned) if receipt.details.returned_units else None,
         "lapsed": str(receipt.lapsed) if receipt.details.lapsed_units else None,
         "uncovered": str(receipt.uncovered) if receipt.details.uncovered_units else None,
+        "granted": str(receipt.granted) if receipt.details.granted_units else None,
+        "next_at": None if receipt.next_at is None else receipt.next_at.isoformat(),
         "card": receipt.card,
         "covered": str(receipt.covered) if receipt.details.covers_units else None,
         "allowances": msgspec.to_builtins(receipt.allowances) or None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from inspect import getdoc
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from solvent.engine.values.amounts import AmountLike
 from solvent.engine.values.dimensions import Dimensions
@@ -627,43 +627,50 @@ class Credits(UsageVerbs):
         amount: AmountLike,
         *,
         period: RecurrencePeriod,
-        every: int = 1,
+        every: int | Keep = KEEP,
         anchor: TimeLike | None = None,
         starts_at: TimeLike | None = None,
-        ends_at: TimeLike | None = None,
-        time_zone: str = "UTC",
-        category: Category = "paid",
-        priority: int = PRIORITY_DEFAULT,
-        cost_basis: CostLike | None = None,
-        roll_over: RollOver = "none",
-        prorate: bool = False,
+        ends_at: TimeLike | Keep | None = KEEP,
+        time_zone: str | Keep = KEEP,
+        category: Category | Keep = KEEP,
+        priority: int | Keep = KEEP,
+        cost_basis: CostLike | Keep | None = KEEP,
+        roll_over: RollOver | Keep = KEEP,
+        prorate: bool | Keep = KEEP,
+        start: Literal["now"] | None = None,
     ) -> Receipt:
         """Grant credits at the start of every period. A recurring grant of the same name takes the new terms.
 
-        New terms apply from the next grant on; a changed rhythm starts over. A period that was missed is granted when
-        the pool is next used, or by itself within a second or two of the engine's start. Setting one opens a new pool.
-        A pool has at most 100 recurring grants.
+        What is left out keeps its value; a new one has the defaults. Terms that describe the same recurring grant, such
+        as those that ``recurring`` returned, change nothing. New terms apply from the next grant on, and a lower
+        roll-over at once. A new rhythm starts at its next beginning of a period, unless ``start``, ``starts_at`` or
+        ``prorate`` asks for something else. Within one period, a recurring grant of a name grants once, also if it was
+        cancelled and set again. A period that was missed is granted when the pool is next used, or by itself within a
+        second or two of the engine's start. Setting one opens a new pool. A pool has at most 100 recurring grants.
 
         Args:
             pool: The pool.
             name: The name of the recurring grant, 1 to 128 printable characters.
             amount: Credits per period, above zero.
             period: "day", "week", "month" or "year".
-            every: The number of periods between two grants, 1 to 1,000.
+            every: The number of periods between two grants, 1 to 1,000. Default: 1.
             anchor: The moment from which periods are counted. A monthly grant anchored on the 31st is made on the last
                 day of a shorter month. Default: the first grant.
             starts_at: The time of the first grant. Default: now.
-            ends_at: No grant is made at or after this time. Default: never.
-            time_zone: The time zone in which periods begin, such as "Europe/Paris".
-            category: The category of each grant.
-            priority: The priority of each grant, 0 to 100.
-            cost_basis: What one credit of each grant cost.
+            ends_at: No grant is made at or after this time; ``None`` for never. Default: never.
+            time_zone: The time zone in which periods begin, such as "Europe/Paris". Default: UTC.
+            category: The category of each grant. Default: "paid".
+            priority: The priority of each grant, 0 to 100. Default: 50.
+            cost_basis: What one credit of each grant cost; ``None`` for no cost basis. Default: ``None``.
             roll_over: What happens to credits left when the next period begins: "none" keeps none of them, "all" keeps
-                all, an amount keeps at most that many. The rest expires.
-            prorate: Grant a first period that is not whole in part instead of in full.
+                all, an amount keeps at most that many. The rest expires. Default: "none".
+            prorate: Grant a period that has begun in part instead of in full when it starts. With a new rhythm, that
+                part is granted at once. Default: False.
+            start: "now" grants the period of a new rhythm that has begun at once. Default: at its next beginning.
 
         Returns:
-            The receipt. Its ``id`` is empty if nothing had to change.
+            The receipt, with ``granted`` (the credits that were granted at once) and ``next_at`` (the time of the next
+            grant). Its ``id`` is empty if nothing had to change.
 
         Raises:
             StateConflict: The pool has 100 recurring grants already (``too_many_recurring``).
@@ -684,6 +691,7 @@ class Credits(UsageVerbs):
                 cost_basis=cost_basis,
                 roll_over=roll_over,
                 prorate=prorate,
+                start=start,
             )
         )
 

@@ -55,6 +55,8 @@ class Details(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     card: int | None = None
     covers_units: tuple[tuple[str, int], ...] = ()
     """The units that each allowance paid, as (allowance, units)."""
+    granted_units: int = 0
+    next_at_us: int | None = None
 
 
 NO_DETAILS = Details()
@@ -123,6 +125,8 @@ class Receipt(_Asked, Readable, msgspec.Struct, frozen=True, gc=False, array_lik
             "card": self.card,
             "warnings": self.warnings,
             "expires_at": self.expires_at,
+            "granted": self.granted,
+            "next_at": self.next_at,
             "recorded_at": self.recorded_at,
             "replayed": self.replayed,
         }
@@ -143,6 +147,7 @@ class Receipt(_Asked, Readable, msgspec.Struct, frozen=True, gc=False, array_lik
                 returned_units=details.returned_units * factor,
                 lapsed_units=details.lapsed_units * factor,
                 uncovered_units=details.uncovered_units * factor,
+                granted_units=details.granted_units * factor,
                 covers_units=tuple([(allowance, units * factor) for allowance, units in details.covers_units]),
             ),
         )
@@ -211,13 +216,24 @@ class Receipt(_Asked, Readable, msgspec.Struct, frozen=True, gc=False, array_lik
 
     @property
     def lapsed(self) -> Decimal:
-        """The returned or reversed credits that were lost because their grant had expired or been voided."""
+        """The returned or reversed credits that were lost, because their grant had expired or been voided, or because
+        no more of their recurring grant may roll over."""
         return to_decimal(self.details.lapsed_units, self.scale)
 
     @property
     def uncovered(self) -> Decimal:
         """The credits that a capture requested beyond its hold and that were not spent, because they did not fit."""
         return to_decimal(self.details.uncovered_units, self.scale)
+
+    @property
+    def granted(self) -> Decimal:
+        """The credits that setting a recurring grant granted at once."""
+        return to_decimal(self.details.granted_units, self.scale)
+
+    @property
+    def next_at(self) -> datetime | None:
+        """The time of the next grant of the recurring grant that was set; ``None`` for other entries, and for never."""
+        return None if self.details.next_at_us is None else to_datetime(self.details.next_at_us)
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ and ``docs/reference.md`` is made from them: a field's docstring is what a calle
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, get_args
+from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar, get_args
 
 import msgspec
 
@@ -299,7 +299,10 @@ class RemoveAllowanceRequest(CommandRequest, kw_only=True):
 
 
 class SetRecurringRequest(CommandRequest, kw_only=True):
-    """Grant credits at the start of every period. A recurring grant of the same name takes the new terms."""
+    """Grant credits at the start of every period. A recurring grant of the same name takes the new terms.
+
+    A field that is left out then keeps its value.
+    """
 
     operation: ClassVar[str] = "recurring.set"
 
@@ -309,28 +312,32 @@ class SetRecurringRequest(CommandRequest, kw_only=True):
     """Credits per period, above zero."""
     period: RecurrencePeriod
     """The unit of the rhythm."""
-    every: int = 1
-    """The number of units between two grants, 1 to 1,000."""
+    every: int | Keep = KEEP
+    """The number of units between two grants, 1 to 1,000. Of a new one: 1."""
     anchor: TimeLike | None = None
     """The moment from which periods are counted. A monthly grant anchored on the 31st is made on the last day of a
-    shorter month. Default: the first grant."""
+    shorter month. Of a new one: the first grant."""
     starts_at: TimeLike | None = None
-    """The time of the first grant. Default: now."""
-    ends_at: TimeLike | None = None
-    """No grant is made at or after this time. Default: never."""
-    time_zone: str = "UTC"
-    """The time zone in which periods begin, such as Europe/Paris."""
-    category: Category = "paid"
-    """The category of each grant."""
-    priority: int = PRIORITY_DEFAULT
-    """The priority of each grant, 0 to 100."""
-    cost_basis: CostLike | None = None
-    """What one credit of each grant cost."""
-    roll_over: RollOver = "none"
+    """The time of the first grant. Of a new one: now."""
+    ends_at: TimeLike | Keep | None = KEEP
+    """No grant is made at or after this time; null for never. Of a new one: never."""
+    time_zone: str | Keep = KEEP
+    """The time zone in which periods begin, such as Europe/Paris. Of a new one: UTC."""
+    category: Category | Keep = KEEP
+    """The category of each grant. Of a new one: paid."""
+    priority: int | Keep = KEEP
+    """The priority of each grant, 0 to 100. Of a new one: 50."""
+    cost_basis: CostLike | Keep | None = KEEP
+    """What one credit of each grant cost; null for no cost basis. Of a new one: none."""
+    roll_over: RollOver | Keep = KEEP
     """What happens to credits left when the next period begins: "none" keeps none of them, "all" keeps all, an amount
-    keeps at most that many. The rest expires."""
-    prorate: bool = False
-    """Whether a first period that is not whole is granted in part instead of in full."""
+    keeps at most that many. The rest expires. Of a new one: none."""
+    prorate: bool | Keep = KEEP
+    """Whether a period that has begun is granted in part instead of in full when it starts. With a new rhythm, it asks
+    for that part at once. Of a new one: false."""
+    start: Literal["now"] | None = None
+    """With a new rhythm, "now" grants the period that has begun at once. Default: the first grant is at the next
+    beginning of a period."""
 
 
 class CancelRecurringRequest(CommandRequest, kw_only=True):

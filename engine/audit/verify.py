@@ -154,12 +154,28 @@ def _check_frames(reader: JournalReader, checker: _Checker, on_progress: Callabl
 
 _Move: TypeAlias = tuple[str, str, str, int]
 """A move of credits: the source pool, the target pool, the key and the grant."""
-_MovedTerms: TypeAlias = tuple[str, int, int, int, int | None]
+_Origin: TypeAlias = tuple[str, int, int | None]
+"""The recurring grant whose credits were moved, by its pool and number, and the end of their period."""
+_MovedTerms: TypeAlias = tuple[str, int, int, int, int | None, _Origin | None]
 
 
-def _terms(of: PlainGrant | MovedIn) -> _MovedTerms:
+def _terms(of: PlainGrant | MovedIn, origin: _Origin | None) -> _MovedTerms:
     """Return the terms that a transfer must not change."""
-    return of.category, of.priority, of.created_at, of.effective_at, of.expires_at
+    return of.category, of.priority, of.created_at, of.effective_at, of.expires_at, origin
+
+
+def _left(pool: str, grant: PlainGrant, found: PlainPool) -> _Origin | None:
+    """Return what credits that leave a pool have to remember: where they roll over."""
+    if grant.origin is not None:
+        return *grant.origin, grant.period_end
+    return (pool, grant.recurring, found.period_end(grant)) if grant.rolls else None
+
+
+def _arrived(pool: str, event: MovedIn) -> _Origin | None:
+    """Return what credits that arrive remember."""
+    if event.origin is not None:
+        return *event.origin, event.period_end
+    return (pool, event.recurring, event.period_end) if event.recurring else None
 
 
 class _Checker:
@@ -250,13 +266,15 @@ class _Checker:
         """Pair both sides of a transfer, in either order. Moved credits keep their terms. Raises ``Difference``."""
         moves: list[tuple[_Move, int, _MovedTerms]]
         if isinstance(event, MovedOut):
-            grants = self._pools[pool].grants
-            moves = [
-                ((pool, event.target, event.key, grant), part, _terms(grants[grant])) for grant, part in event.parts
-            ]
+            found = self._pools[pool]
+            moves = []
+            for number, part in event.parts:
+                grant = found.grants[number]
+                origin = _left(pool, grant, found) if self.rules >= 2 else None
+                moves.append(((pool, event.target, event.key, number), part, _terms(grant, origin)))
         else:
             move = (event.source, pool, event.source_key, event.source_grant)
-            moves = [(move, -event.amount, _terms(event))]
+            moves = [(move, -event.amount, _terms(event, _arrived(pool, event)))]
         for move, units, terms in moves:
             before, other = self._on_the_way.pop(move, (0, terms))
             if before + units:

@@ -244,7 +244,7 @@ class PoolActor(Actor[Message]):
         if isinstance(outcome, Repeat):
             return receipt_of(outcome.event, outcome.version, pool.scale, replayed=True)
         if isinstance(outcome, Unchanged):
-            return unchanged(pool)
+            return unchanged(pool, outcome.next_at)
         if isinstance(command, (Debit, Hold)) and isinstance(outcome, (Insufficient, OverBudget)):
             services.refusals.add(self.pool_id, now, command.metric, bytes(command.dimensions))
         return explain(outcome, pool=str(self._name), scale=pool.scale)

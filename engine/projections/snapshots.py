@@ -67,6 +67,7 @@ class _State(msgspec.Struct, array_like=True, gc=False):
     budgets: list[Budget]
     allowances: list[Allowance]
     recurring: list[Recurring]
+    ended: list[Recurring]
     alerts: Alerts | None
     rates: RateBook | None
     outbox: int
@@ -98,6 +99,7 @@ def encode_pool(pool: Pool) -> bytes:
             list(pool.budgets.values()),
             list(pool.allowances.values()),
             list(pool.recurring.values()),
+            list(pool.ended.values()),
             pool.alerts,
             pool.rates,
             pool.outbox,
@@ -131,6 +133,7 @@ def decode_pool(body: bytes) -> Pool:
         {budget.number: budget for budget in state.budgets},
         {allowance.number: allowance for allowance in state.allowances},
         {recurring.number: recurring for recurring in state.recurring},
+        {recurring.number: recurring for recurring in state.ended},
         state.alerts,
         state.rates,
         state.outbox,

@@ -219,6 +219,11 @@ class SetRecurring(msgspec.Struct, frozen=True, gc=False):
     """Set the terms of a recurring grant."""
 
     terms: RecurringTerms
+    left_out: tuple[str, ...] = ()
+    """The names of the terms that keep their values if there is such a recurring grant. ``anchor`` and ``starts_at``
+    do so if they are ``None``."""
+    start: Literal["now"] | None = None
+    """Whether a new rhythm starts now, and not at its next boundary."""
 
 
 class CancelRecurring(msgspec.Struct, frozen=True, gc=False):

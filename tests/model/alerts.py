@@ -71,8 +71,10 @@ def balance_when_added(line: Line) -> int | None:
     match line.kind:
         case "Granted":
             return line.balance if about["effective_at"] is None or about["effective_at"] <= line.at else None
-        case "Activated" | "MovedIn":
+        case "Activated":
             return line.balance
+        case "MovedIn":
+            return line.balance - int(about["lapsed"]) if about["amount"] > about["lapsed"] else None
         case "Reversed":
             return line.balance - int(about["lapsed"]) if about["amount"] > about["lapsed"] else None
     return None

@@ -15,9 +15,10 @@ import pytest
 
 from solvent.engine.projections import snapshots
 from solvent.engine.rules import alerting, allowances, budgets, decide, due, evolve
+from solvent.engine.rules import pool as pool_rules
 from solvent.engine.rules.allowances import AllowanceTerms
 from solvent.engine.rules.budgets import Charges
-from solvent.engine.rules.decisions import debits, holds, repeats, transfers
+from solvent.engine.rules.decisions import debits, holds, plans, repeats, transfers
 from solvent.engine.rules.events import Captured, Debited, Event, Granted, Lapsed, MovedIn, RechargeRequested
 from solvent.engine.rules.pool import Block, Pool
 from solvent.engine.values import dimensions, matching
@@ -51,7 +52,7 @@ def older_grants_burn_by_number(patch: pytest.MonkeyPatch) -> None:
 
 def a_hold_that_ends_revives_credits(patch: pytest.MonkeyPatch) -> None:
     """What comes back from a hold that ends by itself stays, though its grant has expired meanwhile."""
-    patch.setattr(due, "lapses_of", lambda pool, returned, balance, at: ())
+    patch.setattr(due, "lapses_of", lambda *arguments: ())
 
 
 def a_capture_revives_credits(patch: pytest.MonkeyPatch) -> None:
@@ -139,7 +140,66 @@ def a_quota_is_rounded_down(patch: pytest.MonkeyPatch) -> None:
 
 def all_rolls_over(patch: pytest.MonkeyPatch) -> None:
     """What is left of a plan's earlier grants rolls over without a cap."""
-    patch.setattr(due, "_trim", lambda pool, recurring, at: [])
+    patch.setattr(due, "trim", lambda *arguments: [])
+
+
+def what_comes_back_rolls_over_without_a_cap(patch: pytest.MonkeyPatch) -> None:
+    """What comes back from a hold, a reversal or another pool after the end of its period stays, whatever the cap."""
+    for module in (due, transfers):
+        patch.setattr(module, "beyond_roll_over", lambda *arguments: 0)
+
+
+def a_plan_that_has_ended_leaves_all(patch: pytest.MonkeyPatch) -> None:
+    """The cap of a plan ends with it, and the credits of its last period stay for ever."""
+
+    def wrong(pool: Pool, recurring: int) -> int | None:
+        plan = pool.recurring.get(recurring)
+        return None if plan is None else plan.terms.roll_over
+
+    for module in (due, pool_rules):
+        patch.setattr(module, "roll_over_of", wrong)
+
+
+def a_cap_of_none_is_no_cap(patch: pytest.MonkeyPatch) -> None:
+    """What a plan granted when credits rolled over stays for ever once they no longer do."""
+    right = due.trim
+
+    def wrong(pool: Pool, recurring: int, most: int | None, *rest: Any, **options: Any) -> Any:
+        return right(pool, recurring, most or None, *rest, **options)
+
+    for module in (due, plans):
+        patch.setattr(module, "trim", wrong)
+
+
+def a_plan_in_other_words_is_another(patch: pytest.MonkeyPatch) -> None:
+    """Another first of a month as anchor, or another name of a time zone, is another rhythm."""
+    patch.setattr(plans, "same_times", lambda one, other: one == other)
+
+
+def another_rhythm_grants_at_once(patch: pytest.MonkeyPatch) -> None:
+    """A plan that gets another rhythm grants a whole period when that is set."""
+    right = plans._start
+
+    def wrong(command: Any, plan: Any, at: int, *, same: bool) -> int | None:
+        start = right(command, plan, at, same=same)
+        return at if start is None and not same else start
+
+    patch.setattr(plans, "_start", wrong)
+
+
+def a_plan_that_is_set_again_grants_again(patch: pytest.MonkeyPatch) -> None:
+    """A plan that was cancelled and is set again grants a second time for its period."""
+    right = pool_rules.granted_until
+
+    def wrong(pool: Pool, recurring: Any) -> int | None:
+        return None if recurring.number in pool.ended else right(pool, recurring)
+
+    patch.setattr(plans, "granted_until", wrong)
+
+
+def what_a_plan_leaves_out_is_reset(patch: pytest.MonkeyPatch) -> None:
+    """Terms that are left out get their defaults, whatever they were."""
+    patch.setattr(plans, "_completed", lambda command, plan: command.terms)
 
 
 def any_request_with_a_key_is_the_same(patch: pytest.MonkeyPatch) -> None:
@@ -275,6 +335,13 @@ MISTAKES: Mapping[str, Mistake] = {
         an_allowance_is_shared,
         a_quota_is_rounded_down,
         all_rolls_over,
+        what_comes_back_rolls_over_without_a_cap,
+        a_plan_that_has_ended_leaves_all,
+        a_cap_of_none_is_no_cap,
+        a_plan_in_other_words_is_another,
+        another_rhythm_grants_at_once,
+        a_plan_that_is_set_again_grants_again,
+        what_a_plan_leaves_out_is_reset,
         any_request_with_a_key_is_the_same,
         a_transfer_loses_the_expiry,
         a_snapshot_forgets_reversals,

@@ -177,13 +177,19 @@ class Run:
             case "remove allowance":
                 return RemoveAllowance(terms["name"])
             case "plan":
-                return SetRecurring(RecurringTerms(period="day", **terms))
-            case "new terms of a plan":
+                left_out, start = terms.pop("left_out"), terms.pop("start")
+                given = {name: value for name, value in terms.items() if name not in left_out}
+                return SetRecurring(RecurringTerms(**given), left_out, None if given["starts_at"] else start)
+            case "new terms of a plan" | "the same plan":
                 plans = model.plans.all
                 if not plans:
                     return None
                 plan = plans[step.terms["which"] % len(plans)]
-                return SetRecurring(msgspec.structs.replace(plan.terms, **terms))
+                if step.kind == "new terms of a plan":
+                    return SetRecurring(msgspec.structs.replace(plan.terms, **terms))
+                anchor = plan.anchor + terms["later"] * plan.size
+                words = {"anchor": anchor, "zone": terms["zone"], "starts_at": None}
+                return SetRecurring(msgspec.structs.replace(plan.terms, **words), start=terms["start"])
             case "cancel":
                 names = [plan.terms.name for plan in model.plans.all] or ["plan"]
                 return CancelRecurring(names[step.terms["which"] % len(names)], **terms)

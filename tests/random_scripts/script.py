@@ -54,6 +54,7 @@ WEIGHTS = {
     "remove allowance": 1,
     "plan": 4,
     "new terms of a plan": 2,
+    "the same plan": 2,
     "cancel": 2,
     "alerts": 6,
     "grant a recharge": 3,
@@ -78,7 +79,8 @@ SEQUELS = {
     "budget": ("debit", "hold", "hold", "capture"),
     "alerts": ("grant a recharge", "refuse a recharge", "debit", "transfer", "cancel", "plan", "alerts"),
     "debit": ("reverse", "debit", "hold", "hold"),
-    "plan": ("cancel", "new terms of a plan", "alerts"),
+    "plan": ("cancel", "new terms of a plan", "alerts", "the same plan", "plan"),
+    "cancel": ("plan", "plan"),
     "release": ("again", "conflict"),
     "capture": ("conflict", "again", "reverse", "reverse", "restart by snapshot"),
     "grant a recharge": ("conflict", "again", "grant a recharge", "debit"),
@@ -104,6 +106,8 @@ LIMITS: dict[str, dict[str, Any]] = {
 
 
 PLANS = ("plan", "seat")
+LEFT_OUT = ("every", "zone", "ends_at", "category", "priority", "cost_basis", "roll_over", "prorate")
+"""The terms of a plan that keep their values if they are left out."""
 CROWDS = {
     "budget": (tuple(LIMITS), BUDGETS_MAX),
     "allowance": (tuple(SCOPES), ALLOWANCES_MAX),
@@ -153,6 +157,8 @@ def scene(seed: int, dice: Random, pools: int) -> list[Step]:
     """Return the steps before a script: mostly none, by turns those that fill a pool in one way or another."""
     if seed % 5 == 3:
         return nearly_full(dice, pools)
+    if seed % 10 == 7:
+        return there_and_back(dice)
     what = {10: "budget", 20: "allowance", 30: "plan"}.get(seed % 40)
     return [] if what is None else crowded(what, dice)
 
@@ -166,6 +172,19 @@ def nearly_full(dice: Random, pools: int) -> list[Step]:
     ]
 
 
+def there_and_back(dice: Random) -> list[Step]:
+    """Return steps that move credits of a plan to another pool and, some time later, back."""
+    amount = dice.randint(2, 9)
+    plan = terms_for("plan", dice, 5) | {"starts_at": None, "ends_at": None, "prorate": False, "amount": amount}
+    moved = dice.randint(1, amount)
+    back = dice.randint(1, moved)
+    return [
+        Step(0, "plan", 0, 0, plan | {"roll_over": dice.choice([1, 3, None])}),
+        Step(1, "transfer", 0, HOUR, {"amount": moved, "by": 1}),
+        Step(2, "transfer", 1, dice.choice([HOUR, DAY, 2 * DAY, 4 * DAY]), {"amount": back, "by": 2}),
+    ]
+
+
 def crowded(what: str, dice: Random) -> list[Step]:
     """Return steps that set as many budgets, say, as a pool can have, and ask for one more."""
     names, most = CROWDS[what]
@@ -173,7 +192,7 @@ def crowded(what: str, dice: Random) -> list[Step]:
     for number in range(most + 1):
         terms = terms_for(what, dice, 5) | {"name": names[number % 2]}
         if what == "plan":
-            terms |= {"starts_at": 1_000 * DAY, "ends_at": None}
+            terms |= {"starts_at": 1_000 * DAY, "ends_at": None, "left_out": ()}
         if number < most - 1:
             terms |= {"name": f"{what} {number}"} | ({} if what == "plan" else {"match": NOBODY})
         steps.append(Step(len(steps), what, 0, 0, terms))
@@ -251,17 +270,29 @@ def terms_for(kind: str, dice: Random, richness: int) -> dict[str, Any]:
             starts = dice.choice([None, None, None, None, dice.randint(1, 2 * DAY), dice.randint(-HOUR, -1)])
             return {
                 "name": dice.choice(PLANS),
-                "every": dice.choice([1, 1, 1, 2, 3]),
+                "period": dice.choice(["day"] * 9 + ["week"]),
+                "every": dice.choice([1, 1, 1, 2, 3, 7]),
+                "zone": dice.choice(["UTC", "UTC", "Etc/UTC"]),
                 "anchor": dice.choice([None, None, -dice.randint(1, 5 * DAY)]),
                 "starts_at": starts,
                 "ends_at": dice.choice([None, None, (starts or 0) + dice.randint(-HOUR, 6 * DAY)]),
                 "category": dice.choice(["paid", "promotional"]),
                 "priority": dice.choice([50, 50, 20]),
                 "prorate": dice.random() < 0.4,
+                "start": dice.choice([None, None, None, "now"]),
+                "left_out": tuple(name for name in LEFT_OUT if dice.random() < 0.3),
                 **quantity_of_plan(dice),
             }
+        case "the same plan":
+            return {
+                "which": which,
+                "later": dice.randint(-3, 3),
+                "zone": dice.choice(["UTC", "Etc/UTC"]),
+                "start": dice.choice([None, None, "now"]),
+            }
         case "new terms of a plan":
-            return {"which": which, "ends_at": dice.choice([None, dice.randint(1, 5 * DAY)]), **quantity_of_plan(dice)}
+            ends = dice.choice([None, None, dice.randint(1, 5 * DAY), dice.randint(1, 5 * DAY), -HOUR])
+            return {"which": which, "ends_at": ends, **quantity_of_plan(dice)}
         case "cancel":
             return {"which": which, "at_once": dice.random() < 0.6}
         case "alerts":

@@ -58,6 +58,8 @@ class ReceiptWire(msgspec.Struct, omit_defaults=True):
     card: int | None = None
     covered: str = "0"
     allowances: list[_CoverageWire] = []
+    granted: str = "0"
+    next_at: datetime | None = None
 
 
 RECEIPT_FIELDS: Final = {
@@ -78,6 +80,8 @@ RECEIPT_FIELDS: Final = {
     "card": "integer or null",
     "covered": "decimal string",
     "allowances": "list of [Coverage](#coverage)",
+    "granted": "decimal string",
+    "next_at": "time or null",
 }
 """The fields of a receipt on the wire, with their types in the words of the reference."""
 
@@ -116,6 +120,7 @@ def _receipt_wire(receipt: Receipt) -> ReceiptWire:
         wire.lapsed = format_amount(details.lapsed_units, scale)
         wire.uncovered = format_amount(details.uncovered_units, scale)
         wire.warnings, wire.card = details.warnings, details.card
+        wire.granted, wire.next_at = format_amount(details.granted_units, scale), receipt.next_at
         wire.covered = format_amount(sum([units for _, units in details.covers_units]), scale)
         wire.allowances = [_CoverageWire(name, format_amount(units, scale)) for name, units in details.covers_units]
     return wire
@@ -198,6 +203,9 @@ def _details(wire: ReceiptWire) -> Details:
         and wire.debit is None
         and wire.expires_at is None
         and wire.card is None
+        and wire.next_at is None
+        and wire.granted == "0"
+        and wire.lapsed == "0"
         and not wire.warnings
         and not wire.allowances
     ):
@@ -211,6 +219,8 @@ def _details(wire: ReceiptWire) -> Details:
         uncovered_units=_units(wire.uncovered),
         warnings=wire.warnings,
         card=wire.card,
+        granted_units=_units(wire.granted),
+        next_at_us=None if wire.next_at is None else _microseconds(wire.next_at),
         covers_units=tuple((each.allowance, _units(each.amount)) for each in wire.allowances),
     )
 
