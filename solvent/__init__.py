@@ -91,6 +91,7 @@ from solvent.transports.http.app import HttpApp, http_app
 from solvent.transports.nats.client import Client, connect
 from solvent.transports.nats.discovery import AlreadyServed
 from solvent.transports.nats.launcher import NatsServerUnavailable
+from solvent.transports.nats.refusals import NoService, NotPermitted
 
 from ._moved import keep_old_names as _keep_old_names
 
@@ -156,7 +157,9 @@ __all__ = [
     "Limits",
     "NatsServerUnavailable",
     "NewerFormat",
+    "NoService",
     "NotFound",
+    "NotPermitted",
     "OpenHold",
     "OpenRecharge",
     "Overloaded",

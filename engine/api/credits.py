@@ -831,8 +831,8 @@ class Credits(UsageVerbs):
 
         No event is missed or repeated between past and new events, nor while a service restarts. An event is read only
         when the caller asks for the next one, so a slow reader delays nobody else. Over NATS, errors are raised by the
-        first event that is awaited: ``Unavailable`` if no service answers, or if the client may not ask it. A client
-        that may not subscribe to published events gets events some seconds late.
+        first event that is awaited: ``NoService`` if no service answers, ``NotPermitted`` if the client may not ask it.
+        A client that may not subscribe to published events gets events some seconds late.
 
         Args:
             pool: The pool. Default: all pools of ``customer``, or of ``environment``.
