@@ -12,9 +12,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, cast
 
+import msgspec
+
 from solvent.actors import (
     ActorError,
 )
+from solvent.engine.api.balances import GrantList
 from solvent.engine.api.credits import Credits
 from solvent.engine.api.events import PoolEvent
 from solvent.engine.api.receipts import Receipt, asked_for
@@ -27,6 +30,7 @@ from solvent.engine.pools.partition import Progress
 from solvent.engine.reads.feed import Feed, chosen
 from solvent.engine.reads.reads import Reads
 from solvent.engine.rules.checking import debit_command
+from solvent.engine.rules.commands import WHOLE, Read
 from solvent.engine.usage.desk import UsageDesk
 from solvent.engine.usage.messages import Extent
 from solvent.engine.usage.process import UsageProcess
@@ -71,7 +75,7 @@ class Engine(Credits):
             scale_of=pools.scale_kept,
             extent=self._extent,
             find_entry=pools.find_entry,
-            grants_of=self.grants,
+            grants_of=self._active_grants,
             timeout_s=usage_timeout_s,
         )
 
@@ -188,6 +192,11 @@ class Engine(Credits):
     def scale_of(self, currency: str) -> int:
         """Return the decimal places of amounts in ``currency``."""
         return self.live.scale_of(currency)
+
+    async def _active_grants(self, pool: str) -> GrantList:
+        """Return all active grants of a pool, as of one version."""
+        page = msgspec.structs.replace(WHOLE, state="active")
+        return await self.live.ask(parse_pool(pool), Read("grants", page), GrantList)
 
     async def _extent(self) -> Extent:
         """Return the extent of everything that was acknowledged up to now."""

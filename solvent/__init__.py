@@ -39,9 +39,11 @@ from solvent.engine.api.requests import (
 from solvent.engine.api.settings import (
     AlertsView,
     AllowanceCount,
+    AllowanceCounts,
     AllowanceList,
     AllowanceView,
     BudgetCount,
+    BudgetCounts,
     BudgetList,
     BudgetView,
     OpenRecharge,
@@ -91,6 +93,7 @@ from solvent.transports.http.app import HttpApp, http_app
 from solvent.transports.nats.client import Client, connect
 from solvent.transports.nats.discovery import AlreadyServed
 from solvent.transports.nats.launcher import NatsServerUnavailable
+from solvent.transports.nats.refusals import NoService, NotPermitted
 
 from ._moved import keep_old_names as _keep_old_names
 
@@ -114,11 +117,13 @@ __all__ = [
     "AlertsView",
     "Allocation",
     "AllowanceCount",
+    "AllowanceCounts",
     "AllowanceList",
     "AllowanceView",
     "AlreadyServed",
     "Balance",
     "BudgetCount",
+    "BudgetCounts",
     "BudgetExceeded",
     "BudgetList",
     "BudgetView",
@@ -156,7 +161,9 @@ __all__ = [
     "Limits",
     "NatsServerUnavailable",
     "NewerFormat",
+    "NoService",
     "NotFound",
+    "NotPermitted",
     "OpenHold",
     "OpenRecharge",
     "Overloaded",

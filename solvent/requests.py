@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from solvent.engine.api.requests import (
     AlertsRequest,
+    AllowanceCountsRequest,
     AllowancesRequest,
     BalanceRequest,
+    BudgetCountsRequest,
     BudgetsRequest,
     CancelRecurringRequest,
     CaptureRequest,
@@ -53,8 +55,10 @@ from solvent.engine.api.usage_requests import (
 
 __all__ = [
     "AlertsRequest",
+    "AllowanceCountsRequest",
     "AllowancesRequest",
     "BalanceRequest",
+    "BudgetCountsRequest",
     "BudgetsRequest",
     "CancelRecurringRequest",
     "CaptureRequest",

@@ -11,7 +11,7 @@ from .events import EventPage
 from .ledger import CostReport, LedgerPage
 from .prices import CardList, Estimate
 from .receipts import NO_DETAILS, Receipt
-from .settings import AlertsView, AllowanceList, BudgetList, RecurringList
+from .settings import AlertsView, AllowanceCounts, AllowanceList, BudgetCounts, BudgetList, RecurringList
 from .verdicts import Verdict
 
 Answer: TypeAlias = (
@@ -20,7 +20,9 @@ Answer: TypeAlias = (
     | GrantList
     | HoldList
     | BudgetList
+    | BudgetCounts
     | AllowanceList
+    | AllowanceCounts
     | RecurringList
     | AlertsView
     | EventPage

@@ -89,11 +89,16 @@ class GrantView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class GrantList(Readable, msgspec.Struct, frozen=True, gc=False):
-    """The grants of a pool at a version: those that can be burned in burn order, then the others, newest first."""
+    """A page of the grants of a pool at a version: those that can be burned in burn order, then the others, newest
+    first."""
 
     pool: str
     version: int
+    """The version of the pool when the page was read. A grant whose state changes between two pages may come twice, or
+    not at all; with ``as_of`` none does."""
     grants: tuple[GrantView, ...]
+    next_cursor: str | None = None
+    """The cursor of the next page; ``None`` if this is the last."""
 
 
 class HoldView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -118,11 +123,13 @@ class HoldView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class HoldList(Readable, msgspec.Struct, frozen=True, gc=False):
-    """The open holds of a pool at a version, oldest first."""
+    """A page of the open holds of a pool at a version, oldest first."""
 
     pool: str
     version: int
     holds: tuple[HoldView, ...]
+    next_cursor: str | None = None
+    """The cursor of the next page; ``None`` if this is the last."""
 
 
 class PoolPage(Readable, msgspec.Struct, frozen=True, gc=False):
@@ -154,8 +161,10 @@ class CurrencyTotals(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=Tr
 
 
 class CustomerTotals(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """The totals of a customer's pools: one line for each currency, ordered by its name."""
+    """A page of the totals of a customer's pools: one line for each currency, ordered by its name."""
 
     environment: str
     customer: str
     totals: tuple[CurrencyTotals, ...]
+    next_cursor: str | None = None
+    """The cursor of the next page; ``None`` if this is the last."""

@@ -11,9 +11,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from inspect import getdoc
 from typing import Any, Literal, TypeVar
 
+import msgspec
+
 from solvent.engine.values.amounts import AmountLike
 from solvent.engine.values.dimensions import Dimensions
-from solvent.engine.values.errors import SolventError
+from solvent.engine.values.errors import InvalidRequest, SolventError
 from solvent.engine.values.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT, PoolLike
 from solvent.engine.values.quantities import QuantityLike
 from solvent.engine.values.recurrence import RecurrencePeriod
@@ -32,14 +34,15 @@ from solvent.engine.values.times import TimeLike
 from solvent.engine.values.windows import AllowanceWindow, BudgetWindow
 
 from . import requests as ask
-from .balances import Balance, CustomerTotals, GrantList, HoldList, PoolPage
+from .balances import Balance, CustomerTotals, GrantList, GrantState, HoldList, PoolPage
 from .events import EventPage, PoolEvent
 from .holds import PendingHold
 from .ledger import CostReport, LedgerPage
 from .prices import CardList, Estimate
 from .receipts import Receipt
 from .requests import BatchRequest, Request
-from .settings import AlertsView, AllowanceList, BudgetList, RecurringList
+from .rows import rows_of
+from .settings import AlertsView, AllowanceCounts, AllowanceList, BudgetCounts, BudgetList, RecurringList
 from .usage_verbs import UsageVerbs
 from .verdicts import Verdict
 
@@ -356,17 +359,26 @@ class Credits(UsageVerbs):
             ask.SetRatesRequest(rates=rates, environment=environment, currency=currency, effective_at=effective_at)
         )
 
-    async def rates(self, *, environment: str = ENVIRONMENT_DEFAULT, currency: str = CURRENCY_DEFAULT) -> CardList:
-        """Return all versions of a currency's rate card, oldest first.
+    async def rates(
+        self,
+        *,
+        environment: str = ENVIRONMENT_DEFAULT,
+        currency: str = CURRENCY_DEFAULT,
+        limit: int = ask.LIST_DEFAULT,
+        cursor: str | None = None,
+    ) -> CardList:
+        """Return a page of the versions of a currency's rate card, oldest first.
 
         Args:
             environment: The environment whose usage they price.
             currency: The currency they price in.
+            limit: The most rates of the page, 1 to 1,000. Fewer come if they do not fit into one message.
+            cursor: The ``next_cursor`` of the page before.
 
         Returns:
             The cards with their rates and the times from which they apply; none if no card was set.
         """
-        return await self.send(ask.RatesRequest(environment=environment, currency=currency))
+        return await self.send(ask.RatesRequest(environment=environment, currency=currency, limit=limit, cursor=cursor))
 
     def hold(
         self,
@@ -609,16 +621,45 @@ class Credits(UsageVerbs):
         """
         return await self.send(ask.RemoveAllowanceRequest(pool=pool, name=name))
 
-    async def allowances(self, pool: PoolLike) -> AllowanceList:
-        """Return the allowances of a pool, with what is used of them now.
+    async def allowances(
+        self,
+        pool: PoolLike,
+        *,
+        limit: int = ask.LIST_DEFAULT,
+        cursor: str | None = None,
+        counts_max: int = ask.LIST_DEFAULT,
+    ) -> AllowanceList:
+        """Return a page of the allowances of a pool, with what is used of them now.
 
         Args:
             pool: The pool.
+            limit: The most allowances of the page, 1 to 1,000. Fewer come if they do not fit into one message.
+            cursor: The ``next_cursor`` of the page before.
+            counts_max: The most counts of each, 0 to 1,000; ``allowance_counts`` reads all.
 
         Returns:
             The allowances in the order in which they pay, with the pool's version.
         """
-        return await self.send(ask.AllowancesRequest(pool=pool))
+        return await self.send(ask.AllowancesRequest(pool=pool, limit=limit, cursor=cursor, counts_max=counts_max))
+
+    async def allowance_counts(
+        self, pool: PoolLike, name: str, *, limit: int = ask.LIST_DEFAULT, cursor: str | None = None
+    ) -> AllowanceCounts:
+        """Return a page of what is used of an allowance now, by value of its dimension.
+
+        Args:
+            pool: The pool.
+            name: The name of the allowance.
+            limit: The most counts of the page, 1 to 1,000. Fewer come if they do not fit into one message.
+            cursor: The ``next_cursor`` of the page before.
+
+        Returns:
+            The counts of the values that used any of it. Each value comes once.
+
+        Raises:
+            NotFound: There is no such allowance.
+        """
+        return await self.send(ask.AllowanceCountsRequest(pool=pool, name=name, limit=limit, cursor=cursor))
 
     async def set_recurring(
         self,
@@ -708,16 +749,20 @@ class Credits(UsageVerbs):
         """
         return await self.send(ask.CancelRecurringRequest(pool=pool, name=name, at_once=at_once))
 
-    async def recurring(self, pool: PoolLike) -> RecurringList:
-        """Return the recurring grants of a pool that have not ended.
+    async def recurring(
+        self, pool: PoolLike, *, limit: int = ask.LIST_DEFAULT, cursor: str | None = None
+    ) -> RecurringList:
+        """Return a page of the recurring grants of a pool that have not ended.
 
         Args:
             pool: The pool.
+            limit: The most recurring grants of the page, 1 to 1,000. Fewer come if they do not fit into one message.
+            cursor: The ``next_cursor`` of the page before.
 
         Returns:
             The recurring grants with their terms and the time of their next grant, and the pool's version.
         """
-        return await self.send(ask.RecurringRequest(pool=pool))
+        return await self.send(ask.RecurringRequest(pool=pool, limit=limit, cursor=cursor))
 
     async def set_alerts(
         self,
@@ -841,8 +886,8 @@ class Credits(UsageVerbs):
 
         No event is missed or repeated between past and new events, nor while a service restarts. An event is read only
         when the caller asks for the next one, so a slow reader delays nobody else. Over NATS, errors are raised by the
-        first event that is awaited: ``Unavailable`` if no service answers, or if the client may not ask it. A client
-        that may not subscribe to published events gets events some seconds late.
+        first event that is awaited: ``NoService`` if no service answers, ``NotPermitted`` if the client may not ask it.
+        A client that may not subscribe to published events gets events some seconds late.
 
         Args:
             pool: The pool. Default: all pools of ``customer``, or of ``environment``.
@@ -886,16 +931,45 @@ class Credits(UsageVerbs):
             ask.PastEventsRequest(pool=pool, customer=customer, environment=environment, after=after, limit=limit)
         )
 
-    async def budgets(self, pool: PoolLike) -> BudgetList:
-        """Return the budgets of a pool, with what is used of them in their present windows.
+    async def budgets(
+        self,
+        pool: PoolLike,
+        *,
+        limit: int = ask.LIST_DEFAULT,
+        cursor: str | None = None,
+        counts_max: int = ask.LIST_DEFAULT,
+    ) -> BudgetList:
+        """Return a page of the budgets of a pool, with what is used of them in their present windows.
 
         Args:
             pool: The pool.
+            limit: The most budgets of the page, 1 to 1,000. Fewer come if they do not fit into one message.
+            cursor: The ``next_cursor`` of the page before.
+            counts_max: The most counts of each, 0 to 1,000; ``budget_counts`` reads all.
 
         Returns:
             The budgets with their terms and counts, and the pool's version.
         """
-        return await self.send(ask.BudgetsRequest(pool=pool))
+        return await self.send(ask.BudgetsRequest(pool=pool, limit=limit, cursor=cursor, counts_max=counts_max))
+
+    async def budget_counts(
+        self, pool: PoolLike, name: str, *, limit: int = ask.LIST_DEFAULT, cursor: str | None = None
+    ) -> BudgetCounts:
+        """Return a page of what is used of a budget in its present window, by value of its dimension.
+
+        Args:
+            pool: The pool.
+            name: The name of the budget.
+            limit: The most counts of the page, 1 to 1,000. Fewer come if they do not fit into one message.
+            cursor: The ``next_cursor`` of the page before.
+
+        Returns:
+            The counts of the values that used any of it or have open holds. Each value comes once.
+
+        Raises:
+            NotFound: There is no such budget.
+        """
+        return await self.send(ask.BudgetCountsRequest(pool=pool, name=name, limit=limit, cursor=cursor))
 
     async def transfer(self, source: PoolLike, target: PoolLike, amount: AmountLike, *, key: str) -> Receipt:
         """Move unspent credits between two pools of one customer and currency, in one atomic step.
@@ -974,12 +1048,25 @@ class Credits(UsageVerbs):
         """
         return await self.send(ask.BalanceRequest(pool=pool, as_of=as_of))
 
-    async def grants(self, pool: PoolLike, *, as_of: TimeLike | None = None) -> GrantList:
-        """Return all grants of a pool: those that can be burned first, in burn order.
+    async def grants(
+        self,
+        pool: PoolLike,
+        *,
+        as_of: TimeLike | None = None,
+        state: GrantState | None = None,
+        limit: int = ask.LIST_DEFAULT,
+        cursor: str | None = None,
+    ) -> GrantList:
+        """Return a page of the grants of a pool: those that can be burned first, in burn order.
+
+        ``each`` iterates over all of them.
 
         Args:
             pool: The pool.
             as_of: The moment, not after now. Default: now.
+            state: Only grants in this state: "pending", "active", "depleted", "expired" or "voided". Default: all.
+            limit: The most grants of the page, 1 to 1,000. Fewer come if they do not fit into one message.
+            cursor: The ``next_cursor`` of the page before.
 
         Returns:
             The grants with their states and amounts in credits, and the pool's version.
@@ -987,20 +1074,30 @@ class Credits(UsageVerbs):
         Raises:
             NotFound: The pool does not exist, or did not at that time.
         """
-        return await self.send(ask.GrantsRequest(pool=pool, as_of=as_of))
+        return await self.send(ask.GrantsRequest(pool=pool, as_of=as_of, state=state, limit=limit, cursor=cursor))
 
-    async def holds(self, pool: PoolLike) -> HoldList:
-        """Return the open holds of a pool, oldest first.
+    async def holds(self, pool: PoolLike, *, limit: int = ask.LIST_DEFAULT, cursor: str | None = None) -> HoldList:
+        """Return a page of the open holds of a pool, oldest first.
 
         Args:
             pool: The pool.
+            limit: The most holds of the page, 1 to 1,000. Fewer come if they do not fit into one message.
+            cursor: The ``next_cursor`` of the page before.
 
         Returns:
             The holds with their amounts in credits and their expiries, and the pool's version.
         """
-        return await self.send(ask.HoldsRequest(pool=pool))
+        return await self.send(ask.HoldsRequest(pool=pool, limit=limit, cursor=cursor))
 
-    async def costs(self, pool: PoolLike, *, start: TimeLike | None = None, end: TimeLike | None = None) -> CostReport:
+    async def costs(
+        self,
+        pool: PoolLike,
+        *,
+        start: TimeLike | None = None,
+        end: TimeLike | None = None,
+        limit: int = ask.LIST_DEFAULT,
+        cursor: str | None = None,
+    ) -> CostReport:
         """Return what became of a pool's credits in [start, end), by cost basis: burned, expired, voided, their value.
 
         Entries count at the time of recording, and are read from the journal. Finance recognises revenue from this.
@@ -1009,11 +1106,13 @@ class Credits(UsageVerbs):
             pool: The pool.
             start: The first moment. Default: the beginning.
             end: The moment after the last, not before ``start``. Default: the end.
+            limit: The most lines of the page, 1 to 1,000. Fewer come if they do not fit into one message.
+            cursor: The ``next_cursor`` of the page before.
 
         Returns:
-            A line for each cost basis, with amounts in credits and values in the currency of the basis.
+            A page of lines, one for each cost basis, with amounts in credits and values in the currency of the basis.
         """
-        return await self.send(ask.CostsRequest(pool=pool, start=start, end=end))
+        return await self.send(ask.CostsRequest(pool=pool, start=start, end=end, limit=limit, cursor=cursor))
 
     async def ledger(
         self, pool: PoolLike, *, limit: int = ask.PAGE_DEFAULT, cursor: str | None = None, newest_first: bool = True
@@ -1027,10 +1126,7 @@ class Credits(UsageVerbs):
             newest_first: Whether the newest entry comes first.
 
         Returns:
-            The entries, and the cursor of the next page.
-
-        Raises:
-            TooLarge: The page does not fit into one message of the transport: ask for fewer entries.
+            The entries, fewer than ``limit`` if they do not fit into one message, and the cursor of the next page.
         """
         return await self.send(ask.LedgerRequest(pool=pool, limit=limit, cursor=cursor, newest_first=newest_first))
 
@@ -1055,8 +1151,15 @@ class Credits(UsageVerbs):
         """
         return await self.send(ask.PoolsRequest(customer=customer, environment=environment, limit=limit, cursor=cursor))
 
-    async def totals(self, customer: str, *, environment: str = ENVIRONMENT_DEFAULT) -> CustomerTotals:
-        """Return the totals of all pools of a customer, by currency.
+    async def totals(
+        self,
+        customer: str,
+        *,
+        environment: str = ENVIRONMENT_DEFAULT,
+        limit: int = ask.LIST_DEFAULT,
+        cursor: str | None = None,
+    ) -> CustomerTotals:
+        """Return a page of the totals of all pools of a customer, by currency.
 
         The pools are read one after another. Credits that move between two of them meanwhile may be counted in both or
         in neither.
@@ -1064,8 +1167,50 @@ class Credits(UsageVerbs):
         Args:
             customer: The customer.
             environment: The environment.
+            limit: The most currencies of the page, 1 to 1,000. Fewer come if they do not fit into one message.
+            cursor: The ``next_cursor`` of the page before.
 
         Returns:
             A line for each currency; none if the customer has no pool.
         """
-        return await self.send(ask.TotalsRequest(customer=customer, environment=environment))
+        return await self.send(
+            ask.TotalsRequest(customer=customer, environment=environment, limit=limit, cursor=cursor)
+        )
+
+    async def every_page(self, request: Request[A]) -> AsyncIterator[A]:
+        """Iterate over the pages of a list, from the one that ``request`` asks for to the last.
+
+        Args:
+            request: A request with a ``cursor``, such as ``GrantsRequest(pool="acme", state="active")``.
+
+        Returns:
+            An iterator over the answers. One page is in memory at a time.
+
+        Raises:
+            InvalidRequest: The request is not for a list.
+        """
+        if not hasattr(request, "cursor"):
+            raise InvalidRequest("request", "a request with a cursor", got=type(request).__name__)
+        while True:
+            page = await self.send(request)
+            yield page
+            following = getattr(page, "next_cursor", None)
+            if following is None:
+                return
+            request = msgspec.structs.replace(request, cursor=following)
+
+    async def each(self, request: Request[Any]) -> AsyncIterator[Any]:
+        """Iterate over the rows of a list: the grants of a ``GrantsRequest``, the entries of a ``LedgerRequest``, ...
+
+        Args:
+            request: A request with a ``cursor``, such as ``GrantsRequest(pool="acme", state="active")``.
+
+        Returns:
+            An iterator over the rows of all pages, from the one that ``request`` asks for on.
+
+        Raises:
+            InvalidRequest: The request is not for a list.
+        """
+        async for page in self.every_page(request):
+            for row in rows_of(page):
+                yield row

@@ -71,6 +71,9 @@ class CostReport(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     end: datetime | None
     """The moment after the last; ``None`` for the end."""
     lines: tuple[CostLine, ...]
+    """A page of the lines, by currency and price, those without a cost basis last."""
+    next_cursor: str | None = None
+    """The cursor of the next page; ``None`` if this is the last."""
 
 
 class LedgerEntry(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):

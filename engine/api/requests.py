@@ -32,15 +32,17 @@ from solvent.engine.values.terms import (
 from solvent.engine.values.times import TimeLike
 from solvent.engine.values.windows import AllowanceWindow, BudgetWindow
 
-from .balances import Balance, CustomerTotals, GrantList, HoldList, PoolPage
+from .balances import Balance, CustomerTotals, GrantList, GrantState, HoldList, PoolPage
 from .events import EventPage
 from .ledger import CostReport, LedgerPage
 from .prices import CardList, Estimate
 from .receipts import Receipt
-from .settings import AlertsView, AllowanceList, BudgetList, RecurringList
+from .settings import AlertsView, AllowanceCounts, AllowanceList, BudgetCounts, BudgetList, RecurringList
 from .verdicts import Verdict
 
 PAGE_DEFAULT = 100
+LIST_DEFAULT = 1_000
+"""The rows of a page of a list that is nearly always short: of grants, holds, budgets, allowances, ..."""
 
 A = TypeVar("A")
 
@@ -448,36 +450,92 @@ class BalanceRequest(PoolRequest[Balance], kw_only=True):
 
 
 class GrantsRequest(PoolRequest[GrantList], kw_only=True):
-    """Read all grants of a pool: those that can be burned first, in burn order."""
+    """Read a page of the grants of a pool: those that can be burned first, in burn order."""
 
     operation: ClassVar[str] = "grants"
 
     as_of: TimeLike | None = None
     """The moment, not after now. Default: now."""
+    state: GrantState | None = None
+    """Only grants in this state. Default: all."""
+    limit: int = LIST_DEFAULT
+    """The most grants of the page, 1 to 1,000. Fewer come if they do not fit into a message."""
+    cursor: str | None = None
+    """The ``next_cursor`` of the page before."""
 
 
 class HoldsRequest(PoolRequest[HoldList], kw_only=True):
-    """Read the open holds of a pool, oldest first."""
+    """Read a page of the open holds of a pool, oldest first."""
 
     operation: ClassVar[str] = "holds"
 
+    limit: int = LIST_DEFAULT
+    """The most holds of the page, 1 to 1,000. Fewer come if they do not fit into a message."""
+    cursor: str | None = None
+    """The ``next_cursor`` of the page before."""
+
 
 class BudgetsRequest(PoolRequest[BudgetList], kw_only=True):
-    """Read the budgets of a pool, with what is used of them in their present windows."""
+    """Read a page of the budgets of a pool, with what is used of them in their present windows."""
 
     operation: ClassVar[str] = "budgets"
 
+    limit: int = LIST_DEFAULT
+    """The most budgets of the page, 1 to 1,000. Fewer come if they do not fit into a message."""
+    cursor: str | None = None
+    """The ``next_cursor`` of the page before."""
+    counts_max: int = LIST_DEFAULT
+    """The most counts of each, 0 to 1,000. Fewer come if they do not fit into a message; then ``counts_cut`` is set."""
+
+
+class BudgetCountsRequest(PoolRequest[BudgetCounts], kw_only=True):
+    """Read a page of what is used of a budget in its present window, by value of its dimension."""
+
+    operation: ClassVar[str] = "budget.counts"
+
+    name: str
+    """The name of the budget."""
+    limit: int = LIST_DEFAULT
+    """The most counts of the page, 1 to 1,000. Fewer come if they do not fit into a message."""
+    cursor: str | None = None
+    """The ``next_cursor`` of the page before."""
+
 
 class AllowancesRequest(PoolRequest[AllowanceList], kw_only=True):
-    """Read the allowances of a pool, with what is used of them now."""
+    """Read a page of the allowances of a pool, with what is used of them now."""
 
     operation: ClassVar[str] = "allowances"
 
+    limit: int = LIST_DEFAULT
+    """The most allowances of the page, 1 to 1,000. Fewer come if they do not fit into a message."""
+    cursor: str | None = None
+    """The ``next_cursor`` of the page before."""
+    counts_max: int = LIST_DEFAULT
+    """The most counts of each, 0 to 1,000. Fewer come if they do not fit into a message; then ``counts_cut`` is set."""
+
+
+class AllowanceCountsRequest(PoolRequest[AllowanceCounts], kw_only=True):
+    """Read a page of what is used of an allowance now, by value of its dimension."""
+
+    operation: ClassVar[str] = "allowance.counts"
+
+    name: str
+    """The name of the allowance."""
+    limit: int = LIST_DEFAULT
+    """The most counts of the page, 1 to 1,000. Fewer come if they do not fit into a message."""
+    cursor: str | None = None
+    """The ``next_cursor`` of the page before."""
+
 
 class RecurringRequest(PoolRequest[RecurringList], kw_only=True):
-    """Read the recurring grants of a pool that have not ended."""
+    """Read a page of the recurring grants of a pool that have not ended."""
 
     operation: ClassVar[str] = "recurring"
+
+    limit: int = LIST_DEFAULT
+    """The most recurring grants of the page, 1 to 1,000. Fewer come if they do not fit into a message."""
+    cursor: str | None = None
+    """The ``next_cursor`` of the page before."""
 
 
 class AlertsRequest(PoolRequest[AlertsView], kw_only=True):
@@ -508,6 +566,10 @@ class CostsRequest(PoolRequest[CostReport], kw_only=True):
     """The first moment. Default: the beginning."""
     end: TimeLike | None = None
     """The moment after the last. Default: the end."""
+    limit: int = LIST_DEFAULT
+    """The most lines of the page, 1 to 1,000. Fewer come if they do not fit into a message."""
+    cursor: str | None = None
+    """The ``next_cursor`` of the page before."""
 
 
 class CustomerRequest(Request[A], Generic[A], kw_only=True):
@@ -531,16 +593,20 @@ class PoolsRequest(CustomerRequest[PoolPage], kw_only=True):
 
 
 class TotalsRequest(CustomerRequest[CustomerTotals], kw_only=True):
-    """Read the totals of all pools of a customer, by currency."""
+    """Read a page of the totals of all pools of a customer, by currency."""
 
     operation: ClassVar[str] = "totals"
 
     customer: str
     """The customer."""
+    limit: int = LIST_DEFAULT
+    """The most currencies of the page, 1 to 1,000. Fewer come if they do not fit into a message."""
+    cursor: str | None = None
+    """The ``next_cursor`` of the page before."""
 
 
 class RatesRequest(Request[CardList], kw_only=True):
-    """Read all versions of a currency's rate card."""
+    """Read a page of the versions of a currency's rate card."""
 
     operation: ClassVar[str] = "rates"
 
@@ -548,6 +614,10 @@ class RatesRequest(Request[CardList], kw_only=True):
     """The environment, 1 to 128 printable characters."""
     currency: str = CURRENCY_DEFAULT
     """The currency, 1 to 128 printable characters."""
+    limit: int = LIST_DEFAULT
+    """The most rates of the page, 1 to 1,000. Fewer come if they do not fit into a message."""
+    cursor: str | None = None
+    """The ``next_cursor`` of the page before."""
 
 
 class SetRatesRequest(Request[Receipt], kw_only=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from decimal import Context, Decimal
-from typing import Final
+from typing import Final, TypeAlias
 
 from solvent.engine.api.ledger import CostLine
 from solvent.engine.journal.frames import Section
@@ -102,7 +102,7 @@ class CostSums:
             for (cost, category), line in self._lines.items()
             if line.burned or line.expired or line.voided
         ]
-        return tuple(sorted(found, key=_order))
+        return tuple(sorted(found, key=place_of))
 
 
 def _value(units: int, scale: int, cost: CostBasis) -> Decimal:
@@ -110,7 +110,12 @@ def _value(units: int, scale: int, cost: CostBasis) -> Decimal:
     return _EXACT.normalize(exact) if exact else Decimal(0)
 
 
-def _order(line: CostLine) -> tuple[bool, str, Decimal, str]:
+LinePlace: TypeAlias = tuple[bool, str, Decimal, str]
+"""The place of a line in the report."""
+
+
+def place_of(line: CostLine) -> LinePlace:
+    """Return the place of ``line``: by currency and price, those without a cost basis last."""
     cost = line.cost_basis
     if cost is None:
         return True, "", Decimal(0), line.category

@@ -108,8 +108,8 @@ class UsageDesk:
         timeout_s: float,
     ) -> None:
         """``scale_of`` returns the decimal places of a pool, or of all pools of a currency; ``extent`` the extent of
-        everything acknowledged; ``find_entry`` the event of a version of a pool; ``grants_of`` the grants of a pool in
-        burn order."""
+        everything acknowledged; ``find_entry`` the event of a version of a pool; ``grants_of`` all active grants of a
+        pool in burn order."""
         self._process = process
         self._now_us = now_us
         self._scale_of = scale_of

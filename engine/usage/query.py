@@ -39,7 +39,6 @@ ROWS_MAX: Final = 100_000
 """The most rows in one answer, about 20 MB of objects. Callers with more groups can ask for the top ones."""
 ENTRIES_PAGE_MAX: Final = 1_000
 ENTRIES_PAGE_DEFAULT: Final = 100
-CURSOR_CHARS_MAX: Final = 200
 
 _MINUTE_US: Final = 60 * SECOND_US
 

@@ -2,7 +2,8 @@
 
 An error has a stable ``code`` and the ``status`` that transports send (an HTTP status). Its fields are typed
 attributes. ``details`` returns them in wire form, so that ``error_from_wire`` can raise the same error at the other
-end. ``retry_safe`` is whether a retry with the same key can help.
+end. ``retry_safe`` is whether a retry with the same key can help, ``outcome_unknown`` whether the command may have been
+written although there is no receipt.
 
 Amounts in errors are credits, as decimals.
 """
@@ -30,6 +31,9 @@ class SolventError(Exception):
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
     retry_safe: ClassVar[bool] = False
+    """Whether a retry with the same key can help without anything else being changed first."""
+    outcome_unknown: bool = True
+    """Whether the command may have been written although there is no receipt. If not, nothing was applied."""
     fields: ClassVar[tuple[str, ...]] = ()
     """The attributes that are sent with the error, in addition to its message."""
 
@@ -47,6 +51,7 @@ class Refused(SolventError):
     """The pool refused a valid command. Nothing was written, and the key is not used up."""
 
     status = 402
+    outcome_unknown = False
 
 
 class InsufficientCredits(Refused):
@@ -118,6 +123,7 @@ class InvalidRequest(SolventError):
 
     code = "invalid_request"
     status = 400
+    outcome_unknown = False
     fields = ("field", "expected")
 
     def __init__(self, field: str, expected: str, *, got: str | None = None) -> None:
@@ -137,6 +143,7 @@ class NotFound(SolventError):
 
     code = "not_found"
     status = 404
+    outcome_unknown = False
     fields = ("what", "id")
 
     def __init__(self, what: str, id: str) -> None:
@@ -149,6 +156,7 @@ class IdempotencyConflict(SolventError):
 
     code = "idempotency_conflict"
     status = 409
+    outcome_unknown = False
     fields = ("key", "version")
 
     def __init__(self, *, key: str, version: int) -> None:
@@ -161,6 +169,7 @@ class StateConflict(SolventError):
 
     code = "state_conflict"
     status = 409
+    outcome_unknown = False
     fields = ("reason",)
 
     def __init__(self, reason: str, message: str) -> None:
@@ -173,6 +182,7 @@ class Overloaded(SolventError):
 
     code = "overloaded"
     status = 429
+    outcome_unknown = False
     retry_safe = True
     fields = ("retry_after",)
 

@@ -27,6 +27,7 @@ from nats.errors import Error as NatsError
 
 from solvent.actors import Answers, Place
 from solvent.engine.api.receipts import Receipt
+from solvent.engine.api.requests import Request
 from solvent.engine.api.usage_answers import Usage
 from solvent.engine.engine import Engine
 from solvent.engine.pools.asking import outcome_of, outcomes_of
@@ -44,6 +45,7 @@ from solvent.transports.wire.bodies import (
     request_of,
 )
 from solvent.transports.wire.operations import BATCH, COMMANDS, READS
+from solvent.transports.wire.pages import read_to_fit
 from solvent.transports.wire.usage import with_lines
 
 from .connection import Connection
@@ -329,12 +331,12 @@ class Gateway:
             self._reading -= 1
 
     async def _answer_read(self, body: Any, address: Address, reply: _Reply) -> None:
-        answer: Any = await self._engine.send(request_of(body, address))
-        if isinstance(answer, Usage):
-            answer = await with_lines(answer, self._reads.max_payload)
-        # Pages have ``limit``. For usage, ``top`` asks for fewer groups.
-        field = "limit" if hasattr(body, "limit") else "top"
-        self._answer(self._reads, reply, encode_answer(answer), field=field)
+        payload = await read_to_fit(self._ask, request_of(body, address), self._reads.max_payload)
+        self._answer(self._reads, reply, payload)
+
+    async def _ask(self, request: Request[Any]) -> Any:
+        answer: Any = await self._engine.send(request)
+        return await with_lines(answer, self._reads.max_payload) if isinstance(answer, Usage) else answer
 
     def _answer(self, connection: Connection, reply: _Reply, payload: bytes, *, field: str = "body") -> None:
         if len(payload) > connection.max_payload:

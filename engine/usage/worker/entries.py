@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable
 from hashlib import blake2b
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
-from solvent.engine.usage.query import CURSOR_CHARS_MAX, UsageCell, UsageQuery
-from solvent.engine.values.errors import InvalidRequest
+from solvent.engine.usage.query import UsageCell, UsageQuery
+from solvent.engine.values import cursors
 
 Position: TypeAlias = tuple[int, int, int]
 """The (moment, pool, version) of an entry, by which pages are ordered."""
@@ -25,17 +24,6 @@ def by_entry(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Position, int]]:
     return list(found.items())
 
 
-class Cursor(msgspec.Struct, frozen=True, array_like=True):
-    """The end of a page, and the digest of its question. The digest is not secret, and protects nothing."""
-
-    digest: bytes
-    as_of: int
-    after: Position
-
-
-CURSORS: Final = msgspec.msgpack.Decoder(Cursor)
-
-
 def digest_of(query: UsageQuery, cell: UsageCell) -> bytes:
     """Return the digest that tells the cursors of one question from those of another."""
     return blake2b(msgspec.msgpack.encode((query, cell)), digest_size=8).digest()
@@ -43,16 +31,10 @@ def digest_of(query: UsageQuery, cell: UsageCell) -> bytes:
 
 def write_cursor(digest: bytes, as_of: int, after: Position) -> str:
     """Return the cursor of the page that follows ``after``."""
-    return base64.urlsafe_b64encode(msgspec.msgpack.encode(Cursor(digest, as_of, after))).decode()
+    return cursors.write_cursor(("usage.entries", digest), (as_of, after))
 
 
 def read_cursor(cursor: str, digest: bytes) -> tuple[int, Position]:
     """Return ``as_of`` and the end of the page before. Raises ``InvalidRequest`` for a cursor of another question."""
-    try:
-        if len(cursor) <= CURSOR_CHARS_MAX:
-            found = CURSORS.decode(base64.b64decode(cursor, altchars=b"-_", validate=True))
-            if found.digest == digest:
-                return found.as_of, found.after
-    except (ValueError, msgspec.MsgspecError):
-        pass
-    raise InvalidRequest("cursor", "the cursor of the page before, with the same query and cell")
+    found: tuple[int, Position] = cursors.read_cursor(cursor, ("usage.entries", digest), tuple[int, Position])
+    return found

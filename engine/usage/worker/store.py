@@ -368,7 +368,8 @@ class UsageStore:
                 return self._events(plan)
             columns = self._cells(plan, keys, of_events=True)
         place = plan.place_of("events")
-        return sum(events for key, events in zip(columns[1], columns[place], strict=True) if key is None)
+        events: int = sum(events for key, events in zip(columns[1], columns[place], strict=True) if key is None)
+        return events
 
     def _events(self, plan: Plan) -> int:
         """Return the number of events in all groups together."""

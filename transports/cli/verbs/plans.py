@@ -6,8 +6,9 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from solvent.engine.api.requests import AllowanceCountsRequest, AllowancesRequest, RecurringRequest
 from solvent.engine.values.terms import KEEP, Keep
-from solvent.transports.cli.asking import ask, command
+from solvent.transports.cli.asking import ask_all, command
 from solvent.transports.cli.options import (
     AmountArgument,
     CalendarZone,
@@ -84,7 +85,13 @@ def remove_allowance(shared: Shared, pool: PoolArgument, name: AllowanceArgument
 @with_shared_options
 def allowances(shared: Shared, pool: PoolArgument) -> None:
     """List the allowances of a pool in the order in which debits use them, with what is used now."""
-    ask(shared, lambda credits: credits.allowances(pool), render.allowances)
+    ask_all(shared, lambda: AllowancesRequest(pool=pool), render.allowances)
+
+
+@with_shared_options
+def allowance_counts(shared: Shared, pool: PoolArgument, name: AllowanceArgument) -> None:
+    """List what each value of an allowance's dimension has used, and has left."""
+    ask_all(shared, lambda: AllowanceCountsRequest(pool=pool, name=name), render.allowance_counts)
 
 
 @with_shared_options
@@ -166,4 +173,4 @@ def cancel_recurring(
 @with_shared_options
 def recurring(shared: Shared, pool: PoolArgument) -> None:
     """List the recurring grants of a pool that have not ended, and when each grants next."""
-    ask(shared, lambda credits: credits.recurring(pool), render.recurring)
+    ask_all(shared, lambda: RecurringRequest(pool=pool), render.recurring)

@@ -1,0 +1,59 @@
+"""Pages that fit into one message, whatever its largest size is: a page is bound in bytes as well as in rows.
+
+A list is read again with fewer rows until it fits. Its cursor then says where the next page begins, so that every list
+can be had whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import msgspec
+
+from solvent.engine.api.prices import CardList
+from solvent.engine.api.requests import Request
+from solvent.engine.api.rows import rows_of
+from solvent.engine.values.errors import TooLarge
+
+from .answers import encode_answer
+
+SPARE: Final = 0.9
+"""The part of a message that a smaller page is meant to fill: rows have different lengths."""
+
+
+async def read_to_fit(ask: Callable[[Request[Any]], Awaitable[Any]], request: Request[Any], bytes_max: int) -> bytes:
+    """Return the answer to a read as JSON of at most ``bytes_max`` bytes, with fewer rows if need be.
+
+    Raises ``SolventError``, ``TooLarge`` if a single row does not fit, or what was asked for is no list.
+    """
+    while True:
+        answer = await ask(request)
+        payload = encode_answer(answer)
+        if len(payload) <= bytes_max:
+            return payload
+        smaller = _smaller(request, answer, bytes_max / len(payload) * SPARE)
+        if smaller is None:
+            raise too_large(request, len(payload))
+        request = smaller
+
+
+def too_large(request: Request[Any], size: int) -> TooLarge:
+    """Return the refusal of an answer of ``size`` bytes."""
+    # For usage, ``top`` asks for fewer groups.
+    field = "limit" if hasattr(request, "limit") else "top"
+    return TooLarge(field, "a smaller number: the answer does not fit into one message", got=str(size))
+
+
+def _smaller(request: Any, answer: Any, part: float) -> Request[Any] | None:
+    """Return a request for about this part of ``answer``; ``None`` if there is no smaller one."""
+    rows = rows_of(answer)
+    count = sum([len(card.rates) for card in rows]) if isinstance(answer, CardList) else len(rows)
+    if hasattr(request, "limit") and count > 1:
+        fewer: Request[Any] = msgspec.structs.replace(request, limit=max(1, min(count - 1, int(count * part))))
+        return fewer
+    counts = max([len(getattr(row, "counts", ())) for row in rows], default=0)
+    if hasattr(request, "counts_max") and counts:
+        less: Request[Any] = msgspec.structs.replace(request, counts_max=min(counts - 1, int(counts * part)))
+        return less
+    return None
