@@ -154,7 +154,11 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
 class Snapshots:
     """The snapshot file. One projector writes it; loading a pool reads it."""
 
-    def __init__(self, writer: aiosqlite.Connection, reader: sqlite3.Connection, machine: Machine) -> None:
+    def __init__(
+        self, writer: aiosqlite.Connection, reader: sqlite3.Connection, machine: Machine, position: int
+    ) -> None:
+        self.position = position
+        """The number of a frame that was durable when snapshots were last saved; 0 if none were."""
         self._machine = machine
         self._writer = writer
         self._reader = reader
@@ -189,14 +193,19 @@ class Snapshots:
                 row = await cursor.fetchone()
             if row is None or row[0] != identity:
                 raise ValueError("they belong to another journal or version")
+            async with writer.execute("select value from setting where name = 'position'") as cursor:
+                position = position_in((await cursor.fetchone() or (None,))[0])
             reader = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         except BaseException:
             await writer.close()
             raise
-        return cls(writer, reader, machine)
+        return cls(writer, reader, machine, position)
 
-    async def save(self, snapshots: Sequence[Snapshot]) -> None:
-        """Save ``snapshots``, all of durable versions. A failure is only logged, since the journal has everything."""
+    async def save(self, snapshots: Sequence[Snapshot], *, position: int) -> None:
+        """Save ``snapshots``, all of versions that were durable with frame ``position`` or soon after.
+
+        A failure is only logged, since the journal has everything.
+        """
         rows: list[tuple[str, int, int, int, int]] = []
         offset = 0
         async for each in in_slices(snapshots):
@@ -208,6 +217,9 @@ class Snapshots:
             await self._writer.execute("begin immediate")
             # One statement, not one for each row: see ``statements``.
             await self._writer.execute(_INSERT, (msgspec.json.encode(rows).decode(), bodies))
+            await self._writer.execute(
+                "insert or replace into setting values ('position', ?)", (_sealed_position(str(position)),)
+            )
             await self._writer.execute("commit")
         except sqlite3.Error as error:
             log.warning("%d snapshots could not be saved: %s", len(rows), error)
@@ -248,6 +260,17 @@ class Snapshots:
     async def aclose(self) -> None:
         await self._writer.close()
         self._reader.close()
+
+
+def position_in(value: object) -> int:
+    """Return the number of the frame in the setting ``position``; 0 if there is none, or one that was damaged."""
+    number, _, checksum = value.partition(" ") if isinstance(value, str) else ("", "", "")
+    return int(number) if checksum and _sealed_position(number) == value else 0
+
+
+def _sealed_position(number: str) -> str:
+    """Return the setting for a position: the number, and a checksum, or a changed one would refuse a sound journal."""
+    return f"{number} {crc32(number.encode())}"
 
 
 def newer_format_of(connection: sqlite3.Connection) -> int | None:
