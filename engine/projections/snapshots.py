@@ -27,7 +27,7 @@ from solvent.engine.rules.recurring import Recurring
 from solvent.engine.runtime.files import SNAPSHOTS_FORMAT
 from solvent.engine.runtime.machine import MACHINE, Machine
 from solvent.engine.runtime.pacing import in_slices
-from solvent.engine.runtime.sqlite import is_passing, refuse_newer, remove_database
+from solvent.engine.runtime.sqlite import Connection, damage_of_header, is_passing, refuse_newer, remove_database
 
 _LOOKUP_PARAMETERS_MAX: Final = 500
 
@@ -172,6 +172,8 @@ class Snapshots:
         """
         await machine.in_thread(partial(refuse_newer, path, newer_format_of, SNAPSHOTS_FORMAT))
         try:
+            if damage := await machine.in_thread(partial(damage_of_header, path)):
+                raise ValueError(damage)
             return await cls._open(path, journal_identity, machine)
         except (sqlite3.Error, ValueError) as error:
             if is_passing(error):
@@ -195,7 +197,7 @@ class Snapshots:
                 raise ValueError("they belong to another journal or version")
             async with writer.execute("select value from setting where name = 'position'") as cursor:
                 position = position_in((await cursor.fetchone() or (None,))[0])
-            reader = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            reader = sqlite3.connect(path, check_same_thread=False, isolation_level=None, factory=Connection)
         except BaseException:
             await writer.close()
             raise
@@ -300,6 +302,11 @@ def _is_known(pool: str, version: int, crc: int, body: bytes) -> bool:
     return True
 
 
-def crc_of(pool: str, version: int, body: bytes) -> int:
-    """Return the checksum of a row. It covers the name, or a damaged name would give one pool another's credits."""
+def crc_of(pool: str, version: int, body: object) -> int:
+    """Return the checksum of a row; -1, which no row has, if its types have changed.
+
+    It covers the name, or a damaged name would give one pool another's credits.
+    """
+    if not isinstance(body, bytes):
+        return -1
     return crc32(body, crc32(f"{pool}\0{version}".encode()))

@@ -84,8 +84,10 @@ class SqliteJournal:
         try:
             writer = process.connections[0]
             reader = SqliteReader(path)
-            last = await _number(writer, _LAST)
-            identity = str(await _scalar(writer, "select value from identity"))
+            last = await _number(path, writer, _LAST)
+            identity = await _scalar(writer, "select value from identity")
+            if not isinstance(identity, str):
+                raise _damaged(path, f"its identity is {identity!r}")
             await anyio.to_thread.run_sync(_check_end, path, identity, last, reader)
         except BaseException as error:
             if reader is not None:
@@ -126,7 +128,7 @@ class SqliteJournal:
             await self._process.aclose()
             self._use(await _start(self._path))
         try:
-            last = await _number(self._writer, _LAST)
+            last = await _number(self._path, self._writer, _LAST)
         except sqlite3.Error as error:
             raise JournalError(f"{self._path} cannot be read: {error}") from error
         if last < self._last:
@@ -247,13 +249,13 @@ def _frame_of(reader: SqliteReader, number: int) -> Sequence[Frame]:
 
 
 async def _prepare(path: Path, writer: RemoteConnection) -> None:
-    application = await _number(writer, "pragma application_id")
+    application = await _number(path, writer, "pragma application_id")
     if application not in (0, APPLICATION_ID):
         raise JournalError(f"{path} is a SQLite file of another application")
-    if not application and await _number(writer, _FOREIGN_TABLES):
+    if not application and await _number(path, writer, _FOREIGN_TABLES):
         # Most applications set no id. Without one, only our own tables may exist, from a creation that was cut short.
         raise JournalError(f"{path} is a SQLite file of another application")
-    version = await _number(writer, "pragma user_version")
+    version = await _number(path, writer, "pragma user_version")
     if version > JOURNAL_FORMAT:
         # Its log has the number, its first page does not yet.
         raise NewerFormat(str(path), found=version, known=JOURNAL_FORMAT)
@@ -293,14 +295,13 @@ def write_journal(path: Path, identity: str, frames: Iterable[Frame]) -> None:
 
 
 async def _scalar(connection: RemoteConnection, statement: str) -> object:
+    """Return the one value of a statement; ``None`` if it has no row."""
     rows = await connection.execute(statement)
-    if not rows:
-        raise JournalError(f"no rows from {statement!r}: the file is damaged")
-    return rows[0][0]
+    return rows[0][0] if rows else None
 
 
-async def _number(connection: RemoteConnection, statement: str) -> int:
+async def _number(path: Path, connection: RemoteConnection, statement: str) -> int:
     value = await _scalar(connection, statement)
     if not isinstance(value, int):
-        raise JournalError(f"{statement!r} returned {value!r}: the file is damaged")
+        raise _damaged(path, f"{statement!r} returned {value!r}")
     return value

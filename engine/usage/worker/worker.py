@@ -367,12 +367,12 @@ def follow(journal: JournalReader, refusals: Path, store: UsageStore, *, rows_ma
             more = len(frames) == FRAMES_PER_READ
         refused = _refused(refusals, batch.refusal)
         if refused:
-            rows.add_refused(each for _, each in refused)
+            rows.add_refused(each for _, each in refused if each is not None)
             batch.add(rows, through_refusal=refused[-1][0])
     return more or len(refused) == REFUSALS_PER_ROUND
 
 
-def _refused(path: Path, after: int) -> list[tuple[int, Refused]]:
+def _refused(path: Path, after: int) -> list[tuple[int, Refused | None]]:
     try:
         return read_refused(path, after, REFUSALS_PER_ROUND)
     except sqlite3.Error as error:
