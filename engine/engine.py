@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -31,6 +32,8 @@ from solvent.engine.reads.feed import Feed, chosen
 from solvent.engine.reads.reads import Reads
 from solvent.engine.rules.checking import debit_command
 from solvent.engine.rules.commands import WHOLE, Read
+from solvent.engine.runtime.files import INDEX_NAME
+from solvent.engine.usage.covered import check_covered
 from solvent.engine.usage.desk import UsageDesk
 from solvent.engine.usage.messages import Extent
 from solvent.engine.usage.process import UsageProcess
@@ -107,6 +110,9 @@ class Engine(Credits):
         """
         given = _check_currencies(currencies)
         async with journal(directory) as opened:
+            if opened.readable_at is not None and not (opened.folder / INDEX_NAME).is_file():
+                last = await opened.journal.last_number()
+                await opened.machine.in_thread(partial(check_covered, opened.folder, opened.journal.identity, last))
             source = opened.journal if opened.readable_at is None else opened.readable_at
             usage = UsageProcess(opened.folder, source=source, threads=settings.usage_threads)
             if settings.usage == "always":

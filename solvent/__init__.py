@@ -78,6 +78,7 @@ from solvent.engine.values.errors import (
     JournalCorrupt,
     JournalError,
     JournalLocked,
+    JournalShorter,
     NewerFormat,
     NotFound,
     Overloaded,
@@ -98,10 +99,17 @@ from solvent.transports.nats.refusals import NoService, NotPermitted
 from ._moved import keep_old_names as _keep_old_names
 
 if _TYPE_CHECKING:
+    from solvent.engine.audit.losses import Loss, accept_loss, find_loss
     from solvent.engine.audit.verify import Verification, verify_journal
 
 __version__ = _version("solvent")
-_LATER = {"Verification": "solvent.engine.audit.verify", "verify_journal": "solvent.engine.audit.verify"}
+_LATER = {
+    "Loss": "solvent.engine.audit.losses",
+    "Verification": "solvent.engine.audit.verify",
+    "accept_loss": "solvent.engine.audit.losses",
+    "find_loss": "solvent.engine.audit.losses",
+    "verify_journal": "solvent.engine.audit.verify",
+}
 """The names that are imported on first use, because they need DuckDB, which only the usage process loads."""
 
 
@@ -156,9 +164,11 @@ __all__ = [
     "JournalCorrupt",
     "JournalError",
     "JournalLocked",
+    "JournalShorter",
     "LedgerEntry",
     "LedgerPage",
     "Limits",
+    "Loss",
     "NatsServerUnavailable",
     "NewerFormat",
     "NoService",
@@ -202,7 +212,9 @@ __all__ = [
     "Verdict",
     "Verification",
     "__version__",
+    "accept_loss",
     "connect",
+    "find_loss",
     "http_app",
     "publish_heads",
     "read_heads",

@@ -27,7 +27,7 @@ from solvent.engine.rules.recurring import Recurring
 from solvent.engine.runtime.files import SNAPSHOTS_FORMAT
 from solvent.engine.runtime.machine import MACHINE, Machine
 from solvent.engine.runtime.pacing import in_slices
-from solvent.engine.runtime.sqlite import is_passing, refuse_newer, remove_database
+from solvent.engine.runtime.sqlite import Connection, damage_of_header, is_passing, refuse_newer, remove_database
 
 _LOOKUP_PARAMETERS_MAX: Final = 500
 
@@ -157,7 +157,11 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
 class Snapshots:
     """The snapshot file. One projector writes it; loading a pool reads it."""
 
-    def __init__(self, writer: aiosqlite.Connection, reader: sqlite3.Connection, machine: Machine) -> None:
+    def __init__(
+        self, writer: aiosqlite.Connection, reader: sqlite3.Connection, machine: Machine, position: int
+    ) -> None:
+        self.position = position
+        """The number of a frame that was durable when snapshots were last saved; 0 if none were."""
         self._machine = machine
         self._writer = writer
         self._reader = reader
@@ -171,6 +175,8 @@ class Snapshots:
         """
         await machine.in_thread(partial(refuse_newer, path, newer_format_of, SNAPSHOTS_FORMAT))
         try:
+            if damage := await machine.in_thread(partial(damage_of_header, path)):
+                raise ValueError(damage)
             return await cls._open(path, journal_identity, machine)
         except (sqlite3.Error, ValueError) as error:
             if is_passing(error):
@@ -192,14 +198,19 @@ class Snapshots:
                 row = await cursor.fetchone()
             if row is None or row[0] != identity:
                 raise ValueError("they belong to another journal or version")
-            reader = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            async with writer.execute("select value from setting where name = 'position'") as cursor:
+                position = position_in((await cursor.fetchone() or (None,))[0])
+            reader = sqlite3.connect(path, check_same_thread=False, isolation_level=None, factory=Connection)
         except BaseException:
             await writer.close()
             raise
-        return cls(writer, reader, machine)
+        return cls(writer, reader, machine, position)
 
-    async def save(self, snapshots: Sequence[Snapshot]) -> None:
-        """Save ``snapshots``, all of durable versions. A failure is only logged, since the journal has everything."""
+    async def save(self, snapshots: Sequence[Snapshot], *, position: int) -> None:
+        """Save ``snapshots``, all of versions that were durable with frame ``position`` or soon after.
+
+        A failure is only logged, since the journal has everything.
+        """
         rows: list[tuple[str, int, int, int, int]] = []
         offset = 0
         async for each in in_slices(snapshots):
@@ -211,6 +222,9 @@ class Snapshots:
             await self._writer.execute("begin immediate")
             # One statement, not one for each row: see ``statements``.
             await self._writer.execute(_INSERT, (msgspec.json.encode(rows).decode(), bodies))
+            await self._writer.execute(
+                "insert or replace into setting values ('position', ?)", (_sealed_position(str(position)),)
+            )
             await self._writer.execute("commit")
         except sqlite3.Error as error:
             log.warning("%d snapshots could not be saved: %s", len(rows), error)
@@ -253,6 +267,17 @@ class Snapshots:
         self._reader.close()
 
 
+def position_in(value: object) -> int:
+    """Return the number of the frame in the setting ``position``; 0 if there is none, or one that was damaged."""
+    number, _, checksum = value.partition(" ") if isinstance(value, str) else ("", "", "")
+    return int(number) if checksum and _sealed_position(number) == value else 0
+
+
+def _sealed_position(number: str) -> str:
+    """Return the setting for a position: the number, and a checksum, or a changed one would refuse a sound journal."""
+    return f"{number} {crc32(number.encode())}"
+
+
 def newer_format_of(connection: sqlite3.Connection) -> int | None:
     """Return the number of the format if that is newer than the known one, and not a known one that was damaged.
 
@@ -280,6 +305,11 @@ def _is_known(pool: str, version: int, crc: int, body: bytes) -> bool:
     return True
 
 
-def crc_of(pool: str, version: int, body: bytes) -> int:
-    """Return the checksum of a row. It covers the name, or a damaged name would give one pool another's credits."""
+def crc_of(pool: str, version: int, body: object) -> int:
+    """Return the checksum of a row; -1, which no row has, if its types have changed.
+
+    It covers the name, or a damaged name would give one pool another's credits.
+    """
+    if not isinstance(body, bytes):
+        return -1
     return crc32(body, crc32(f"{pool}\0{version}".encode()))

@@ -11,6 +11,8 @@ import aiosqlite
 import anyio.to_thread
 from anyio import CapacityLimiter
 
+from .sqlite import Connection
+
 T = TypeVar("T")
 
 
@@ -19,7 +21,7 @@ class Machine:
 
     def connect(self, path: Path) -> Awaitable[aiosqlite.Connection]:
         """Open or create the SQLite file at ``path`` for writing, in its own thread. Raises ``sqlite3.Error``."""
-        return aiosqlite.connect(path, isolation_level=None)
+        return aiosqlite.connect(path, isolation_level=None, factory=Connection)
 
     def in_thread(self, work: Callable[[], T], *, limiter: CapacityLimiter | None = None) -> Awaitable[T]:
         """Run ``work`` in a thread once ``limiter`` allows it. Returns and raises what ``work`` does."""

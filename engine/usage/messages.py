@@ -178,7 +178,8 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     got: str | None = None
     found: int = 0
     known: int = 0
-    """Of ``NewerFormat``, whose file is the ``field``."""
+    """Of ``NewerFormat``, whose file is the ``field``; of ``JournalShorter``, whose folder is the ``field``, the last
+    frame and the newest one that was acknowledged."""
 
 
 class AskFrames(msgspec.Struct, frozen=True, tag="frames"):

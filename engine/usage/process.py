@@ -24,6 +24,7 @@ from solvent.engine.journal.protocol import Journal
 from solvent.engine.values.errors import (
     InvalidRequest,
     JournalError,
+    JournalShorter,
     NewerFormat,
     SolventError,
     TooLarge,
@@ -281,6 +282,8 @@ def _error_of(failed: Failed) -> SolventError:
             return Unavailable(failed.text)
         case NewerFormat.code:
             return NewerFormat(failed.field, found=failed.found, known=failed.known, cache=True)
+        case JournalShorter.code:
+            return JournalShorter(failed.field, last=failed.found, acknowledged=failed.known, known_by=failed.text)
     return SolventError(failed.text)
 
 

@@ -231,6 +231,27 @@ class JournalCorrupt(JournalError):
         self.frame, self.pool, self.reason = frame, pool, reason
 
 
+class JournalShorter(JournalCorrupt):
+    """The journal ends earlier than it did: frames that were acknowledged are missing. Nothing was changed.
+
+    ``last`` is the frame with which it ends now, ``acknowledged`` the newest one that is known to have been written,
+    and ``known_by`` the file that knows it. An operator restores the journal, or accepts the loss with ``solvent
+    accept-loss``.
+    """
+
+    code = "journal_shorter"
+    fields = ("folder", "last", "acknowledged", "known_by")
+
+    def __init__(self, folder: str, *, last: int, acknowledged: int, known_by: str) -> None:
+        super().__init__(
+            f"the journal in {folder} ends with frame {last}, but frames up to {acknowledged} were acknowledged, as "
+            f"{known_by} knows: restore journal.db with its journal.db-wal, or accept that the frames from {last + 1} "
+            f"on are lost: solvent accept-loss --data-dir {folder} --last-frame {last}",
+            frame=last + 1,
+        )
+        self.folder, self.last, self.acknowledged, self.known_by = folder, last, acknowledged, known_by
+
+
 class NewerFormat(JournalError):
     """A file in the data folder was written by a newer Solvent. It was left as it is.
 
@@ -291,6 +312,12 @@ _REBUILD: dict[str, Callable[[Mapping[str, Any]], SolventError]] = {
     Overloaded.code: lambda details: Overloaded(retry_after=float(details.get("retry_after", 0))),
     Unavailable.code: lambda details: Unavailable(_text(details, "message")),
     JournalError.code: lambda details: JournalError(_text(details, "message")),
+    JournalShorter.code: lambda details: JournalShorter(
+        _text(details, "folder"),
+        last=int(details.get("last", 0)),
+        acknowledged=int(details.get("acknowledged", 0)),
+        known_by=_text(details, "known_by"),
+    ),
     NewerFormat.code: lambda details: NewerFormat(
         _text(details, "file"), found=int(details.get("found", 0)), known=int(details.get("known", 0))
     ),

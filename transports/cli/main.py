@@ -25,6 +25,7 @@ from solvent.transports.cli.verbs import (
     usage,
 )
 from solvent.transports.cli.verbs.export import export
+from solvent.transports.cli.verbs.losses import accept_loss
 from solvent.transports.cli.verbs.replay import replay
 from solvent.transports.cli.verbs.serve import serve
 from solvent.transports.cli.verbs.verify import verify
@@ -109,6 +110,7 @@ for _verb in (
     usage.rebuild,
     verify,
     export,
+    accept_loss,
 ):
     app.command(help=_paragraphs(_verb), epilog=EXIT_CODES_HELP)(_verb)
 

@@ -65,7 +65,15 @@ from solvent.engine.usage.messages import (
     questions,
 )
 from solvent.engine.usage.query import UsageQuery
-from solvent.engine.values.errors import InvalidRequest, JournalError, NewerFormat, SolventError, TooLarge, Unavailable
+from solvent.engine.values.errors import (
+    InvalidRequest,
+    JournalError,
+    JournalShorter,
+    NewerFormat,
+    SolventError,
+    TooLarge,
+    Unavailable,
+)
 
 from .catalog import DIMENSION_COLUMNS_MAX
 from .failures import UsageDamaged, UsageUnavailable
@@ -128,8 +136,8 @@ class UsageWorker:
         self._not_before = 0.0
         """The time of the next attempt after a failure."""
         self._trouble = "the usage file is being opened"
-        self._newer: NewerFormat | None = None
-        """Why nothing is answered as long as the file is of a newer version."""
+        self._refused: NewerFormat | JournalShorter | None = None
+        """Why nothing is answered until somebody does something: a newer file, or a journal that lost frames."""
         self._rebuild_failure: str | None = None
 
     def run(self, inbox: queue.SimpleQueue[Question]) -> None:
@@ -165,8 +173,8 @@ class UsageWorker:
             if isinstance(question, Rebuild) and self._rebuilt is None:
                 # Also in place of a file of a newer version: that is what is asked for.
                 self._begin_rebuilding()
-            if self._newer is not None and self._rebuilt is None:
-                self._fail(question.id, self._newer)
+            if self._refused is not None and self._rebuilt is None:
+                self._fail(question.id, self._refused)
                 return
             self._reply(self._status(question.id))
         except (UsageDamaged, UsageUnavailable, JournalError, sqlite3.Error, OSError) as error:
@@ -192,7 +200,7 @@ class UsageWorker:
         try:
             if self._store is None:
                 self._store = self._open(USAGE_NAME)
-                self._newer = None
+                self._refused = None
             began, store = self._now(), self._store
             wanted = any(not self._is_covered(store, question) for _, question in self._waiting)
             if began - self._covered_at < FOLLOW_INTERVAL_S and not wanted:
@@ -203,9 +211,11 @@ class UsageWorker:
             self._discard()
             return True
         except (UsageUnavailable, JournalError, sqlite3.Error) as error:
-            if not (isinstance(error, NewerFormat) and self._newer):  # That is so until somebody does something.
+            if not (
+                isinstance(error, (NewerFormat, JournalShorter)) and self._refused
+            ):  # That is so until somebody does something.
                 log.warning("usage does not follow the journal for now: %s", error)
-            self._newer = error if isinstance(error, NewerFormat) else None
+            self._refused = error if isinstance(error, (NewerFormat, JournalShorter)) else None
             self._trouble = str(error)
             self._close()
             self._not_before = self._now() + RETRY_S
@@ -216,9 +226,11 @@ class UsageWorker:
 
     def _open(self, name: str) -> UsageStore:
         store = UsageStore(self._directory / name, journal_identity=self._identity, threads=self._threads)
-        if store.position > self._journal.last_number():
+        last = self._journal.last_number()
+        if store.position > last:
+            # It has only what was flushed. To rebuild it would be to forget what the journal has lost.
             store.close()
-            raise UsageDamaged("it covers more than the journal has")
+            raise JournalShorter(str(self._directory), last=last, acknowledged=store.position, known_by=USAGE_NAME)
         return store
 
     def _close(self) -> None:
@@ -253,7 +265,7 @@ class UsageWorker:
             if not follow(self._journal, self._directory / REFUSALS_NAME, self._rebuilt, rows_max=ROWS_PER_REBUILD):
                 self._rebuilt.commit()
                 self._rebuilt.close()
-                self._rebuilt = self._newer = None
+                self._rebuilt = self._refused = None
                 self._close()
                 remove_usage(self._directory / USAGE_NAME)
                 (self._directory / REBUILT_NAME).replace(self._directory / USAGE_NAME)
@@ -275,9 +287,9 @@ class UsageWorker:
                 del self._waiting[place]
                 self._answer(store, question)
                 return
-            if self._newer is not None:
+            if self._refused is not None:
                 del self._waiting[place]
-                self._fail(question.id, self._newer)
+                self._fail(question.id, self._refused)
                 return
             if late:
                 del self._waiting[place]
@@ -336,6 +348,9 @@ class UsageWorker:
             self._reply(Failed(id, error.code, error.field, error.expected))
         elif isinstance(error, NewerFormat):
             self._reply(Failed(id, error.code, error.file, error.message, found=error.found, known=error.known))
+        elif isinstance(error, JournalShorter):
+            found, known = error.last, error.acknowledged
+            self._reply(Failed(id, error.code, error.folder, error.known_by, found=found, known=known))
         else:
             self._reply(Failed(id, error.code, "", error.message))
 
@@ -357,12 +372,12 @@ def follow(journal: JournalReader, refusals: Path, store: UsageStore, *, rows_ma
             more = len(frames) == FRAMES_PER_READ
         refused = _refused(refusals, batch.refusal)
         if refused:
-            rows.add_refused(each for _, each in refused)
+            rows.add_refused(each for _, each in refused if each is not None)
             batch.add(rows, through_refusal=refused[-1][0])
     return more or len(refused) == REFUSALS_PER_ROUND
 
 
-def _refused(path: Path, after: int) -> list[tuple[int, Refused]]:
+def _refused(path: Path, after: int) -> list[tuple[int, Refused | None]]:
     try:
         return read_refused(path, after, REFUSALS_PER_ROUND)
     except sqlite3.Error as error:
