@@ -61,7 +61,7 @@ async def test_an_event_that_two_grants_paid_counts_with_both_and_once_in_all(cr
     await credits.grant("acme", 3, key="free", category="promotional")
     await credits.grant("acme", 100, key="order", cost_basis=("0.01", "USD"))
     await credits.grant("acme", 100, key="order-2", cost_basis=("0.01", "USD"))
-    debit = {"metric": "tokens", "dimensions": {"user": "ann"}}
+    debit: dict[str, Any] = {"metric": "tokens", "dimensions": {"user": "ann"}}
     await credits.debit("acme", 5, key="a", quantity="1000", **debit)
     await credits.debit("acme", 100, key="b", quantity="0.000000001", **debit)
     await credits.debit("acme", 1, key="c", quantity="7", **debit)

@@ -276,8 +276,8 @@ class Pair:
         values = {b"" if each is None else name_of(dims[each]): dims for dims in all_dims if matches(match, each, dims)}
         for raw, dims in values.items():
             value = raw if each is None else dims[each]
-            assert used.get(raw, 0) == model.used(budget, dims, at), f"budget {budget.number}, {value}"
-            assert found.open_holds.get(raw, 0) == model.open_holds(budget, dims), f"budget {budget.number}, {value}"
+            assert used.get(raw, 0) == model.used(budget, dims, at), f"budget {budget.number}, {value!r}"
+            assert found.open_holds.get(raw, 0) == model.open_holds(budget, dims), f"budget {budget.number}, {value!r}"
 
     def compare_views(self) -> None:
         """What callers see of a pool adds up to what the model has."""

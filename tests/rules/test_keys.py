@@ -71,7 +71,7 @@ def test_a_key_knows_its_request_whichever_way_its_numbers_are_written(field: st
     pool = Pool()
     accepted(pool, Grant("enough", 100), 100, Granted)
     first = msgspec.structs.replace(command, **{field: of_then})
-    event = accepted(pool, first, 100, Debited if field == "dimensions" else Granted)
+    event: Any = accepted(pool, first, 100, Debited if field == "dimensions" else Granted)
     prior = (event, pool.version)
     again = msgspec.structs.replace(command, **{field: encode_dimensions({"b": True, "a": given}, field)})
     assert decide(pool, again, 200, prior=prior) == Repeat(event, pool.version)

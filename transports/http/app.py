@@ -34,8 +34,6 @@ from .errors import MethodNotAllowed, UnknownPath, UnsupportedMediaType
 from .events import stream_events
 from .lines import SLICE, finish, stream_answers
 from .local import check_local
-from .openapi import document
-from .pages import POLICY, errors_page, operations_page
 from .paths import VERSION, address_of, parts_of
 from .queries import body_from_query
 from .reading import PROGRESS_S, ClientGone, read_body
@@ -237,6 +235,10 @@ _DESCRIPTIONS: Final = ([b"openapi.json"], [b"docs"], [b"docs", b"errors"])
 
 def _description(scope: Scope, parts: list[bytes]) -> Reply:
     """Return the OpenAPI document, or a page for people."""
+    # Only here: they read the source of every struct, and most engines are never asked.
+    from .openapi import document
+    from .pages import POLICY, errors_page, operations_page
+
     _check_method(scope, "GET", "HEAD")
     root = quote(scope.get("root_path", ""))
     if parts == [b"openapi.json"]:

@@ -19,9 +19,9 @@ from solvent.engine.values.errors import InvalidRequest, Overloaded, SolventErro
 from solvent.transports.wire.answers import ReceiptWire
 from solvent.transports.wire.batches import BATCH_COMMANDS_MAX
 from solvent.transports.wire.bodies import BODIES, Body, EnvironmentBody
+from solvent.transports.wire.field_docs import docs_of
 from solvent.transports.wire.forms import form_of
 from solvent.transports.wire.operations import BATCH, COMMANDS, READS, Operation
-from solvent.transports.wire.reference import docs_of
 
 from .errors import HttpError, MethodNotAllowed, NotLocal, RequestTimeout, UnsupportedMediaType
 

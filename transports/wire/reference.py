@@ -6,7 +6,6 @@ read the same.
 
 from __future__ import annotations
 
-import ast
 import inspect
 import sys
 import textwrap
@@ -27,6 +26,7 @@ from solvent.engine.values.errors import InvalidRequest, JournalError, Overloade
 
 from .answers import RECEIPT_FIELDS
 from .bodies import BODIES, Body, PoolBody
+from .field_docs import docs_of
 from .forms import form_of
 from .operations import COMMANDS, READS, Operation
 
@@ -181,27 +181,6 @@ def _collect(hint: Any, found: dict[type[Any], None]) -> None:
         if hint is not Receipt:
             for inner in get_type_hints(hint).values():
                 _collect(inner, found)
-
-
-def docs_of(kind: type[Any]) -> dict[str, str]:
-    """Return the docstrings of the fields of a struct and its bases."""
-    docs: dict[str, str] = {}
-    for base in reversed(kind.__mro__):
-        if base.__module__.startswith("solvent."):
-            docs |= _own_docs_of(base)
-    return docs
-
-
-def _own_docs_of(kind: type[Any]) -> dict[str, str]:
-    (node,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
-    assert isinstance(node, ast.ClassDef)  # noqa: S101 - narrows the type
-    docs: dict[str, str] = {}
-    for field, doc in zip(node.body, node.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-            match doc:
-                case ast.Expr(value=ast.Constant(value=str(text))):
-                    docs[field.target.id] = " ".join(text.split())
-    return docs
 
 
 def _default(field: Any) -> str:
