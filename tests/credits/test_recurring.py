@@ -238,7 +238,7 @@ async def test_a_plan_that_is_cancelled_and_set_again_grants_once_a_period(
     for start in (None, "now", None):
         clock.advance(days=2)
         await credits.cancel_recurring("acme", "plan", at_once=at_once)
-        again = await credits.set_recurring("acme", "plan", "100", period="month", start=start)  # type: ignore[arg-type]
+        again = await credits.set_recurring("acme", "plan", "100", period="month", start=start)
         assert (again.id[0], again.granted, again.next_at) == ("p", 0, first.next_at)
     assert await available(credits) == (0 if at_once else 100)
     clock.advance(days=30)
