@@ -115,9 +115,8 @@ def set_plan(pool: ModelPool, command: SetRecurring) -> None:
         terms = msgspec.structs.replace(given, **{name: getattr(found.terms, name) for name in kept})
     granted_until = 0 if before is None else before.granted_until
     start = given.starts_at
-    if start is not None and before is not None and start == before.terms.starts_at:
-        if found is None and start < pool.at:
-            raise Refused("Unfit", "starts_at")
+    if found is not None and start == found.terms.starts_at and start is not None and start < pool.at:
+        # It is the start that the plan had.
         start = None
     if start is not None and start < pool.at:
         raise Refused("Unfit", "starts_at")

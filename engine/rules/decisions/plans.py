@@ -85,8 +85,8 @@ def _start(command: SetRecurring, plan: Recurring, at: int, *, same: bool) -> in
     Only a new rhythm can start now: the same one is running.
     """
     asked = command.terms.starts_at
-    if asked is not None:
-        return None if asked == plan.terms.starts_at else asked
+    if asked is not None and (asked >= at or asked != plan.terms.starts_at):
+        return asked
     starts_part = command.terms.prorate and "prorate" not in command.left_out and not same
     return at if command.start == "now" or (starts_part and plan.last_grant) else None
 
