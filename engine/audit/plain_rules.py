@@ -46,6 +46,7 @@ from solvent.engine.rules.events import (
     Voided,
 )
 from solvent.engine.runtime.files import JOURNAL_FORMAT
+from solvent.engine.values.amounts import UNITS_MAX
 
 _NEVER: Final = 1 << 63
 _FLOAT: Final = b"\xcb"
@@ -142,6 +143,8 @@ class PlainPool:
         self.clock = 0
         self.scale = 0
         self.available = 0
+        self._held_units = 0
+        self._pending_units = 0
         self.grants: dict[int, PlainGrant] = {}
         self.holds: dict[int, Held] = {}
         self._burn: list[tuple[tuple[int, int, bool, int, int, int], PlainGrant]] = []
@@ -179,8 +182,11 @@ class PlainPool:
 
         Raises ``Difference`` if it is impossible.
         """
-        if self._owed and not isinstance(event, (Lapsed, Trimmed)):
-            self._check_owed()
+        if not isinstance(event, (Lapsed, Trimmed)):
+            # What does not stay of credits that come back has gone by now.
+            if self._owed:
+                self._check_owed()
+            self._check_bound()
         self.rules = rules
         if event.at < self.clock:
             raise Difference("it is dated before the entry before it")
@@ -205,6 +211,7 @@ class PlainPool:
     def finish(self) -> None:
         """Check at the end that every grant adds up, and the grants to the pool. Raises ``Difference``."""
         self._check_owed()
+        self._check_bound()
         held = dict.fromkeys(self.grants, 0)
         for hold in self.holds.values():
             for number, part in hold.parts:
@@ -240,6 +247,7 @@ class PlainPool:
             self._requests.discard(event.recharge)
         if starts > event.at:
             grant.state = _PENDING
+            self._pending_units += grant.amount
         else:
             self._add(grant)
 
@@ -250,6 +258,7 @@ class PlainPool:
         if event.amount != grant.amount:
             raise Difference(f"g{event.grant} takes effect with {event.amount} of {grant.amount}")
         grant.state = _LIVE
+        self._pending_units -= grant.amount
         self._add(grant)
 
     def _expired(self, event: Expired) -> None:
@@ -311,6 +320,7 @@ class PlainPool:
             raise Difference(f"{event.amount} of g{event.grant} are voided, {grant.left} are left")
         if event.pending:
             grant.left = 0
+            self._pending_units -= event.amount
         elif event.amount:
             self._leave(grant, event.amount)
         grant.voided += event.amount
@@ -343,6 +353,7 @@ class PlainPool:
         self._take(event.amount, event.parts, event.at)
         for number, part in event.parts:
             self.grants[number].held += part
+        self._held_units += event.amount
         self._charge(event.charges, event.amount, check=True)
         self.holds[self.version] = event
 
@@ -489,7 +500,27 @@ class PlainPool:
         found = [(rules, number) for number, (starts, rules, _) in enumerate(self._cards) if starts <= moment]
         return self._cards[max(found)[1]][2] if found else None
 
-    def _said(self, event: Alerted | AlertsSet) -> None:
+    def _alerted(self, event: Alerted) -> None:
+        """Accept an alert. One that a recurring grant could not grant takes it to its next period."""
+        if event.kind != "grant_skipped":
+            return
+        plan = self._plan(event.about)
+        if event.amount <= UNITS_MAX - self._holds():
+            raise Difference(f"p{event.about} could grant {event.amount}")
+        if plan.last and self.grants[plan.last].period_end is None:
+            self.grants[plan.last].period_end = plan.next_at
+        if event.moment is not None:
+            plan.next_at = event.moment
+        elif plan.last:
+            plan.goes_on = False
+        else:
+            del self._plans[event.about]
+
+    def _holds(self) -> int:
+        """Return what the pool holds: what is available, held and pending."""
+        return self.available + self._held_units + self._pending_units
+
+    def _said(self, event: AlertsSet) -> None:
         """Accept an event that changes no credits."""
 
     # What the rules have in common
@@ -505,6 +536,10 @@ class PlainPool:
         if budget is None:
             raise Difference(f"there is no budget b{number}")
         return budget
+
+    def _check_bound(self) -> None:
+        if (holds := self._holds()) > UNITS_MAX:
+            raise Difference(f"it holds {holds}, more than 63 bits")
 
     def _plan(self, number: int) -> _Plan:
         plan = self._plans.get(number)
@@ -548,6 +583,7 @@ class PlainPool:
             raise Difference(f"hold h{number} is settled, but not open")
         if hold.expires_at <= at:
             raise Difference(f"hold h{number} is settled after it expired")
+        self._held_units -= hold.amount
         return hold
 
     def _take(self, amount: int, parts: Parts, at: int) -> None:
@@ -702,7 +738,7 @@ _RULES: Final[dict[type[Any], Callable[[PlainPool, Any], None]]] = {
     RecurringEnded: PlainPool._recurring_ended,
     RechargeRequested: PlainPool._recharge_requested,
     RechargeClosed: PlainPool._recharge_closed,
-    Alerted: PlainPool._said,
+    Alerted: PlainPool._alerted,
     AlertsSet: PlainPool._said,
     RatesSet: PlainPool._rates_set,
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Context, Decimal
 from os import PathLike
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -160,6 +160,8 @@ def _check_frames(reader: JournalReader, checker: _Checker, on_progress: Callabl
             on_progress(position, last)
 
 
+_EXACT: Final = Context(prec=80)
+"""A context that never rounds, whatever went through all pools in their lives."""
 _Move: TypeAlias = tuple[str, str, str, int]
 """A move of credits: the source pool, the target pool, the key and the grant."""
 _Origin: TypeAlias = tuple[str, int, int | None]
@@ -359,7 +361,7 @@ class _Checker:
                 self.report(f"{self._journal}, pool {name}, version {pool.version}: {difference}")
             currency = parse_canonical(name).currency
             for sums, units in ((result.granted, pool.granted), (result.spent, pool.total("spent"))):
-                sums[currency] = sums.get(currency, Decimal(0)) + to_decimal(units, pool.scale)
+                sums[currency] = _EXACT.add(sums.get(currency, Decimal(0)), to_decimal(units, pool.scale))
         result.pools = len(self._pools)
         for name, published in self._published.items():
             if name in self._broken:

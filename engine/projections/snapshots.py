@@ -20,7 +20,7 @@ from anyio import CapacityLimiter
 
 from solvent.engine.rules.alerts import Alerts
 from solvent.engine.rules.allowances import Allowance
-from solvent.engine.rules.budgets import Budget
+from solvent.engine.rules.budgets import Budget, BudgetTerms
 from solvent.engine.rules.pool import Block, BrokenInvariant, OpenHold, Pool, check_books, rebuild_orders
 from solvent.engine.rules.rates import RateBook
 from solvent.engine.rules.recurring import Recurring
@@ -46,25 +46,39 @@ _INSERT: Final = (
 log = logging.getLogger(__name__)
 
 
+class _Budget(msgspec.Struct, array_like=True, gc=False):
+    """A ``Budget``. What is used of one that only warns is a sum over the life of its window."""
+
+    number: int
+    terms: BudgetTerms
+    window_start: int
+    used: dict[bytes, str]
+    open_holds: dict[bytes, int]
+    reached: dict[bytes, int]
+
+
 class _State(msgspec.Struct, array_like=True, gc=False):
-    """A ``Pool`` without the fields that can be derived from the others."""
+    """A ``Pool`` without the fields that can be derived from the others.
+
+    Sums over the life of a pool are decimal text: MessagePack has no numbers above 64 bits.
+    """
 
     format: int
     scale: int
     version: int
     clock: int
-    granted: int
+    granted: str
     available: int
     held: int
-    spent: int
-    expired: int
-    voided: int
-    moved_out: int
+    spent: str
+    expired: str
+    voided: str
+    moved_out: str
     pending: int
     blocks: list[Block]
     holds: list[OpenHold]
     reversed: dict[int, int]
-    budgets: list[Budget]
+    budgets: list[_Budget]
     allowances: list[Allowance]
     recurring: list[Recurring]
     ended: list[Recurring]
@@ -85,18 +99,18 @@ def encode_pool(pool: Pool) -> bytes:
             pool.scale,
             pool.version,
             pool.clock,
-            pool.granted,
+            str(pool.granted),
             pool.available,
             pool.held,
-            pool.spent,
-            pool.expired,
-            pool.voided,
-            pool.moved_out,
+            str(pool.spent),
+            str(pool.expired),
+            str(pool.voided),
+            str(pool.moved_out),
             pool.pending,
             list(pool.blocks.values()),
             list(pool.holds.values()),
             pool.reversed,
-            list(pool.budgets.values()),
+            [_saved(budget) for budget in pool.budgets.values()],
             list(pool.allowances.values()),
             list(pool.recurring.values()),
             list(pool.ended.values()),
@@ -105,6 +119,16 @@ def encode_pool(pool: Pool) -> bytes:
             pool.outbox,
         )
     )
+
+
+def _saved(budget: Budget) -> _Budget:
+    used = {value: str(units) for value, units in budget.used.items()}
+    return _Budget(budget.number, budget.terms, budget.window_start, used, budget.open_holds, budget.reached)
+
+
+def _loaded(budget: _Budget) -> Budget:
+    used = {value: int(units) for value, units in budget.used.items()}
+    return Budget(budget.number, budget.terms, budget.window_start, used, budget.open_holds, budget.reached)
 
 
 def decode_pool(body: bytes) -> Pool:
@@ -119,18 +143,18 @@ def decode_pool(body: bytes) -> Pool:
         state.scale,
         state.version,
         state.clock,
-        state.granted,
+        int(state.granted),
         state.available,
         state.held,
-        state.spent,
-        state.expired,
-        state.voided,
-        state.moved_out,
+        int(state.spent),
+        int(state.expired),
+        int(state.voided),
+        int(state.moved_out),
         state.pending,
         {block.number: block for block in state.blocks},
         {hold.number: hold for hold in state.holds},
         state.reversed,
-        {budget.number: budget for budget in state.budgets},
+        {budget.number: _loaded(budget) for budget in state.budgets},
         {allowance.number: allowance for allowance in state.allowances},
         {recurring.number: recurring for recurring in state.recurring},
         {recurring.number: recurring for recurring in state.ended},

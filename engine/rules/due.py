@@ -5,12 +5,11 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 
-from solvent.engine.values.amounts import UNITS_MAX
-
 from .alerting import expiring_soon, recharge_of, with_alerts
 from .commands import recurring_key
 from .events import (
     Activated,
+    Alerted,
     AlertsSet,
     Captured,
     Event,
@@ -37,10 +36,10 @@ from .pool import (
     Pool,
     clone,
     excess_of,
-    granted_until,
     look_at,
     period_end_of,
     roll_over_of,
+    room_of,
     standing,
     warning_at,
 )
@@ -105,14 +104,28 @@ def _fall_due(pool: Pool, moment: int, number: int, at: int) -> tuple[Event, ...
 
 
 def recur(pool: Pool, recurring: Recurring, at: int) -> tuple[Event, ...]:
-    """Return the grant of a period, after the expiries of earlier credits that do not roll over into it."""
+    """Return the grant of a period, after the expiries of earlier credits that do not roll over into it.
+
+    If the pool cannot take the grant, an alert says so, and the recurring grant goes on with the next period.
+    """
     terms, moment = recurring.terms, recurring.next_at
     amount, end = grant_at(terms, recurring.rhythm, moment)
     trimmed = trim(pool, recurring.number, terms.roll_over, at, moment)
     balance = trimmed[-1].balance if trimmed else pool.available
-    if amount > UNITS_MAX - pool.granted - pool.pending:
-        until = granted_until(pool, recurring)
-        return *trimmed, RecurringEnded(at, recurring.number, balance, terms.name, True, until)
+    goes_on = terms.ends_at is None or end < terms.ends_at
+    room = room_of(pool) + pool.available - balance
+    if amount > room:
+        skipped = Alerted(
+            at,
+            "grant_skipped",
+            balance,
+            about=recurring.number,
+            amount=amount,
+            limit=room,
+            moment=end if goes_on else None,
+            recurring=terms.name,
+        )
+        return *trimmed, skipped
     granted = Granted(
         at,
         recurring_key(recurring.since or recurring.number, moment),
@@ -125,7 +138,7 @@ def recur(pool: Pool, recurring: Recurring, at: int) -> tuple[Event, ...]:
         terms.cost_basis,
         terms.name,
         recurring=recurring.number,
-        next_at=None if terms.ends_at is not None and end >= terms.ends_at else end,
+        next_at=end if goes_on else None,
         period_end=end,
     )
     return (*trimmed, granted)
@@ -214,7 +227,7 @@ def due_after(event: Event) -> int | None:
             return next_at
         case RechargeRequested(until=until):
             return until
-        case AlertsSet() | RechargeClosed():
+        case AlertsSet() | RechargeClosed() | Alerted(kind="grant_skipped"):
             return event.at
     return None
 

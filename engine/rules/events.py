@@ -398,18 +398,20 @@ class Alerted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=24):
     place: int = 0
     """The index of the threshold among the terms."""
     about: int = 0
-    """The number of the grant, hold or budget that the alert is about."""
+    """The number of the grant, hold, budget or recurring grant that the alert is about."""
     value: bytes = b""
     """The value of the budget's dimension, encoded."""
     amount: int = 0
-    """The units left in the grant, returned from the hold, or used of the budget."""
+    """The units left in the grant, returned from the hold, used of the budget, or not granted."""
     limit: int = 0
-    """The threshold, or the amount of the budget, in units."""
+    """The threshold, the amount of the budget, or what the pool could still take, in units."""
     percent: int = 0
     moment: int | None = None
-    """The time at which the grant expires, or at which the budget's window began."""
+    """The time at which the grant expires, the budget's window began, or the recurring grant grants next."""
     budget: str | None = None
     """The name of the budget."""
+    recurring: str | None = None
+    """The name of the recurring grant that could not grant."""
 
 
 class RechargeRequested(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=25):

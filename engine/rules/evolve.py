@@ -60,6 +60,8 @@ from .pool import (
 from .rates import RateBook
 from .recurring import Recurring
 
+_MONTH_USED_MAX: Final = 2**64 - 1
+"""More than the limit of any month, even after a request that is closed is taken off."""
 _MONTH_MAX_US: Final = 32 * DAY_US
 """Longer than any month, even one in which clocks are set back."""
 
@@ -153,7 +155,7 @@ def _apply_granted(pool: Pool, event: Granted) -> None:
     if event.recharge and pool.alerts is not None and pool.alerts.recharge.request == event.recharge:
         recharge = pool.alerts.recharge
         recharge.request = 0
-        recharge.month_used += event.amount - recharge.amount
+        recharge.month_used = min(_MONTH_USED_MAX, recharge.month_used + event.amount - recharge.amount)
         put_look_on_schedule(pool)
         forget_due(pool)
 
@@ -453,7 +455,23 @@ def _apply_alerts_set(pool: Pool, event: AlertsSet) -> None:
     forget_due(pool)
 
 
+def _apply_grant_skipped(pool: Pool, event: Alerted) -> None:
+    recurring = pool.recurring[event.about]
+    if recurring.last_grant and (block := pool.blocks[recurring.last_grant]).period_end is None:
+        _end_period(pool, block, recurring.next_at)
+    if event.moment is None:
+        del pool.recurring[event.about]
+        if recurring.last_grant:
+            pool.ended[event.about] = recurring
+        return
+    recurring.next_at = event.moment
+    heapq.heappush(pool.schedule, (event.moment, event.about))
+
+
 def _apply_alerted(pool: Pool, event: Alerted) -> None:
+    if event.kind == "grant_skipped":
+        _apply_grant_skipped(pool, event)
+        return
     alerts = pool.alerts
     if alerts is None:
         return
@@ -479,7 +497,7 @@ def _apply_recharge_requested(pool: Pool, event: RechargeRequested) -> None:
         recharge.month_start, recharge.month_used = event.month_start, 0
     # An old journal lacks the end of the month, and folding it must not need a calendar. Too late is better than early.
     recharge.month_end = event.month_end or event.month_start + _MONTH_MAX_US
-    recharge.month_used += event.amount
+    recharge.month_used = min(_MONTH_USED_MAX, recharge.month_used + event.amount)
     recharge.request, recharge.amount, recharge.until = pool.version, event.amount, event.until
     heapq.heappush(pool.schedule, (event.until, pool.version))
     forget_due(pool)

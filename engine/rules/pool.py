@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from solvent.engine.values.amounts import SCALE_DEFAULT
+from solvent.engine.values.amounts import SCALE_DEFAULT, UNITS_MAX
 from solvent.engine.values.terms import Category, CostBasis
 from solvent.engine.values.times import MOMENT_MAX_US
 
@@ -106,6 +106,7 @@ class Pool(msgspec.Struct, gc=False):
     clock: int = 0
     """The last recorded time. It never runs backwards."""
     granted: int = 0
+    """This and the other sums over the life of the pool have no bound; what it holds has: see ``room_of``."""
     available: int = 0
     held: int = 0
     spent: int = 0
@@ -169,6 +170,11 @@ def period_end_of(pool: Pool, block: Block) -> int:
         return block.period_end
     plan = pool.recurring.get(block.recurring)
     return plan.next_at if plan is not None and plan.last_grant == block.number else 0
+
+
+def room_of(pool: Pool) -> int:
+    """Return the units that the pool can still take: what it holds stays below 2^63, whatever went through it."""
+    return UNITS_MAX - pool.available - pool.held - pool.pending
 
 
 def granted_until(pool: Pool, recurring: Recurring) -> int | None:

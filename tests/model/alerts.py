@@ -33,6 +33,7 @@ ABOUT: dict[str, Any] = {
     "percent": 0,
     "moment": None,
     "budget": None,
+    "recurring": None,
 }
 """The fields of an alert where it leaves them out."""
 RequestState: TypeAlias = Literal["open", "granted", "refused", "timed_out"]

@@ -115,9 +115,8 @@ def set_plan(pool: ModelPool, command: SetRecurring) -> None:
         terms = msgspec.structs.replace(given, **{name: getattr(found.terms, name) for name in kept})
     granted_until = 0 if before is None else before.granted_until
     start = given.starts_at
-    if start is not None and before is not None and start == before.terms.starts_at:
-        if found is None and start < pool.at:
-            raise Refused("Unfit", "starts_at")
+    if found is not None and start == found.terms.starts_at and start is not None and start < pool.at:
+        # It is the start that the plan had.
         start = None
     if start is not None and start < pool.at:
         raise Refused("Unfit", "starts_at")
@@ -190,16 +189,16 @@ def put_plan(pool: ModelPool, new: Plan, found: Plan | None, before: Plan | None
     pool.log[line - 1].about.update(
         granted=sum(each.about["amount"] for each in granted),
         lapsed=sum(each.about["amount"] for each in facts if each.kind == "Trimmed"),
-        following=granted[0].about["next_at"] if granted else found.next if found.next > pool.at else None,
+        following=found.next if found in pool.plans.all else None,
     )
 
 
-def end_plan(pool: ModelPool, plan: Plan, *, full: bool = False) -> None:
+def end_plan(pool: ModelPool, plan: Plan) -> None:
     pool.plans.all.remove(plan)
     until = pool.blocks[plan.last].period_end if plan.last else None
     if plan.last:
         pool.plans.ended.append(plan)
-    pool.write("RecurringEnded", recurring=plan.number, name=plan.terms.name, full=full, until=until)
+    pool.write("RecurringEnded", recurring=plan.number, name=plan.terms.name, full=False, until=until)
 
 
 def cancel_plan(pool: ModelPool, command: CancelRecurring) -> None:
@@ -218,11 +217,22 @@ def recur(pool: ModelPool, plan: Plan) -> None:
     terms, moment = plan.terms, plan.next
     amount, (_, end) = plan.amount(moment), plan.period(moment)
     trim(pool, plan.number, moment)
-    if amount > pool.room:
-        pool.note("a plan ends because the pool is full")
-        end_plan(pool, plan, full=True)
-        return
     is_last = terms.ends_at is not None and end >= terms.ends_at
+    if amount > pool.room:
+        pool.note("a plan skips a period because the pool is full")
+        pool.alerts.write(
+            "grant_skipped",
+            about=plan.number,
+            amount=amount,
+            limit=pool.room,
+            moment=None if is_last else end,
+            recurring=terms.name,
+        )
+        plan.next = end
+        if is_last:
+            pool.plans.all.remove(plan)
+            pool.plans.ended += [plan] if plan.last else []
+        return
     plan.last, plan.next, plan.granted_until = pool.next, end, end
     pool.put_in(
         amount,

@@ -16,8 +16,8 @@ from .plans import Plans
 from .units import Block, Place, Unit, by_block
 
 SCALE = 6
-GRANTED_MAX = 2**63 - 1
-"""Units of all grants that a pool ever had."""
+HOLDS_MAX = 2**63 - 1
+"""The most units that a pool holds: left, held, and of grants that have not taken effect."""
 
 
 @dataclass(eq=False)
@@ -105,8 +105,9 @@ class ModelPool:
 
     @property
     def room(self) -> int:
-        """How much may still be granted: all grants that a pool ever had stay below 2^63 units together."""
-        return GRANTED_MAX - sum(block.amount for block in self.blocks.values())
+        """How much more a pool can take. What was spent, expired or moved away is not there any more."""
+        counts = [block.count() for block in self.blocks.values()]
+        return HOLDS_MAX - sum(count["left"] + count["held"] + count["pending"] for count in counts)
 
     def burn_order(self) -> list[Block]:
         """Priority, lower first; the sooner expiry, never last; promotional before paid; the older first."""

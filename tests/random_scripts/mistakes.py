@@ -18,10 +18,21 @@ from solvent.engine.rules import alerting, allowances, budgets, decide, due, evo
 from solvent.engine.rules import pool as pool_rules
 from solvent.engine.rules.allowances import AllowanceTerms
 from solvent.engine.rules.budgets import Charges
-from solvent.engine.rules.decisions import debits, holds, plans, repeats, transfers
-from solvent.engine.rules.events import Captured, Debited, Event, Granted, Lapsed, MovedIn, RechargeRequested
+from solvent.engine.rules.decisions import debits, grants, holds, plans, repeats, transfers
+from solvent.engine.rules.events import (
+    Alerted,
+    Captured,
+    Debited,
+    Event,
+    Granted,
+    Lapsed,
+    MovedIn,
+    RechargeRequested,
+    RecurringEnded,
+)
 from solvent.engine.rules.pool import Block, Pool
 from solvent.engine.values import dimensions, matching
+from solvent.engine.values.amounts import UNITS_MAX
 
 from . import comparison
 from .script import script_of
@@ -282,7 +293,29 @@ def usage_may_be_dated_ahead(patch: pytest.MonkeyPatch) -> None:
 
 def a_full_pool_grants_on(patch: pytest.MonkeyPatch) -> None:
     """A plan grants more than a pool can have."""
-    patch.setattr(due, "UNITS_MAX", 1 << 70)
+    patch.setattr(due, "room_of", lambda pool: 1 << 70)
+
+
+def a_life_has_63_bits(patch: pytest.MonkeyPatch) -> None:
+    """What went through a pool in its life is counted as if it were still there."""
+    for module in (debits, due, grants, transfers):
+        patch.setattr(module, "room_of", lambda pool: UNITS_MAX - pool.granted - pool.pending)
+
+
+def a_plan_that_cannot_grant_ends(patch: pytest.MonkeyPatch) -> None:
+    """A plan of which a pool cannot take a period ends, and says nothing."""
+    right = due.recur
+
+    def wrong(pool: Pool, recurring: Any, at: int) -> tuple[Event, ...]:
+        events = right(pool, recurring, at)
+        if not isinstance(events[-1], Alerted):
+            return events
+        until = pool_rules.granted_until(pool, recurring)
+        ended = RecurringEnded(at, recurring.number, events[-1].balance, recurring.terms.name, True, until)
+        return *events[:-1], ended
+
+    for module in (due, plans):
+        patch.setattr(module, "recur", wrong)
 
 
 def a_capture_that_does_not_fit_is_cut(patch: pytest.MonkeyPatch) -> None:
@@ -350,6 +383,8 @@ MISTAKES: Mapping[str, Mistake] = {
         a_request_is_made_only_when_something_is_spent,
         usage_may_be_dated_ahead,
         a_full_pool_grants_on,
+        a_life_has_63_bits,
+        a_plan_that_cannot_grant_ends,
         a_capture_that_does_not_fit_is_cut,
         a_partial_debit_stops_at_nothing,
         numbers_differ_by_how_they_are_written,

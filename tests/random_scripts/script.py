@@ -11,7 +11,7 @@ from solvent.engine.values.terms import KEEP
 from tests.model.allowances import ALLOWANCES_MAX
 from tests.model.budgets import BUDGETS_MAX
 from tests.model.plans import PLANS_MAX
-from tests.model.pool import GRANTED_MAX
+from tests.model.pool import HOLDS_MAX
 from tests.model.times import DAY, HOUR, MINUTE, SECOND
 
 STEPS = 100
@@ -166,10 +166,23 @@ def scene(seed: int, dice: Random, pools: int) -> list[Step]:
 def nearly_full(dice: Random, pools: int) -> list[Step]:
     """Return steps that grant almost all that a pool can ever have. It does not take effect as long as this lasts."""
     terms = {"category": "paid", "priority": 0, "effective_at": 36_500 * DAY, "expires_at": None, "metadata": {}}
-    return [
-        Step(pool, "grant", pool, 0, {"amount": GRANTED_MAX - dice.choice([10, 20, 60, 200]), **terms})
-        for pool in range(pools)
-    ]
+    rooms = [dice.choice([10, 20, 60, 200]) for _ in range(pools)]
+    steps = [Step(pool, "grant", pool, 0, {"amount": HOLDS_MAX - room, **terms}) for pool, room in enumerate(rooms)]
+    kind = dice.choice(["", "", "reversed", "requested", "requested"])
+    if kind == "reversed":
+        # What was spent has no room to come back to.
+        small = {**terms, "amount": rooms[0], "effective_at": None}
+        spent = {"amount": rooms[0], "partial": False, "dims": {}, "metric": None, "quantity": None}
+        steps.append(Step(pools, "grant", 0, 0, small))
+        steps.append(Step(pools + 1, "debit", 0, 0, spent))
+        steps.append(Step(pools + 2, "grant", 0, 0, small))
+        steps.append(Step(pools + 3, "reverse", 0, 0, {"which": 1, "amount": None}))
+    elif kind == "requested":
+        # It asks for more than it can take.
+        rule = {"below": 20, "target": 20, "timeout_us": 2 * DAY, "category": "paid"}
+        steps.append(Step(pools, "alerts", 0, 0, {"recharge": rule}))
+        steps.append(Step(pools + 1, "grant a recharge", 0, 0, {"which": 1, "amount": 300, "expires_at": None}))
+    return steps
 
 
 def there_and_back(dice: Random) -> list[Step]:

@@ -12,7 +12,7 @@ import msgspec
 
 from solvent.engine.rules.commands import SetRecurring
 from solvent.engine.rules.due import recur, trim
-from solvent.engine.rules.events import Event, Granted, RecurringEnded, RecurringSet, Trimmed, Voided
+from solvent.engine.rules.events import Alerted, Event, Granted, RecurringEnded, RecurringSet, Trimmed, Voided
 from solvent.engine.rules.evolve import fold
 from solvent.engine.rules.outcomes import Conflict, Outcome, Unchanged, Unfit
 from solvent.engine.rules.pool import LIVE, Pool, granted_until
@@ -85,8 +85,8 @@ def _start(command: SetRecurring, plan: Recurring, at: int, *, same: bool) -> in
     Only a new rhythm can start now: the same one is running.
     """
     asked = command.terms.starts_at
-    if asked is not None:
-        return None if asked == plan.terms.starts_at else asked
+    if asked is not None and (asked >= at or asked != plan.terms.starts_at):
+        return asked
     starts_part = command.terms.prorate and "prorate" not in command.left_out and not same
     return at if command.start == "now" or (starts_part and plan.last_grant) else None
 
@@ -128,7 +128,8 @@ def _set(
     following: int | None = next_at
     if next_at <= at:
         facts = recur(after, plan, at)
-        following = facts[-1].next_at if isinstance(facts[-1], Granted) else None
+        last = facts[-1]
+        following = last.next_at if isinstance(last, Granted) else last.moment if isinstance(last, Alerted) else None
     elif number:
         facts = tuple(trim(after, number, terms.roll_over, at, at))
     granted = sum([event.amount for event in facts if isinstance(event, Granted)])

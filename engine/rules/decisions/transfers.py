@@ -8,8 +8,7 @@ from solvent.engine.rules.commands import Transfer
 from solvent.engine.rules.due import beyond_roll_over
 from solvent.engine.rules.events import Event, MovedIn, MovedOut, Opened, Trimmed
 from solvent.engine.rules.outcomes import Insufficient, Outcome, Unfit
-from solvent.engine.rules.pool import Block, Pool, period_end_of
-from solvent.engine.values.amounts import UNITS_MAX
+from solvent.engine.rules.pool import Block, Pool, period_end_of, room_of
 
 
 def decide_transfer(pool: Pool, command: Transfer, at: int) -> Outcome:
@@ -30,8 +29,8 @@ def receive(
 
     ``source`` may be the state before or after ``moved``: only the terms of its grants are used.
     """
-    if moved.amount > UNITS_MAX - pool.granted - pool.pending:
-        return Unfit("amount", "less: the grants of the pool that gets them stay below 2^63 units together")
+    if moved.amount > room_of(pool):
+        return Unfit("amount", "less: the pool that gets them holds less than 2^63 units")
     at = max(pool.clock, now)
     events: list[Event] = [] if pool.version else [Opened(at, scale)]
     balance, stands = pool.available, dict[int, int]()
