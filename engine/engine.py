@@ -77,7 +77,6 @@ class Engine(Credits):
             now_us=pools.services.now_us,
             scale_of=pools.scale_kept,
             extent=self._extent,
-            find_entry=pools.find_entry,
             grants_of=self._active_grants,
             timeout_s=usage_timeout_s,
         )

@@ -124,12 +124,12 @@ def identity_of(reader: JournalReader) -> str:
         return ""
 
 
-def examine_snapshots(path: Path, identity: str) -> tuple[dict[str, tuple[int, bytes]], list[str]]:
-    """Return the snapshots at ``path`` by pool, each a version and a state, and their faults."""
+def examine_snapshots(path: Path, identity: str) -> tuple[dict[str, dict[int, bytes]], list[str]]:
+    """Return the snapshots at ``path``, the newest and those of the past, by pool and version, and their faults."""
     if not path.is_file():
         return {}, []
     connection: sqlite3.Connection | None = None
-    found: dict[str, tuple[int, bytes]] = {}
+    found: dict[str, dict[int, bytes]] = {}
     try:
         connection = connect_for_reading(path)
         connection.execute("begin")
@@ -139,11 +139,12 @@ def examine_snapshots(path: Path, identity: str) -> tuple[dict[str, tuple[int, b
         if settings.get("journal") != f"{identity} {SNAPSHOTS_FORMAT}":
             return {}, []
         problems = differences(connection)
-        for pool, version, crc, body in connection.execute("select pool, version, crc, body from snapshot"):
-            if crc_of(pool, version, body) == crc:
-                found[pool] = (version, body)
-            else:
-                problems.append(f"pool {pool}: the checksum of the snapshot at version {version} does not fit")
+        for table in ("snapshot", "past"):
+            for pool, version, crc, body in connection.execute(f"select pool, version, crc, body from {table}"):
+                if crc_of(pool, version, body) == crc:
+                    found.setdefault(pool, {})[version] = body
+                else:
+                    problems.append(f"pool {pool}: the checksum of the snapshot at version {version} does not fit")
         return found, problems
     except (sqlite3.Error, TypeError, ValueError) as error:
         return found, [f"it cannot be read: {error}"]

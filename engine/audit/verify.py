@@ -204,7 +204,8 @@ class _Checker:
         self._broken: set[str] = set()
         self._on_the_way: dict[_Move, tuple[int, _MovedTerms]] = {}
         """The credits that left a pool (above zero) or reached one (below) in this frame, and their terms then."""
-        self._snapshots: dict[str, tuple[int, bytes]] = {}
+        self._snapshots: dict[str, dict[int, bytes]] = {}
+        """The snapshots that have not been compared yet: by pool, then by version."""
         self._index = IndexFound()
         self._indexed: dict[str, Head] = {}
         """The heads of the index that have not been found yet."""
@@ -322,12 +323,10 @@ class _Checker:
             self._notices.add(frame)
         self.result.entries += 1
         saved = self._snapshots.get(name)
-        if saved is not None and saved[0] == version:
-            del self._snapshots[name]
-            if not _tells_the_same(saved[1], pool):
-                self.report(
-                    f"{SNAPSHOTS_NAME}, pool {name}: the snapshot at version {version} is not what {self._journal} says"
-                )
+        if saved is not None and version in saved and not _tells_the_same(saved.pop(version), pool):
+            self.report(
+                f"{SNAPSHOTS_NAME}, pool {name}: the snapshot at version {version} is not what {self._journal} says"
+            )
 
     def _compare(self, name: str, head: Head) -> None:
         # Several sections may end at one version, because older engines wrote empty sections.
@@ -385,10 +384,10 @@ class _Checker:
             for number in sorted(self._notices - self._index.notices):
                 self.report(f"{INDEX_NAME}, frame {number}: the events in it are not known")
         if not result.problems:
-            for name, (version, _) in self._snapshots.items():
-                self.report(
-                    f"{SNAPSHOTS_NAME}, pool {name}: it speaks of version {version}, which the journal does not have"
-                )
+            for name, saved in self._snapshots.items():
+                for version in saved:
+                    what = f"it speaks of version {version}, which the journal does not have"
+                    self.report(f"{SNAPSHOTS_NAME}, pool {name}: {what}")
 
 
 def _tells_the_same(snapshot: bytes, pool: PlainPool) -> bool:

@@ -57,7 +57,7 @@ class Partition:
         self.journal = journal
         self.index = index
         self.keys = keys
-        self._snapshots = snapshots
+        self.snapshots = snapshots
         self.projector = Projector(
             index=index, snapshots=snapshots, keys=keys, barrier=self._barrier, listeners=listeners
         )
@@ -162,7 +162,7 @@ class Partition:
     async def aclose(self) -> None:
         """Close the files of the caches. The journal stays open."""
         await self.index.aclose()
-        await self._snapshots.aclose()
+        await self.snapshots.aclose()
 
     def is_behind(self) -> bool:
         """Return whether the index is so far behind that no more commands can be taken."""

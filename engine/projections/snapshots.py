@@ -1,5 +1,9 @@
 """Snapshots: the state of pools at some version, so that loading a pool need not read its whole history.
 
+Of each pool there is the newest one, and of a pool with a long history also some of its past, ``PAST_EVERY`` versions
+apart or more: an answer about the past starts from the one before, so that it takes as long in any history. They take
+``PAST_BYTES`` for each version of the pool at most.
+
 They are only a cache. A snapshot that is missing, damaged, of another format, or newer than the journal is ignored,
 with a warning if it should have been valid. The pool is then folded from the journal.
 """
@@ -29,6 +33,10 @@ from solvent.engine.runtime.machine import MACHINE, Machine
 from solvent.engine.runtime.pacing import in_slices
 from solvent.engine.runtime.sqlite import Connection, damage_of_header, is_passing, refuse_newer, remove_database
 
+PAST_EVERY: Final = 8_192
+"""The fewest versions between two snapshots of a pool's past. To fold as many takes some 50 ms."""
+PAST_BYTES: Final = 4
+"""The most bytes of snapshots of the past, for each version of their pool. An event takes some 150."""
 _LOOKUP_PARAMETERS_MAX: Final = 500
 
 _SCHEMA: Final = """
@@ -36,12 +44,22 @@ create table if not exists setting (name text primary key, value any) strict, wi
 create table if not exists snapshot (
     pool text primary key, version integer not null, crc integer not null, body blob not null
 ) strict, without rowid;
+create table if not exists past (
+    pool text not null, version integer not null, clock integer not null, crc integer not null, body blob not null,
+    primary key (pool, version)
+) strict;
 """
 _INSERT: Final = (
     "insert or replace into snapshot select value ->> 0, value ->> 1, value ->> 2,"
     " substr(?2, (value ->> 3) + 1, value ->> 4) from json_each(?1)"
 )
 """The statement with two parameters: an array of (pool, version, checksum, offset, end), and all bodies joined."""
+
+_INSERT_PAST: Final = "insert or ignore into past (pool, version, clock, crc, body) values (?, ?, ?, ?, ?)"
+_NEWEST_PAST: Final = (
+    "select version, crc, body from past where pool = ? and version <= ? and clock < ? order by version desc limit 1"
+)
+_LAST_PAST: Final = "select coalesce(max(version), 0) from past where pool = ? and version <= ?"
 
 log = logging.getLogger(__name__)
 
@@ -176,6 +194,8 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     pool: str
     version: int
     body: bytes
+    clock: int
+    """The time of its newest entry."""
 
 
 class Snapshots:
@@ -190,6 +210,8 @@ class Snapshots:
         self._writer = writer
         self._reader = reader
         self._reader_turn = CapacityLimiter(1)
+        self._past: dict[str, int] = {}
+        """The version at which a snapshot of the past was last looked for, of each pool with a long history."""
 
     @classmethod
     async def open(cls, path: Path, *, journal_identity: str, machine: Machine = MACHINE) -> Snapshots:
@@ -254,6 +276,42 @@ class Snapshots:
             log.warning("%d snapshots could not be saved: %s", len(rows), error)
             if self._writer.in_transaction:
                 await self._writer.execute("rollback")
+        for each in snapshots:
+            if each.version - self._past.get(each.pool, 0) >= PAST_EVERY:
+                self._past[each.pool] = each.version
+                await self.keep_past(each)
+
+    async def keep_past(self, snapshot: Snapshot) -> None:
+        """Keep a snapshot of a pool's past, unless the one before it is near. A failure is only logged."""
+        pool, version, body = snapshot.pool, snapshot.version, snapshot.body
+        find = partial(self._reader.execute, _LAST_PAST, (pool, version))
+        try:
+            found = await self._machine.in_thread(lambda: find().fetchone(), limiter=self._reader_turn)
+            if version - int(found[0]) >= past_interval(len(body)):
+                crc = crc_of(pool, version, body)
+                await self._writer.execute(_INSERT_PAST, (pool, version, snapshot.clock, crc, body))
+        except sqlite3.Error as error:
+            log.warning("a snapshot of the past of pool %s could not be saved: %s", pool, error)
+
+    async def before(self, pool: str, moment: int, *, version_max: int) -> Pool | None:
+        """Return the newest saved state of ``pool`` whose entries are all from before ``moment``; ``None`` without one.
+
+        Its version is ``version_max`` at most.
+        """
+        newest = (await self.load([pool])).get(pool)
+        if newest is not None and newest.clock < moment and newest.version <= version_max:
+            return newest
+        find = partial(self._find_past, pool, version_max, moment)
+        try:
+            row = await self._machine.in_thread(find, limiter=self._reader_turn)
+        except sqlite3.Error as error:
+            log.warning("snapshots cannot be read, reading the journal instead: %s", error)
+            return None
+        return None if row is None else _pool_in(pool, *row)
+
+    def _find_past(self, pool: str, version_max: int, moment: int) -> tuple[int, int, bytes] | None:
+        row: tuple[int, int, bytes] | None = self._reader.execute(_NEWEST_PAST, (pool, version_max, moment)).fetchone()
+        return row
 
     async def load(self, pools: Sequence[str]) -> dict[str, Pool]:
         """Return the saved state of each of ``pools`` that has a valid snapshot."""
@@ -264,15 +322,8 @@ class Snapshots:
             return {}
         found: dict[str, Pool] = {}
         for pool, version, crc, body in rows:
-            try:
-                if crc_of(pool, version, body) != crc:
-                    raise ValueError("the checksum does not match")
-                state = decode_pool(body)
-                if state.version != version:
-                    raise ValueError(f"it holds version {state.version}")
-            except ValueError as error:
-                log.warning("snapshot of pool %s at version %s is ignored: %s", pool, version, error)
-            else:
+            state = _pool_in(pool, version, crc, body)
+            if state is not None:
                 found[pool] = state
         return found
 
@@ -300,6 +351,25 @@ def position_in(value: object) -> int:
 def _sealed_position(number: str) -> str:
     """Return the setting for a position: the number, and a checksum, or a changed one would refuse a sound journal."""
     return f"{number} {crc32(number.encode())}"
+
+
+def past_interval(bytes_: int) -> int:
+    """Return how many versions lie between two snapshots of a pool's past that take ``bytes_`` each."""
+    return max(PAST_EVERY, bytes_ // PAST_BYTES)
+
+
+def _pool_in(pool: str, version: int, crc: int, body: bytes) -> Pool | None:
+    """Return the pool in a row, ``None`` if the row is not sound."""
+    try:
+        if crc_of(pool, version, body) != crc:
+            raise ValueError("the checksum does not match")
+        state = decode_pool(body)
+        if state.version != version:
+            raise ValueError(f"it holds version {state.version}")
+    except ValueError as error:
+        log.warning("snapshot of pool %s at version %s is ignored: %s", pool, version, error)
+        return None
+    return state
 
 
 def newer_format_of(connection: sqlite3.Connection) -> int | None:

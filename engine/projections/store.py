@@ -198,11 +198,12 @@ class PoolStore:
         pools = [(holder.pool_id, holder) for holder in dirty.values()]
         snapshots: list[Snapshot] = []
         for number, (pool_id, (pool, _)) in enumerate(list(self._parked_sealing.items()), 1):
-            snapshots.append(Snapshot(pool_id, pool.version, encode_pool(pool)))
+            snapshots.append(Snapshot(pool_id, pool.version, encode_pool(pool), pool.clock))
             if number % ENCODE_SLICE == 0:
                 await rest()
         for number, (pool_id, holder) in enumerate(pools, 1):
-            snapshots.append(Snapshot(pool_id, holder.pool.version, encode_pool(holder.pool)))
+            pool = holder.pool
+            snapshots.append(Snapshot(pool_id, pool.version, encode_pool(pool), pool.clock))
             if number % ENCODE_SLICE == 0:
                 await rest()
         return snapshots

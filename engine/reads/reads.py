@@ -44,7 +44,7 @@ from solvent.engine.api.verdicts import Verdict
 from solvent.engine.journal.frames import Head
 from solvent.engine.pools.partition import Partition
 from solvent.engine.pools.pools import Pools
-from solvent.engine.projections.history import fold_until, read_history
+from solvent.engine.projections.history import fold_before, fold_until
 from solvent.engine.rules.checking import check_question
 from solvent.engine.rules.commands import Page, Read
 from solvent.engine.rules.fields import check_whole
@@ -192,7 +192,7 @@ class Reads:
         if moment > self._pools.services.now_us():
             raise InvalidRequest("as_of", "a time that has come already")
         partition, head, _ = await self._history(pool)
-        past = await fold_until(partition.journal, partition.index, pool.canonical, head, moment)
+        past = await fold_until(partition.journal, partition.index, partition.snapshots, pool.canonical, head, moment)
         if not past.version:
             raise NotFound("pool", f"{pool} at that time")
         return past
@@ -217,8 +217,12 @@ class Reads:
         about = (request.operation, pool.canonical, begins, ends)
         after = read_cursor(request.cursor, about, LinePlace)
         partition, head, scale = await self._history(pool)
-        sums = CostSums(begins, ends)
-        await sums.read(read_history(partition.journal, partition.index, pool.canonical, head, after=0))
+        sums = CostSums()
+        for moment, sign in ((begins, -1), (ends, 1)):
+            past = await fold_before(
+                partition.journal, partition.index, partition.snapshots, pool.canonical, head, moment
+            )
+            sums.add(past.blocks.values(), sign)
         lines = [line for line in sums.lines(scale) if after is None or place_of(line) > after]
         return CostReport(
             pool=str(pool),

@@ -7,6 +7,7 @@ from bisect import insort
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from solvent.engine.values.matching import counter_of
 from solvent.engine.values.times import DAY_US
 
 from .alerts import NO_ALERTS, Alerts, Recharge
@@ -486,7 +487,8 @@ def _apply_alerted(pool: Pool, event: Alerted) -> None:
             alerts.warned[event.about] = event.moment
             forget_due(pool)
         case "budget_reached":
-            pool.budgets[event.about].reached[event.value] = event.percent
+            reached, value = pool.budgets[event.about].reached, counter_of(event.value)
+            reached[value] = max(event.percent, reached.get(value, 0))
 
 
 def _apply_recharge_requested(pool: Pool, event: RechargeRequested) -> None:

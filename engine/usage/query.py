@@ -120,6 +120,10 @@ class UsageEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     occurred_at: int
     credits: int
     """The part of the entry that counts in this cell, in units; less than 0 for a reversal."""
+    frame: int
+    """The frame of the journal that has the entry."""
+    event: msgspec.Raw = msgspec.Raw()
+    """The event that made the entry, as the journal has it. Empty until it was read."""
 
 
 class UsageEntries(msgspec.Struct, frozen=True):

@@ -49,6 +49,12 @@ def canonical_number(number: int | float) -> int | float:
     return number if exact is None else exact
 
 
+def read_number(text: str) -> int | float:
+    """Return a number of JSON in its canonical form, or as it is written if it has none."""
+    number = number_of(text)
+    return WrittenNumber(text) if number is None else number
+
+
 def number_of(text: str) -> int | float | None:
     """Return the canonical form of a decimal number such as "1.50" or "1e3"; ``None`` if 64 bits do not hold it."""
     try:

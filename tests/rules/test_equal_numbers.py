@@ -9,11 +9,12 @@ import pytest
 
 from solvent.engine.audit.plain_rules import Difference, PlainPool
 from solvent.engine.projections.snapshots import decode_pool, encode_pool
+from solvent.engine.rules.alerts import AlertTerms
 from solvent.engine.rules.allowances import AllowanceTerms, Cover
 from solvent.engine.rules.budgets import BudgetTerms, Charge
-from solvent.engine.rules.commands import Debit, Grant, OpenPool, SetAllowance, SetBudget
+from solvent.engine.rules.commands import Debit, Grant, OpenPool, SetAlerts, SetAllowance, SetBudget
 from solvent.engine.rules.decide import decide
-from solvent.engine.rules.events import Debited, Event
+from solvent.engine.rules.events import Alerted, Debited, Event
 from solvent.engine.rules.evolve import apply
 from solvent.engine.rules.outcomes import OverBudget
 from solvent.engine.rules.pool import Pool
@@ -71,6 +72,18 @@ def test_entries_of_older_versions_count_as_one_value_in_a_budget(one: Any, othe
             assert stopped.stop.used == 9
         for others in (True, str(int(one))):
             assert isinstance(decide(each, debit("d3", 10, others), HOUR), tuple)
+
+
+def test_an_alert_of_an_older_version_is_not_raised_again_for_the_same_number() -> None:
+    pool = Pool()
+    told(pool, OpenPool())
+    told(pool, Grant("g", 100))
+    told(pool, SetBudget(BudgetTerms("b", 10, "hour", each="user")))
+    told(pool, SetAlerts(AlertTerms(budget_percents=(50, 100))))
+    apply(pool, old_debit("d1", 6, 94, 1.0, budget=3))
+    apply(pool, Alerted(HOUR, "budget_reached", 94, about=3, value=of_then(1.0), amount=6, percent=50, moment=HOUR))
+    assert [type(event).__name__ for event in told(pool, debit("d2", 1, 1))] == ["Debited"]
+    assert [type(event).__name__ for event in told(pool, debit("d3", 3, 1))] == ["Debited", "Alerted"]
 
 
 def test_entries_of_older_versions_count_as_one_value_in_an_allowance() -> None:

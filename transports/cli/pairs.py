@@ -14,9 +14,9 @@ import msgspec
 from solvent.engine.values.amounts import parse_scale
 from solvent.engine.values.dimensions import DimensionValue
 from solvent.engine.values.errors import InvalidRequest
-from solvent.engine.values.numbers import WrittenNumber
+from solvent.engine.values.numbers import WrittenNumber, read_number
 
-_DECODER: Final = msgspec.json.Decoder(float_hook=WrittenNumber)
+_DECODER: Final = msgspec.json.Decoder(float_hook=read_number)
 
 
 def parse_pair(word: str, option: str) -> tuple[str, str]:
@@ -77,6 +77,8 @@ def _json_scalar(text: str, field: str) -> int | float | bool:
         value = _DECODER.decode(text)
     except msgspec.DecodeError:
         value = None
+    if isinstance(value, WrittenNumber):
+        raise InvalidRequest(field, "a number that 64 bits hold exactly", got=text[:40])
     if isinstance(value, (int, float)):
         return value
     raise InvalidRequest(field, "a JSON number or boolean after :=", got=repr(text)[:40])

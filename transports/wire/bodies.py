@@ -34,7 +34,7 @@ from solvent.engine.rules.fields import KEY_CHARS_MAX
 from solvent.engine.values.amounts import AmountLike, parse_amount
 from solvent.engine.values.dimensions import NO_DIMENSIONS, DecodedDimensions, Dimensions, encode_decoded
 from solvent.engine.values.errors import InvalidRequest
-from solvent.engine.values.numbers import WrittenNumber
+from solvent.engine.values.numbers import WrittenNumber, read_number
 from solvent.engine.values.pool_id import CURRENCY_DEFAULT, PoolId, check_id, parse_pool, pool_id
 from solvent.engine.values.quantities import QuantityLike, check_quantity
 from solvent.engine.values.terms import KEEP
@@ -389,7 +389,9 @@ def request_of(body: Body | UsageRequest[Any], address: Address) -> Request[Any]
 
 def decoder_of_body(kind: type[Request[Any]]) -> msgspec.json.Decoder[Any]:
     """Return a decoder of the bodies of a kind of request."""
-    return msgspec.json.Decoder(BODIES.get(kind, kind), float_hook=WrittenNumber)
+    # A question about usage is part of its answer, so it has plain numbers. What is no value is refused before.
+    hook = read_number if issubclass(kind, UsageRequest) else WrittenNumber
+    return msgspec.json.Decoder(BODIES.get(kind, kind), float_hook=hook)
 
 
 _encoder: Final = msgspec.json.Encoder(enc_hook=plain_lines)

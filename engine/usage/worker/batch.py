@@ -30,6 +30,7 @@ _TYPECODES: Final = {
     "quantity": "q",
     "quantity_nano": "i",
     "part": "i",
+    "frame": "q",
 }
 
 
@@ -91,10 +92,11 @@ class UsageBatch:
         numbers["quantity"].extend(wholes)
         numbers["quantity_nano"].extend(nanos)
         numbers["part"].extend(parts)
-        for canonical, count in rows.pools:
+        for canonical, frame, count in rows.pools:
             pool = self.catalog.pool(canonical)
             numbers["realm"].extend(array("i", (pool.realm,)) * count)
             numbers["pool"].extend(array("i", (pool.pool,)) * count)
+            numbers["frame"].extend(array("q", (frame,)) * count)
             codes[CUSTOMER].extend(array("i", (pool.customer,)) * count)
             codes[RESOURCE].extend(array("i", (pool.resource,)) * count)
         self._encode(METRIC, metrics)

@@ -166,7 +166,8 @@ class Plan:
         return statement
 
     def entries(self, cell: UsageCell, as_of: int, after: tuple[int, int, int] | None, rows_max: int) -> Statement:
-        """Return the statement for the rows of the cell ``as_of``: pool, version, moment, debited and reversed units.
+        """Return the statement for the rows of the cell ``as_of``: pool, version, moment, debited and reversed units,
+        frame.
 
         They are ordered by moment, pool and version, and come ``after`` such a triple.
         """
@@ -190,7 +191,7 @@ class Plan:
             # The first condition is redundant, but lets DuckDB skip blocks of the table.
             conditions += f" and u.moment >= {moment} and (u.moment, u.pool, u.version) > ({moment}, {pool}, {version})"
         statement.text = (
-            f"{with_top} select u.pool, u.version, u.moment, u.debited, u.reversed from usage u"
+            f"{with_top} select u.pool, u.version, u.moment, u.debited, u.reversed, u.frame from usage u"
             f" {' '.join(statement.joins)} where {conditions}"
             f" order by u.moment, u.pool, u.version limit {rows_max}"
         )

@@ -30,6 +30,8 @@ NO_EVENT: Final = -1
 """The value in place of the number of events (1 or 0): the row is no event, and its time is not the time of one."""
 NO_ENTRY: Final = 0
 """The version of rows without an entry in the ledger."""
+NO_FRAME: Final = 0
+"""The frame of such rows."""
 
 _QUANTITY_UNITS: Final = 10**QUANTITY_PLACES
 _decode: Final = msgspec.msgpack.Decoder(dict[str, str | int | float | bool]).decode
@@ -54,13 +56,13 @@ class UsageRows:
     __slots__ = ("grants", "pools", "rows")
 
     def __init__(self) -> None:
-        self.pools: list[tuple[str, int]] = []
-        """The pools of the rows: (canonical pool, number of rows)."""
+        self.pools: list[tuple[str, int, int]] = []
+        """The pools of the rows: (canonical pool, frame, number of rows)."""
         self.rows: list[UsageTuple] = []
         self.grants: list[GrantTerms] = []
 
-    def add(self, sections: Iterable[Section]) -> None:
-        """Add the usage in ``sections``. Events of other kinds, even unknown ones, are skipped."""
+    def add(self, sections: Iterable[Section], frame: int) -> None:
+        """Add the usage in ``sections`` of a frame. Events of other kinds, even unknown ones, are skipped."""
         rows = self.rows
         append = rows.append
         for section in sections:
@@ -89,14 +91,14 @@ class UsageRows:
                     basis = None if cost is None else f"{cost.per_credit} {cost.currency}"
                     self.grants.append(GrantTerms(section.pool, version, event.category, basis))
             if len(rows) > before:
-                self.pools.append((section.pool, len(rows) - before))
+                self.pools.append((section.pool, frame, len(rows) - before))
 
     def add_refused(self, refusals: Iterable[Refused]) -> None:
         """Add rows for refusals."""
         for each in refusals:
             dimensions = _decode(each.dimensions)
             self.rows.append((NO_ENTRY, each.at, 0, 0, 0, NO_EVENT, each.count, None, each.metric, dimensions, WHOLE))
-            self.pools.append((each.pool, 1))
+            self.pools.append((each.pool, NO_FRAME, 1))
 
 
 def _shares(paid: Parts, quantity: str | None) -> list[tuple[int, int, str | None]]:

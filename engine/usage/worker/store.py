@@ -63,7 +63,7 @@ create table extra (seq bigint, dimension integer, text varchar);
 create table usage (
     seq bigint, realm integer, pool integer, version bigint, moment bigint, grant_number bigint,
     debited bigint, reversed bigint, events tinyint, refused bigint, quantity bigint, quantity_nano integer,
-    part integer, c1 integer, c2 integer, c3 integer
+    part integer, frame bigint, c1 integer, c2 integer, c3 integer
 );
 """
 
@@ -444,7 +444,10 @@ class UsageStore:
                 rows = self._run(plan.entries(cell, as_of, after, rows_max))
                 found = by_entry(rows)
         names = self._catalog.canonical
-        page = [UsageEntry(names[pool], version, moment, units) for (moment, pool, version), units in found[:limit]]
+        page = [
+            UsageEntry(names[pool], version, moment, units, frame)
+            for (moment, pool, version), (units, frame) in found[:limit]
+        ]
         more = len(found) > limit
         last = found[limit - 1][0] if more else None
         following = None if last is None else write_cursor(digest_of(query, cell), as_of, last)

@@ -76,6 +76,7 @@ from solvent.engine.values.errors import (
 )
 
 from .catalog import DIMENSION_COLUMNS_MAX
+from .entries import with_events
 from .failures import UsageDamaged, UsageUnavailable
 from .feed import FedReader, FeedEnded
 from .priority import go_to_background
@@ -316,7 +317,8 @@ class UsageWorker:
                     self._send_table(id, store.query(query))
                 case AskEntries(id, query, cell, as_of, cursor, limit):
                     found = store.entries(query, cell, as_of=as_of, cursor=cursor, limit=limit)
-                    self._reply(Entries(id, found))
+                    entries = with_events(found.entries, self._journal)
+                    self._reply(Entries(id, msgspec.structs.replace(found, entries=entries)))
                 case AskComparison(id, query, before, order, top):
                     after, earlier = store.query(query), store.query(before)
                     descending = order != "name"
@@ -365,7 +367,7 @@ def follow(journal: JournalReader, refusals: Path, store: UsageStore, *, rows_ma
         while more and batch.count < rows_max:
             frames = journal.frames(batch.frame, FRAMES_PER_READ)
             for each in frames:
-                rows.add(decode_section(body, frame=each.number) for _, body in split_frame(each))
+                rows.add((decode_section(body, frame=each.number) for _, body in split_frame(each)), each.number)
                 if len(rows.rows) >= ROWS_PER_CHUNK or each is frames[-1]:
                     batch.add(rows, through_frame=each.number)
                     rows = UsageRows()

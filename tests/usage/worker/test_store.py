@@ -573,7 +573,7 @@ def feed(journal: Journal, store: UsageStore, frames: int) -> None:
     with store.batch() as batch:
         rows = UsageRows()
         for _ in range(frames):
-            rows.add(journal.frame())
+            rows.add(journal.frame(), journal.frames)
             if journal.random.random() < 0.5:
                 batch.add(rows, through_frame=journal.frames)
                 rows = UsageRows()
@@ -587,8 +587,8 @@ def feed_again(journal: Journal, store: UsageStore) -> None:
         through = min(frame + journal.random.randrange(1, 9), journal.frames)
         with store.batch() as batch:
             rows = UsageRows()
-            for sections in journal.sections[frame:through]:
-                rows.add(sections)
+            for number, sections in enumerate(journal.sections[frame:through], frame + 1):
+                rows.add(sections, number)
             batch.add(rows, through_frame=through)
             rows = UsageRows()
             for number, refused in journal.refused:
