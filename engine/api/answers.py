@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from .balances import Balance, CustomerTotals, GrantList, HoldList, PoolPage
+from .clock import ClockStatus
 from .events import EventPage
 from .ledger import CostReport, LedgerPage
 from .prices import CardList, Estimate
@@ -33,6 +34,7 @@ Answer: TypeAlias = (
     | LedgerPage
     | PoolPage
     | CustomerTotals
+    | ClockStatus
 )
 
 

@@ -51,7 +51,9 @@ class GrantView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     id: str
     """The id of the grant, such as "g1"."""
     state: GrantState
-    """The state of the grant. A depleted grant has nothing available and nothing held."""
+    """The state of the grant. A depleted grant has nothing available and nothing held, and stays depleted past its
+    expiry unless something of it comes back and lapses. An expired one has lost credits to its expiry, or has nothing
+    but held ones left: they can still be captured."""
     amount: Decimal
     """The credits that were granted."""
     available: Decimal

@@ -35,6 +35,7 @@ from solvent.engine.values.windows import AllowanceWindow, BudgetWindow
 
 from . import requests as ask
 from .balances import Balance, CustomerTotals, GrantList, GrantState, HoldList, PoolPage
+from .clock import ClockStatus
 from .events import EventPage, PoolEvent
 from .holds import PendingHold
 from .ledger import CostReport, LedgerPage
@@ -379,6 +380,31 @@ class Credits(UsageVerbs):
             The cards with their rates and the times from which they apply; none if no card was set.
         """
         return await self.send(ask.RatesRequest(environment=environment, currency=currency, limit=limit, cursor=cursor))
+
+    async def clock(self, *, environment: str = ENVIRONMENT_DEFAULT) -> ClockStatus:
+        """Return the engine's time, and whether the machine's clock is believed.
+
+        Args:
+            environment: An environment that the service serves. It has one clock for all of them.
+
+        Returns:
+            Both times, and why the machine's clock is not believed.
+        """
+        return await self.send(ask.ClockRequest(environment=environment))
+
+    async def confirm_clock(self, *, environment: str = ENVIRONMENT_DEFAULT) -> ClockStatus:
+        """Confirm that the machine's clock is right. If it was not believed, what is due by it falls due now.
+
+        Args:
+            environment: An environment that the service serves. It has one clock for all of them.
+
+        Returns:
+            Both times.
+
+        Raises:
+            Unavailable: The clock is believed, but that is not in the journal yet: confirm it again after a restart.
+        """
+        return await self.send(ask.ConfirmClockRequest(environment=environment))
 
     def hold(
         self,

@@ -33,6 +33,7 @@ from solvent.engine.values.times import TimeLike
 from solvent.engine.values.windows import AllowanceWindow, BudgetWindow
 
 from .balances import Balance, CustomerTotals, GrantList, GrantState, HoldList, PoolPage
+from .clock import ClockStatus
 from .events import EventPage
 from .ledger import CostReport, LedgerPage
 from .prices import CardList, Estimate
@@ -618,6 +619,25 @@ class RatesRequest(Request[CardList], kw_only=True):
     """The most rates of the page, 1 to 1,000. Fewer come if they do not fit into a message."""
     cursor: str | None = None
     """The ``next_cursor`` of the page before."""
+
+
+class ServiceRequest(Request[A], Generic[A], kw_only=True):
+    """A request about the service as a whole."""
+
+    environment: str = ENVIRONMENT_DEFAULT
+    """An environment that the service serves. It has one clock for all of them."""
+
+
+class ClockRequest(ServiceRequest[ClockStatus], kw_only=True):
+    """Read the engine's time, and whether the machine's clock is believed."""
+
+    operation: ClassVar[str] = "clock"
+
+
+class ConfirmClockRequest(ServiceRequest[ClockStatus], kw_only=True):
+    """Confirm that the machine's clock is right. If it was not believed, it is from now on."""
+
+    operation: ClassVar[str] = "clock.confirm"
 
 
 class SetRatesRequest(Request[Receipt], kw_only=True):

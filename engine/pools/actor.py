@@ -378,7 +378,7 @@ class PoolActor(Actor[Message]):
     def _read_list(self, what: str, page: Page) -> Answer | SolventError:
         pool, name = self.pool, str(self._name)
         if what == "grants":
-            return grants_of(pool, name, page)
+            return grants_of(pool, name, page, now=self._services.now_us())
         if what == "holds":
             return holds_of(pool, name, page)
         if what == "recurring":

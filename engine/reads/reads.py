@@ -114,7 +114,7 @@ class Reads:
         page = _page_of(request, pool, GrantPlace, state=state, at=at)
         if request.as_of is None:
             return await self._pools.ask(pool, Read("grants", page), GrantList)
-        return grants_of(await self._as_of(pool, request.as_of), str(pool), page)
+        return grants_of(await self._as_of(pool, request.as_of), str(pool), page, now=at or 0)
 
     async def _holds(self, request: HoldsRequest) -> HoldList:
         pool = parse_pool(request.pool)

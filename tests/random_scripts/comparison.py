@@ -294,7 +294,8 @@ class Pair:
         states = {int(view.id[1:]): view.state for view in grants_of(self.pool, self.name).grants}
         ended = {line.about["grant"] for line in self.model.log if line.kind in ("Expired", "Lapsed")}
         assert states == {
-            number: state_of(block, has_expired=number in ended) for number, block in self.model.blocks.items()
+            number: state_of(block, has_expired=number in ended, at=self.model.clock)
+            for number, block in self.model.blocks.items()
         }
 
 
@@ -310,13 +311,14 @@ def line_covers(covers: Sequence[Any]) -> tuple[Any, ...]:
     )
 
 
-def state_of(block: Block, *, has_expired: bool) -> str:
+def state_of(block: Block, *, has_expired: bool, at: int) -> str:
     """Return the state of a grant as callers see it."""
     if block.is_pending:
         return "pending"
     if block.is_voided:
         return "voided"
-    if has_expired:
+    is_over = block.ends is not None and block.ends <= at
+    if has_expired or (is_over and block.those("held")):
         return "expired"
     return "active" if block.those("left") or block.those("held") else "depleted"
 

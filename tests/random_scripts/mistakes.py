@@ -31,6 +31,7 @@ from solvent.engine.rules.events import (
     RecurringEnded,
 )
 from solvent.engine.rules.pool import Block, Pool
+from solvent.engine.rules.views import balances
 from solvent.engine.values import dimensions, matching
 from solvent.engine.values.amounts import UNITS_MAX
 
@@ -59,6 +60,12 @@ def older_grants_burn_by_number(patch: pytest.MonkeyPatch) -> None:
         return self.priority, ends, self.category == "paid", self.number
 
     patch.setattr(Block, "burn_rank", rank)
+
+
+def a_held_rest_keeps_a_grant_active(patch: pytest.MonkeyPatch) -> None:
+    """A grant is said to be active as long as a hold keeps something of it, though it has expired meanwhile."""
+    state_of = balances._grant_state
+    patch.setattr(balances, "_grant_state", lambda block, at: state_of(block, 0))
 
 
 def a_hold_that_ends_revives_credits(patch: pytest.MonkeyPatch) -> None:
@@ -358,6 +365,7 @@ MISTAKES: Mapping[str, Mistake] = {
     for mistake in (
         paid_credits_burn_first,
         older_grants_burn_by_number,
+        a_held_rest_keeps_a_grant_active,
         a_hold_that_ends_revives_credits,
         a_capture_revives_credits,
         a_reversal_revives_credits,

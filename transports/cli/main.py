@@ -24,6 +24,7 @@ from solvent.transports.cli.verbs import (
     spending,
     usage,
 )
+from solvent.transports.cli.verbs.clock import clock
 from solvent.transports.cli.verbs.export import export
 from solvent.transports.cli.verbs.losses import accept_loss
 from solvent.transports.cli.verbs.replay import replay
@@ -108,6 +109,7 @@ for _verb in (
     history.costs,
     usage.usage,
     usage.rebuild,
+    clock,
     verify,
     export,
     accept_loss,

@@ -22,6 +22,7 @@ from solvent.engine.api.requests import (
     PoolRequest,
     RatesRequest,
     Request,
+    ServiceRequest,
     SetRatesRequest,
     TotalsRequest,
     TransferRequest,
@@ -211,6 +212,20 @@ class EnvironmentBody(Body, kw_only=True):
         return Address(check_id(request.environment, "environment"), None), {}
 
 
+class ServiceBody(Body, kw_only=True):
+    """The body of a request about the service as a whole."""
+
+    def request(self, address: Address) -> Request[Any]:
+        if address.customer is not None:
+            expected = '"-" in the subject: this is about the whole service'
+            raise InvalidRequest("customer", expected, got=address.customer[:60])
+        return self._build(environment=address.environment)
+
+    @classmethod
+    def about(cls, request: Any) -> tuple[Address, dict[str, Any]]:
+        return Address(check_id(request.environment, "environment"), None), {}
+
+
 _BASES: Final[tuple[tuple[type[Request[Any]], type[Body], frozenset[str]], ...]] = (
     (CommandRequest, CommandBody, frozenset({"pool"})),
     (TransferRequest, TransferBody, frozenset({"pool", "target"})),
@@ -219,6 +234,7 @@ _BASES: Final[tuple[tuple[type[Request[Any]], type[Body], frozenset[str]], ...]]
     (PastEventsRequest, EventsBody, frozenset({"pool", "environment", "customer"})),
     (RatesRequest, EnvironmentBody, frozenset({"environment"})),
     (SetRatesRequest, EnvironmentBody, frozenset({"environment"})),
+    (ServiceRequest, ServiceBody, frozenset({"environment"})),
 )
 """The body of each kind of request, and the fields that name its target. The first match counts."""
 

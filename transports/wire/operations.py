@@ -94,6 +94,8 @@ READS: Final[dict[str, Operation]] = {
         Operation(ask.TransferRequest, "grant", (NotFound, InsufficientCredits, IdempotencyConflict, StateConflict)),
         Operation(ask.RatesRequest, "read"),
         Operation(ask.SetRatesRequest, "configure", (StateConflict,)),
+        Operation(ask.ClockRequest, "read"),
+        Operation(ask.ConfirmClockRequest, "operate"),
         Operation(ask.PoolsRequest, "read"),
         Operation(ask.TotalsRequest, "read"),
         *(

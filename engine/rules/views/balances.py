@@ -35,15 +35,19 @@ def balance_of(pool: Pool, name: str) -> Balance:
     )
 
 
-def grants_of(pool: Pool, name: str, page: Page = WHOLE) -> GrantList:
-    """Return a page of the grants of ``pool``: those that can be burned in burn order, then the rest, newest first."""
+def grants_of(pool: Pool, name: str, page: Page = WHOLE, *, now: int = 0) -> GrantList:
+    """Return a page of the grants of ``pool``: those that can be burned in burn order, then the rest, newest first.
+
+    Their states are those of ``now``, or of the pool's clock if that is later.
+    """
+    at = max(pool.clock, now)
     blocks = _blocks(pool, page.after)
     if page.state is not None:
-        blocks = (block for block in blocks if _grant_state(block) == page.state)
+        blocks = (block for block in blocks if _grant_state(block, at) == page.state)
     found = list(islice(blocks, page.limit + 1))
     shown = found[: page.limit]
     following = page.cursor(len(found) > page.limit, _place_of(shown[-1]) if shown else None)
-    return GrantList(name, pool.version, tuple([_grant_view(block, pool.scale) for block in shown]), following)
+    return GrantList(name, pool.version, tuple([_grant_view(block, pool.scale, at) for block in shown]), following)
 
 
 GrantPlace: TypeAlias = tuple[int, int, bool, int, int, int] | int
@@ -68,10 +72,10 @@ def _blocks(pool: Pool, after: GrantPlace | None) -> Iterator[Block]:
             yield block
 
 
-def _grant_view(block: Block, scale: int) -> GrantView:
+def _grant_view(block: Block, scale: int, at: int) -> GrantView:
     return GrantView(
         id=f"g{block.number}",
-        state=_grant_state(block),
+        state=_grant_state(block, at),
         amount=to_decimal(block.amount, scale),
         available=to_decimal(block.available, scale),
         held=to_decimal(block.held, scale),
@@ -92,13 +96,16 @@ def _grant_view(block: Block, scale: int) -> GrantView:
     )
 
 
-def _grant_state(block: Block) -> GrantState:
+def _grant_state(block: Block, at: int) -> GrantState:
     if block.state == PENDING:
         return "pending"
     if block.state == EXPIRED:
         return "expired"
     if block.state == VOIDED:
         return "voided"
+    if block.held and block.expires_at is not None and block.expires_at <= at:
+        # Nothing was left to expire, and what comes back of the hold lapses.
+        return "expired"
     return "active" if block.available or block.held else "depleted"
 
 
