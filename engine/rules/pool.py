@@ -154,14 +154,16 @@ def leave_burn(pool: Pool, block: Block) -> None:
         pool.burn.remove(block)
 
 
-def put_on_schedule(pool: Pool, block: Block) -> None:
+def put_on_schedule(pool: Pool, block: Block, *, since: int = 0) -> None:
+    """Put what will happen to a grant on the schedule. The ends of periods before ``since`` have been dealt with."""
     if block.state == PENDING:
         heapq.heappush(pool.schedule, (block.effective_at, block.number))
     if block.expires_at is not None and (block.state == PENDING or block.available):
         heapq.heappush(pool.schedule, (block.expires_at, block.number))
         put_warning_on_schedule(pool, block)
-    if block.rolls and block.recurring and block.period_end is not None and block.available:
-        heapq.heappush(pool.schedule, (block.period_end, block.number))
+    end = block.period_end
+    if end is not None and end >= since and block.rolls and block.recurring and block.available:
+        heapq.heappush(pool.schedule, (end, block.number))
 
 
 def period_end_of(pool: Pool, block: Block) -> int:
@@ -309,7 +311,7 @@ def rebuild_orders(pool: Pool) -> None:
     heapq.heapify(pool.schedule)
     put_look_on_schedule(pool)
     for block in pool.blocks.values():
-        put_on_schedule(pool, block)
+        put_on_schedule(pool, block, since=pool.clock)
     forget_due(pool)
 
 

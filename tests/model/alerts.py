@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 from solvent.engine.rules.alerts import AlertTerms, Threshold
 from solvent.engine.rules.commands import GrantRecharge, RefuseRecharge
 
-from .budgets import Budget
+from .budgets import Budget, same
 from .lines import Dims, Line, Refused
 from .times import month_of
 
@@ -200,8 +200,9 @@ class Alerts:
             about = line.about
             if line.kind == "AlertsSet" or (line.kind == "BudgetSet" and about["budget"] == budget.number):
                 return 0
-            window = [about.get(name) for name in ("kind", "about", "value", "moment")]
-            if line.kind == "Alerted" and window == ["budget_reached", budget.number, value, start]:
+            window = [about.get(name) for name in ("kind", "about", "moment")]
+            is_of_window = line.kind == "Alerted" and window == ["budget_reached", budget.number, start]
+            if is_of_window and same(about["value"], value):
                 return int(about["percent"])
         return 0
 

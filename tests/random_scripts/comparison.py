@@ -293,6 +293,8 @@ class Pair:
         assert total == balance.available
         states = {int(view.id[1:]): view.state for view in grants_of(self.pool, self.name).grants}
         ended = {line.about["grant"] for line in self.model.log if line.kind in ("Expired", "Lapsed")}
+        cut = [(line.about["grant"], line.at) for line in self.model.log if line.kind == "Trimmed"]
+        ended |= {number for number, at in cut if self.model.blocks[number].is_over(at)}
         assert states == {
             number: state_of(block, has_expired=number in ended, at=self.model.clock)
             for number, block in self.model.blocks.items()
