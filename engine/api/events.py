@@ -56,6 +56,8 @@ class PoolEvent(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True, o
     """The id of the recharge request, such as "q7"."""
     granted: bool = False
     """Whether the pool grants the recharge by itself."""
+    cut: tuple[str, ...] = ()
+    """The names of fields that were left out because they do not fit into a message."""
 
 
 class EventPage(Readable, msgspec.Struct, frozen=True, gc=False):
