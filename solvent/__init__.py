@@ -26,7 +26,7 @@ from solvent.engine.api.events import EventPage, PoolEvent
 from solvent.engine.api.holds import OpenHold, PendingHold
 from solvent.engine.api.ledger import CostLine, CostReport, LedgerEntry, LedgerPage
 from solvent.engine.api.prices import CardList, CardView, Estimate, RateView
-from solvent.engine.api.receipts import Allocation, Coverage, Receipt
+from solvent.engine.api.receipts import Allocation, AllocationPage, Coverage, Receipt
 from solvent.engine.api.requests import (
     CaptureRequest,
     DebitRequest,
@@ -124,6 +124,7 @@ _keep_old_names()
 __all__ = [
     "AlertsView",
     "Allocation",
+    "AllocationPage",
     "AllowanceCount",
     "AllowanceCounts",
     "AllowanceList",

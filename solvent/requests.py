@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from solvent.engine.api.requests import (
     AlertsRequest,
+    AllocationsRequest,
     AllowanceCountsRequest,
     AllowancesRequest,
     BalanceRequest,
@@ -55,6 +56,7 @@ from solvent.engine.api.usage_requests import (
 
 __all__ = [
     "AlertsRequest",
+    "AllocationsRequest",
     "AllowanceCountsRequest",
     "AllowancesRequest",
     "BalanceRequest",

@@ -11,12 +11,13 @@ from .clock import ClockStatus
 from .events import EventPage
 from .ledger import CostReport, LedgerPage
 from .prices import CardList, Estimate
-from .receipts import NO_DETAILS, Receipt
+from .receipts import NO_DETAILS, AllocationPage, Receipt
 from .settings import AlertsView, AllowanceCounts, AllowanceList, BudgetCounts, BudgetList, RecurringList
 from .verdicts import Verdict
 
 Answer: TypeAlias = (
     Receipt
+    | AllocationPage
     | Balance
     | GrantList
     | HoldList
@@ -72,5 +73,6 @@ def _details_to_wire(receipt: Receipt) -> dict[str, Any]:
         "covered": str(receipt.covered) if receipt.details.covers_units else None,
         "allowances": msgspec.to_builtins(receipt.allowances) or None,
         "warnings": list(receipt.warnings) or None,
+        "cut": list(receipt.cut) or None,
     }
     return {name: part for name, part in parts.items() if part is not None}

@@ -88,6 +88,9 @@ class GrantView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The caller's own names with values."""
     key: str
     """The idempotency key of the grant."""
+    cut: tuple[str, ...] = ()
+    """The names of fields that were left out because they do not fit into a message; ``allocations`` can be read with
+    the operation of that name."""
 
 
 class GrantList(Readable, msgspec.Struct, frozen=True, gc=False):
@@ -122,6 +125,9 @@ class HoldView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What will be metered; ``None`` if it was not given."""
     dimensions: dict[str, str | int | float | bool]
     """The dimensions of the usage event that will capture the hold."""
+    cut: tuple[str, ...] = ()
+    """The names of fields that were left out because they do not fit into a message; ``allocations`` can be read with
+    the operation of that name."""
 
 
 class HoldList(Readable, msgspec.Struct, frozen=True, gc=False):

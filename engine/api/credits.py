@@ -40,7 +40,7 @@ from .events import EventPage, PoolEvent
 from .holds import PendingHold
 from .ledger import CostReport, LedgerPage
 from .prices import CardList, Estimate
-from .receipts import Receipt
+from .receipts import AllocationPage, Receipt
 from .requests import BatchRequest, Request
 from .rows import rows_of
 from .settings import AlertsView, AllowanceCounts, AllowanceList, BudgetCounts, BudgetList, RecurringList
@@ -1114,6 +1114,27 @@ class Credits(UsageVerbs):
             The holds with their amounts in credits and their expiries, and the pool's version.
         """
         return await self.send(ask.HoldsRequest(pool=pool, limit=limit, cursor=cursor))
+
+    async def allocations(
+        self, pool: PoolLike, entry: str, *, limit: int = ask.LIST_DEFAULT, cursor: str | None = None
+    ) -> AllocationPage:
+        """Return a page of the grants that an entry took credits from or gave them back to.
+
+        A receipt, a hold or a ledger entry has them too, unless its ``cut`` names them.
+
+        Args:
+            pool: The pool.
+            entry: The id of the entry, such as "d2" or "h3".
+            limit: The most allocations of the page, 1 to 1,000. Fewer come if they do not fit into one message.
+            cursor: The ``next_cursor`` of the page before.
+
+        Returns:
+            The allocations in burn order, and the cursor of the next page.
+
+        Raises:
+            NotFound: There is no such entry.
+        """
+        return await self.send(ask.AllocationsRequest(pool=pool, entry=entry, limit=limit, cursor=cursor))
 
     async def costs(
         self,

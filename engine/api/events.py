@@ -60,6 +60,8 @@ class PoolEvent(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True, o
     """The name of the recurring grant that could not grant for a period."""
     granted: bool = False
     """Whether the pool grants the recharge by itself."""
+    cut: tuple[str, ...] = ()
+    """The names of fields that were left out because they do not fit into a message."""
 
 
 class EventPage(Readable, msgspec.Struct, frozen=True, gc=False):

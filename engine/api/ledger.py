@@ -110,6 +110,9 @@ class LedgerEntry(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True)
     """The version of the rate card that priced the debit; ``None`` if no card did."""
     covered: tuple[Coverage, ...] = ()
     """The credits that allowances paid in addition to ``amount``."""
+    cut: tuple[str, ...] = ()
+    """The names of fields that were left out because they do not fit into a message; ``allocations`` can be read with
+    the operation of that name."""
 
 
 class LedgerPage(Readable, msgspec.Struct, frozen=True, gc=False):

@@ -57,6 +57,7 @@ class Details(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     """The units that each allowance paid, as (allowance, units)."""
     granted_units: int = 0
     next_at_us: int | None = None
+    cut: tuple[str, ...] = ()
 
 
 NO_DETAILS = Details()
@@ -124,6 +125,7 @@ class Receipt(_Asked, Readable, msgspec.Struct, frozen=True, gc=False, array_lik
             "uncovered": self.uncovered,
             "card": self.card,
             "warnings": self.warnings,
+            "cut": self.cut,
             "expires_at": self.expires_at,
             "granted": self.granted,
             "next_at": self.next_at,
@@ -241,6 +243,15 @@ class Receipt(_Asked, Readable, msgspec.Struct, frozen=True, gc=False, array_lik
         return self.details.warnings
 
     @property
+    def cut(self) -> tuple[str, ...]:
+        """The names of fields that a transport left out because they do not fit into one of its messages.
+
+        The command was done all the same. ``Credits.allocations`` reads ``allocations`` page by page. If ``allowances``
+        is cut, one line without a name has what they paid together.
+        """
+        return self.details.cut
+
+    @property
     def card(self) -> int | None:
         """The version of the rate card that priced the debit; ``None`` if no card did."""
         return self.details.card
@@ -256,3 +267,14 @@ def asked_for(receipt: Receipt, pool: PoolLike, key: str | None) -> Receipt:
     _keep_pool(receipt, pool)
     _keep_key(receipt, key)
     return receipt
+
+
+class AllocationPage(Readable, msgspec.Struct, frozen=True, gc=False):
+    """A page of the allocations of an entry, in burn order."""
+
+    pool: str
+    entry: str
+    """The id of the entry, such as "d2"."""
+    allocations: tuple[Allocation, ...]
+    next_cursor: str | None = None
+    """The cursor of the next page; ``None`` if this is the last."""

@@ -37,7 +37,7 @@ from .clock import ClockStatus
 from .events import EventPage
 from .ledger import CostReport, LedgerPage
 from .prices import CardList, Estimate
-from .receipts import Receipt
+from .receipts import AllocationPage, Receipt
 from .settings import AlertsView, AllowanceCounts, AllowanceList, BudgetCounts, BudgetList, RecurringList
 from .verdicts import Verdict
 
@@ -556,6 +556,19 @@ class LedgerRequest(PoolRequest[LedgerPage], kw_only=True):
     """The ``next_cursor`` of the page before. It stays valid while entries are added."""
     newest_first: bool = True
     """Whether the newest entry comes first."""
+
+
+class AllocationsRequest(PoolRequest[AllocationPage], kw_only=True):
+    """Read a page of the grants that an entry took credits from or gave them back to, such as a debit or a hold."""
+
+    operation: ClassVar[str] = "allocations"
+
+    entry: str
+    """The id of the entry, as in its receipt, such as "d2"."""
+    limit: int = LIST_DEFAULT
+    """The most allocations of the page, 1 to 1,000. Fewer come if they do not fit into a message."""
+    cursor: str | None = None
+    """The ``next_cursor`` of the page before."""
 
 
 class CostsRequest(PoolRequest[CostReport], kw_only=True):

@@ -11,10 +11,12 @@ from .balances import CustomerTotals, GrantList, HoldList, PoolPage
 from .events import EventPage
 from .ledger import CostReport, LedgerPage
 from .prices import CardList, CardView
+from .receipts import AllocationPage
 from .settings import AllowanceCounts, AllowanceList, BudgetCounts, BudgetList, RecurringList
 from .usage_answers import UsageEntryPage
 
 ROWS: Final[dict[type[Any], str]] = {
+    AllocationPage: "allocations",
     AllowanceCounts: "counts",
     AllowanceList: "allowances",
     BudgetCounts: "counts",

@@ -12,8 +12,10 @@ from solvent.engine.api.balances import Balance, CustomerTotals, GrantList, Gran
 from solvent.engine.api.events import EventPage
 from solvent.engine.api.ledger import CostReport, LedgerPage
 from solvent.engine.api.prices import CardList, Estimate
+from solvent.engine.api.receipts import AllocationPage
 from solvent.engine.api.requests import (
     AlertsRequest,
+    AllocationsRequest,
     AllowanceCountsRequest,
     AllowancesRequest,
     BalanceRequest,
@@ -47,10 +49,11 @@ from solvent.engine.pools.pools import Pools
 from solvent.engine.projections.history import fold_before, fold_until
 from solvent.engine.rules.checking import check_question
 from solvent.engine.rules.commands import Page, Read
-from solvent.engine.rules.fields import check_whole
+from solvent.engine.rules.fields import check_whole, parse_any_entry_id
 from solvent.engine.rules.pool import Pool
 from solvent.engine.rules.rates import price
 from solvent.engine.rules.views.balances import GrantPlace, balance_of, grants_of
+from solvent.engine.rules.views.ledger import entry_of
 from solvent.engine.rules.views.prices import cards_of, rate_view
 from solvent.engine.values.amounts import to_decimal
 from solvent.engine.values.cursors import read_cursor, write_cursor
@@ -88,6 +91,7 @@ class Reads:
             EstimateRequest: self._estimate,
             RatesRequest: self._rates,
             LedgerRequest: self._ledger,
+            AllocationsRequest: self._allocations,
             CostsRequest: self._costs,
             PastEventsRequest: self._past_events,
             PoolsRequest: self._page,
@@ -231,6 +235,21 @@ class Reads:
             lines=tuple(lines[:limit]),
             next_cursor=write_cursor(about, place_of(lines[limit - 1])) if len(lines) > limit else None,
         )
+
+    async def _allocations(self, request: AllocationsRequest) -> AllocationPage:
+        pool = parse_pool(request.pool)
+        version = parse_any_entry_id(request.entry, "entry")
+        limit = check_limit(request.limit, LIST_PAGE_MAX)
+        about = (request.operation, pool.canonical, version)
+        begins = max(0, read_cursor(request.cursor, about, int) or 0)
+        _, _, scale = await self._history(pool)
+        event = await self._pools.find_entry(pool.canonical, version)
+        entry = None if event is None else entry_of(event, version, scale)
+        if entry is None or entry.id != request.entry:
+            raise NotFound("entry", f"{request.entry} of {pool}")
+        found = entry.allocations[begins : begins + limit]
+        more = begins + limit < len(entry.allocations)
+        return AllocationPage(str(pool), entry.id, found, write_cursor(about, begins + limit) if more else None)
 
     async def _ledger(self, request: LedgerRequest) -> LedgerPage:
         pool = parse_pool(request.pool)

@@ -87,12 +87,12 @@ async def test_all_lists_are_the_same_as_in_the_engine(tmp_path: Path) -> None:
             AllowanceCountsRequest(pool="acme", name="n0"),
             RecurringRequest(pool="acme"),
             LedgerRequest(pool="acme", limit=1_000),
-            CostsRequest(pool="acme"),
+            CostsRequest(pool="acme", limit=3),
             TotalsRequest(customer="acme"),
         ]
         for request in lists:
             expected = await whole(engine, request)
-            assert len(expected) >= 60
+            assert len(expected) >= (8 if isinstance(request, CostsRequest) else 60)
             assert await whole(client, request) == expected, type(request).__name__
             first = await client.send(request)
             assert first.next_cursor is not None, type(request).__name__

@@ -18,6 +18,7 @@ import msgspec
 
 from solvent.actors import ActorError, Answers
 from solvent.engine.api.receipts import Receipt
+from solvent.engine.api.requests import Request
 from solvent.engine.api.usage_answers import Usage
 from solvent.engine.engine import Engine
 from solvent.engine.pools.asking import outcome_of, outcomes_of
@@ -26,6 +27,7 @@ from solvent.transports.wire.answers import encode_answer, encode_answers
 from solvent.transports.wire.batches import decode_batch, decode_events
 from solvent.transports.wire.bodies import BODIES, Address, CommandBody, decode_body, decoder_of_body, request_of
 from solvent.transports.wire.operations import BATCH, COMMANDS, READS
+from solvent.transports.wire.pages import PAGE_BYTES_MAX, read_page
 from solvent.transports.wire.submitting import INTERNAL, check_together, submit_all
 from solvent.transports.wire.usage import with_lines
 
@@ -187,14 +189,11 @@ class HttpApp:
             raise Overloaded(retry_after=RETRY_AFTER_S)
         self._reading += 1
         try:
-            answer: Any = await self._engine.send(request_of(body, address))
-            if isinstance(answer, Usage):
-                answer = await with_lines(answer, USAGE_BYTES_MAX)
+            answer, encoded = await read_page(self._ask, request_of(body, address), PAGE_BYTES_MAX)
         finally:
             self._reading -= 1
         if isinstance(answer, Receipt):
             return _receipt(answer)
-        encoded = encode_answer(answer)
         if name not in _TAGGED:
             return Reply(200, encoded)
         tag = tag_of(encoded)
@@ -202,6 +201,10 @@ class HttpApp:
         if known is not None and scope["method"] != "POST" and matches(tag, known):
             return Reply(304, headers=((b"etag", tag),))
         return Reply(200, encoded, headers=((b"etag", tag),))
+
+    async def _ask(self, request: Request[Any]) -> Any:
+        answer: Any = await self._engine.send(request)
+        return await with_lines(answer, USAGE_BYTES_MAX) if isinstance(answer, Usage) else answer
 
     async def _stream(self, run: Callable[..., Awaitable[None]]) -> None:
         if self._streams >= STREAMS_MAX:

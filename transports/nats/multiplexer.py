@@ -37,6 +37,7 @@ from solvent.engine.values.errors import Overloaded, SolventError, TooLarge, Una
 from solvent.engine.values.pool_id import PoolId
 from solvent.transports.wire.answers import decode_error, decode_receipt, decode_unit_answers
 from solvent.transports.wire.bodies import BODY_BYTES_MAX
+from solvent.transports.wire.cutting import ANSWER_BYTES_MAX
 from solvent.transports.wire.operations import BATCH
 
 from .connection import Connection
@@ -489,13 +490,15 @@ class Multiplexer:
     def _pack_pile(self, pile: _Pile) -> None:
         until = self._loop.time() + self._timeout_s
         room = min(self._nats.max_payload, BODY_BYTES_MAX) - MESSAGE_BYTES_SPARE
+        # Their answers have to fit into one message too.
+        most = min(GATHERED_MAX, max(1, self._nats.max_payload // ANSWER_BYTES_MAX))
         parts, sinks = pile.parts, pile.sinks
         start = size = 0
         for place, part in enumerate(parts):
             if len(part) > room:
                 # It travels alone, and is refused alone.
                 size = room
-            if place > start and (size + len(part) > room or place - start >= GATHERED_MAX):
+            if place > start and (size + len(part) > room or place - start >= most):
                 self._send_group(pile.environment, pile.customer, parts[start:place], sinks[start:place], until)
                 start, size = place, 0
             size += len(part) + 1

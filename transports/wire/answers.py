@@ -60,6 +60,7 @@ class ReceiptWire(msgspec.Struct, omit_defaults=True):
     allowances: list[_CoverageWire] = []
     granted: str = "0"
     next_at: datetime | None = None
+    cut: tuple[str, ...] = ()
 
 
 RECEIPT_FIELDS: Final = {
@@ -82,6 +83,7 @@ RECEIPT_FIELDS: Final = {
     "allowances": "list of [Coverage](#coverage)",
     "granted": "decimal string",
     "next_at": "time or null",
+    "cut": "list of strings",
 }
 """The fields of a receipt on the wire, with their types in the words of the reference."""
 
@@ -122,6 +124,7 @@ def _receipt_wire(receipt: Receipt) -> ReceiptWire:
         wire.warnings, wire.card = details.warnings, details.card
         wire.granted, wire.next_at = format_amount(details.granted_units, scale), receipt.next_at
         wire.covered = format_amount(sum([units for _, units in details.covers_units]), scale)
+        wire.cut = details.cut
         wire.allowances = [_CoverageWire(name, format_amount(units, scale)) for name, units in details.covers_units]
     return wire
 
@@ -139,6 +142,13 @@ def encode_event(event: PoolEvent | Balance) -> bytes:
 def encode_error(error: SolventError) -> bytes:
     """Return an error as JSON: ``{"error": {"code": ..., "message": ..., ...}}``."""
     return _encoder.encode(_ErrorWire(error_to_wire(error)))
+
+
+def encode_one(answer: Receipt | SolventError, receipts: ReceiptForm) -> bytes:
+    """Return one answer of a batch as JSON."""
+    if isinstance(answer, SolventError):
+        return encode_error(answer)
+    return _encoder.encode(answer if receipts == "units" else _receipt_wire(answer))
 
 
 def encode_answers(answers: Sequence[Receipt | SolventError], receipts: ReceiptForm = "text") -> bytes:
@@ -208,6 +218,7 @@ def _details(wire: ReceiptWire) -> Details:
         and wire.lapsed == "0"
         and not wire.warnings
         and not wire.allowances
+        and not wire.cut
     ):
         return NO_DETAILS
     return Details(
@@ -222,6 +233,7 @@ def _details(wire: ReceiptWire) -> Details:
         granted_units=_units(wire.granted),
         next_at_us=None if wire.next_at is None else _microseconds(wire.next_at),
         covers_units=tuple((each.allowance, _units(each.amount)) for each in wire.allowances),
+        cut=wire.cut,
     )
 
 

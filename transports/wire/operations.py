@@ -89,6 +89,7 @@ READS: Final[dict[str, Operation]] = {
         Operation(ask.PastEventsRequest, "read"),
         Operation(ask.CheckRequest, "read", _SET),
         Operation(ask.LedgerRequest, "read", _READ),
+        Operation(ask.AllocationsRequest, "read", _READ),
         Operation(ask.CostsRequest, "read", _READ),
         Operation(ask.EstimateRequest, "read", _SET),
         Operation(ask.TransferRequest, "grant", (NotFound, InsufficientCredits, IdempotencyConflict, StateConflict)),

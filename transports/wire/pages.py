@@ -12,30 +12,51 @@ from typing import Any, Final
 import msgspec
 
 from solvent.engine.api.prices import CardList
+from solvent.engine.api.receipts import Receipt
 from solvent.engine.api.requests import Request
 from solvent.engine.api.rows import rows_of
 from solvent.engine.values.errors import TooLarge
 
 from .answers import encode_answer
+from .cutting import encode_to_fit
 
+PAGE_BYTES_MAX: Final = 1 << 20
+"""The bytes of a page where the transport itself has no bound."""
 SPARE: Final = 0.9
 """The part of a message that a smaller page is meant to fill: rows have different lengths."""
 
 
-async def read_to_fit(ask: Callable[[Request[Any]], Awaitable[Any]], request: Request[Any], bytes_max: int) -> bytes:
-    """Return the answer to a read as JSON of at most ``bytes_max`` bytes, with fewer rows if need be.
+async def read_page(
+    ask: Callable[[Request[Any]], Awaitable[Any]], request: Request[Any], bytes_max: int
+) -> tuple[Any, bytes]:
+    """Return the answer to a read, and as JSON of at most ``bytes_max`` bytes, with fewer rows if need be.
 
-    Raises ``SolventError``, ``TooLarge`` if a single row does not fit, or what was asked for is no list.
+    It is longer only if a single row is, or what was asked for is no list. Raises ``SolventError``.
     """
     while True:
         answer = await ask(request)
         payload = encode_answer(answer)
-        if len(payload) <= bytes_max:
-            return payload
+        if len(payload) <= bytes_max or isinstance(answer, Receipt):
+            # What was applied must not be asked for again.
+            return answer, payload
         smaller = _smaller(request, answer, bytes_max / len(payload) * SPARE)
         if smaller is None:
-            raise too_large(request, len(payload))
+            return answer, payload
         request = smaller
+
+
+async def read_to_fit(ask: Callable[[Request[Any]], Awaitable[Any]], request: Request[Any], bytes_max: int) -> bytes:
+    """Return the answer to a read, or to a command that is no command of one pool, as JSON of at most ``bytes_max``
+    bytes: with fewer rows and, if a single row is too long, without its long fields.
+
+    Raises ``SolventError``, ``TooLarge`` if even that does not fit.
+    """
+    answer, payload = await read_page(ask, request, bytes_max)
+    if len(payload) > bytes_max:
+        payload = encode_to_fit(answer, bytes_max)
+    if len(payload) > bytes_max:
+        raise too_large(request, len(payload))
+    return payload
 
 
 def too_large(request: Request[Any], size: int) -> TooLarge:
