@@ -13,6 +13,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -192,9 +193,15 @@ def docs_of(kind: type[Any]) -> dict[str, str]:
     return docs
 
 
+@cache
+def _classes_of(module: str) -> dict[str, ast.ClassDef]:
+    """Return the classes of a module as they are written. A module is parsed once, and not for each of its classes."""
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
 def _own_docs_of(kind: type[Any]) -> dict[str, str]:
-    (node,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
-    assert isinstance(node, ast.ClassDef)  # noqa: S101 - narrows the type
+    node = _classes_of(kind.__module__)[kind.__name__]
     docs: dict[str, str] = {}
     for field, doc in zip(node.body, node.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
