@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import inspect
-import textwrap
+import sys
+from functools import cache
 from typing import Any
 
 
@@ -17,9 +18,15 @@ def docs_of(kind: type[Any]) -> dict[str, str]:
     return docs
 
 
+@cache
+def _classes_of(module: str) -> dict[str, ast.ClassDef]:
+    """Return the classes of a module as they are written. A module is parsed once, and not for each of its classes."""
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
 def _own_docs_of(kind: type[Any]) -> dict[str, str]:
-    (node,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
-    assert isinstance(node, ast.ClassDef)  # noqa: S101 - narrows the type
+    node = _classes_of(kind.__module__)[kind.__name__]
     docs: dict[str, str] = {}
     for field, doc in zip(node.body, node.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
