@@ -63,17 +63,21 @@ async def test_what_changes_something_is_not_read_with_get(api: Api, name: str) 
 @pytest.mark.parametrize("name", FLAT)
 async def test_a_read_answers_the_same_to_get_and_post(api: Api, name: str) -> None:
     await api.post("acme/grant", {"amount": "10", "key": "g"})
+    await api.post("acme/budget.set", {"name": "all", "amount": "5", "window": "day"})
+    await api.post("acme/allowance.set", {"name": "free", "amount": "1", "window": "day"})
+    await api.post("acme/debit", {"amount": "2", "key": "k"})
     await api.post("-/rates.set", {"rates": [{"metric": "tokens", "credits": "0.001", "per": "1"}]})
     fields: dict[str, str] = {
         "check": {"amount": "1"},
         "estimate": {"metric": "tokens", "quantity": "1000"},
         "ledger": {"limit": "1", "newest_first": "true"},
+        "budget.counts": {"name": "all"},
+        "allowance.counts": {"name": "free"},
+        "allocations": {"entry": "d5"},
     }.get(name, {})
-    customer = "-" if name == "rates" else "acme"
+    customer = "-" if name in ("rates", "clock") else "acme"
     read = await api.get(f"{customer}/{name}", params=fields)
-    sent = {
-        key: {"1": 1, "true": True}.get(value, value) if name == "ledger" else value for key, value in fields.items()
-    }
+    sent = {"limit": 1, "newest_first": True} if name == "ledger" else fields
     posted = await api.post(f"{customer}/{name}", sent)
     assert (read.status_code, posted.status_code) == (200, 200)
     assert read.json() == posted.json()
