@@ -14,6 +14,7 @@ import sys
 import tarfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from copy import deepcopy
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -62,7 +63,7 @@ class Old:
         self.is_killed = archive.endswith("killed.tar.xz")
         parts = _record(archive)
         self.commands: list[Answers] = [line[0] for line in parts["commands"]]
-        self.answers: Answers = dict(parts["answers"])
+        self.answers: Answers = corrected(dict(parts["answers"]))
         self.verified: Answers = dict(parts["verified"])
         self.exported: Answers = dict(parts["exported"])
         self.cursors: Answers = dict(parts["cursors"])
@@ -96,6 +97,19 @@ class Old:
             elif verb in AGAIN and "error" not in answer:
                 found.append((verb, arguments, answer | {"replayed": True}))
         return found
+
+
+def corrected(answers: Answers) -> Answers:
+    """Return the answers with what that version told wrong: it counted an event that several grants paid with the first
+    of them only, and its whole quantity, too."""
+    answers = deepcopy(answers)
+    first, second, *_ = answers["usage by grant of acme"]["lines"]
+    assert first["quantities"]["tokens"] == "1234.5"
+    first["quantities"]["tokens"] = "1129.69904603"
+    second["quantities"]["tokens"] = "104.80095397"
+    assert second["events"] == 6
+    second["events"] = 7
+    return answers
 
 
 @cache
