@@ -46,8 +46,8 @@ class _Cursor(sqlite3.Cursor):
     def fetchone(self) -> Any:
         return _in_words(super().fetchone)
 
-    def fetchmany(self, *arguments: Any) -> list[Any]:
-        return _in_words(super().fetchmany, *arguments)
+    def fetchmany(self, size: int | None = 1) -> list[Any]:
+        return _in_words(super().fetchmany, size)
 
     def fetchall(self) -> list[Any]:
         return _in_words(super().fetchall)

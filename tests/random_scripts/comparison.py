@@ -22,6 +22,7 @@ from solvent.engine.rules.evolve import apply, fold
 from solvent.engine.rules.outcomes import Outcome, Repeat, Unfit
 from solvent.engine.rules.pool import Pool, check_books, clone
 from solvent.engine.rules.short_debit import debit_plainly
+from solvent.engine.rules.views import balances
 from solvent.engine.rules.views.balances import balance_of, grants_of
 from solvent.engine.rules.views.ledger import entry_of
 from solvent.engine.rules.views.verdicts import verdict_of
@@ -212,6 +213,8 @@ class Pair:
             *(pool.version, pool.clock, pool.granted),
         )
         self.compare_grants()
+        states = {number: balances.grant_state(block, at) for number, block in pool.blocks.items()}
+        assert states == self.states(at)
         holds = {
             number: (hold.amount, hold.parts, line_covers(hold.covers), hold.expires_at)
             for number, hold in pool.holds.items()
@@ -279,6 +282,15 @@ class Pair:
             assert used.get(raw, 0) == model.used(budget, dims, at), f"budget {budget.number}, {value!r}"
             assert found.open_holds.get(raw, 0) == model.open_holds(budget, dims), f"budget {budget.number}, {value!r}"
 
+    def states(self, at: int) -> dict[int, str]:
+        """Return the states of all grants, as the model has them."""
+        ended = {line.about["grant"] for line in self.model.log if line.kind in ("Expired", "Lapsed")}
+        cut = [(line.about["grant"], line.at) for line in self.model.log if line.kind == "Trimmed"]
+        ended |= {number for number, when in cut if self.model.blocks[number].is_over(when)}
+        return {
+            number: state_of(block, has_expired=number in ended, at=at) for number, block in self.model.blocks.items()
+        }
+
     def compare_views(self) -> None:
         """What callers see of a pool adds up to what the model has."""
         scale = Decimal(10) ** SCALE
@@ -292,13 +304,7 @@ class Pair:
             assert (entry.version, entry.balance) == (version, total), entry
         assert total == balance.available
         states = {int(view.id[1:]): view.state for view in grants_of(self.pool, self.name).grants}
-        ended = {line.about["grant"] for line in self.model.log if line.kind in ("Expired", "Lapsed")}
-        cut = [(line.about["grant"], line.at) for line in self.model.log if line.kind == "Trimmed"]
-        ended |= {number for number, at in cut if self.model.blocks[number].is_over(at)}
-        assert states == {
-            number: state_of(block, has_expired=number in ended, at=self.model.clock)
-            for number, block in self.model.blocks.items()
-        }
+        assert states == self.states(self.model.clock)
 
 
 def name_of(value: Any) -> bytes:

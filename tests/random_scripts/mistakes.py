@@ -64,8 +64,8 @@ def older_grants_burn_by_number(patch: pytest.MonkeyPatch) -> None:
 
 def a_held_rest_keeps_a_grant_active(patch: pytest.MonkeyPatch) -> None:
     """A grant is said to be active as long as a hold keeps something of it, though it has expired meanwhile."""
-    state_of = balances._grant_state
-    patch.setattr(balances, "_grant_state", lambda block, at: state_of(block, 0))
+    state_of = balances.grant_state
+    patch.setattr(balances, "grant_state", lambda block, at: state_of(block, 0))
 
 
 def a_hold_that_ends_revives_credits(patch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ def grants_of(pool: Pool, name: str, page: Page = WHOLE, *, now: int = 0) -> Gra
     at = max(pool.clock, now)
     blocks = _blocks(pool, page.after)
     if page.state is not None:
-        blocks = (block for block in blocks if _grant_state(block, at) == page.state)
+        blocks = (block for block in blocks if grant_state(block, at) == page.state)
     found = list(islice(blocks, page.limit + 1))
     shown = found[: page.limit]
     following = page.cursor(len(found) > page.limit, _place_of(shown[-1]) if shown else None)
@@ -75,7 +75,7 @@ def _blocks(pool: Pool, after: GrantPlace | None) -> Iterator[Block]:
 def _grant_view(block: Block, scale: int, at: int) -> GrantView:
     return GrantView(
         id=f"g{block.number}",
-        state=_grant_state(block, at),
+        state=grant_state(block, at),
         amount=to_decimal(block.amount, scale),
         available=to_decimal(block.available, scale),
         held=to_decimal(block.held, scale),
@@ -96,7 +96,8 @@ def _grant_view(block: Block, scale: int, at: int) -> GrantView:
     )
 
 
-def _grant_state(block: Block, at: int) -> GrantState:
+def grant_state(block: Block, at: int) -> GrantState:
+    """Return the state of a grant at a time that is not before the pool's clock."""
     if block.state == PENDING:
         return "pending"
     if block.state == EXPIRED:
