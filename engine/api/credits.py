@@ -508,7 +508,7 @@ class Credits(UsageVerbs):
 
         Raises:
             NotFound: There is no such debit.
-            InvalidRequest: ``amount`` exceeds what is left of the debit.
+            InvalidRequest: ``amount`` exceeds what is left of the debit, or what the pool has room for (63 bits).
             StateConflict: Nothing is left of the debit (``already_reversed``).
             IdempotencyConflict: The key was used for another request.
         """

@@ -437,9 +437,9 @@ def _apply_trimmed(pool: Pool, event: Trimmed) -> None:
     pool.expired += event.amount
     if not block.available:
         leave_burn(pool, block)
-        if block.expires_at is not None and block.expires_at <= event.at:
-            # It was cut late. Nothing is left for an ``Expired`` to say.
-            block.state = EXPIRED
+        # If it was cut late, nothing is left for an ``Expired`` to say.
+        is_over = block.expires_at is not None and block.expires_at <= event.at
+        block.state = EXPIRED if is_over else block.state
         forget_due(pool)
 
 

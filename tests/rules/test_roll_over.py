@@ -17,6 +17,7 @@ from solvent.engine.rules.commands import (
     Reverse,
     SetRecurring,
     Transfer,
+    UpdateGrant,
     VoidGrant,
 )
 from solvent.engine.rules.decide import decide
@@ -37,6 +38,7 @@ from solvent.engine.rules.events import (
 from solvent.engine.rules.evolve import apply, fold
 from solvent.engine.rules.pool import Pool, check_books
 from solvent.engine.rules.recurring import RecurringTerms
+from solvent.engine.rules.views.balances import grants_of
 from solvent.engine.rules.views.ledger import entry_of
 from solvent.engine.rules.views.receipts import receipt_of
 from solvent.engine.values.times import DAY_US, SECOND_US
@@ -253,6 +255,16 @@ def test_moved_away_and_back_is_cut_to_the_cap(account: Account) -> None:
     other.move(account, 40, "home too")
     assert account.pool.available == 130
     assert account.passes(days=1) == 130
+
+
+def test_a_grant_that_is_cut_after_its_expiry_is_expired(account: Account) -> None:
+    assert account.passes(days=1, hours=1) == 130
+    account.ask(Hold("h", 10, ttl=2 * HOUR_US))
+    account.ask(UpdateGrant("u", 3, expires_at=BEGIN + 49 * HOUR_US))
+    # All of this is written late, in the order in which it was due: 10 lapse, 20 are cut.
+    account.passes(hours=30)
+    assert [view.state for view in grants_of(account.pool, "acme").grants if view.id == "g3"] == ["expired"]
+    assert account.pool.available == 130
 
 
 def test_what_comes_back_within_its_period_is_whole(account: Account) -> None:
