@@ -1,0 +1,1 @@
+"""What credit means, and how it lasts. Imports ``actors`` and nothing of the transports."""

@@ -19,6 +19,7 @@ import solvent
 from solvent import AlreadyServed, Engine, NatsServerUnavailable, SolventError
 from solvent.engine.rules.outcomes import ConflictReason
 from solvent.transports.cli.main import app
+from solvent.transports.wire.operations import BATCH, COMMANDS, READS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -243,6 +244,11 @@ def test_the_architecture_has_a_place_for_every_folder() -> None:
     folders |= {f"{path.parent.relative_to(ROOT)}/" for path in (ROOT / "transports").glob("*/__init__.py")}
     assert len(folders) > 10
     assert {folder for folder in folders if f"`{folder}`" not in PAGES["docs/architecture.md"]} == set()
+
+
+def test_every_operation_is_on_the_page_of_nats() -> None:
+    (listed,) = re.findall(r"^## Operations\n(.*?)^## ", PAGES["docs/nats.md"], flags=re.DOTALL | re.MULTILINE)
+    assert {name for name in (*COMMANDS, *READS, BATCH) if f"`{name}`" not in listed} == set()
 
 
 def test_every_command_of_the_command_line_is_on_its_page() -> None:

@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 
 import solvent
+import solvent.requests
 from solvent import Client, Credits, Engine, OpenHold, PendingHold
 from solvent._moved import MOVED
+from solvent.transports.wire.operations import COMMANDS, READS
 
 from .test_house import imported, sources
 
@@ -35,6 +37,11 @@ def test_every_public_name_is_there_and_nothing_else_is_public() -> None:
     private = {name for name in vars(solvent) if name.startswith("_")} | {"annotations"}
     modules = {name for name, value in vars(solvent).items() if isinstance(value, ModuleType)}
     assert set(vars(solvent)) - private - modules <= set(solvent.__all__)
+
+
+def test_the_request_of_every_operation_is_public() -> None:
+    requests = {operation.request for operation in (*COMMANDS.values(), *READS.values())}
+    assert requests <= {getattr(solvent.requests, name) for name in solvent.requests.__all__}
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:

@@ -101,13 +101,15 @@ class PoolBody(Body, kw_only=True):
         """Return the pool. Raises ``InvalidRequest`` if body and address differ, or neither names a customer."""
         environment, customer = address
         if self.environment is not None and self.environment != environment:
-            raise InvalidRequest("environment", "the environment of the subject", got=repr(self.environment)[:60])
+            raise InvalidRequest(
+                "environment", "the environment of the subject or path", got=repr(self.environment)[:60]
+            )
         if customer is None:
             if self.customer is None:
-                raise InvalidRequest("customer", "the customer of this command: the subject names none")
+                raise InvalidRequest("customer", "the customer of this command: the subject or path names none")
             return pool_id(environment, self.customer, self.resource, self.currency)
         if self.customer is not None and self.customer != customer:
-            raise InvalidRequest("customer", "the customer of the subject", got=repr(self.customer)[:60])
+            raise InvalidRequest("customer", "the customer of the subject or path", got=repr(self.customer)[:60])
         return pool_id(environment, customer, self.resource, self.currency)
 
     def request(self, address: Address) -> Request[Any]:
@@ -162,9 +164,11 @@ class CustomerBody(Body, kw_only=True):
     def request(self, address: Address) -> Request[Any]:
         environment, customer = address
         if self.environment not in (None, environment):
-            raise InvalidRequest("environment", "the environment of the subject", got=repr(self.environment)[:60])
+            raise InvalidRequest(
+                "environment", "the environment of the subject or path", got=repr(self.environment)[:60]
+            )
         if self.customer is not None and self.customer != customer:
-            raise InvalidRequest("customer", "the customer of the subject", got=repr(self.customer)[:60])
+            raise InvalidRequest("customer", "the customer of the subject or path", got=repr(self.customer)[:60])
         if customer is None and self.kind is TotalsRequest:
             _with_customer(address)
         return self._build(environment=environment, customer=customer)
@@ -202,7 +206,7 @@ class EnvironmentBody(Body, kw_only=True):
     def request(self, address: Address) -> Request[Any]:
         if address.customer is not None:
             # A caller with permission for one customer must not set the prices of all.
-            expected = '"-" in the subject: rate cards are those of an environment'
+            expected = '"-" in the subject or path: rate cards are those of an environment'
             raise InvalidRequest("customer", expected, got=address.customer[:60])
         return self._build(environment=address.environment)
 
@@ -241,7 +245,7 @@ _BASES: Final[tuple[tuple[type[Request[Any]], type[Body], frozenset[str]], ...]]
 
 def _with_customer(address: Address) -> Address:
     if address.customer is None:
-        raise InvalidRequest("customer", "a customer in the subject")
+        raise InvalidRequest("customer", "a customer in the subject or path")
     return address
 
 

@@ -37,10 +37,11 @@ by `make reference`; a test keeps it current.
 
 ## Requests
 
-Over NATS a request goes to `solvent.v1.<environment>.<customer>.<operation>`, with a JSON object as its body. Unknown
-fields are refused. A request about a pool names the rest of it in the body: `resource` (default: the customer's global
-pool) and `currency` (default: `credits`); `environment` and `customer` may be repeated there, and must not differ from
-the subject. A request about a whole environment has the customer `-`.
+A request is a JSON object: over NATS on the subject `solvent.v1.<environment>.<customer>.<operation>`, over HTTP posted
+to `/v1/<environment>/<customer>/<operation>`. Unknown fields are refused. A request about a pool names the rest of it
+in the body: `resource` (default: the customer's global pool) and `currency` (default: `credits`); `environment` and
+`customer` may be repeated there, and must not differ from the subject or path. A request about a whole environment has
+the customer `-`.
 
 | type | in JSON |
 |---|---|
@@ -50,12 +51,13 @@ the subject. A request about a whole environment has the customer `-`.
 | dimensions | an object: at most 64 names of 1 to 128 characters, with strings of at most 1,024 characters, numbers that 64 bits hold exactly, or booleans; 8 KiB in all |
 | cost basis | `{"per_credit": "0.0125", "currency": "USD"}`: a decimal string of at most 12 places, and a code of 3 to 8 capital letters |
 
-`batch` takes `{"commands": [...]}`, at most 2,000 in a message of at most 1 MiB. Each command is the body of an operation
-of the first table, with its name as `op`; with the customer `-` in the subject, each names its own `customer`. The answer
-is `{"answers": [...]}`, in the same order: a receipt, or `{"error": ...}`. With `"atomic": true` all are done or none; at
-most 1,000, none of them a setting. `"receipts": "units"` asks for receipts as arrays: id, version, replayed, decimal
-places, amount and balance in units of the smallest place, microseconds since 1970, `[[grant, units], ...]`, and an object
-of the fields that only some receipts have. `report` also takes `{"events": [...]}`, and answers as `batch` does.
+`batch` takes `{"commands": [...]}`, at most 2,000 in a message of at most 1 MiB. Each command is the body of an
+operation of the first table, with its name as `op`; with the customer `-` in the subject or path, each names its own
+`customer`. The answer is `{"answers": [...]}`, in the same order: a receipt, or `{"error": ...}`. With `"atomic": true`
+all are done or none; at most 1,000, none of them a setting. `"receipts": "units"` asks for receipts as arrays: id,
+version, replayed, decimal places, amount and balance in units of the smallest place, microseconds since 1970, `[[grant,
+units], ...]`, and an object of the fields that only some receipts have. `report` also takes `{"events": [...]}`, and
+answers as `batch` does.
 
 ## Answers
 
@@ -134,7 +136,7 @@ def _fields_of(kind: type[Any]) -> Iterator[tuple[str, str, str, str]]:
 
 _ABOUT: Final = {
     "to_resource": "The resource of the pool that gets the credits. Default: the customer's global pool.",
-    "whole": "Whether to read all pools of the subject's customer, or of its environment, instead of one pool.",
+    "whole": "Whether to read all pools that the subject or path covers, instead of one pool.",
 }
 
 

@@ -44,7 +44,9 @@ def usage_within(request: UsageRequest[Any], environment: str, customer: str | N
     """Return ``request`` limited to its address. Raises ``InvalidRequest`` if the two differ."""
     if isinstance(request, (StatusRequest, RebuildRequest)):
         if customer is not None:
-            raise InvalidRequest("customer", '"-" in the subject: this is about the whole journal', got=customer[:60])
+            raise InvalidRequest(
+                "customer", '"-" in the subject or path: this is about the whole journal', got=customer[:60]
+            )
         return request
     if isinstance(request, ForecastRequest):
         return msgspec.structs.replace(request, pool=str(_pool(request.pool, environment, customer)))
@@ -73,14 +75,16 @@ async def with_lines(usage: Usage, bytes_max: int) -> Usage:
 
 
 def _scoped(question: UsageQuestion, environment: str, customer: str | None) -> UsageQuestion:
-    """Return the question limited to the subject: without a pool, to all pools of its customer."""
+    """Return the question limited to its address: without a pool, to all pools of its customer."""
     if question.environment not in (ENVIRONMENT_DEFAULT, environment):
-        raise InvalidRequest("environment", "the environment of the subject", got=repr(question.environment)[:60])
+        raise InvalidRequest(
+            "environment", "the environment of the subject or path", got=repr(question.environment)[:60]
+        )
     if question.pool is not None:
         pool = _pool(question.pool, environment, customer)
         return msgspec.structs.replace(question, pool=str(pool), environment=environment)
     if customer is not None and question.customer not in (None, customer):
-        raise InvalidRequest("customer", "the customer of the subject", got=repr(question.customer)[:60])
+        raise InvalidRequest("customer", "the customer of the subject or path", got=repr(question.customer)[:60])
     whose = question.customer if customer is None else customer
     return msgspec.structs.replace(question, customer=whose, environment=environment)
 
@@ -88,7 +92,7 @@ def _scoped(question: UsageQuestion, environment: str, customer: str | None) -> 
 def _pool(written: str, environment: str, customer: str | None) -> PoolId:
     pool = parse_pool(written)
     if pool.environment not in (ENVIRONMENT_DEFAULT, environment):
-        raise InvalidRequest("pool", "a pool of the subject's environment", got=repr(written)[:60])
+        raise InvalidRequest("pool", "a pool of the environment in the subject or path", got=repr(written)[:60])
     if customer is not None and pool.customer != customer:
-        raise InvalidRequest("pool", "a pool of the subject's customer", got=repr(written)[:60])
+        raise InvalidRequest("pool", "a pool of the customer in the subject or path", got=repr(written)[:60])
     return pool_id(environment, pool.customer, pool.resource, pool.currency)
