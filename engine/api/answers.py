@@ -6,6 +6,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from solvent.engine.values.moments import written
+
 from .balances import Balance, CustomerTotals, GrantList, HoldList, PoolPage
 from .clock import ClockStatus
 from .events import EventPage
@@ -48,7 +50,7 @@ def to_wire(answer: Answer) -> dict[str, Any]:
             "allocations": msgspec.to_builtins(answer.allocations),
             "balance": str(answer.balance),
             "version": answer.version,
-            "recorded_at": answer.recorded_at.isoformat(),
+            "recorded_at": written(answer.recorded_at),
             "replayed": answer.replayed,
         }
         if answer.details is not NO_DETAILS:
@@ -63,12 +65,12 @@ def _details_to_wire(receipt: Receipt) -> dict[str, Any]:
     parts: dict[str, Any] = {
         "hold": receipt.hold,
         "debit": receipt.debit,
-        "expires_at": None if receipt.expires_at is None else receipt.expires_at.isoformat(),
+        "expires_at": None if receipt.expires_at is None else written(receipt.expires_at),
         "returned": str(receipt.returned) if receipt.details.returned_units else None,
         "lapsed": str(receipt.lapsed) if receipt.details.lapsed_units else None,
         "uncovered": str(receipt.uncovered) if receipt.details.uncovered_units else None,
         "granted": str(receipt.granted) if receipt.details.granted_units else None,
-        "next_at": None if receipt.next_at is None else receipt.next_at.isoformat(),
+        "next_at": None if receipt.next_at is None else written(receipt.next_at),
         "card": receipt.card,
         "covered": str(receipt.covered) if receipt.details.covers_units else None,
         "allowances": msgspec.to_builtins(receipt.allowances) or None,

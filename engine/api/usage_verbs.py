@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from solvent.engine.values.errors import InvalidRequest
+from solvent.engine.values.moments import written
 from solvent.engine.values.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT, PoolLike, parse_pool
 from solvent.engine.values.times import TimeLike
 from solvent.engine.values.windows import Period
@@ -161,7 +162,7 @@ class UsageVerbs(ABC):
         if line is not None:
             request = msgspec.structs.replace(
                 request,
-                start=None if usage.question.window is None else line.start.isoformat(),
+                start=None if usage.question.window is None else written(line.start),
                 group=None if line.other else line.group,
                 other=line.other,
             )
@@ -258,7 +259,7 @@ def _moment(value: TimeLike | None, field: str) -> str | None:
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, datetime):
-        return value.isoformat()
+        return written(value) if value.utcoffset() is not None else value.isoformat()
     raise InvalidRequest(field, "a datetime or ISO 8601 text", got=type(value).__name__)
 
 

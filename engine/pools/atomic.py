@@ -19,10 +19,11 @@ from solvent.engine.rules.decisions.debits import completed
 from solvent.engine.rules.decisions.transfers import receive
 from solvent.engine.rules.events import KEYED, Event, MovedOut, answering
 from solvent.engine.rules.evolve import apply
+from solvent.engine.rules.explaining import explain
 from solvent.engine.rules.outcomes import Prior, Unfit
 from solvent.engine.rules.pool import Pool, check_totals, clone
-from solvent.engine.values.errors import InvalidRequest, JournalError, SolventError, StateConflict, Unavailable
-from solvent.engine.values.pool_id import PoolId
+from solvent.engine.values.errors import JournalError, SolventError, StateConflict, Unavailable
+from solvent.engine.values.pool_id import PoolId, parse_canonical
 
 from .actor import Lease, Message, PoolActor
 from .partition import Partition
@@ -180,7 +181,7 @@ def _move(
     assert isinstance(moved, MovedOut)  # noqa: S101 - narrows the type: what a transfer is decided to be
     arrived = receive(getting.pool, giving.pool, giving.pool_id, moved, now, scale=getting.pool.scale)
     if isinstance(arrived, Unfit):
-        return InvalidRequest(arrived.field, arrived.expected)
+        return explain(arrived, pool=str(parse_canonical(getting.pool_id)), scale=getting.pool.scale)
     # Try both on copies first: once one half is with the writer, the other must not fail.
     _try_out(clone(giving.pool), outcome)
     _try_out(clone(getting.pool), arrived)

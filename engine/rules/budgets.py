@@ -80,6 +80,8 @@ class Stop(msgspec.Struct, frozen=True, gc=False):
     resets_at: int | None
     """The end of the window; ``None`` if waiting does not help."""
     counts: Literal["credits", "holds"] = "credits"
+    requested: int = 0
+    """What was asked for, in the unit of ``limit``: after what allowances cover."""
 
 
 class Charges(NamedTuple):
@@ -119,9 +121,9 @@ def charge(budgets: Iterable[Budget], dimensions: msgspec.Raw, at: int, amount: 
         if amount > left:
             # An amount above the limit of a whole window does not fit into the next window either.
             waits = terms.window != "total" and amount <= terms.amount
-            over = Stop(terms.name, shown, terms.amount, used, end if waits else None)
+            over = Stop(terms.name, shown, terms.amount, used, end if waits else None, requested=amount)
         elif hold and terms.holds_max is not None and (count := budget.open_holds.get(value, 0)) >= terms.holds_max:
-            over = Stop(terms.name, shown, terms.holds_max, count, None, "holds")
+            over = Stop(terms.name, shown, terms.holds_max, count, None, "holds", 1)
         if terms.mode == "warn":
             if over is not None:
                 warned.append(terms.name)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Final, assert_never
 
-from solvent.engine.values.amounts import to_decimal
+from solvent.engine.values.amounts import format_amount, to_decimal
 from solvent.engine.values.errors import (
     BudgetExceeded,
     IdempotencyConflict,
@@ -16,7 +16,10 @@ from solvent.engine.values.errors import (
 )
 from solvent.engine.values.times import to_datetime
 
-from .outcomes import Conflict, Insufficient, KeyTaken, OverBudget, Refusal, Unfit, UnknownEntry, UnknownPool
+from .outcomes import Conflict, EntryName, Insufficient, KeyTaken, OverBudget, Refusal, Unfit, UnknownEntry, UnknownPool
+
+LETTERS: Final[dict[EntryName, str]] = {"grant": "g", "hold": "h", "debit": "d", "recharge": "q"}
+"""The letter of the ids of each kind of entry."""
 
 
 def explain(refusal: Refusal, *, pool: str, scale: int) -> SolventError:
@@ -32,6 +35,7 @@ def explain(refusal: Refusal, *, pool: str, scale: int) -> SolventError:
                 allowance=None if reset is None else reset.allowance,
                 dimension=None if reset is None else reset.dimension,
                 value=None if reset is None else reset.value,
+                pool=pool,
             )
         case OverBudget(stop):
             counted = scale if stop.counts == "credits" else 0
@@ -42,15 +46,19 @@ def explain(refusal: Refusal, *, pool: str, scale: int) -> SolventError:
                 resets_at=None if stop.resets_at is None else to_datetime(stop.resets_at),
                 value=stop.value,
                 counts=stop.counts,
+                requested=to_decimal(stop.requested, counted),
+                pool=pool,
             )
         case UnknownPool():
             return NotFound("pool", pool)
         case UnknownEntry(what, number):
-            return NotFound(what, f"{what[0]}{number} of {pool}")
+            return NotFound(what, f"{LETTERS[what]}{number} of {pool}")
         case Conflict(reason, message):
-            return StateConflict(reason, message)
+            return StateConflict(reason, f"{message} (pool {pool})")
         case KeyTaken(key, version):
-            return IdempotencyConflict(key=key, version=version)
-        case Unfit(field, expected):
-            return InvalidRequest(field, expected)
+            return IdempotencyConflict(key=key, version=version, pool=pool)
+        case Unfit(field, expected, most):
+            if most is not None:
+                expected = expected.replace("{}", format_amount(most, scale), 1)
+            return InvalidRequest(field, f"{expected} (pool {pool})")
     assert_never(refusal)

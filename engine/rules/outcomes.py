@@ -83,6 +83,9 @@ class Unfit(msgspec.Struct, frozen=True, gc=False):
 
     field: UnfitField
     expected: str
+    """What was expected. If there is a ``most``, ``{}`` stands for it."""
+    most: int | None = None
+    """The largest amount that would fit, in units."""
 
 
 class Repeat(msgspec.Struct, frozen=True, gc=False):

@@ -41,6 +41,7 @@ from solvent.engine.rules.events import Event
 from solvent.engine.rules.views.ledger import entry_of
 from solvent.engine.values.amounts import parse_amount, shown, to_decimal
 from solvent.engine.values.errors import InvalidRequest
+from solvent.engine.values.moments import written
 from solvent.engine.values.pool_id import parse_canonical, parse_pool
 from solvent.engine.values.times import DAY_US, EPOCH, MICROSECOND, parse_time, to_datetime
 from solvent.engine.values.windows import Period, check_zone, window_of
@@ -362,7 +363,7 @@ class UsageDesk:
 def absolute(question: UsageQuestion, query: UsageQuery) -> UsageQuestion:
     """Return the question with its range as moments, so that it means the same tomorrow."""
     return msgspec.structs.replace(
-        question, period=None, start=to_datetime(query.start).isoformat(), end=to_datetime(query.end).isoformat()
+        question, period=None, start=written(to_datetime(query.start)), end=written(to_datetime(query.end))
     )
 
 
@@ -390,7 +391,7 @@ def _bucket_of(query: UsageQuery, start: int) -> int:
     for bucket in query.buckets():
         if bucket[0] == start:
             return start
-    raise InvalidRequest("start", "the start of a bucket of the question", got=to_datetime(start).isoformat())
+    raise InvalidRequest("start", "the start of a bucket of the question", got=written(to_datetime(start)))
 
 
 def _compare_order(order: object) -> CompareOrder:

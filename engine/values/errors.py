@@ -15,14 +15,20 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, ClassVar
 
+from .moments import written
+
 
 def _plain(value: Any) -> str | int | float:
     if isinstance(value, Decimal):
         return str(value)
     if isinstance(value, datetime):
-        return value.isoformat()
+        return written(value)
     plain: str | int | float = value
     return plain
+
+
+def _within(pool: str | None) -> str:
+    return "" if pool is None else f" in {pool}"
 
 
 class SolventError(Exception):
@@ -64,7 +70,7 @@ class InsufficientCredits(Refused):
     """
 
     code = "insufficient_credits"
-    fields = ("requested", "available", "top_up", "covered", "resets_at", "allowance", "dimension", "value")
+    fields = ("requested", "available", "top_up", "covered", "resets_at", "allowance", "dimension", "value", "pool")
 
     def __init__(
         self,
@@ -77,17 +83,19 @@ class InsufficientCredits(Refused):
         allowance: str | None = None,
         dimension: str | None = None,
         value: str | int | float | bool | None = None,
+        pool: str | None = None,
     ) -> None:
         free = "" if covered is None else f", {covered} covered by allowances"
         whose = f"allowance {allowance}" if dimension is None else f"allowance {allowance} of {dimension} {value!r}"
-        wait = "" if resets_at is None else f"; {whose} has room again at {resets_at.isoformat()}"
+        wait = "" if resets_at is None else f"; {whose} has room again at {written(resets_at)}"
         super().__init__(
-            f"insufficient credits: {requested} requested, {available} available{free}; "
+            f"insufficient credits{_within(pool)}: {requested} requested, {available} available{free}; "
             f"a top-up of {top_up} is needed{wait}"
         )
         self.requested, self.available, self.top_up = requested, available, top_up
         self.covered, self.resets_at = covered, resets_at
         self.allowance, self.dimension, self.value = allowance, dimension, value
+        self.pool = pool
 
 
 class BudgetExceeded(Refused):
@@ -95,11 +103,12 @@ class BudgetExceeded(Refused):
 
     ``value`` is the value of the dimension for which the budget counts on its own. ``resets_at`` is the end of the
     window; ``None`` if waiting does not help, because the budget is for all time or its whole limit is less than the
-    requested amount. ``counts`` is what the budget counts: credits, or open holds.
+    requested amount. ``counts`` is what the budget counts: credits, or open holds. ``requested`` is what the command
+    would have added to ``used``.
     """
 
     code = "budget_exceeded"
-    fields = ("budget", "value", "limit", "used", "resets_at", "counts")
+    fields = ("budget", "value", "limit", "used", "resets_at", "counts", "requested", "pool")
 
     def __init__(
         self,
@@ -110,10 +119,14 @@ class BudgetExceeded(Refused):
         resets_at: datetime | None = None,
         value: str | int | float | bool | None = None,
         counts: str = "credits",
+        requested: Decimal | None = None,
+        pool: str | None = None,
     ) -> None:
         whose = budget if value is None else f"{budget} of {value!r}"
-        until = "" if resets_at is None else f"; it resets at {resets_at.isoformat()}"
-        super().__init__(f"budget {whose} exceeded: {used} of {limit} {counts} used{until}")
+        until = "" if resets_at is None else f"; it resets at {written(resets_at)}"
+        more = "" if requested is None else f", {requested} requested"
+        super().__init__(f"budget {whose}{_within(pool)} exceeded: {used} of {limit} {counts} used{more}{until}")
+        self.requested, self.pool = requested, pool
         self.budget, self.limit, self.used, self.resets_at = budget, limit, used, resets_at
         self.value, self.counts = value, counts
 
@@ -157,11 +170,12 @@ class IdempotencyConflict(SolventError):
     code = "idempotency_conflict"
     status = 409
     outcome_unknown = False
-    fields = ("key", "version")
+    fields = ("key", "version", "pool")
 
-    def __init__(self, *, key: str, version: int) -> None:
-        super().__init__(f"key {key!r} was already used for another request, entry {version} of this pool")
-        self.key, self.version = key, version
+    def __init__(self, *, key: str, version: int, pool: str | None = None) -> None:
+        where = "this pool" if pool is None else pool
+        super().__init__(f"key {key!r} was already used for another request, entry {version} of {where}")
+        self.key, self.version, self.pool = key, version, pool
 
 
 class StateConflict(SolventError):
@@ -293,6 +307,7 @@ _REBUILD: dict[str, Callable[[Mapping[str, Any]], SolventError]] = {
         allowance=details.get("allowance"),
         dimension=details.get("dimension"),
         value=details.get("value"),
+        pool=details.get("pool"),
     ),
     BudgetExceeded.code: lambda details: BudgetExceeded(
         budget=_text(details, "budget"),
@@ -301,12 +316,14 @@ _REBUILD: dict[str, Callable[[Mapping[str, Any]], SolventError]] = {
         resets_at=datetime.fromisoformat(details["resets_at"]) if "resets_at" in details else None,
         value=details.get("value"),
         counts=_text(details, "counts"),
+        requested=_decimal(details, "requested") if "requested" in details else None,
+        pool=details.get("pool"),
     ),
     InvalidRequest.code: _rebuild_invalid(InvalidRequest),
     TooLarge.code: _rebuild_invalid(TooLarge),
     NotFound.code: lambda details: NotFound(_text(details, "what"), _text(details, "id")),
     IdempotencyConflict.code: lambda details: IdempotencyConflict(
-        key=_text(details, "key"), version=int(details.get("version", 0))
+        key=_text(details, "key"), version=int(details.get("version", 0)), pool=details.get("pool")
     ),
     StateConflict.code: lambda details: StateConflict(_text(details, "reason"), _text(details, "message")),
     Overloaded.code: lambda details: Overloaded(retry_after=float(details.get("retry_after", 0))),

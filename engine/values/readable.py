@@ -7,12 +7,14 @@ its struct, or if it is one of ``QUIET`` and zero, ``False`` or empty. Long sequ
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from itertools import islice
 from typing import Final
 
 import msgspec
+
+from .moments import written
 
 QUIET: Final = frozenset(
     {
@@ -61,7 +63,7 @@ def text_of(value: object) -> str:
         case datetime(tzinfo=None):
             return value.isoformat()
         case datetime():
-            return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+            return written(value)
         case Readable():
             return str(value)
         case Mapping():

@@ -164,6 +164,6 @@ async def test_refusals_read_as_what_was_asked_and_what_is_there(credits: Credit
         except SolventError as error:
             refused.append(repr(error))
     assert refused[0] == (
-        "InsufficientCredits('insufficient credits: 7 requested, 6 available; a top-up of 1 is needed')"
+        "InsufficientCredits('insufficient credits in acme: 7 requested, 6 available; a top-up of 1 is needed')"
     )
     assert re.fullmatch(r"BudgetExceeded\('budget bots .*0 of 5 credits used.*'\)", refused[1])

@@ -19,6 +19,7 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
 from solvent.engine.values.errors import SolventError
+from solvent.engine.values.moments import written
 
 SERVICE_NAME: Final = "solvent"
 QUEUE_GROUP: Final = "solvent"
@@ -74,7 +75,7 @@ class Discovery:
             "version": version,
             "metadata": {"environments": msgspec.json.encode(list(environments)).decode()},
         }
-        self._started = datetime.datetime.now(datetime.UTC).isoformat()
+        self._started = written(datetime.datetime.now(datetime.UTC))
         self._statistics = statistics
         self.endpoints: list[EndpointStatistics] = []
 

@@ -83,7 +83,7 @@ def decide_reverse(pool: Pool, command: Reverse, at: int) -> Outcome:
         return Conflict("already_reversed", f"nothing is left of debit d{command.debit}: all of it was reversed")
     amount = left if command.amount is None else command.amount
     if amount > left:
-        return Unfit("amount", f"at most {left} smallest units, what is left of debit d{command.debit}")
+        return Unfit("amount", f"at most {{}}, what is left of debit d{command.debit}", left)
     # The units taken last go back first: those that grants paid, then those that allowances paid. Reversing a debit in
     # several parts therefore gives the same result as reversing it at once.
     kept, _ = split(command.paid, max(0, left - covered))
@@ -96,7 +96,7 @@ def decide_reverse(pool: Pool, command: Reverse, at: int) -> Outcome:
     balance = pool.available + amount
     lapses = lapses_of(pool, parts, balance, at)
     if amount - sum_lapses(lapses) > (room := room_of(pool)):
-        return Unfit("amount", f"at most {room} smallest units now: a pool holds less than 2^63 of them")
+        return Unfit("amount", "at most {} now: a pool holds at most 63 bits of the smallest unit", room)
     return (
         Reversed(
             at,

@@ -10,6 +10,7 @@ from solvent.engine.rules.outcomes import Conflict, ConflictReason, Outcome, Unf
 from solvent.engine.rules.pool import EXPIRED, PENDING, VOIDED, Block, Pool, room_of
 from solvent.engine.values.terms import KEEP, PRIORITY_DEFAULT
 
+GRANTED_MAX: Final = "at most {} more: a pool holds at most 63 bits of the smallest unit"
 UPDATABLE: Final = ("priority", "expires_at", "metadata")
 """The names of the terms of a grant that can be changed."""
 
@@ -21,7 +22,7 @@ def decide_grant(pool: Pool, command: Grant, at: int, scale: int) -> Outcome:
         return Unfit("expires_at", "a time after now and after effective_at")
     room = room_of(pool)
     if command.amount > room:
-        return Unfit("amount", f"at most {room} smallest units more: a pool holds less than 2^63 of them")
+        return Unfit("amount", GRANTED_MAX, room)
     granted = Granted(
         at,
         command.key,
@@ -88,7 +89,7 @@ def decide_recharge(pool: Pool, command: GrantRecharge, at: int) -> Outcome:
         return Unfit("expires_at", "a time after now")
     room = room_of(pool)
     if amount > room:
-        return Unfit("amount", f"at most {room} smallest units more: a pool holds less than 2^63 of them")
+        return Unfit("amount", GRANTED_MAX, room)
     return (
         Granted(
             at,

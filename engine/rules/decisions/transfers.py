@@ -29,8 +29,9 @@ def receive(
 
     ``source`` may be the state before or after ``moved``: only the terms of its grants are used.
     """
-    if moved.amount > room_of(pool):
-        return Unfit("amount", "less: the pool that gets them holds less than 2^63 units")
+    room = room_of(pool)
+    if moved.amount > room:
+        return Unfit("amount", "at most {}: the pool that gets them holds at most 63 bits of the smallest unit", room)
     at = max(pool.clock, now)
     events: list[Event] = [] if pool.version else [Opened(at, scale)]
     balance, stands = pool.available, dict[int, int]()

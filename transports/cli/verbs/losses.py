@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 
 from solvent.engine.audit import losses as audit
 from solvent.engine.audit.losses import Loss
+from solvent.engine.values.moments import written
 from solvent.engine.values.times import to_datetime
 from solvent.transports.cli.exits import Exit
 from solvent.transports.cli.options import DATA_DIR_DEFAULT, DataDir, Json
@@ -55,7 +56,7 @@ def losses(accepted: list[Loss]) -> list[Text]:
 
 def loss_to_wire(loss: Loss) -> dict[str, Any]:
     """Return a loss as plain JSON values."""
-    at = to_datetime(loss.accepted_at).isoformat() if loss.accepted_at else None
+    at = written(to_datetime(loss.accepted_at)) if loss.accepted_at else None
     return {**msgspec.to_builtins(loss), "accepted_at": at}
 
 

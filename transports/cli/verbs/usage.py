@@ -15,6 +15,7 @@ from rich.console import RenderableType
 
 from solvent.engine.api.credits import Credits
 from solvent.engine.api.usage_answers import Usage, UsageEntryPage, plain_lines
+from solvent.engine.values.moments import written
 from solvent.engine.values.pool_id import ENVIRONMENT_DEFAULT
 from solvent.transports.cli.options import Shared, with_shared_options
 from solvent.transports.cli.render.usage.entries import entries
@@ -103,7 +104,7 @@ def _write(work: Callable[[], Awaitable[Usage]], files: FileOptions, *, as_json:
 def _entries_to_wire(answer: tuple[Usage, UsageEntryPage]) -> dict[str, Any]:
     """Return the page with its range, which a request for the next page has to repeat."""
     asked, page = answer
-    return {"start": asked.start.isoformat(), "end": asked.end.isoformat(), **_to_wire(page)}
+    return {"start": written(asked.start), "end": written(asked.end), **_to_wire(page)}
 
 
 @with_shared_options

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 
 from solvent.engine.api.ledger import LedgerEntry
 from solvent.engine.api.usage_answers import Usage, UsageEntryPage, UsageStatus
+from solvent.engine.values.moments import written
 from solvent.transports.cli.render.cells import amount, dimensions, named_rows
 from solvent.transports.cli.terminal import Text
 
@@ -40,7 +41,7 @@ def entries(usage: Usage, page: UsageEntryPage) -> RenderableType:
     if page.next_cursor is None:
         return Group(title, table)
     # Of a range such as "last 7 days", the next page would be one of another question.
-    words = ("--start", usage.start.isoformat(), "--end", usage.end.isoformat(), "--cursor", page.next_cursor)
+    words = ("--start", written(usage.start), "--end", written(usage.end), "--cursor", page.next_cursor)
     return Group(title, table, Words("more:", words))
 
 

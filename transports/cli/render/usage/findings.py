@@ -7,6 +7,7 @@ from decimal import Decimal
 from rich.console import Group, RenderableType
 
 from solvent.engine.api.usage_answers import Forecast, GroupValue, UsageComparison, UsageSpike, UsageSpikes
+from solvent.engine.values.moments import written
 from solvent.engine.values.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT
 from solvent.transports.cli.render.cells import amount, named_rows
 from solvent.transports.cli.render.visible import visible
@@ -83,7 +84,7 @@ def entries_command(answer: UsageSpikes, spike: UsageSpike) -> list[str] | None:
     if question.pool is None and question.currency != CURRENCY_DEFAULT:
         words += ["--in", question.currency]
     # Of the first and the last bucket, only what lies inside the range is counted.
-    words += ["--start", max(line.start, usage.start).isoformat(), "--end", min(line.end, usage.end).isoformat()]
+    words += ["--start", written(max(line.start, usage.start)), "--end", written(min(line.end, usage.end))]
     wanted: list[tuple[str, str, GroupValue]] = [("=", name, value) for name, value in line.group.items()]
     for each in question.filters:
         name, op = str(each["field"]), str(each.get("op", "="))
