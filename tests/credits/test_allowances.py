@@ -1,4 +1,4 @@
-"""Allowances, asked of the embedded engine and of the NATS client alike."""
+"""Allowances, asked of the embedded engine and of the clients over NATS and HTTP."""
 
 from __future__ import annotations
 

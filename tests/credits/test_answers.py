@@ -1,4 +1,4 @@
-"""What ``Credits`` promises, asked of the embedded engine and of the NATS client alike."""
+"""What ``Credits`` promises, asked of the embedded engine and of the clients over NATS and HTTP."""
 
 from __future__ import annotations
 

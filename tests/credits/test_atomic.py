@@ -1,4 +1,4 @@
-"""Transfers and atomic batches, asked of the embedded engine and of the NATS client alike."""
+"""Transfers and atomic batches, asked of the embedded engine and of the clients over NATS and HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What credits had cost, asked of the embedded engine and of the NATS client alike."""
+"""What credits had cost, asked of the embedded engine and of the clients over NATS and HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Holds, reversals, changed grants and questions, asked of the embedded engine and of the NATS client alike."""
+"""Holds, reversals, changed grants, questions: asked of the embedded engine and of the clients over NATS and HTTP."""
 
 from __future__ import annotations
 

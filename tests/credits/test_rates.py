@@ -1,4 +1,4 @@
-"""Rate cards, reports and estimates, asked of the embedded engine and of the NATS client alike."""
+"""Rate cards, reports and estimates, asked of the embedded engine and of the clients over NATS and HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Usage, asked of the embedded engine and of the NATS client alike."""
+"""Usage, asked of the embedded engine and of the clients over NATS and HTTP."""
 
 from __future__ import annotations
 

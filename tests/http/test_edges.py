@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
 import pytest
@@ -15,7 +15,6 @@ from solvent.engine.values.errors import JournalError, NewerFormat, Unavailable
 from solvent.engine.values.positions import parse_position
 from solvent.transports.http import events, server
 from solvent.transports.http.app import HttpApp
-from solvent.transports.http.lines import SLICE, stream_answers
 from solvent.transports.http.reading import Stopping
 from solvent.transports.http.replies import problem
 from solvent.transports.http.server import serving_http
@@ -75,40 +74,6 @@ async def test_a_stream_that_waits_for_lines_does_not_hold_up_a_stop() -> None:
         assert time.monotonic() - begun < server.STOP_S / 2
         # Half a line is no line, and has no answer.
         assert await gone(reader, writer) == b"0\r\n\r\n"
-
-
-def receiving(*parts: bytes) -> Callable[[], Awaitable[Message]]:
-    """Return a ``receive`` that has a body at once, in these parts."""
-    left = [{"type": "http.request", "body": part, "more_body": True} for part in parts[:-1]]
-    left.append({"type": "http.request", "body": parts[-1], "more_body": False})
-
-    async def receive() -> Message:
-        return left.pop(0)
-
-    return receive
-
-
-async def test_lines_that_are_all_bad_leave_turns_to_others(api: Api) -> None:
-    slices = 20
-    sent: list[Message] = []
-    turns = 0
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    async def count() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    counting = asyncio.create_task(count())
-    receive = receiving(b"x\n" * SLICE * slices)
-    address = Address("default", "acme")
-    await stream_answers(api.engine.live, "batch", address, {"headers": []}, receive, send, 10, Stopping())
-    counting.cancel()
-    assert b"".join(each.get("body", b"") for each in sent).count(b"\n") == SLICE * slices
-    assert turns >= slices
 
 
 async def test_a_client_that_stalls_misses_no_event(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,8 +67,6 @@ async def stream_answers(
                 answers = await _do(live, commands, address)
                 with anyio.fail_after(progress_s):
                     await send({"type": "http.response.body", "body": answers, "more_body": True})
-                # Neither bad lines nor a client that takes its answers at once would leave a turn to others.
-                await asyncio.sleep(0)
     except (RequestTimeout, TimeoutError):
         if not begun:
             raise
