@@ -182,11 +182,9 @@ class HttpClient(Credits):
                         pause, after = RETRY_S, id_
                         if data:
                             yield decode_event(data.encode())
-            except httpx.TransportError:
+            except (httpx.TransportError, Unavailable):
+                # The service is away or starting again. The stream goes on where it was.
                 pass
-            except Unavailable as error:
-                if not error.retry_safe:
-                    raise
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, RETRY_MAX_S)
 
