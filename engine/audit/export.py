@@ -112,7 +112,11 @@ def export_journal(
         losses, problems = read_losses(source)
         exporter.leave_out(problems)
         exported = msgspec.structs.replace(exporter.result(), losses=losses)
-        (folder / MANIFEST_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(exported)) + b"\n")
+        manifest = msgspec.to_builtins(exported)
+        if not losses:
+            # Nearly no journal has any, and an export of such a one is the same, byte by byte, as it always was.
+            del manifest["losses"]
+        (folder / MANIFEST_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
         if format == "parquet":
             _to_parquet(folder)
         else:
