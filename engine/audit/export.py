@@ -199,6 +199,8 @@ class _Exporter:
                 self._left_out.append(f"{LEDGER_FILE}: pool {name}, entry {version}: its beginning could not be read")
                 continue
             entry: dict[str, Any] = msgspec.to_builtins(entry_of(event, version, scale))
+            # An export has all of an entry: only a message can be too small for it.
+            del entry["cut"]
             ledger.write(msgspec.json.encode({"pool": name, **entry}).decode() + "\n")
             self._entries += 1
 

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import pytest
 
-from solvent import Credits, Engine, IdempotencyConflict, SolventError, connect
+from solvent import Credits, Engine, IdempotencyConflict, InvalidRequest, SolventError, connect
 
 from .questions import Answers, all_pools, collected, command, events, past, plain_error, present, usage
 from .story import Clock
@@ -135,6 +135,10 @@ def caches(request: pytest.FixtureRequest, old: Old) -> str:
     return str(request.param)
 
 
+PROSE: Final = ("assumption", "method")
+"""The fields that explain an answer to people, in words that may get better."""
+
+
 def differences(found: Any, recorded: Any, where: str, *, grows: bool = False) -> list[str]:
     """Say where ``found`` lacks something of ``recorded``, or has it otherwise. Answers may have got new fields."""
     if isinstance(found, tuple):
@@ -143,6 +147,7 @@ def differences(found: Any, recorded: Any, where: str, *, grows: bool = False) -
         return [
             difference
             for name, value in recorded.items()
+            if name not in PROSE
             for difference in (
                 differences(found[name], value, f"{where}.{name}") if name in found else [f"{where}.{name} is missing"]
             )
@@ -338,18 +343,21 @@ async def test_what_was_open_is_settled(old: Old) -> None:
     assert verify(old)["problems"] == []
 
 
-async def test_positions_and_cursors_that_callers_kept_go_on(old: Old) -> None:
+async def test_positions_that_callers_kept_go_on_and_cursors_are_refused(old: Old) -> None:
     async with old.open() as engine:
         for environment in ("default", "staging"):
             said = old.answers[f"events {environment}"]
             for place, event in enumerate(said):
                 found = await events(engine, environment, after=event["position"])
                 assert not differences(found, said[place + 1 :], environment)
-        page = await engine.ledger("acme", limit=5, cursor=old.cursors["ledger acme"], newest_first=False)
-        assert [entry.version for entry in page.entries] == [6, 7, 8, 9, 10]
-        rest = await engine.pools(limit=10, cursor=old.cursors["pools default"])
-        names = [balance["pool"] for balance in old.answers["pools default"]]
-        assert [balance.pool for balance in rest.pools] == names[10:20]
+        # Cursors of then did not say of which list they are: they are refused, and the caller begins the list again.
+        for ask in (
+            engine.ledger("acme", limit=5, cursor=old.cursors["ledger acme"], newest_first=False),
+            engine.pools(limit=10, cursor=old.cursors["pools default"]),
+        ):
+            with pytest.raises(InvalidRequest) as refused:
+                await ask
+            assert refused.value.field == "cursor"
 
 
 async def test_over_nats_the_past_is_the_same(old: Old) -> None:
