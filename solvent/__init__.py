@@ -26,7 +26,7 @@ from solvent.engine.api.events import EventPage, PoolEvent
 from solvent.engine.api.holds import OpenHold, PendingHold
 from solvent.engine.api.ledger import CostLine, CostReport, LedgerEntry, LedgerPage
 from solvent.engine.api.prices import CardList, CardView, Estimate, RateView
-from solvent.engine.api.receipts import Allocation, Coverage, Receipt
+from solvent.engine.api.receipts import Allocation, Coverage, Receipt, Settlement
 from solvent.engine.api.requests import (
     CaptureRequest,
     DebitRequest,
@@ -177,6 +177,7 @@ __all__ = [
     "ResetView",
     "ReverseRequest",
     "Settings",
+    "Settlement",
     "SolventError",
     "StateConflict",
     "StopView",

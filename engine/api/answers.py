@@ -57,6 +57,8 @@ def _details_to_wire(receipt: Receipt) -> dict[str, Any]:
     """Return only the fields that have a value. Readers take a missing field as ``None`` or zero."""
     parts: dict[str, Any] = {
         "hold": receipt.hold,
+        "state": receipt.state,
+        "settlement": msgspec.to_builtins(receipt.settlement),
         "debit": receipt.debit,
         "expires_at": None if receipt.expires_at is None else receipt.expires_at.isoformat(),
         "returned": str(receipt.returned) if receipt.details.returned_units else None,

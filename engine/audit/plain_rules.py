@@ -12,6 +12,8 @@ from bisect import bisect_left, insort
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
+
 from solvent.engine.rules.events import (
     Activated,
     Alerted,
@@ -24,6 +26,7 @@ from solvent.engine.rules.events import (
     Debited,
     Event,
     Expired,
+    Extended,
     Granted,
     Held,
     Lapsed,
@@ -46,6 +49,7 @@ from solvent.engine.rules.events import (
 from solvent.engine.runtime.files import JOURNAL_FORMAT
 
 _NEVER: Final = 1 << 63
+_DAY: Final = 86_400 * 1_000_000
 _PENDING, _LIVE, _VOIDED = "pending", "live", "voided"
 
 
@@ -283,12 +287,24 @@ class PlainPool:
     def _held(self, event: Held) -> None:
         if event.expires_at <= event.at or event.amount < 0:
             raise Difference("it is a hold of nothing, or over at once")
+        if self.rules >= 2 and event.expires_at > event.at + _DAY:
+            raise Difference("it is a hold for more than 24 hours")
         self._check_covers(event.covers)
         self._take(event.amount, event.parts, event.at)
         for number, part in event.parts:
             self.grants[number].held += part
         self._charge(event.charges, event.amount, check=True)
         self.holds[self.version] = event
+
+    def _extended(self, event: Extended) -> None:
+        hold = self.holds.get(event.hold)
+        if hold is None or hold.expires_at <= event.at:
+            raise Difference(f"hold h{event.hold} is extended, but not open")
+        if event.ttl is not None and event.expires_at != event.at + event.ttl:
+            raise Difference(f"hold h{event.hold} expires at another time than was asked for")
+        if not hold.expires_at < event.expires_at <= min(event.at + _DAY, hold.at + 7 * _DAY):
+            raise Difference(f"hold h{event.hold} cannot be extended to {event.expires_at}")
+        self.holds[event.hold] = msgspec.structs.replace(hold, expires_at=event.expires_at)
 
     def _captured(self, event: Captured) -> None:
         hold = self._settle(event.hold, event.at)
@@ -523,6 +539,7 @@ _RULES: Final[dict[type[Any], Callable[[PlainPool, Any], None]]] = {
     Updated: PlainPool._updated,
     Debited: PlainPool._debited,
     Held: PlainPool._held,
+    Extended: PlainPool._extended,
     Captured: PlainPool._captured,
     Released: PlainPool._released,
     Reversed: PlainPool._reversed,

@@ -14,6 +14,7 @@ from solvent.engine.api.requests import (
     CheckRequest,
     CommandRequest,
     DebitRequest,
+    ExtendRequest,
     GrantRechargeRequest,
     GrantRequest,
     HoldRequest,
@@ -48,11 +49,14 @@ from .alerts import BUDGET_PERCENTS_MAX, LOW_MAX, AlertTerms
 from .allowances import QUOTA_PLACES, ROLLING_MAX_S, ROLLING_MIN_S, ROLLING_STEPS, AllowanceTerms
 from .budgets import BudgetTerms
 from .commands import (
+    HOLD_TTL_DEFAULT_US,
     CancelRecurring,
     Capture,
+    CaptureReport,
     Check,
     Command,
     Debit,
+    Extend,
     Grant,
     GrantRecharge,
     Hold,
@@ -118,6 +122,8 @@ def check(request: CommandRequest, scale: int) -> Command:
             return _hold(request, scale)
         case CaptureRequest():
             return _capture(request, scale)
+        case ExtendRequest():
+            return _extend(request)
         case ReleaseRequest():
             return Release(parse_entry_id(request.hold, "hold", "h"))
         case GrantRequest():
@@ -288,23 +294,39 @@ def _report(request: ReportRequest) -> Report:
 
 
 def _hold(request: HoldRequest, scale: int) -> Hold:
+    if request.ttl_s is not None and request.expires_at is not None:
+        raise InvalidRequest("expires_at", "either ttl_s or expires_at")
     return Hold(
         check_key(request.key),
         parse_amount(request.amount, scale),
-        check_ttl(request.ttl_s),
+        HOLD_TTL_DEFAULT_US if request.ttl_s is None else check_ttl(request.ttl_s),
         id_or_none(request.metric, "metric"),
         dimensions_or_empty(request.dimensions, "dimensions"),
+        time_or_none(request.expires_at, "expires_at"),
     )
 
 
-def _capture(request: CaptureRequest, scale: int) -> Capture:
-    return Capture(
+def _extend(request: ExtendRequest) -> Extend:
+    if (request.ttl_s is None) == (request.expires_at is None):
+        raise InvalidRequest("ttl_s", "either ttl_s or expires_at")
+    return Extend(
+        check_key(request.key),
         parse_entry_id(request.hold, "hold", "h"),
-        parse_amount(request.amount, scale),
-        time_or_none(request.occurred_at, "occurred_at"),
-        id_or_none(request.metric, "metric"),
-        quantity_or_none(request.quantity),
+        None if request.ttl_s is None else check_ttl(request.ttl_s),
+        time_or_none(request.expires_at, "expires_at"),
     )
+
+
+def _capture(request: CaptureRequest, scale: int) -> Capture | CaptureReport:
+    hold = parse_entry_id(request.hold, "hold", "h")
+    occurred_at = time_or_none(request.occurred_at, "occurred_at")
+    metric = id_or_none(request.metric, "metric")
+    quantity = quantity_or_none(request.quantity)
+    if request.amount is not None:
+        return Capture(hold, parse_amount(request.amount, scale), occurred_at, metric, quantity)
+    if quantity is None:
+        raise InvalidRequest("amount", "credits, or in place of them a quantity that the rate card prices")
+    return CaptureReport(hold, quantity, metric, occurred_at)
 
 
 def _set_budget(request: SetBudgetRequest, scale: int) -> SetBudget:

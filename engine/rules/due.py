@@ -15,6 +15,7 @@ from .events import (
     Captured,
     Event,
     Expired,
+    Extended,
     Granted,
     Held,
     Lapsed,
@@ -30,7 +31,7 @@ from .events import (
     Updated,
 )
 from .evolve import apply
-from .pool import LIVE, LOOK, PENDING, Pool, clone, look_at, warning_at
+from .pool import LIVE, LOOK, PENDING, OpenHold, Pool, clone, look_at, warning_at
 from .recurring import Recurring, grant_at
 
 
@@ -66,10 +67,8 @@ def _fall_due(pool: Pool, moment: int, number: int, at: int) -> tuple[Event, ...
         return recharge_of(pool, at) if moment == look_at(pool) else ()
     hold = pool.holds.get(number)
     if hold is not None:
-        balance = pool.available + hold.amount
-        lapses = lapses_of(pool, hold.parts, balance, at)
-        lapsed, ended = sum_lapses(lapses), hold.expires_at
-        return Released(at, number, hold.amount, balance, hold.parts, lapsed, ended, hold.dimensions), *lapses
+        # A hold that was extended is on the schedule twice.
+        return _end_hold(pool, hold, at) if hold.expires_at == moment else ()
     recurring = pool.recurring.get(number)
     if recurring is not None:
         return _recur(pool, recurring, at) if recurring.next_at == moment else ()
@@ -86,6 +85,14 @@ def _fall_due(pool: Pool, moment: int, number: int, at: int) -> tuple[Event, ...
     if moment == warning_at(pool, block):
         return (expiring_soon(pool, block, at),)
     return ()
+
+
+def _end_hold(pool: Pool, hold: OpenHold, at: int) -> tuple[Event, ...]:
+    """Return the release of a hold that has expired."""
+    balance = pool.available + hold.amount
+    lapses = lapses_of(pool, hold.parts, balance, at)
+    lapsed, ended = sum_lapses(lapses), hold.expires_at
+    return Released(at, hold.number, hold.amount, balance, hold.parts, lapsed, ended, hold.dimensions), *lapses
 
 
 def _recur(pool: Pool, recurring: Recurring, at: int) -> tuple[Event, ...]:
@@ -148,7 +155,7 @@ def due_after(event: Event) -> int | None:
     any time.
     """
     match event:
-        case Held(expires_at=ends):
+        case Held(expires_at=ends) | Extended(expires_at=ends):
             return ends
         case Granted(expires_at=None, effective_at=None, next_at=None, recharge=0) | Updated(expires_at=None):
             return None

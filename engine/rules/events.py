@@ -129,6 +129,8 @@ class Held(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=6):
     warned: tuple[str, ...] = ()
     covers: Covers = ()
     """What allowances reserve for it, in addition to ``amount``."""
+    by_time: bool = False
+    """Whether the caller gave the time of its expiry, and not how long it is to last."""
 
 
 class Captured(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=7):
@@ -162,6 +164,8 @@ class Captured(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=7):
     held_covers: Covers = ()
     extra_covers: Covers = ()
     returned_covers: Covers = ()
+    card: int = 0
+    """The version of the rate card that priced it; 0 if the amount was given."""
 
     @property
     def key(self) -> str:
@@ -425,6 +429,18 @@ class OutboxMoved(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=27
     balance: int = 0
 
 
+class Extended(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=28):
+    """A hold expires later, at ``expires_at``."""
+
+    at: int
+    key: str
+    hold: int
+    balance: int
+    expires_at: int
+    ttl: int | None = None
+    """How long from then on, if that was given; ``None`` if the caller gave the time."""
+
+
 Event: TypeAlias = (
     Opened
     | Granted
@@ -453,9 +469,10 @@ Event: TypeAlias = (
     | RechargeRequested
     | RechargeClosed
     | OutboxMoved
+    | Extended
 )
 Keyed: TypeAlias = (
-    Granted | Debited | Held | Captured | Released | Reversed | Updated | Voided | MovedOut | RechargeClosed
+    Granted | Debited | Held | Captured | Released | Reversed | Updated | Voided | MovedOut | RechargeClosed | Extended
 )
 """The events that answer a command, filed under its key. The end of what can end only once has its own key."""
 KEYED: Final = (
@@ -469,6 +486,7 @@ KEYED: Final = (
     Voided,
     MovedOut,
     RechargeClosed,
+    Extended,
 )
 """``Keyed``, for ``isinstance``."""
 Setting: TypeAlias = (

@@ -18,6 +18,7 @@ from solvent.engine.rules.events import (
     Debited,
     Event,
     Expired,
+    Extended,
     Granted,
     Held,
     Lapsed,
@@ -34,6 +35,7 @@ from solvent.engine.rules.events import (
 )
 from solvent.engine.runtime.files import JOURNAL_NAME
 from solvent.engine.values.dimensions import NO_DIMENSIONS
+from solvent.engine.values.times import DAY_US
 
 ACME, WEB = "default@acme:credits", "default@acme/web:credits"
 
@@ -80,6 +82,7 @@ async def test_an_honest_journal_has_no_problems(tmp_path: Path) -> None:
         *TWO,
         debited("d", 6, 4, (2, 5), (3, 1)),
         Held(3, "h", 2, 2, ((3, 2),), 99),
+        Extended(3, "e", 5, 2, 500),
         Captured(4, 5, 3, 1, ((3, 2),), ((3, 1),), (), 0, 0),
         Reversed(5, "r", 4, 1, 2, ((3, 1),), 0),
         BudgetSet(6, 0, 2, BudgetTerms("b", 5, "day")),
@@ -108,6 +111,13 @@ async def test_an_honest_journal_has_no_problems(tmp_path: Path) -> None:
         ([*HELD, Captured(3, 3, 2, 2, ((2, 2),), (), (), 0, 0)], "gives back"),
         ([*HELD, Captured(100, 3, 3, 2, ((2, 3),), (), (), 0, 0)], "after it expired"),
         ([*HELD, Released(50, 3, 3, 5, ((2, 3),), 0, 99)], "does not expire then"),
+        ([*HELD, Extended(3, "e", 3, 2, 500), Released(99, 3, 3, 5, ((2, 3),), 0, 99)], "does not expire then"),
+        ([*HELD, Extended(3, "e", 3, 2, 98)], "cannot be extended"),
+        ([*HELD, Extended(3, "e", 3, 2, DAY_US + 4)], "cannot be extended"),
+        ([*HELD, Extended(3, "e", 3, 2, 500, 7)], "than was asked for"),
+        ([*HELD, Extended(99, "e", 3, 2, 500)], "not open"),
+        ([*HELD, Extended(3, "e", 9, 2, 500)], "not open"),
+        ([*START, Held(2, "h", 3, 2, ((2, 3),), DAY_US + 3)], "more than 24 hours"),
         ([*START, Expired(2, 2, 5, 0, 2)], "does not expire then"),
         ([Opened(1, 6), Granted(1, "g", 5, 5, "paid", 50, None, 9), Expired(9, 2, 4, 1, 9)], "5 are left"),
         ([Opened(1, 6), Granted(1, "g", 5, 5, "paid", 50, None, 9), debited("d", 1, 4, (2, 1)), LATE], "which is over"),

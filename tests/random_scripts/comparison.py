@@ -12,9 +12,10 @@ import msgspec
 from solvent.engine.audit.plain_rules import PlainPool
 from solvent.engine.projections.snapshots import decode_pool, encode_pool
 from solvent.engine.rules.alerts import NO_ALERTS
-from solvent.engine.rules.commands import SETTING_COMMANDS, Check, Debit, Reverse, Transfer
+from solvent.engine.rules.commands import SETTING_COMMANDS, Check, Debit, Reverse, Transfer, settlement_key
 from solvent.engine.rules.decide import decide
 from solvent.engine.rules.decisions.debits import completed
+from solvent.engine.rules.decisions.repeats import hold_behind
 from solvent.engine.rules.decisions.transfers import receive
 from solvent.engine.rules.due import due, due_after, pass_time
 from solvent.engine.rules.events import KEYED, Debited, Event, Keyed, MovedOut, answering
@@ -43,6 +44,7 @@ ANSWERS = {
     "Debit": "Debited",
     "Hold": "Held",
     "Capture": "Captured",
+    "Extend": "Extended",
     "Release": "Released",
     "Reverse": "Reversed",
     "UpdateGrant": "Updated",
@@ -136,7 +138,10 @@ class Pair:
         """Return what the engine decides, and what arrives at the other end if it is a transfer."""
         before = encode_pool(self.pool)
         prior = self.keys.get(command.key) if not isinstance(command, SETTING_COMMANDS) else None
-        outcome = decide(self.pool, command, now, prior=prior, scale=SCALE)
+        ended = None
+        if not isinstance(command, SETTING_COMMANDS) and (number := hold_behind(self.pool, command, prior)) is not None:
+            ended = self.keys.get(settlement_key(number))
+        outcome = decide(self.pool, command, now, prior=prior, ended=ended, scale=SCALE)
         arrived: tuple[Event, ...] = ()
         if isinstance(command, Transfer) and isinstance(outcome, tuple):
             moved = outcome[0]

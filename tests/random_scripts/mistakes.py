@@ -17,8 +17,10 @@ from solvent.engine.projections import snapshots
 from solvent.engine.rules import alerting, allowances, budgets, decide, due, evolve
 from solvent.engine.rules.allowances import AllowanceTerms
 from solvent.engine.rules.budgets import Charges
+from solvent.engine.rules.commands import Capture
 from solvent.engine.rules.decisions import debits, holds, repeats, transfers
-from solvent.engine.rules.events import Captured, Debited, Event, Granted, Lapsed, MovedIn, RechargeRequested
+from solvent.engine.rules.events import Captured, Debited, Event, Extended, Granted, Lapsed, MovedIn, RechargeRequested
+from solvent.engine.rules.outcomes import Repeat
 from solvent.engine.rules.pool import Block, Pool
 
 from . import comparison
@@ -146,6 +148,37 @@ def any_request_with_a_key_is_the_same(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(repeats, "_same_request", lambda event, command: True)
 
 
+def any_capture_of_a_hold_is_the_same(patch: pytest.MonkeyPatch) -> None:
+    """A hold that was captured answers with its first receipt, whatever amount is captured again."""
+    right = repeats._same_request
+    patch.setattr(
+        repeats,
+        "_same_request",
+        lambda event, command: (isinstance(event, Captured) and isinstance(command, Capture)) or right(event, command),
+    )
+
+
+def a_hold_asked_for_again_is_open(patch: pytest.MonkeyPatch) -> None:
+    """A hold that is asked for again is answered as the first time, whatever became of it."""
+    right = repeats.repeat
+
+    def wrong(pool: Pool, command: Any, event: Any, version: int, ended: Any = None) -> Any:
+        outcome = right(pool, command, event, version, ended)
+        return msgspec.structs.replace(outcome, ended=None) if isinstance(outcome, Repeat) else outcome
+
+    patch.setattr(decide, "repeat", wrong)
+
+
+def an_extended_hold_ends_as_it_was_made(patch: pytest.MonkeyPatch) -> None:
+    """A hold that is extended still expires when it would have before."""
+    right = evolve._apply_extended
+
+    def wrong(pool: Pool, event: Any) -> None:
+        right(pool, msgspec.structs.replace(event, expires_at=pool.holds[event.hold].expires_at))
+
+    patch.setitem(evolve._APPLY, Extended, wrong)
+
+
 def a_transfer_loses_the_expiry(patch: pytest.MonkeyPatch) -> None:
     """What is moved to another pool never expires there."""
     right = transfers.receive
@@ -268,6 +301,9 @@ MISTAKES: Mapping[str, Mistake] = {
         a_quota_is_rounded_down,
         all_rolls_over,
         any_request_with_a_key_is_the_same,
+        any_capture_of_a_hold_is_the_same,
+        a_hold_asked_for_again_is_open,
+        an_extended_hold_ends_as_it_was_made,
         a_transfer_loses_the_expiry,
         a_snapshot_forgets_reversals,
         a_hold_arms_alerts,

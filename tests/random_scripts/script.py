@@ -44,6 +44,7 @@ WEIGHTS = {
     "debit": 28,
     "hold": 16,
     "capture": 5,
+    "extend": 3,
     "release": 1,
     "reverse": 7,
     "budget": 8,
@@ -72,7 +73,8 @@ LEAN = {
 }
 """By how much the weights change for a pool that lives from hand to mouth."""
 SEQUELS = {
-    "hold": ("capture", "capture", "capture", "capture", "release", "again", "hold", "budget"),
+    "hold": ("capture", "capture", "capture", "capture", "release", "again", "hold", "budget", "extend", "extend"),
+    "extend": ("extend", "extend", "capture", "again", "conflict", "restart by snapshot"),
     "budget": ("debit", "hold", "hold", "capture"),
     "alerts": ("grant a recharge", "refuse a recharge", "debit", "transfer", "cancel", "plan", "alerts"),
     "debit": ("reverse", "debit", "hold", "hold"),
@@ -150,6 +152,8 @@ def scene(seed: int, dice: Random, pools: int) -> list[Step]:
     """Return the steps before a script: mostly none, by turns those that fill a pool in one way or another."""
     if seed % 5 == 3:
         return nearly_full(dice, pools)
+    if seed % 40 == 35:
+        return held_for_long(dice)
     what = {10: "budget", 20: "allowance", 30: "plan"}.get(seed % 40)
     return [] if what is None else crowded(what, dice)
 
@@ -161,6 +165,16 @@ def nearly_full(dice: Random, pools: int) -> list[Step]:
         Step(pool, "grant", pool, 0, {"amount": GRANTED_MAX - dice.choice([10, 20, 60, 200]), **terms})
         for pool in range(pools)
     ]
+
+
+def held_for_long(dice: Random) -> list[Step]:
+    """Return steps that extend a hold day after day, for longer than a hold may last."""
+    terms = {"category": "paid", "priority": 50, "effective_at": None, "expires_at": None, "metadata": {}}
+    steps = [Step(0, "grant", 0, 0, {"amount": 30, **terms}), Step(1, "hold", 0, 0, {"amount": 3, "ttl": DAY})]
+    for number in range(2, 11):
+        wait = dice.choice([19 * HOUR, 20 * HOUR, 23 * HOUR])
+        steps.append(Step(number, "extend", 0, wait, {"of": (1, 0), "which": 1, "ttl": DAY}))
+    return steps
 
 
 def crowded(what: str, dice: Random) -> list[Step]:
@@ -205,12 +219,19 @@ def terms_for(kind: str, dice: Random, richness: int) -> dict[str, Any]:
             found = usage(dice)
             del found["quantity"]
             ttl = dice.choice([SECOND, MINUTE, HOUR, 6 * HOUR, DAY, DAY, DAY])
-            return {"amount": dice.randint(1, 9), "ttl": ttl, **found}
+            ends = {"expires_at": dice.choice([MINUTE, HOUR, DAY, DAY + 1, 0])} if dice.random() < 0.2 else {"ttl": ttl}
+            return {"amount": dice.randint(1, 9), **ends, **found}
+        case "extend":
+            span = dice.choice([SECOND, HOUR, 5 * HOUR, 20 * HOUR, DAY, DAY, DAY])
+            if dice.random() < 0.3:
+                return {"which": which, "expires_at": span + dice.choice([0, 0, 1, HOUR])}
+            return {"which": which, "ttl": span}
         case "capture":
             found = usage(dice)
             del found["dims"]
             beyond = dice.choice([-6, -3, -2, -1, 0, 1, 2, 3, 5, 8, 20])
-            return {"which": which, "beyond": beyond, **date(dice), **found}
+            card = dice.choice([0, 0, 0, 0, 0, 1])
+            return {"which": which, "beyond": beyond, "card": card, **date(dice), **found}
         case "reverse":
             return {"which": which, "amount": dice.choice([None, dice.randint(1, 6)])}
         case "update":

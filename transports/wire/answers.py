@@ -17,6 +17,7 @@ from solvent.engine.api.receipts import NO_DETAILS, Details, Receipt
 from solvent.engine.api.usage_answers import plain_lines
 from solvent.engine.values.amounts import format_amount
 from solvent.engine.values.errors import SolventError, error_from_wire, error_to_wire
+from solvent.engine.values.terms import HoldState
 from solvent.engine.values.times import EPOCH, MICROSECOND, to_datetime
 
 T = TypeVar("T")
@@ -38,6 +39,14 @@ class _CoverageWire(msgspec.Struct):
     amount: str
 
 
+class _SettlementWire(msgspec.Struct):
+    entry: str
+    captured: str
+    returned: str
+    lapsed: str
+    uncovered: str
+
+
 class _ReceiptWire(msgspec.Struct, omit_defaults=True):
     id: str
     amount: str
@@ -56,6 +65,8 @@ class _ReceiptWire(msgspec.Struct, omit_defaults=True):
     card: int | None = None
     covered: str = "0"
     allowances: list[_CoverageWire] = []
+    state: HoldState | None = None
+    settlement: _SettlementWire | None = None
 
 
 RECEIPT_FIELDS: Final = {
@@ -76,6 +87,8 @@ RECEIPT_FIELDS: Final = {
     "card": "integer or null",
     "covered": "decimal string",
     "allowances": "list of [Coverage](#coverage)",
+    "state": '"open", "captured", "released", "expired" or null',
+    "settlement": "[Settlement](#settlement) or null",
 }
 """The fields of a receipt on the wire, with their types in the words of the reference."""
 
@@ -115,6 +128,10 @@ def _receipt_wire(receipt: Receipt) -> _ReceiptWire:
         wire.uncovered = format_amount(details.uncovered_units, scale)
         wire.warnings, wire.card = details.warnings, details.card
         wire.covered = format_amount(sum([units for _, units in details.covers_units]), scale)
+        wire.state = details.state
+        if details.settled_units is not None:
+            entry, *amounts = details.settled_units
+            wire.settlement = _SettlementWire(entry, *[format_amount(units, scale) for units in amounts])
         wire.allowances = [_CoverageWire(name, format_amount(units, scale)) for name, units in details.covers_units]
     return wire
 
@@ -210,6 +227,18 @@ def _details(wire: _ReceiptWire) -> Details:
         warnings=wire.warnings,
         card=wire.card,
         covers_units=tuple((each.allowance, _units(each.amount)) for each in wire.allowances),
+        state=wire.state,
+        settled_units=None if wire.settlement is None else _settled(wire.settlement),
+    )
+
+
+def _settled(wire: _SettlementWire) -> tuple[str, int, int, int, int]:
+    return (
+        wire.entry,
+        _units(wire.captured),
+        _units(wire.returned),
+        _units(wire.lapsed),
+        _units(wire.uncovered),
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import assert_never
 
+import msgspec
+
 from solvent.engine.api.receipts import NO_DETAILS, Details, Receipt
 from solvent.engine.rules.events import (
     AlertsSet,
@@ -13,6 +15,7 @@ from solvent.engine.rules.events import (
     BudgetSet,
     Captured,
     Debited,
+    Extended,
     Granted,
     Held,
     Keyed,
@@ -30,7 +33,9 @@ from solvent.engine.rules.events import (
     Updated,
     Voided,
 )
+from solvent.engine.rules.outcomes import Repeat
 from solvent.engine.rules.pool import Pool
+from solvent.engine.values.terms import HoldState
 
 from .parts import covered_units, merged
 
@@ -38,6 +43,37 @@ from .parts import covered_units, merged
 def unchanged(pool: Pool) -> Receipt:
     """Return the receipt of a setting that changed nothing."""
     return Receipt("", pool.version, True, pool.scale, 0, pool.available, pool.clock)
+
+
+def receipt_of_repeat(repeat: Repeat, scale: int) -> Receipt:
+    """Return the first receipt again. That of a hold says what has become of the hold meanwhile."""
+    first = receipt_of(repeat.event, repeat.version, scale, replayed=True)
+    if not isinstance(repeat.event, Held):
+        return first
+    if repeat.ended is None:
+        details = msgspec.structs.replace(first.details, expires_at_us=repeat.expires_at)
+    else:
+        event, version = repeat.ended
+        letter, amount, _, _, end = _receipt_parts(event)
+        details = msgspec.structs.replace(
+            first.details,
+            state=state_after(event),
+            settled_units=(
+                f"{letter}{version}",
+                amount if isinstance(event, Captured) else 0,
+                end.returned_units,
+                end.lapsed_units,
+                end.uncovered_units,
+            ),
+        )
+    return msgspec.structs.replace(first, details=details)
+
+
+def state_after(event: Keyed) -> HoldState:
+    """Return what became of the hold that ``event`` settled."""
+    if isinstance(event, Captured):
+        return "captured"
+    return "expired" if isinstance(event, Released) and event.due_at is not None else "released"
 
 
 def receipt_of(event: Keyed | Setting, version: int, scale: int, *, replayed: bool) -> Receipt:
@@ -57,7 +93,10 @@ def _receipt_parts(
             return "g", event.amount, event.balance, (), NO_DETAILS
         case Held():
             details = Details(
-                expires_at_us=event.expires_at, warnings=event.warned, covers_units=covered_units(event.covers)
+                expires_at_us=event.expires_at,
+                warnings=event.warned,
+                covers_units=covered_units(event.covers),
+                state="open",
             )
             return "h", event.amount, event.balance, event.parts, details
         case Debited():
@@ -77,6 +116,7 @@ def _receipt_parts(
                 uncovered_units=event.uncovered,
                 warnings=event.warned,
                 covers_units=covered_units(event.covers),
+                card=event.card or None,
             )
             return "d", event.amount, event.balance - event.lapsed, merged(event.paid), details
         case Released():
@@ -90,6 +130,8 @@ def _receipt_parts(
                 covers_units=covered_units(event.covers),
             )
             return "r", event.amount, event.balance - event.lapsed, merged(event.parts), details
+        case Extended():
+            return "e", 0, event.balance, (), Details(hold=event.hold, expires_at_us=event.expires_at)
         case Updated():
             return "u", 0, event.balance, (), NO_DETAILS
         case Voided():

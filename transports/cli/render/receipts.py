@@ -36,6 +36,13 @@ def receipt(kind: str, pool: str, answer: Receipt, key: str | None) -> Renderabl
             lines.add_row(name, about)
     if answer.expires_at is not None:
         lines.add_row("expires at", f"{moment(answer.expires_at)} UTC")
+    if answer.state is not None and (answer.replayed or answer.state != "open"):
+        by = "" if answer.settlement is None else f", by {answer.settlement.entry}"
+        lines.add_row("state", Text(f"{answer.state}{by}"))
+    if (settled := answer.settlement) is not None:
+        for name in ("captured", "returned", "lapsed", "uncovered"):
+            if part := getattr(settled, name):
+                lines.add_row(f"of it {name}", amount(part))
     for name, part in (("returned", answer.returned), ("lapsed", answer.lapsed), ("uncovered", answer.uncovered)):
         if part:
             lines.add_row(name, amount(part))
