@@ -58,6 +58,7 @@ def _details_to_wire(receipt: Receipt) -> dict[str, Any]:
     parts: dict[str, Any] = {
         "hold": receipt.hold,
         "state": receipt.state,
+        "opened_pool": True if receipt.opened_pool else None,
         "settlement": msgspec.to_builtins(receipt.settlement),
         "debit": receipt.debit,
         "expires_at": None if receipt.expires_at is None else receipt.expires_at.isoformat(),

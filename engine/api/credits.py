@@ -24,6 +24,7 @@ from solvent.engine.values.terms import (
     Category,
     CostLike,
     Keep,
+    Missing,
     RollOver,
     Seconds,
 )
@@ -115,7 +116,7 @@ class Credits(UsageVerbs):
             metadata: Names with values, as in ``dimensions`` of ``debit``. Kept, and never interpreted.
 
         Returns:
-            The receipt. Its ``id`` ("g1") names the grant.
+            The receipt. Its ``id`` ("g1") names the grant, and ``opened_pool`` says whether it opened the pool.
 
         Raises:
             IdempotencyConflict: The key was used for another request.
@@ -534,13 +535,14 @@ class Credits(UsageVerbs):
         time_zone: str = "UTC",
         match: Dimensions | None = None,
         each: str | None = None,
+        missing: Missing = "pass",
         mode: BudgetMode = "block",
         holds_max: int | None = None,
     ) -> Receipt:
         """Limit what may be spent per window. A budget of the same name takes the new terms.
 
         The budget counts debits and holds; a release or a reversal reduces the count. New terms keep the count unless
-        ``match``, ``each``, ``window`` or ``time_zone`` change. A pool has at most 100 budgets.
+        ``match``, ``each``, ``missing``, ``window`` or ``time_zone`` change. A pool has at most 100 budgets.
 
         Args:
             pool: The pool.
@@ -550,6 +552,8 @@ class Credits(UsageVerbs):
             time_zone: The time zone in which windows begin, such as "Europe/Paris".
             match: Count only what has all of these dimensions. Default: all of the pool.
             each: The dimension of which each value has a count of its own. Default: one count for all.
+            missing: What happens to usage that lacks the dimension ``each``: "pass" does not count it, "block" refuses
+                it, "count together" gives all of it one count.
             mode: "block" refuses what does not fit; "warn" lets it pass and names the budget in the receipt.
             holds_max: The most holds that may be open at once, 0 to 1,000,000. Default: no limit.
 
@@ -568,6 +572,7 @@ class Credits(UsageVerbs):
                 time_zone=time_zone,
                 match=match,
                 each=each,
+                missing=missing,
                 mode=mode,
                 holds_max=holds_max,
             )
@@ -607,6 +612,7 @@ class Credits(UsageVerbs):
         time_zone: str = "UTC",
         match: Dimensions | None = None,
         each: str | None = None,
+        missing: Missing = "pass",
         metric: str | None = None,
     ) -> Receipt:
         """Make usage free up to a quota per window. An allowance of the same name takes the new terms.
@@ -623,6 +629,8 @@ class Credits(UsageVerbs):
             time_zone: The time zone in which fixed windows begin, such as "Europe/Paris".
             match: Cover only what has all of these dimensions. Default: all of the pool.
             each: The dimension of which each value has a quota of its own. Default: one quota for all.
+            missing: What happens to usage that lacks the dimension ``each``: "pass" does not cover it, "block" refuses
+                it, "count together" gives all of it one quota.
             metric: The metric whose quantity is counted. Default: credits are counted.
 
         Returns:
@@ -641,6 +649,7 @@ class Credits(UsageVerbs):
                 time_zone=time_zone,
                 match=match,
                 each=each,
+                missing=missing,
                 metric=metric,
             )
         )
@@ -937,25 +946,31 @@ class Credits(UsageVerbs):
         """
         return await self.send(ask.BudgetsRequest(pool=pool))
 
-    async def transfer(self, source: PoolLike, target: PoolLike, amount: AmountLike, *, key: str) -> Receipt:
+    async def transfer(
+        self, source: PoolLike, target: PoolLike, amount: AmountLike, *, key: str, open_pool: bool = False
+    ) -> Receipt:
         """Move unspent credits between two pools of one customer and currency, in one atomic step.
 
         Credits leave in burn order. Each block keeps its category, priority, expiry and cost basis.
 
         Args:
             source: The pool that the credits leave.
-            target: The pool that receives the credits. It is opened if it is new.
+            target: The pool that receives the credits.
             amount: Credits, above zero.
             key: The idempotency key, unique within the source.
+            open_pool: Whether to open the target if it does not exist.
 
         Returns:
-            The receipt of the source.
+            The receipt of the source, with ``opened_pool``: whether the target was opened.
 
         Raises:
+            NotFound: One of the pools does not exist, and ``open_pool`` was not given for the target.
             InsufficientCredits: Less than ``amount`` is available.
             IdempotencyConflict: The key was used for another request.
         """
-        return await self.send(ask.TransferRequest(pool=source, target=target, amount=amount, key=key))
+        return await self.send(
+            ask.TransferRequest(pool=source, target=target, amount=amount, key=key, open_pool=open_pool)
+        )
 
     @abstractmethod
     async def batch(self, requests: Sequence[BatchRequest], *, atomic: bool = False) -> list[Receipt | SolventError]:

@@ -77,6 +77,7 @@ class Details(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     state: HoldState | None = None
     settled_units: tuple[str, int, int, int, int] | None = None
     """The entry that settled the hold, and the units captured, returned, lapsed and uncovered."""
+    opened: bool = False
 
 
 NO_DETAILS = Details()
@@ -147,6 +148,7 @@ class Receipt(_Asked, Readable, msgspec.Struct, frozen=True, gc=False, array_lik
             "card": self.card,
             "warnings": self.warnings,
             "expires_at": self.expires_at,
+            "opened_pool": self.opened_pool,
             "recorded_at": self.recorded_at,
             "replayed": self.replayed,
         }
@@ -223,6 +225,11 @@ class Receipt(_Asked, Readable, msgspec.Struct, frozen=True, gc=False, array_lik
     def state(self) -> HoldState | None:
         """What has become of a hold by now, "open" in its first receipt; ``None`` for other entries."""
         return self.details.state
+
+    @property
+    def opened_pool(self) -> bool:
+        """Whether this opened a pool: the one that it is about or, of a transfer, the target."""
+        return self.details.opened
 
     @property
     def settlement(self) -> Settlement | None:

@@ -25,6 +25,7 @@ from solvent.engine.values.terms import (
     Category,
     CostLike,
     Keep,
+    Missing,
     RollOver,
     Seconds,
 )
@@ -261,6 +262,9 @@ class SetBudgetRequest(CommandRequest, kw_only=True):
     """The budget counts debits and holds whose dimensions have all of these values. Default: all of the pool."""
     each: str | None = None
     """The dimension of which each value has a count of its own. Default: one count for all."""
+    missing: Missing = "pass"
+    """What happens to debits and holds that lack the dimension ``each``: they are not counted ("pass"), are refused
+    ("block"), or share one count ("count together")."""
     mode: BudgetMode = "block"
     """``block`` refuses what does not fit; ``warn`` lets it pass and names the budget in the receipt."""
     holds_max: int | None = None
@@ -301,6 +305,9 @@ class SetAllowanceRequest(CommandRequest, kw_only=True):
     """The allowance covers debits and holds whose dimensions have all of these values. Default: all of the pool."""
     each: str | None = None
     """The dimension of which each value has a quota of its own. Default: one quota for all."""
+    missing: Missing = "pass"
+    """What happens to debits and holds that lack the dimension ``each``: they are not covered ("pass"), are refused
+    ("block"), or share one quota ("count together")."""
     metric: str | None = None
     """The metric whose quantity is counted. Default: credits are counted."""
 
@@ -415,6 +422,8 @@ class TransferRequest(PoolRequest[Receipt], kw_only=True):
     """Credits, above zero, at most what is available."""
     key: str
     """The idempotency key, 1 to 256 printable characters, unique within the pool that the credits leave."""
+    open_pool: bool = False
+    """Whether to open the target if it does not exist. Without it, such a transfer is refused."""
 
 
 class CheckRequest(PoolRequest[Verdict], kw_only=True):

@@ -9,13 +9,14 @@ from typing import Literal
 import msgspec
 
 from solvent.engine.values.readable import Readable
+from solvent.engine.values.terms import Missing
 
 
 class BudgetCount(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What is used of a budget in the present window, for one value of its dimension."""
 
     value: str | int | float | bool | None
-    """The value of the dimension ``each``; ``None`` if the budget has no ``each``."""
+    """The value of the dimension ``each``; ``None`` without ``each``, and for all usage that lacks it."""
     used: Decimal
     """The credits spent or held in the present window."""
     open_holds: int
@@ -45,6 +46,8 @@ class BudgetView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The end of the present window; ``None`` for ``total``."""
     counts: tuple[BudgetCount, ...]
     """What is used, by value of ``each``: at most 1,000 values, those that used most first."""
+    missing: Missing = "pass"
+    """What happens to usage that lacks the dimension ``each``; its count has no value."""
 
 
 class BudgetList(Readable, msgspec.Struct, frozen=True, gc=False):
@@ -59,7 +62,7 @@ class AllowanceCount(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=Tr
     """What is used and left of an allowance, for one value of its dimension."""
 
     value: str | int | float | bool | None
-    """The value of the dimension ``each``; ``None`` if the allowance has no ``each``."""
+    """The value of the dimension ``each``; ``None`` without ``each``, and for all usage that lacks it."""
     used: Decimal
     """What is used now, in credits or in the quantity of ``metric``."""
     left: Decimal
@@ -92,6 +95,8 @@ class AllowanceView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=Tru
     """The dimension of which each value has a quota of its own; ``None`` if there is one quota for all."""
     counts: tuple[AllowanceCount, ...]
     """What is used, by value of ``each``: at most 1,000 values, those that used most first."""
+    missing: Missing = "pass"
+    """What happens to usage that lacks the dimension ``each``; its count has no value."""
 
 
 class AllowanceList(Readable, msgspec.Struct, frozen=True, gc=False):

@@ -73,3 +73,5 @@ class Verdict(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The budget that would refuse the amount, and when it resets; ``None`` if no budget refuses."""
     warnings: tuple[str, ...] = ()
     """The names of budgets that would be exceeded but only warn."""
+    missing: str | None = None
+    """The dimension that the usage lacks and a budget or an allowance asks for; ``None`` if it lacks none."""

@@ -200,6 +200,8 @@ class PlainPool:
         # A missed period is granted late, and may be over by then.
         if grant.is_over(max(event.at, starts)) and not event.recurring:
             raise Difference("it grants what is over already")
+        if event.opened and (self.version != 2 or event.recurring or event.recharge):
+            raise Difference("it says that it opened the pool, which was there before")
         self.grants[grant.number] = grant
         if event.recurring:
             if event.recurring not in self._recurring:

@@ -38,7 +38,7 @@ from solvent.engine.rules.decide import decide
 from solvent.engine.rules.decisions.debits import completed
 from solvent.engine.rules.decisions.repeats import hold_behind
 from solvent.engine.rules.due import pass_time
-from solvent.engine.rules.events import KEYED, NOTICES, Event, RatesSet, RechargeClosed, answering
+from solvent.engine.rules.events import KEYED, NOTICES, SETTINGS, Event, Opened, RatesSet, RechargeClosed, answering
 from solvent.engine.rules.evolve import apply
 from solvent.engine.rules.explaining import explain
 from solvent.engine.rules.outcomes import Insufficient, OverBudget, Prior, Repeat, Unchanged, UnknownEntry
@@ -323,7 +323,8 @@ class PoolActor(Actor[Message]):
             partition.keys.use(self.pool_id, answer, answer_version, key_hash)
         else:
             self._note(section, events, version)
-        return receipt_of(answer, answer_version, pool.scale, replayed=False)
+        opened = isinstance(events[0], Opened) and isinstance(answer, SETTINGS)
+        return receipt_of(answer, answer_version, pool.scale, replayed=False, opened=opened)
 
     def _hand_over(self, section: OpenSection, events: Sequence[Event]) -> None:
         """Hand the writer ``events`` that were applied to the pool, and mark the pool as changed."""

@@ -25,9 +25,10 @@ from solvent.engine.rules.commands import (
 )
 from solvent.engine.rules.decisions.debits import completed
 from solvent.engine.rules.decisions.repeats import hold_behind
-from solvent.engine.rules.decisions.transfers import receive
+from solvent.engine.rules.decisions.transfers import check_target, opening, receive
 from solvent.engine.rules.events import KEYED, Event, MovedOut, answering
 from solvent.engine.rules.evolve import apply
+from solvent.engine.rules.explaining import explain
 from solvent.engine.rules.outcomes import Prior, Unfit
 from solvent.engine.rules.pool import Pool, check_totals, clone
 from solvent.engine.values.errors import InvalidRequest, JournalError, SolventError, StateConflict, Unavailable
@@ -187,8 +188,13 @@ async def transfer(
         giving, getting = lent.actors[source.canonical], lent.actors[target.canonical]
         if not getting.keeps_scale:
             return getting.scale_conflict()
-        outcome = giving.judge(giving.pool, command, now, priors.get((source.canonical, command.key)))
-        if isinstance(outcome, tuple):
+        prior = priors.get((source.canonical, command.key))
+        unknown = None if prior is not None else check_target(getting.pool, command)
+        if unknown is not None:
+            answer: Receipt | SolventError = explain(unknown, pool=str(target), scale=getting.pool.scale)
+        elif isinstance(outcome := giving.judge(giving.pool, command, now, prior), tuple):
+            if not getting.pool.version:
+                outcome = opening(outcome)
             answer = _move(services, giving, getting, outcome, now)
         else:
             answer = outcome

@@ -40,7 +40,7 @@ from solvent.engine.values.errors import InvalidRequest
 from solvent.engine.values.pool_id import PoolId, check_id, parse_pool
 from solvent.engine.values.quantities import QuantityLike, check_quantity
 from solvent.engine.values.recurrence import EVERY_MAX, RECURRENCE_PERIODS
-from solvent.engine.values.terms import BudgetMode, Keep
+from solvent.engine.values.terms import BudgetMode, Keep, Missing
 from solvent.engine.values.times import SECOND_US, TimeLike, parse_time
 from solvent.engine.values.windows import ALLOWANCE_WINDOWS, BUDGET_WINDOWS, check_zone
 from solvent.engine.values.words import check_word
@@ -104,6 +104,7 @@ from .recurring import RecurringTerms
 
 HOLDS_MAX_MAX: Final = 1_000_000
 EXPIRING_MAX_S: Final = 366 * 86_400
+MISSING: Final[tuple[Missing, ...]] = get_args(Missing)
 MODES: Final[tuple[BudgetMode, ...]] = get_args(BudgetMode)
 
 
@@ -222,7 +223,9 @@ def check_question(request: CheckRequest, scale: int) -> Check:
 def check_transfer(request: TransferRequest, scale: int) -> tuple[PoolId, PoolId, Transfer]:
     """Return the source pool, the target pool, and the command. Raises ``InvalidRequest``."""
     source, target = transfer_pools(request)
-    return source, target, Transfer(check_key(request.key), parse_amount(request.amount, scale), target.canonical)
+    amount = parse_amount(request.amount, scale)
+    open_pool = check_flag(request.open_pool, "open_pool")
+    return source, target, Transfer(check_key(request.key), amount, target.canonical, open_pool)
 
 
 def transfer_pools(request: TransferRequest) -> tuple[PoolId, PoolId]:
@@ -342,6 +345,7 @@ def _set_budget(request: SetBudgetRequest, scale: int) -> SetBudget:
             id_or_none(request.each, "each"),
             check_word(request.mode, "mode", MODES),
             request.holds_max,
+            _missing(request),
         )
     )
 
@@ -364,8 +368,15 @@ def _set_allowance(request: SetAllowanceRequest, scale: int) -> SetAllowance:
             check_match(request.match),
             id_or_none(request.each, "each"),
             id_or_none(request.metric, "metric"),
+            _missing(request),
         )
     )
+
+
+def _missing(request: SetBudgetRequest | SetAllowanceRequest) -> Missing:
+    if request.missing != "pass" and request.each is None:
+        raise InvalidRequest("missing", '"pass", or something else together with each')
+    return check_word(request.missing, "missing", MISSING)
 
 
 def _set_recurring(request: SetRecurringRequest, scale: int) -> SetRecurring:

@@ -209,6 +209,8 @@ class Transfer(msgspec.Struct, frozen=True, gc=False):
     amount: int
     target: str
     """The canonical form of the pool that receives the credits."""
+    open_pool: bool = False
+    """Whether to open the target if it does not exist. It is no part of what makes two requests the same."""
 
 
 class SetRates(msgspec.Struct, frozen=True, gc=False):

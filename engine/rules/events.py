@@ -66,6 +66,8 @@ class Granted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):
     """The time of the recurring grant's next grant; ``None`` for never."""
     recharge: int = 0
     """The number of the recharge request that it grants; 0 if it grants none."""
+    opened: bool = False
+    """Whether it opened its pool; never set in old journals."""
 
 
 class Activated(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=3):
@@ -292,6 +294,8 @@ class MovedOut(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=16):
     balance: int
     parts: Parts
     target: str
+    opened: bool = False
+    """Whether it opened the target; never set in old journals."""
 
 
 class MovedIn(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=17):

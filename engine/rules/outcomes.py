@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from .allowances import Reset
-from .budgets import Stop
+from .budgets import Lack, Stop
 from .events import Event, Keyed
 
 EntryName: TypeAlias = Literal["grant", "hold", "debit", "recharge"]
@@ -27,7 +27,9 @@ ConflictReason: TypeAlias = Literal[
     "too_many_recurring",
     "too_many_rate_cards",
 ]
-UnfitField: TypeAlias = Literal["amount", "effective_at", "ends_at", "expires_at", "occurred_at", "starts_at", "ttl_s"]
+UnfitField: TypeAlias = Literal[
+    "amount", "dimensions", "effective_at", "ends_at", "expires_at", "occurred_at", "starts_at", "ttl_s"
+]
 
 
 class Insufficient(msgspec.Struct, frozen=True, gc=False):
@@ -80,6 +82,11 @@ class Unfit(msgspec.Struct, frozen=True, gc=False):
 
     field: UnfitField
     expected: str
+
+
+def lacking(lack: Lack) -> Unfit:
+    """Return the refusal of usage without a dimension that it must have."""
+    return Unfit("dimensions", f'the dimension "{lack.dimension}": {lack.by} counts each of its values on its own')
 
 
 Prior: TypeAlias = tuple[Keyed, int]

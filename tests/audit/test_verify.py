@@ -131,6 +131,7 @@ async def test_an_honest_journal_has_no_problems(tmp_path: Path) -> None:
         ([*START, Lapsed(2, 9, 1, 4)], ""),
         ([*START, debited("d", 1, 4, (7, 1))], "burn order"),
         ([granted(5, 5)], "opened once, first"),
+        ([*START, Granted(2, "again", 1, 6, "paid", 50, None, None, opened=True)], "opened the pool"),
     ],
 )  # fmt: skip
 async def test_a_lie_in_a_pool_is_found(tmp_path: Path, events: list[Event], found: str) -> None:

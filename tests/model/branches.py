@@ -67,6 +67,7 @@ Branch: TypeAlias = Literal[
     "a request ends",
     "a pause of requests ends",
     "a month of requests begins",
+    "a transfer to a pool that does not exist",
     "credits that expire were moved",
     "credits that never expire were moved",
 ]

@@ -22,12 +22,14 @@ def debit(pool: ModelPool, command: Debit) -> None:
     """Pay by allowances, then by grants: all, or with ``partial`` as much as there is and budgets let pass."""
     check_date(pool, command.occurred_at, backfill=command.backfill)
     dims, amount, partial = decoded(command.dimensions), command.amount, command.partial
+    pool.allowances.check_dims(dims, command.metric, command.quantity)
     free, opens = pool.allowances.cover(dims, pool.at, amount, command.metric, command.quantity)
     pays = rest = amount - len(free)
     if rest > pool.available:
         if not partial or not (pool.available or free):
             raise Refused("Insufficient", amount, pool.available, len(free), opens)
         pays = pool.available
+    pool.budgets.check_dims(dims)
     stop = pool.budgets.stop(dims, pool.at, pays)
     if stop is not None:
         while partial and pool.budgets.stop(dims, pool.at, pays):

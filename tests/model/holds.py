@@ -24,10 +24,12 @@ def hold(pool: ModelPool, command: Hold) -> None:
     ends = pool.at + command.ttl if command.expires_at is None else command.expires_at
     if not pool.at < ends <= pool.at + AHEAD_MAX:
         raise Refused("Unfit", "expires_at")
+    pool.allowances.check_dims(dims, hold=True)
     free, opens = pool.allowances.cover(dims, pool.at, amount, only="credits")
     pays = amount - len(free)
     if pays > pool.available:
         raise Refused("Insufficient", amount, pool.available, len(free), opens)
+    pool.budgets.check_dims(dims)
     if stop := pool.budgets.stop(dims, pool.at, pays, hold=True):
         raise stop
     charges = pool.budgets.charges(dims, pool.at)
@@ -142,7 +144,7 @@ def beyond_hold(pool: ModelPool, dims: Dims, amount: int) -> tuple[list[Free], i
     if pays > pool.available:
         pool.note("a capture beyond what there is")
         return [], 0
-    if pool.budgets.stop(dims, pool.at, pays):
+    if pool.budgets.stop(dims, pool.at, pays) or pool.budgets.lacks_any(dims):
         pool.note("a capture of more, stopped by a budget")
         return [], 0
     return free, pays

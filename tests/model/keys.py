@@ -49,6 +49,8 @@ def request_of(command: Command) -> object:
         case Reverse():
             # The rest is looked up in the journal.
             values = {"debit": command.debit, "amount": command.amount}
+        case Transfer():
+            values["open_pool"] = None
         case Debit():
             # How far back it may be dated is no part of it; what a rate card priced may have another price by now.
             values["backfill"] = None

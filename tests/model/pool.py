@@ -145,6 +145,7 @@ class ModelPool:
         plan: int = 0,
         next_at: int | None = None,
         recharge: int = 0,
+        opened: bool = False,
         **label: Any,
     ) -> Block:
         """Add a grant."""
@@ -170,6 +171,7 @@ class ModelPool:
             recurring=plan,
             next_at=next_at,
             recharge=recharge,
+            opened=opened,
         )
         return block
 

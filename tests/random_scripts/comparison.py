@@ -16,7 +16,7 @@ from solvent.engine.rules.commands import SETTING_COMMANDS, Check, Debit, Revers
 from solvent.engine.rules.decide import decide
 from solvent.engine.rules.decisions.debits import completed
 from solvent.engine.rules.decisions.repeats import hold_behind
-from solvent.engine.rules.decisions.transfers import receive
+from solvent.engine.rules.decisions.transfers import check_target, opening, receive
 from solvent.engine.rules.due import due, due_after, pass_time
 from solvent.engine.rules.events import KEYED, Debited, Event, Keyed, MovedOut, answering
 from solvent.engine.rules.evolve import apply, fold
@@ -28,7 +28,7 @@ from solvent.engine.rules.views.ledger import entry_of
 from solvent.engine.rules.views.verdicts import verdict_of
 from solvent.engine.values.times import to_datetime
 from tests.model.allowances import Allowance, covers_of
-from tests.model.budgets import Budget, matches
+from tests.model.budgets import Budget, concerns, value_of
 from tests.model.due import moments
 from tests.model.due import pass_time as pass_model_time
 from tests.model.lines import Command, Dims, Line, Refused, line_of, show, words_of
@@ -142,6 +142,12 @@ class Pair:
         if not isinstance(command, SETTING_COMMANDS) and (number := hold_behind(self.pool, command, prior)) is not None:
             ended = self.keys.get(settlement_key(number))
         outcome = decide(self.pool, command, now, prior=prior, ended=ended, scale=SCALE)
+        if isinstance(command, Transfer) and prior is None:
+            target = self.customer[command.target].pool
+            if (unknown := check_target(target, command)) is not None:
+                outcome = unknown
+            elif isinstance(outcome, tuple) and not target.version:
+                outcome = opening(outcome)
         arrived: tuple[Event, ...] = ()
         if isinstance(command, Transfer) and isinstance(outcome, tuple):
             moved = outcome[0]
@@ -273,12 +279,12 @@ class Pair:
     def compare_budget(self, budget: Budget, all_dims: Sequence[Dims], at: int) -> None:
         """What is used of a budget in its window, and its open holds, by value."""
         model, found = self.model.budgets, self.pool.budgets[budget.number]
-        each, match = budget.terms.each, budget.terms.match
+        terms = budget.terms
         used = found.used if found.window_start == budget.window(at) else {}
         assert min([1, *used.values(), *found.open_holds.values()]) > 0, "a counter of zero is kept"
-        values = {None if each is None else dims[each]: dims for dims in all_dims if matches(match, each, dims)}
+        values = {value_of(terms, dims): dims for dims in all_dims if concerns(terms, dims)}
         for value, dims in values.items():
-            raw = b"" if each is None else msgspec.msgpack.encode(value)
+            raw = b"" if value is None else msgspec.msgpack.encode(value)
             assert used.get(raw, 0) == model.used(budget, dims, at), f"budget {budget.number}, {value}"
             assert found.open_holds.get(raw, 0) == model.open_holds(budget, dims), f"budget {budget.number}, {value}"
 

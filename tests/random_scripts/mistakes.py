@@ -16,7 +16,7 @@ import pytest
 from solvent.engine.projections import snapshots
 from solvent.engine.rules import alerting, allowances, budgets, decide, due, evolve
 from solvent.engine.rules.allowances import AllowanceTerms
-from solvent.engine.rules.budgets import Charges
+from solvent.engine.rules.budgets import Budget, Charges
 from solvent.engine.rules.commands import Capture
 from solvent.engine.rules.decisions import debits, holds, repeats, transfers
 from solvent.engine.rules.events import Captured, Debited, Event, Extended, Granted, Lapsed, MovedIn, RechargeRequested
@@ -122,6 +122,28 @@ def a_rolling_window_forgets_early(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(AllowanceTerms, "forgotten_at", lambda self, start: start + self.rolling_us)
 
 
+def what_lacks_a_dimension_passes(patch: pytest.MonkeyPatch) -> None:
+    """A debit without the dimension of a budget passes it, though all of these should be counted together."""
+    right = budgets.charge
+
+    def wrong(all_budgets: Any, dimensions: Any, at: int, amount: int, *, hold: bool = False) -> Charges:
+        passing = [
+            Budget(
+                each.number,
+                msgspec.structs.replace(each.terms, missing="pass"),
+                each.window_start,
+                each.used,
+                each.open_holds,
+                each.reached,
+            )
+            for each in all_budgets
+        ]
+        return right(passing, dimensions, at, amount, hold=hold)
+
+    for module in (debits, holds):
+        patch.setattr(module, "charge", wrong)
+
+
 def an_allowance_is_shared(patch: pytest.MonkeyPatch) -> None:
     """All values of a dimension share a quota that each should have for itself."""
     patch.setattr(allowances, "encode_value", lambda value: b"")
@@ -193,6 +215,11 @@ def a_transfer_loses_the_expiry(patch: pytest.MonkeyPatch) -> None:
         )
 
     patch.setattr(comparison, "receive", wrong)
+
+
+def a_transfer_opens_any_pool(patch: pytest.MonkeyPatch) -> None:
+    """A transfer to a pool that does not exist opens it, though nobody asked for that."""
+    patch.setattr(comparison, "check_target", lambda target, command: None)
 
 
 def a_snapshot_forgets_reversals(patch: pytest.MonkeyPatch) -> None:
@@ -297,6 +324,7 @@ MISTAKES: Mapping[str, Mistake] = {
         a_budget_gives_back_into_another_window,
         a_budget_is_passed_once,
         a_rolling_window_forgets_early,
+        what_lacks_a_dimension_passes,
         an_allowance_is_shared,
         a_quota_is_rounded_down,
         all_rolls_over,
@@ -305,6 +333,7 @@ MISTAKES: Mapping[str, Mistake] = {
         a_hold_asked_for_again_is_open,
         an_extended_hold_ends_as_it_was_made,
         a_transfer_loses_the_expiry,
+        a_transfer_opens_any_pool,
         a_snapshot_forgets_reversals,
         a_hold_arms_alerts,
         a_month_has_no_end,

@@ -153,7 +153,7 @@ class Run:
             case "void":
                 return VoidGrant(self.about(step, list(model.blocks)))
             case "transfer":
-                return Transfer(key, terms["amount"], POOLS[(step.pool + terms["by"]) % len(POOLS)])
+                return Transfer(key, terms["amount"], POOLS[(step.pool + terms["by"]) % len(POOLS)], terms["open_pool"])
             case "debit":
                 return Debit(key, **terms)
             case "hold":
@@ -237,7 +237,8 @@ def other(command: Command, kind: int) -> Command:
         case Capture(hold=number):
             return Capture(number, command.amount + 1) if kind else Release(number)
         case Extend(key=key, ttl=ttl):
-            return msgspec.structs.replace(command, ttl=(ttl or 0) + 1) if kind else Grant(key, 1)
+            changed = {"expires_at": (command.expires_at or 0) + 1} if ttl is None else {"ttl": ttl + 1}
+            return msgspec.structs.replace(command, **changed) if kind else Grant(key, 1)
         case Release(hold=number):
             return Capture(number, 1)
         case GrantRecharge(recharge=number):

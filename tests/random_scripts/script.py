@@ -161,10 +161,17 @@ def scene(seed: int, dice: Random, pools: int) -> list[Step]:
 def nearly_full(dice: Random, pools: int) -> list[Step]:
     """Return steps that grant almost all that a pool can ever have. It does not take effect as long as this lasts."""
     terms = {"category": "paid", "priority": 0, "effective_at": 36_500 * DAY, "expires_at": None, "metadata": {}}
-    return [
+    steps = [
         Step(pool, "grant", pool, 0, {"amount": GRANTED_MAX - dice.choice([10, 20, 60, 200]), **terms})
         for pool in range(pools)
     ]
+    if dice.random() < 0.3:
+        # More is granted for a request than there is room for.
+        rule = {"below": 9, "target": 9, "monthly_max": None, "grants": False, "timeout_us": DAY, "category": "paid"}
+        alerts = {"low": (), "expiring_us": None, "budget_percents": (), "recharge": rule}
+        steps.append(Step(len(steps), "alerts", 0, 0, alerts))
+        steps.append(Step(len(steps), "grant a recharge", 0, 0, {"which": 1, "amount": 300, "expires_at": None}))
+    return steps
 
 
 def held_for_long(dice: Random) -> list[Step]:
@@ -243,14 +250,14 @@ def terms_for(kind: str, dice: Random, richness: int) -> dict[str, Any]:
             kept = all(value is KEEP for value in changes.values())
             return {"which": which, **(changes | {"priority": 5} if kept else changes)}
         case "transfer":
-            return {"amount": dice.randint(1, 9), "by": dice.choice([1, 2])}
+            return {"amount": dice.randint(1, 9), "by": dice.choice([1, 2]), "open_pool": dice.random() < 0.8}
         case "allowance":
             name = dice.choice(list(SCOPES))
             scope = SCOPES[name if dice.random() < 0.8 else dice.choice(list(SCOPES))]
             amount = dice.randint(2, 15)
             if "metric" in scope:
                 amount = dice.choice([amount * 10**6, 3_333_333, 12_345_678, 1])
-            return {"name": name, "amount": amount, **scope}
+            return {"name": name, "amount": amount, **missing(dice, scope), **scope}
         case "remove allowance":
             return {"name": dice.choice(list(SCOPES))}
         case "budget":
@@ -261,6 +268,7 @@ def terms_for(kind: str, dice: Random, richness: int) -> dict[str, Any]:
                 "amount": dice.choice([dice.randint(2, 10), dice.randint(3, 30)]),
                 "mode": dice.choice(["block", "block", "block", "warn"]),
                 "holds_max": dice.choice([None, None, None, 1, 2]),
+                **missing(dice, scope),
                 **scope,
             }
         case "remove budget":
@@ -305,6 +313,12 @@ def usage(dice: Random) -> dict[str, Any]:
         "metric": dice.choice(["tokens", "tokens", "tokens", "calls"]) if is_metered else None,
         "quantity": dice.choice(["1", "2.5", "3", "7", "0.000001", "0.123456789", "40", "0"]) if is_metered else None,
     }
+
+
+def missing(dice: Random, scope: dict[str, Any]) -> dict[str, Any]:
+    """Return what happens to usage without the dimension of which each value counts on its own."""
+    words = ["pass", "count together", "count together", "block"] if "each" in scope else ["pass"]
+    return {"missing": dice.choice(words)}
 
 
 def date(dice: Random) -> dict[str, Any]:

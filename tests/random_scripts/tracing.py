@@ -35,12 +35,14 @@ MODULES = (
 )
 ENTRANCES = (
     "apply",
+    "check_target",
     "completed",
     "decide",
     "due",
     "due_after",
     "fold",
     "hold_behind",
+    "opening",
     "pass_time",
     "receive",
     "verdict_of",

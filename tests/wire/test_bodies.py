@@ -94,6 +94,7 @@ def test_there_is_an_example_of_every_command() -> None:
         ask.LedgerRequest(pool=POOL, limit=7, cursor="v1", newest_first=False),
         ask.TransferRequest(pool=POOL, target="staging@acme:usd", amount="3", key="k"),
         ask.TransferRequest(pool="acme", target="acme/web", amount="3", key="k"),
+        ask.TransferRequest(pool="acme", target="acme/web", amount="3", key="k", open_pool=True),
         ask.PoolsRequest(environment="staging", limit=5),
         ask.PoolsRequest(customer="acme"),
         ask.TotalsRequest(customer="acme", environment="staging"),

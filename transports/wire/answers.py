@@ -67,6 +67,7 @@ class _ReceiptWire(msgspec.Struct, omit_defaults=True):
     allowances: list[_CoverageWire] = []
     state: HoldState | None = None
     settlement: _SettlementWire | None = None
+    opened_pool: bool = False
 
 
 RECEIPT_FIELDS: Final = {
@@ -89,6 +90,7 @@ RECEIPT_FIELDS: Final = {
     "allowances": "list of [Coverage](#coverage)",
     "state": '"open", "captured", "released", "expired" or null',
     "settlement": "[Settlement](#settlement) or null",
+    "opened_pool": "boolean",
 }
 """The fields of a receipt on the wire, with their types in the words of the reference."""
 
@@ -128,7 +130,7 @@ def _receipt_wire(receipt: Receipt) -> _ReceiptWire:
         wire.uncovered = format_amount(details.uncovered_units, scale)
         wire.warnings, wire.card = details.warnings, details.card
         wire.covered = format_amount(sum([units for _, units in details.covers_units]), scale)
-        wire.state = details.state
+        wire.state, wire.opened_pool = details.state, details.opened
         if details.settled_units is not None:
             entry, *amounts = details.settled_units
             wire.settlement = _SettlementWire(entry, *[format_amount(units, scale) for units in amounts])
@@ -215,6 +217,7 @@ def _details(wire: _ReceiptWire) -> Details:
         and wire.card is None
         and not wire.warnings
         and not wire.allowances
+        and not wire.opened_pool
     ):
         return NO_DETAILS
     return Details(
@@ -228,6 +231,7 @@ def _details(wire: _ReceiptWire) -> Details:
         card=wire.card,
         covers_units=tuple((each.allowance, _units(each.amount)) for each in wire.allowances),
         state=wire.state,
+        opened=wire.opened_pool,
         settled_units=None if wire.settlement is None else _settled(wire.settlement),
     )
 

@@ -11,7 +11,16 @@ from solvent.engine.rules.commands import Debit, Reverse
 from solvent.engine.rules.due import lapses_of, sum_lapses
 from solvent.engine.rules.events import Captured, Debited, Event, Reversed
 from solvent.engine.rules.limits import Limits, check_occurred_at
-from solvent.engine.rules.outcomes import Conflict, Insufficient, Outcome, OverBudget, Unfit, UnknownEntry, UnknownPool
+from solvent.engine.rules.outcomes import (
+    Conflict,
+    Insufficient,
+    Outcome,
+    OverBudget,
+    Unfit,
+    UnknownEntry,
+    UnknownPool,
+    lacking,
+)
 from solvent.engine.rules.pool import Pool
 
 
@@ -33,6 +42,8 @@ def decide_debit(pool: Pool, command: Debit, at: int, limits: Limits) -> Outcome
             metric=command.metric,
             quantity=command.quantity,
         )
+        if covered.lack is not None:
+            return lacking(covered.lack)
         amount = covered.rest
     if amount > pool.available:
         if not (command.partial and (pool.available or covered.covers)):
@@ -42,6 +53,8 @@ def decide_debit(pool: Pool, command: Debit, at: int, limits: Limits) -> Outcome
     warned: tuple[str, ...] = ()
     if pool.budgets:
         charged = charge(pool.budgets.values(), command.dimensions, at, amount)
+        if charged.lack is not None:
+            return lacking(charged.lack)
         if charged.stop is not None:
             if not (command.partial and (charged.room or covered.covers)):
                 return OverBudget(charged.stop)

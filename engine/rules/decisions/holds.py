@@ -9,7 +9,16 @@ from solvent.engine.rules.commands import Capture, Extend, Hold
 from solvent.engine.rules.due import lapses_of, sum_lapses
 from solvent.engine.rules.events import Captured, Extended, Held, Parts, Released
 from solvent.engine.rules.limits import HOLD_AHEAD_MAX_US, HOLD_MAX_US, Limits, check_occurred_at
-from solvent.engine.rules.outcomes import Insufficient, Outcome, OverBudget, Prior, Unfit, UnfitField, UnknownEntry
+from solvent.engine.rules.outcomes import (
+    Insufficient,
+    Outcome,
+    OverBudget,
+    Prior,
+    Unfit,
+    UnfitField,
+    UnknownEntry,
+    lacking,
+)
 from solvent.engine.rules.pool import Pool
 from solvent.engine.values.times import format_time
 
@@ -24,12 +33,16 @@ def decide_hold(pool: Pool, command: Hold, at: int) -> Outcome:
     amount, covered = command.amount, NOTHING_COVERED
     if pool.allowances:
         covered = cover(pool.allowances.values(), command.dimensions, at, amount, counted="credits")
+        if covered.lack is not None:
+            return lacking(covered.lack)
         amount = covered.rest
     if amount > pool.available:
         return Insufficient(command.amount, pool.available, command.amount - amount, covered.reset)
     charged = NO_CHARGES
     if pool.budgets:
         charged = charge(pool.budgets.values(), command.dimensions, at, amount, hold=True)
+        if charged.lack is not None:
+            return lacking(charged.lack)
         if charged.stop is not None:
             return OverBudget(charged.stop)
     return (
@@ -103,7 +116,7 @@ def decide_capture(pool: Pool, command: Capture, at: int, limits: Limits) -> Out
             paid = more.rest
         if paid and pool.budgets:
             charged = charge(pool.budgets.values(), hold.dimensions, at, paid)
-        if paid <= pool.available and charged.stop is None:
+        if paid <= pool.available and charged.stop is None and charged.lack is None:
             extra = take(pool, paid) if paid else ()
             extra_covers += more.covers
             beyond = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Final, assert_never
 
 import msgspec
 
@@ -38,6 +38,8 @@ from solvent.engine.rules.pool import Pool
 from solvent.engine.values.terms import HoldState
 
 from .parts import covered_units, merged
+
+_OPENED: Final = Details(opened=True)
 
 
 def unchanged(pool: Pool) -> Receipt:
@@ -76,11 +78,16 @@ def state_after(event: Keyed) -> HoldState:
     return "expired" if isinstance(event, Released) and event.due_at is not None else "released"
 
 
-def receipt_of(event: Keyed | Setting, version: int, scale: int, *, replayed: bool) -> Receipt:
-    """Return the receipt of a command. It is made from the event alone, so it is the same at any later time."""
+def receipt_of(event: Keyed | Setting, version: int, scale: int, *, replayed: bool, opened: bool = False) -> Receipt:
+    """Return the receipt of a command. It is made from the event alone, so it is the same at any later time.
+
+    Settings, whose receipts are not repeated, do not record whether they ``opened`` their pool.
+    """
     if isinstance(event, Debited) and not event.warned and not event.card and not event.covers:
         return Receipt(f"d{version}", version, replayed, scale, event.amount, event.balance, event.at, event.parts)
     letter, amount, balance, parts, details = _receipt_parts(event)
+    if opened and not details.opened:
+        details = msgspec.structs.replace(details, opened=True)
     return Receipt(f"{letter}{version}", version, replayed, scale, amount, balance, event.at, parts, details)
 
 
@@ -90,7 +97,7 @@ def _receipt_parts(
     """Return the letter of the id, the amount, the balance after the event and all that followed, parts, details."""
     match event:
         case Granted():
-            return "g", event.amount, event.balance, (), NO_DETAILS
+            return "g", event.amount, event.balance, (), _OPENED if event.opened else NO_DETAILS
         case Held():
             details = Details(
                 expires_at_us=event.expires_at,
@@ -103,7 +110,7 @@ def _receipt_parts(
             details = Details(warnings=event.warned, card=event.card or None, covers_units=covered_units(event.covers))
             return "d", event.amount, event.balance, event.parts, details
         case MovedOut():
-            return "t", event.amount, event.balance, event.parts, NO_DETAILS
+            return "t", event.amount, event.balance, event.parts, _OPENED if event.opened else NO_DETAILS
         case RatesSet():
             return "c", 0, 0, (), NO_DETAILS
         case BudgetSet() | BudgetRemoved():
@@ -145,7 +152,7 @@ def _receipt_parts(
         case AlertsSet():
             return "n", 0, event.balance, (), NO_DETAILS
         case Opened():
-            return "o", 0, 0, (), NO_DETAILS
+            return "o", 0, 0, (), _OPENED
         case OutboxMoved():
             return "x", 0, 0, (), NO_DETAILS
     assert_never(event)

@@ -52,9 +52,10 @@ def _allowance_view(allowance: Allowance, scale: int, at: int) -> AllowanceView:
         time_zone=terms.zone,
         match=dict(terms.match),
         each=terms.each,
+        missing=terms.missing,
         counts=tuple(
             AllowanceCount(
-                value=None if terms.each is None else decode_value(value),
+                value=None if not value else decode_value(value),
                 used=to_decimal(-count, counted),
                 left=to_decimal(max(0, terms.amount + count), counted),
                 resets_at=to_datetime(resets_at),
@@ -141,12 +142,13 @@ def _budget_view(budget: Budget, scale: int, at: int) -> BudgetView:
         time_zone=terms.zone,
         match=dict(terms.match),
         each=terms.each,
+        missing=terms.missing,
         mode=terms.mode,
         holds_max=terms.holds_max,
         resets_at=None if terms.window == "total" else to_datetime(end),
         counts=tuple(
             BudgetCount(
-                value=None if terms.each is None else decode_value(value),
+                value=None if not value else decode_value(value),
                 used=to_decimal(used.get(value, 0), scale),
                 open_holds=budget.open_holds.get(value, 0),
             )

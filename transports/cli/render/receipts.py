@@ -36,6 +36,8 @@ def receipt(kind: str, pool: str, answer: Receipt, key: str | None) -> Renderabl
             lines.add_row(name, about)
     if answer.expires_at is not None:
         lines.add_row("expires at", f"{moment(answer.expires_at)} UTC")
+    if answer.opened_pool:
+        lines.add_row("opened", Text("a pool that did not exist before"))
     if answer.state is not None and (answer.replayed or answer.state != "open"):
         by = "" if answer.settlement is None else f", by {answer.settlement.entry}"
         lines.add_row("state", Text(f"{answer.state}{by}"))

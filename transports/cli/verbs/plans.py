@@ -14,6 +14,7 @@ from solvent.transports.cli.options import (
     Category,
     CostBasisOption,
     Match,
+    Missing,
     NeverOrTime,
     NowOrTime,
     PoolArgument,
@@ -49,6 +50,7 @@ def set_allowance(
     ] = None,
     time_zone: CalendarZone = "UTC",
     match: Match = None,
+    missing: Missing = "pass",
     each: Annotated[
         str | None, typer.Option(metavar="NAME", help="Give every value of this dimension its own quota.")
     ] = None,
@@ -73,6 +75,7 @@ def set_allowance(
             time_zone=time_zone,
             match=wanted,
             each=each,
+            missing=as_typed(missing),
             metric=metric,
         ),
         create=True,
