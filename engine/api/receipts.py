@@ -78,6 +78,8 @@ class Details(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     settled_units: tuple[str, int, int, int, int] | None = None
     """The entry that settled the hold, and the units captured, returned, lapsed and uncovered."""
     opened: bool = False
+    stopped_by: str | None = None
+    resets_at_us: int | None = None
 
 
 NO_DETAILS = Details()
@@ -149,6 +151,8 @@ class Receipt(_Asked, Readable, msgspec.Struct, frozen=True, gc=False, array_lik
             "warnings": self.warnings,
             "expires_at": self.expires_at,
             "opened_pool": self.opened_pool,
+            "stopped_by": self.stopped_by,
+            "resets_at": self.resets_at,
             "recorded_at": self.recorded_at,
             "replayed": self.replayed,
         }
@@ -225,6 +229,16 @@ class Receipt(_Asked, Readable, msgspec.Struct, frozen=True, gc=False, array_lik
     def state(self) -> HoldState | None:
         """What has become of a hold by now, "open" in its first receipt; ``None`` for other entries."""
         return self.details.state
+
+    @property
+    def stopped_by(self) -> str | None:
+        """The "budget bots" or "allowance free" because of which only a part was debited; ``None`` if none was."""
+        return self.details.stopped_by
+
+    @property
+    def resets_at(self) -> datetime | None:
+        """The time at which what stopped a partial debit has room again; ``None`` if nothing did, or it never has."""
+        return None if self.details.resets_at_us is None else to_datetime(self.details.resets_at_us)
 
     @property
     def opened_pool(self) -> bool:

@@ -280,6 +280,10 @@ class PlainPool:
             raise Difference(f"{event.amount} and {covered} free are debited, {event.requested} were asked for")
         if event.amount + covered < event.requested and not event.partial:
             raise Difference(f"only {event.amount} and {covered} free of {event.requested} are debited")
+        if event.cut is not None:
+            resets_at = event.cut.resets_at
+            if event.amount + covered == event.requested or (resets_at is not None and resets_at <= event.at):
+                raise Difference(f"it says that {event.cut.by} {event.cut.name} stopped it, until {resets_at}")
         self._check_covers(event.covers)
         self._take(event.amount, event.parts, event.at)
         self._spend(event.parts)

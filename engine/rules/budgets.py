@@ -83,6 +83,8 @@ class Stop(msgspec.Struct, frozen=True, gc=False):
     resets_at: int | None
     """The end of the window; ``None`` if waiting does not help."""
     counts: Literal["credits", "holds"] = "credits"
+    ends_at: int | None = None
+    """The end of the window, even if the amount would not fit into the next one; ``None`` for ``total``."""
 
 
 class Lack(NamedTuple):
@@ -105,6 +107,8 @@ class Charges(NamedTuple):
     """The most units that no budget would refuse; ``None`` if there is no budget that blocks."""
     lack: Lack | None = None
     """The dimension that the usage must have and has not."""
+    tightest: Stop | None = None
+    """Of the budgets that refuse the amount, the one with the least room; of several, the one that resets last."""
 
 
 NO_CHARGES: Final = Charges((), (), None, None)
@@ -118,6 +122,7 @@ def charge(budgets: Iterable[Budget], dimensions: msgspec.Raw, at: int, amount: 
     stop: Stop | None = None
     room: int | None = None
     lack: Lack | None = None
+    tightest: Stop | None = None
     for budget in budgets:
         terms = budget.terms
         each = terms.each
@@ -142,16 +147,25 @@ def charge(budgets: Iterable[Budget], dimensions: msgspec.Raw, at: int, amount: 
         if amount > left:
             # An amount above the limit of a whole window does not fit into the next window either.
             waits = terms.window != "total" and amount <= terms.amount
-            over = Stop(terms.name, shown, terms.amount, used, end if waits else None)
+            ends_at = None if terms.window == "total" else end
+            over = Stop(terms.name, shown, terms.amount, used, end if waits else None, "credits", ends_at)
         elif hold and terms.holds_max is not None and (count := budget.open_holds.get(value, 0)) >= terms.holds_max:
             over = Stop(terms.name, shown, terms.holds_max, count, None, "holds")
         if terms.mode == "warn":
             if over is not None:
                 warned.append(terms.name)
             continue
+        if over is not None and (
+            room is None or left < room or (left == room and tightest is not None and _resets_later(over, tightest))
+        ):
+            tightest = over
         room = left if room is None else min(room, left)
         stop = stop or over
-    return Charges(tuple(charges), tuple(warned), stop, room, lack)
+    return Charges(tuple(charges), tuple(warned), stop, room, lack, tightest)
+
+
+def _resets_later(stop: Stop, other: Stop) -> bool:
+    return other.ends_at is not None and (stop.ends_at is None or stop.ends_at > other.ends_at)
 
 
 def count(budgets: dict[int, Budget], charges: Iterable[Charge], amount: int, *, holds: int = 0) -> None:

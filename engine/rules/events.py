@@ -10,7 +10,7 @@ tags never change, since old journals must read the same.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -90,6 +90,15 @@ class Expired(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=4):
     due_at: int
 
 
+class Cut(NamedTuple):
+    """The budget or the allowance because of which only a part was debited."""
+
+    by: Literal["budget", "allowance"]
+    name: str
+    resets_at: int | None
+    """When there is room again; ``None`` for a budget that never resets."""
+
+
 class Debited(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=5):
     """Usage was paid for: ``amount`` by grants, ``parts`` in burn order, and before that ``covers`` by allowances."""
 
@@ -109,6 +118,8 @@ class Debited(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=5):
     card: int = 0
     """The version of the rate card that priced it; 0 if the amount was given."""
     covers: Covers = ()
+    cut: Cut | None = None
+    """What stopped a partial debit, if that was a window that is used up; never set in old journals."""
 
     @property
     def paid(self) -> Parts:

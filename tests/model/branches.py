@@ -16,6 +16,7 @@ Branch: TypeAlias = Literal[
     "a debit by several grants",
     "a debit of a part",
     "a debit of a part because of a budget",
+    "a debit of a part because of an allowance",
     "a debit of nothing",
     "a debit dated back",
     "a hold by grants",

@@ -76,6 +76,9 @@ class Budget:
     def window(self, at: int) -> int:
         return at // self.size * self.size
 
+    def window_end(self, at: int) -> int | None:
+        return None if self.terms.window == "total" else self.window(at) + self.size
+
     def opens(self, at: int, amount: int) -> int | None:
         """Return when ``amount`` would fit if nothing else were spent; ``None``: never."""
         never = self.terms.window == "total" or amount > self.terms.amount
@@ -135,6 +138,16 @@ class Budgets:
         """Return what the first budget says that blocks and is exceeded; ``None`` if all let it pass."""
         blocking = (budget for budget in self.matching(dims) if budget.terms.mode == "block")
         return next((stop for each in blocking if (stop := self.over(each, dims, at, amount, hold=hold))), None)
+
+    def tightest(self, dims: Dims, at: int, amount: int) -> tuple[str, str, int | None]:
+        """Return which budget leaves least of ``amount``, and when it resets: of several, the one that does so last."""
+        left = [
+            (max(0, each.terms.amount - self.used(each, dims, at)), -(each.window_end(at) or 10**20), place)
+            for place, each in enumerate(self.all)
+            if each.terms.mode == "block" and concerns(each.terms, dims) and self.over(each, dims, at, amount)
+        ]
+        budget = self.all[min(left)[2]]
+        return "budget", budget.terms.name, budget.window_end(at)
 
     def check_dims(self, dims: Dims) -> None:
         """Refuse usage that lacks a dimension which a budget that blocks asks for."""

@@ -312,6 +312,19 @@ def a_partial_debit_stops_at_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(decide, "decide_debit", wrong)
 
 
+def a_debit_of_a_part_says_not_what_stopped_it(patch: pytest.MonkeyPatch) -> None:
+    """A partial debit that a used-up window stops does not say when the window resets."""
+    right = debits.decide_debit
+
+    def wrong(pool: Pool, command: Any, at: int, limits: Any) -> Any:
+        outcome = right(pool, command, at, limits)
+        if isinstance(outcome, tuple) and isinstance(event := outcome[0], Debited):
+            return (msgspec.structs.replace(event, cut=None),)
+        return outcome
+
+    patch.setattr(decide, "decide_debit", wrong)
+
+
 MISTAKES: Mapping[str, Mistake] = {
     mistake.__name__: mistake
     for mistake in (
@@ -342,6 +355,7 @@ MISTAKES: Mapping[str, Mistake] = {
         a_full_pool_grants_on,
         a_capture_that_does_not_fit_is_cut,
         a_partial_debit_stops_at_nothing,
+        a_debit_of_a_part_says_not_what_stopped_it,
     )
 }
 

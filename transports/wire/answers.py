@@ -68,6 +68,8 @@ class _ReceiptWire(msgspec.Struct, omit_defaults=True):
     state: HoldState | None = None
     settlement: _SettlementWire | None = None
     opened_pool: bool = False
+    stopped_by: str | None = None
+    resets_at: datetime | None = None
 
 
 RECEIPT_FIELDS: Final = {
@@ -91,6 +93,8 @@ RECEIPT_FIELDS: Final = {
     "state": '"open", "captured", "released", "expired" or null',
     "settlement": "[Settlement](#settlement) or null",
     "opened_pool": "boolean",
+    "stopped_by": "string or null",
+    "resets_at": "time or null",
 }
 """The fields of a receipt on the wire, with their types in the words of the reference."""
 
@@ -131,6 +135,7 @@ def _receipt_wire(receipt: Receipt) -> _ReceiptWire:
         wire.warnings, wire.card = details.warnings, details.card
         wire.covered = format_amount(sum([units for _, units in details.covers_units]), scale)
         wire.state, wire.opened_pool = details.state, details.opened
+        wire.stopped_by, wire.resets_at = details.stopped_by, receipt.resets_at
         if details.settled_units is not None:
             entry, *amounts = details.settled_units
             wire.settlement = _SettlementWire(entry, *[format_amount(units, scale) for units in amounts])
@@ -218,6 +223,7 @@ def _details(wire: _ReceiptWire) -> Details:
         and not wire.warnings
         and not wire.allowances
         and not wire.opened_pool
+        and wire.stopped_by is None
     ):
         return NO_DETAILS
     return Details(
@@ -232,6 +238,8 @@ def _details(wire: _ReceiptWire) -> Details:
         covers_units=tuple((each.allowance, _units(each.amount)) for each in wire.allowances),
         state=wire.state,
         opened=wire.opened_pool,
+        stopped_by=wire.stopped_by,
+        resets_at_us=None if wire.resets_at is None else _microseconds(wire.resets_at),
         settled_units=None if wire.settlement is None else _settled(wire.settlement),
     )
 

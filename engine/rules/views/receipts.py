@@ -83,7 +83,7 @@ def receipt_of(event: Keyed | Setting, version: int, scale: int, *, replayed: bo
 
     Settings, whose receipts are not repeated, do not record whether they ``opened`` their pool.
     """
-    if isinstance(event, Debited) and not event.warned and not event.card and not event.covers:
+    if isinstance(event, Debited) and not event.warned and not event.card and not event.covers and event.cut is None:
         return Receipt(f"d{version}", version, replayed, scale, event.amount, event.balance, event.at, event.parts)
     letter, amount, balance, parts, details = _receipt_parts(event)
     if opened and not details.opened:
@@ -107,7 +107,13 @@ def _receipt_parts(
             )
             return "h", event.amount, event.balance, event.parts, details
         case Debited():
-            details = Details(warnings=event.warned, card=event.card or None, covers_units=covered_units(event.covers))
+            details = Details(
+                warnings=event.warned,
+                card=event.card or None,
+                covers_units=covered_units(event.covers),
+                stopped_by=None if event.cut is None else f"{event.cut.by} {event.cut.name}",
+                resets_at_us=None if event.cut is None else event.cut.resets_at,
+            )
             return "d", event.amount, event.balance, event.parts, details
         case MovedOut():
             return "t", event.amount, event.balance, event.parts, _OPENED if event.opened else NO_DETAILS
