@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-uvloop test-uvloop-part simulate lint types package check surface reference bench bench-usage profile growth clean
+.PHONY: help demo test test-uvloop test-uvloop-part fuzz-http simulate lint types package check surface reference bench bench-usage profile growth clean
 
 help:
 	@echo "make demo     watch usage events become durable debits, a kill -9, and the proof (ARGS='--data FILE')"
 	@echo "make test     run the tests (ARGS='-k name' to choose)"
 	@echo "make test-uvloop  run them all on uvloop, as solvent serve runs; make test-uvloop-part: a part of them"
+	@echo "make fuzz-http  a hundred made-up requests for each operation over HTTP"
 	@echo "make simulate the engine under simulated time, disk and network (ARGS='--minutes 30', '--seeds 1000')"
 	@echo "make lint     ruff: format and rules"
 	@echo "make types    mypy --strict and pyright"
@@ -31,7 +32,7 @@ $(VENV)/.base:
 	@touch $@
 
 $(VENV)/.run: pyproject.toml | $(VENV)/.base
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[server,speed]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[http,server,speed]'
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(VENV)/.base
@@ -55,6 +56,9 @@ test: $(VENV)/.test
 
 test-uvloop: $(VENV)/.test
 	$(BIN)/python -m pytest --uvloop --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
+
+fuzz-http: $(VENV)/.test
+	SOLVENT_HTTP_EXAMPLES=100 $(BIN)/python -m pytest tests/http/test_fuzz.py $(ARGS)
 
 # What waits, writes and talks over sockets: the rest of the tests does not know which loop runs it.
 UVLOOP_PART := tests/test_loop.py tests/pools tests/journal/test_contract.py tests/credits/test_holds.py \

@@ -27,8 +27,18 @@ SETUP_ENTRIES: Final = 2
 GRANT_VERSION: Final = 2
 
 
-async def write_journal(directory: Path, *, entries: int, pools: int) -> int:
-    """Write ``entries`` spread evenly over ``pools``, at least three each. Returns how many are debits."""
+async def write_journal(
+    directory: Path,
+    *,
+    entries: int,
+    pools: int,
+    in_section: int = ENTRIES_PER_SECTION,
+    in_frame: int = SECTIONS_PER_FRAME,
+) -> int:
+    """Write ``entries`` spread evenly over ``pools``, at least three each. Returns how many are debits.
+
+    ``in_section`` is how many entries a section has at most, and ``in_frame`` how many sections a frame has.
+    """
     per_pool = max(entries // pools, SETUP_ENTRIES + 1)
     dimensions = [encode_dimensions(each, "dimensions") for each in draw_dimensions()]
     names = [parse_pool(pool_name(number)).canonical for number in range(pools)]
@@ -41,7 +51,7 @@ async def write_journal(directory: Path, *, entries: int, pools: int) -> int:
     try:
         done = 0
         while done < per_pool:
-            part = min(ENTRIES_PER_SECTION, per_pool - done)
+            part = min(in_section, per_pool - done)
             for pool, name in enumerate(names):
                 at = began + frames
                 section: list[Any] = []
@@ -65,7 +75,7 @@ async def write_journal(directory: Path, *, entries: int, pools: int) -> int:
                     debits += 1
                 heads[pool] = frame.add(name, heads[pool], section)
                 sections += 1
-                if sections == SECTIONS_PER_FRAME:
+                if sections == in_frame:
                     await journal.append(frame.seal(at))
                     frames += 1
                     frame, sections = FrameBuilder(frames), 0

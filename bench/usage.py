@@ -186,7 +186,6 @@ async def ask_engine(directory: Path, runs: int, *, threads: int) -> dict[str, d
         now_us=lambda: END,
         scale_of=scale_of,
         extent=nothing,
-        find_entry=nothing,
         grants_of=nothing,
         timeout_s=60,
     )

@@ -7,34 +7,52 @@ same key to get the receipt.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar, cast
+
+import msgspec
 
 from solvent.actors import (
     ActorError,
 )
+from solvent.engine.api.balances import GrantList
+from solvent.engine.api.clock import ClockStatus
 from solvent.engine.api.credits import Credits
 from solvent.engine.api.events import PoolEvent
 from solvent.engine.api.receipts import Receipt, asked_for
-from solvent.engine.api.requests import BatchRequest, CommandRequest, Request, SetRatesRequest, TransferRequest, key_of
+from solvent.engine.api.requests import (
+    BatchRequest,
+    ClockRequest,
+    CommandRequest,
+    ConfirmClockRequest,
+    Request,
+    SetRatesRequest,
+    TransferRequest,
+    key_of,
+)
 from solvent.engine.api.usage_requests import UsageRequest
 from solvent.engine.journal.opening import Location, OpensJournal, open_journal
+from solvent.engine.journal.protocol import Journal
 from solvent.engine.pools.asking import outcome_of
 from solvent.engine.pools.host import Host
 from solvent.engine.pools.partition import Progress
 from solvent.engine.reads.feed import Feed, chosen
 from solvent.engine.reads.reads import Reads
 from solvent.engine.rules.checking import debit_command
+from solvent.engine.rules.commands import WHOLE, Read
+from solvent.engine.runtime.clock import TrustedClock
+from solvent.engine.runtime.files import INDEX_NAME
+from solvent.engine.usage.covered import check_covered
 from solvent.engine.usage.desk import UsageDesk
 from solvent.engine.usage.messages import Extent
 from solvent.engine.usage.process import UsageProcess
 from solvent.engine.values.amounts import AmountLike, parse_scale
 from solvent.engine.values.dimensions import Dimensions
-from solvent.engine.values.errors import (
-    SolventError,
-)
+from solvent.engine.values.errors import JournalCorrupt, SolventError
 from solvent.engine.values.pool_id import (
     ENVIRONMENT_DEFAULT,
     PoolLike,
@@ -42,11 +60,12 @@ from solvent.engine.values.pool_id import (
     parse_pool,
 )
 from solvent.engine.values.quantities import QuantityLike
-from solvent.engine.values.times import TimeLike
+from solvent.engine.values.times import TimeLike, to_datetime
 
 from .settings import SETTINGS_DEFAULT, Settings
 
 A = TypeVar("A")
+log = logging.getLogger(__name__)
 
 
 def system_clock_us() -> int:
@@ -57,21 +76,21 @@ def system_clock_us() -> int:
 class Engine(Credits):
     """``Credits`` on a journal of its own. Only ``Engine.open`` creates it."""
 
-    def __init__(self, host: Host, usage: UsageProcess, *, usage_timeout_s: float) -> None:
+    def __init__(self, host: Host, usage: UsageProcess, clock: TrustedClock, *, usage_timeout_s: float) -> None:
         self.live = pools = host.pools
         """The live pools, for transports, which submit commands without a coroutine for each."""
         self.feed = Feed(pools)
         """The events of all pools, with positions, for transports that publish them."""
         self._reads = Reads(pools, self.feed)
         self._refusal_log = host.refusal_log
+        self._clock = clock
         self._usage = usage
         self._desk = UsageDesk(
             usage,
             now_us=pools.services.now_us,
             scale_of=pools.scale_kept,
             extent=self._extent,
-            find_entry=pools.find_entry,
-            grants_of=self.grants,
+            grants_of=self._active_grants,
             timeout_s=usage_timeout_s,
         )
 
@@ -84,6 +103,7 @@ class Engine(Credits):
         currencies: Mapping[str, int] | None = None,
         settings: Settings = SETTINGS_DEFAULT,
         now_us: Callable[[], int] = system_clock_us,
+        elapsed_us: Callable[[], int] | None = None,
         on_progress: Progress | None = None,
         journal: OpensJournal = open_journal,
     ) -> AsyncIterator[Engine]:
@@ -95,7 +115,9 @@ class Engine(Credits):
         places of its pools in the journal, or 6 if it has no pools. If the number given differs from that of the pools,
         every amount in that currency is refused (``StateConflict``, ``currency_scale``).
 
-        ``settings`` are the bounds of the engine. ``now_us`` is its clock, in microseconds since 1970, UTC.
+        ``settings`` are the bounds of the engine. ``now_us`` is its clock, in microseconds since 1970, UTC. A leap of
+        the system's clock is not believed (``docs/guarantees.md``, "Time"). Another clock, such as one of a test, is
+        believed unless ``elapsed_us`` is given: a clock that only counts, in microseconds, to compare it with.
         ``on_progress`` is called with (frames read, frames to read) while the indexes catch up. ``journal`` opens
         another kind of journal at ``directory``. Leaving the block answers the commands that wait, then stops.
 
@@ -103,6 +125,19 @@ class Engine(Credits):
         """
         given = _check_currencies(currencies)
         async with journal(directory) as opened:
+            if opened.readable_at is not None and not (opened.folder / INDEX_NAME).is_file():
+                last = await opened.journal.last_number()
+                await opened.machine.in_thread(partial(check_covered, opened.folder, opened.journal.identity, last))
+            if elapsed_us is None and now_us is system_clock_us:
+                elapsed_us = opened.machine.elapsed_us
+            clock = TrustedClock(
+                now_us,
+                elapsed_us,
+                ahead_max_us=round(settings.clock_ahead_max_s * 1e6),
+                gap_max_us=round(settings.clock_gap_max_s * 1e6),
+            )
+            if elapsed_us is not None:
+                clock.begin(await _last_at(opened.journal))
             source = opened.journal if opened.readable_at is None else opened.readable_at
             usage = UsageProcess(opened.folder, source=source, threads=settings.usage_threads)
             if settings.usage == "always":
@@ -113,11 +148,11 @@ class Engine(Credits):
                 limits=settings.limits,
                 options=settings.options,
                 stop_timeout_s=settings.stop_timeout_s,
-                now_us=now_us,
+                now_us=now_us if elapsed_us is None else clock.now_us,
                 on_progress=on_progress,
                 beside=usage.run,
             ) as host:
-                yield cls(host, usage, usage_timeout_s=settings.usage_timeout_s)
+                yield cls(host, usage, clock, usage_timeout_s=settings.usage_timeout_s)
 
     async def send(self, request: Request[A]) -> A:
         if isinstance(request, CommandRequest):
@@ -128,9 +163,23 @@ class Engine(Credits):
             answer = asked_for(await self.live.transfer(request), request.pool, request.key)
         elif isinstance(request, SetRatesRequest):
             answer = await self.live.set_rates(request)
+        elif isinstance(request, ClockRequest):
+            answer = self._clock_status()
+        elif isinstance(request, ConfirmClockRequest):
+            answer = await self._confirm_clock()
         else:
             answer = await self._reads.answer(request)
         return cast("A", answer)
+
+    def _clock_status(self) -> ClockStatus:
+        state = self._clock.state()
+        return ClockStatus(time=to_datetime(state.now), wall_clock=to_datetime(state.wall), not_believed=state.doubt)
+
+    async def _confirm_clock(self) -> ClockStatus:
+        if self._clock.confirm():
+            # A frame without entries, dated by the clock: without it, the next start would doubt the clock again.
+            await (await self.live.partition()).writer.date()
+        return self._clock_status()
 
     async def debit(
         self,
@@ -189,6 +238,11 @@ class Engine(Credits):
         """Return the decimal places of amounts in ``currency``."""
         return self.live.scale_of(currency)
 
+    async def _active_grants(self, pool: str) -> GrantList:
+        """Return all active grants of a pool, as of one version."""
+        page = msgspec.structs.replace(WHOLE, state="active")
+        return await self.live.ask(parse_pool(pool), Read("grants", page), GrantList)
+
     async def _extent(self) -> Extent:
         """Return the extent of everything that was acknowledged up to now."""
         await self._refusal_log.flush()
@@ -213,7 +267,19 @@ class Engine(Credits):
             "resident_pools": self.live.resident,
             "keys_not_indexed": partition.projector.behind,
             "projector_rounds": partition.projector.rounds,
+            "clock_not_believed": int(self._clock.state().doubt is not None),
         }
+
+
+async def _last_at(journal: Journal) -> int | None:
+    """Return the time of the last frame; ``None`` if there is none, or if it cannot be read."""
+    last = await journal.last_number()
+    try:
+        frames = await journal.read(last - 1, 1) if last else ()
+    except JournalCorrupt as error:
+        log.warning("the time of the last frame cannot be read: %s", error)
+        return None
+    return frames[0].at if frames and frames[0].is_intact() else None
 
 
 def _check_currencies(currencies: Mapping[str, int] | None) -> dict[str, int]:

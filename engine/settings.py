@@ -33,6 +33,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     usage_timeout_s: float = 30.0
     """Seconds after which a question about usage fails as ``Unavailable``."""
 
+    clock_ahead_max_s: float = 600.0
+    """The seconds by which the clock may leap ahead while the engine runs. A larger step is not believed."""
+    clock_gap_max_s: float = 30 * 86_400.0
+    """The seconds since the last frame of the journal that are believed at a start."""
+
     @property
     def options(self) -> Options:
         """The bounds of the actors."""

@@ -26,7 +26,7 @@ from solvent.engine.api.events import EventPage, PoolEvent
 from solvent.engine.api.holds import OpenHold, PendingHold
 from solvent.engine.api.ledger import CostLine, CostReport, LedgerEntry, LedgerPage
 from solvent.engine.api.prices import CardList, CardView, Estimate, RateView
-from solvent.engine.api.receipts import Allocation, Coverage, Receipt, Settlement
+from solvent.engine.api.receipts import Allocation, AllocationPage, Coverage, Receipt, Settlement
 from solvent.engine.api.requests import (
     CaptureRequest,
     DebitRequest,
@@ -39,9 +39,11 @@ from solvent.engine.api.requests import (
 from solvent.engine.api.settings import (
     AlertsView,
     AllowanceCount,
+    AllowanceCounts,
     AllowanceList,
     AllowanceView,
     BudgetCount,
+    BudgetCounts,
     BudgetList,
     BudgetView,
     OpenRecharge,
@@ -76,6 +78,7 @@ from solvent.engine.values.errors import (
     JournalCorrupt,
     JournalError,
     JournalLocked,
+    JournalShorter,
     NewerFormat,
     NotFound,
     Overloaded,
@@ -91,14 +94,22 @@ from solvent.transports.http.app import HttpApp, http_app
 from solvent.transports.nats.client import Client, connect
 from solvent.transports.nats.discovery import AlreadyServed
 from solvent.transports.nats.launcher import NatsServerUnavailable
+from solvent.transports.nats.refusals import NoService, NotPermitted
 
 from ._moved import keep_old_names as _keep_old_names
 
 if _TYPE_CHECKING:
+    from solvent.engine.audit.losses import Loss, accept_loss, find_loss
     from solvent.engine.audit.verify import Verification, verify_journal
 
 __version__ = _version("solvent")
-_LATER = {"Verification": "solvent.engine.audit.verify", "verify_journal": "solvent.engine.audit.verify"}
+_LATER = {
+    "Loss": "solvent.engine.audit.losses",
+    "Verification": "solvent.engine.audit.verify",
+    "accept_loss": "solvent.engine.audit.losses",
+    "find_loss": "solvent.engine.audit.losses",
+    "verify_journal": "solvent.engine.audit.verify",
+}
 """The names that are imported on first use, because they need DuckDB, which only the usage process loads."""
 
 
@@ -113,12 +124,15 @@ _keep_old_names()
 __all__ = [
     "AlertsView",
     "Allocation",
+    "AllocationPage",
     "AllowanceCount",
+    "AllowanceCounts",
     "AllowanceList",
     "AllowanceView",
     "AlreadyServed",
     "Balance",
     "BudgetCount",
+    "BudgetCounts",
     "BudgetExceeded",
     "BudgetList",
     "BudgetView",
@@ -151,12 +165,16 @@ __all__ = [
     "JournalCorrupt",
     "JournalError",
     "JournalLocked",
+    "JournalShorter",
     "LedgerEntry",
     "LedgerPage",
     "Limits",
+    "Loss",
     "NatsServerUnavailable",
     "NewerFormat",
+    "NoService",
     "NotFound",
+    "NotPermitted",
     "OpenHold",
     "OpenRecharge",
     "Overloaded",
@@ -196,7 +214,9 @@ __all__ = [
     "Verdict",
     "Verification",
     "__version__",
+    "accept_loss",
     "connect",
+    "find_loss",
     "http_app",
     "publish_heads",
     "read_heads",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from solvent.engine.api.requests import (
     AlertsRequest,
+    AllocationsRequest,
+    AllowanceCountsRequest,
     AllowancesRequest,
     BalanceRequest,
+    BudgetCountsRequest,
     BudgetsRequest,
     CancelRecurringRequest,
     CaptureRequest,
@@ -53,8 +56,11 @@ from solvent.engine.api.usage_requests import (
 
 __all__ = [
     "AlertsRequest",
+    "AllocationsRequest",
+    "AllowanceCountsRequest",
     "AllowancesRequest",
     "BalanceRequest",
+    "BudgetCountsRequest",
     "BudgetsRequest",
     "CancelRecurringRequest",
     "CaptureRequest",

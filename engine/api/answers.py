@@ -7,20 +7,24 @@ from typing import Any, TypeAlias
 import msgspec
 
 from .balances import Balance, CustomerTotals, GrantList, HoldList, PoolPage
+from .clock import ClockStatus
 from .events import EventPage
 from .ledger import CostReport, LedgerPage
 from .prices import CardList, Estimate
-from .receipts import NO_DETAILS, Receipt
-from .settings import AlertsView, AllowanceList, BudgetList, RecurringList
+from .receipts import NO_DETAILS, AllocationPage, Receipt
+from .settings import AlertsView, AllowanceCounts, AllowanceList, BudgetCounts, BudgetList, RecurringList
 from .verdicts import Verdict
 
 Answer: TypeAlias = (
     Receipt
+    | AllocationPage
     | Balance
     | GrantList
     | HoldList
     | BudgetList
+    | BudgetCounts
     | AllowanceList
+    | AllowanceCounts
     | RecurringList
     | AlertsView
     | EventPage
@@ -31,6 +35,7 @@ Answer: TypeAlias = (
     | LedgerPage
     | PoolPage
     | CustomerTotals
+    | ClockStatus
 )
 
 
@@ -67,9 +72,12 @@ def _details_to_wire(receipt: Receipt) -> dict[str, Any]:
         "returned": str(receipt.returned) if receipt.details.returned_units else None,
         "lapsed": str(receipt.lapsed) if receipt.details.lapsed_units else None,
         "uncovered": str(receipt.uncovered) if receipt.details.uncovered_units else None,
+        "granted": str(receipt.granted) if receipt.details.granted_units else None,
+        "next_at": None if receipt.next_at is None else receipt.next_at.isoformat(),
         "card": receipt.card,
         "covered": str(receipt.covered) if receipt.details.covers_units else None,
         "allowances": msgspec.to_builtins(receipt.allowances) or None,
         "warnings": list(receipt.warnings) or None,
+        "cut": list(receipt.cut) or None,
     }
     return {name: part for name, part in parts.items() if part is not None}

@@ -51,7 +51,9 @@ class GrantView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     id: str
     """The id of the grant, such as "g1"."""
     state: GrantState
-    """The state of the grant. A depleted grant has nothing available and nothing held."""
+    """The state of the grant. A depleted grant has nothing available and nothing held, and stays depleted past its
+    expiry unless something of it comes back and lapses. An expired one has lost credits to its expiry, or has nothing
+    but held ones left: they can still be captured."""
     amount: Decimal
     """The credits that were granted."""
     available: Decimal
@@ -86,14 +88,22 @@ class GrantView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The caller's own names with values."""
     key: str
     """The idempotency key of the grant."""
+    cut: tuple[str, ...] = ()
+    """The names of fields that were left out because they do not fit into a message; ``allocations`` can be read with
+    the operation of that name."""
 
 
 class GrantList(Readable, msgspec.Struct, frozen=True, gc=False):
-    """The grants of a pool at a version: those that can be burned in burn order, then the others, newest first."""
+    """A page of the grants of a pool at a version: those that can be burned in burn order, then the others, newest
+    first."""
 
     pool: str
     version: int
+    """The version of the pool when the page was read. A grant whose state changes between two pages may come twice, or
+    not at all; with ``as_of`` none does."""
     grants: tuple[GrantView, ...]
+    next_cursor: str | None = None
+    """The cursor of the next page; ``None`` if this is the last."""
 
 
 class HoldView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -115,14 +125,19 @@ class HoldView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What will be metered; ``None`` if it was not given."""
     dimensions: dict[str, str | int | float | bool]
     """The dimensions of the usage event that will capture the hold."""
+    cut: tuple[str, ...] = ()
+    """The names of fields that were left out because they do not fit into a message; ``allocations`` can be read with
+    the operation of that name."""
 
 
 class HoldList(Readable, msgspec.Struct, frozen=True, gc=False):
-    """The open holds of a pool at a version, oldest first."""
+    """A page of the open holds of a pool at a version, oldest first."""
 
     pool: str
     version: int
     holds: tuple[HoldView, ...]
+    next_cursor: str | None = None
+    """The cursor of the next page; ``None`` if this is the last."""
 
 
 class PoolPage(Readable, msgspec.Struct, frozen=True, gc=False):
@@ -154,8 +169,10 @@ class CurrencyTotals(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=Tr
 
 
 class CustomerTotals(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """The totals of a customer's pools: one line for each currency, ordered by its name."""
+    """A page of the totals of a customer's pools: one line for each currency, ordered by its name."""
 
     environment: str
     customer: str
     totals: tuple[CurrencyTotals, ...]
+    next_cursor: str | None = None
+    """The cursor of the next page; ``None`` if this is the last."""

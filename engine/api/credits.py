@@ -9,11 +9,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from inspect import getdoc
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
+
+import msgspec
 
 from solvent.engine.values.amounts import AmountLike
 from solvent.engine.values.dimensions import Dimensions
-from solvent.engine.values.errors import SolventError
+from solvent.engine.values.errors import InvalidRequest, SolventError
 from solvent.engine.values.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT, PoolLike
 from solvent.engine.values.quantities import QuantityLike
 from solvent.engine.values.recurrence import RecurrencePeriod
@@ -32,14 +34,16 @@ from solvent.engine.values.times import TimeLike
 from solvent.engine.values.windows import AllowanceWindow, BudgetWindow
 
 from . import requests as ask
-from .balances import Balance, CustomerTotals, GrantList, HoldList, PoolPage
+from .balances import Balance, CustomerTotals, GrantList, GrantState, HoldList, PoolPage
+from .clock import ClockStatus
 from .events import EventPage, PoolEvent
 from .holds import PendingHold
 from .ledger import CostReport, LedgerPage
 from .prices import CardList, Estimate
-from .receipts import Receipt
+from .receipts import AllocationPage, Receipt
 from .requests import BatchRequest, Request
-from .settings import AlertsView, AllowanceList, BudgetList, RecurringList
+from .rows import rows_of
+from .settings import AlertsView, AllowanceCounts, AllowanceList, BudgetCounts, BudgetList, RecurringList
 from .usage_verbs import UsageVerbs
 from .verdicts import Verdict
 
@@ -340,31 +344,67 @@ class Credits(UsageVerbs):
             rates: At most 1,000 rates. ``match`` may be left out, and ``per`` is 1 then.
             environment: The environment whose usage they price.
             currency: The currency they price in.
-            effective_at: The time from which they apply, now or later. Default: now.
+            effective_at: The time from which they apply. Default: now. It may lie back as far as usage may (400 days
+                unless the engine says otherwise) if each metric that had rates since then has the same on this card. So
+                the first rates of a metric can price what was used before them.
 
         Returns:
             The receipt. Its ``id`` ("c8") names the version of the card.
 
         Raises:
-            InvalidRequest: A rate is wrong, two rates could match equally well, or ``effective_at`` has passed: past
-                usage is not priced again.
+            InvalidRequest: A rate is wrong, two rates could match equally well, or ``effective_at`` lies too far back,
+                or before it a metric had another price: past usage is not priced again.
             StateConflict: The currency has 1,000 cards over its life already (``too_many_rate_cards``).
         """
         return await self.send(
             ask.SetRatesRequest(rates=rates, environment=environment, currency=currency, effective_at=effective_at)
         )
 
-    async def rates(self, *, environment: str = ENVIRONMENT_DEFAULT, currency: str = CURRENCY_DEFAULT) -> CardList:
-        """Return all versions of a currency's rate card, oldest first.
+    async def rates(
+        self,
+        *,
+        environment: str = ENVIRONMENT_DEFAULT,
+        currency: str = CURRENCY_DEFAULT,
+        limit: int = ask.LIST_DEFAULT,
+        cursor: str | None = None,
+    ) -> CardList:
+        """Return a page of the versions of a currency's rate card, oldest first.
 
         Args:
             environment: The environment whose usage they price.
             currency: The currency they price in.
+            limit: The most rates of the page, 1 to 1,000. Fewer come if they do not fit into one message.
+            cursor: The ``next_cursor`` of the page before.
 
         Returns:
             The cards with their rates and the times from which they apply; none if no card was set.
         """
-        return await self.send(ask.RatesRequest(environment=environment, currency=currency))
+        return await self.send(ask.RatesRequest(environment=environment, currency=currency, limit=limit, cursor=cursor))
+
+    async def clock(self, *, environment: str = ENVIRONMENT_DEFAULT) -> ClockStatus:
+        """Return the engine's time, and whether the machine's clock is believed.
+
+        Args:
+            environment: An environment that the service serves. It has one clock for all of them.
+
+        Returns:
+            Both times, and why the machine's clock is not believed.
+        """
+        return await self.send(ask.ClockRequest(environment=environment))
+
+    async def confirm_clock(self, *, environment: str = ENVIRONMENT_DEFAULT) -> ClockStatus:
+        """Confirm that the machine's clock is right. If it was not believed, what is due by it falls due now.
+
+        Args:
+            environment: An environment that the service serves. It has one clock for all of them.
+
+        Returns:
+            Both times.
+
+        Raises:
+            Unavailable: The clock is believed, but that is not in the journal yet: confirm it again after a restart.
+        """
+        return await self.send(ask.ConfirmClockRequest(environment=environment))
 
     def hold(
         self,
@@ -666,16 +706,45 @@ class Credits(UsageVerbs):
         """
         return await self.send(ask.RemoveAllowanceRequest(pool=pool, name=name))
 
-    async def allowances(self, pool: PoolLike) -> AllowanceList:
-        """Return the allowances of a pool, with what is used of them now.
+    async def allowances(
+        self,
+        pool: PoolLike,
+        *,
+        limit: int = ask.LIST_DEFAULT,
+        cursor: str | None = None,
+        counts_max: int = ask.LIST_DEFAULT,
+    ) -> AllowanceList:
+        """Return a page of the allowances of a pool, with what is used of them now.
 
         Args:
             pool: The pool.
+            limit: The most allowances of the page, 1 to 1,000. Fewer come if they do not fit into one message.
+            cursor: The ``next_cursor`` of the page before.
+            counts_max: The most counts of each, 0 to 1,000; ``allowance_counts`` reads all.
 
         Returns:
             The allowances in the order in which they pay, with the pool's version.
         """
-        return await self.send(ask.AllowancesRequest(pool=pool))
+        return await self.send(ask.AllowancesRequest(pool=pool, limit=limit, cursor=cursor, counts_max=counts_max))
+
+    async def allowance_counts(
+        self, pool: PoolLike, name: str, *, limit: int = ask.LIST_DEFAULT, cursor: str | None = None
+    ) -> AllowanceCounts:
+        """Return a page of what is used of an allowance now, by value of its dimension.
+
+        Args:
+            pool: The pool.
+            name: The name of the allowance.
+            limit: The most counts of the page, 1 to 1,000. Fewer come if they do not fit into one message.
+            cursor: The ``next_cursor`` of the page before.
+
+        Returns:
+            The counts of the values that used any of it. Each value comes once.
+
+        Raises:
+            NotFound: There is no such allowance.
+        """
+        return await self.send(ask.AllowanceCountsRequest(pool=pool, name=name, limit=limit, cursor=cursor))
 
     async def set_recurring(
         self,
@@ -684,43 +753,50 @@ class Credits(UsageVerbs):
         amount: AmountLike,
         *,
         period: RecurrencePeriod,
-        every: int = 1,
+        every: int | Keep = KEEP,
         anchor: TimeLike | None = None,
         starts_at: TimeLike | None = None,
-        ends_at: TimeLike | None = None,
-        time_zone: str = "UTC",
-        category: Category = "paid",
-        priority: int = PRIORITY_DEFAULT,
-        cost_basis: CostLike | None = None,
-        roll_over: RollOver = "none",
-        prorate: bool = False,
+        ends_at: TimeLike | Keep | None = KEEP,
+        time_zone: str | Keep = KEEP,
+        category: Category | Keep = KEEP,
+        priority: int | Keep = KEEP,
+        cost_basis: CostLike | Keep | None = KEEP,
+        roll_over: RollOver | Keep = KEEP,
+        prorate: bool | Keep = KEEP,
+        start: Literal["now"] | None = None,
     ) -> Receipt:
         """Grant credits at the start of every period. A recurring grant of the same name takes the new terms.
 
-        New terms apply from the next grant on; a changed rhythm starts over. A period that was missed is granted when
-        the pool is next used, or by itself within a second or two of the engine's start. Setting one opens a new pool.
-        A pool has at most 100 recurring grants.
+        What is left out keeps its value; a new one has the defaults. Terms that describe the same recurring grant, such
+        as those that ``recurring`` returned, change nothing. New terms apply from the next grant on, and a lower
+        roll-over at once. A new rhythm starts at its next beginning of a period, unless ``start``, ``starts_at`` or
+        ``prorate`` asks for something else. Within one period, a recurring grant of a name grants once, also if it was
+        cancelled and set again. A period that was missed is granted when the pool is next used, or by itself within a
+        second or two of the engine's start. Setting one opens a new pool. A pool has at most 100 recurring grants.
 
         Args:
             pool: The pool.
             name: The name of the recurring grant, 1 to 128 printable characters.
             amount: Credits per period, above zero.
             period: "day", "week", "month" or "year".
-            every: The number of periods between two grants, 1 to 1,000.
+            every: The number of periods between two grants, 1 to 1,000. Default: 1.
             anchor: The moment from which periods are counted. A monthly grant anchored on the 31st is made on the last
                 day of a shorter month. Default: the first grant.
             starts_at: The time of the first grant. Default: now.
-            ends_at: No grant is made at or after this time. Default: never.
-            time_zone: The time zone in which periods begin, such as "Europe/Paris".
-            category: The category of each grant.
-            priority: The priority of each grant, 0 to 100.
-            cost_basis: What one credit of each grant cost.
+            ends_at: No grant is made at or after this time; ``None`` for never. Default: never.
+            time_zone: The time zone in which periods begin, such as "Europe/Paris". Default: UTC.
+            category: The category of each grant. Default: "paid".
+            priority: The priority of each grant, 0 to 100. Default: 50.
+            cost_basis: What one credit of each grant cost; ``None`` for no cost basis. Default: ``None``.
             roll_over: What happens to credits left when the next period begins: "none" keeps none of them, "all" keeps
-                all, an amount keeps at most that many. The rest expires.
-            prorate: Grant a first period that is not whole in part instead of in full.
+                all, an amount keeps at most that many. The rest expires. Default: "none".
+            prorate: Grant a period that has begun in part instead of in full when it starts. With a new rhythm, that
+                part is granted at once. Default: False.
+            start: "now" grants the period of a new rhythm that has begun at once. Default: at its next beginning.
 
         Returns:
-            The receipt. Its ``id`` is empty if nothing had to change.
+            The receipt, with ``granted`` (the credits that were granted at once) and ``next_at`` (the time of the next
+            grant). Its ``id`` is empty if nothing had to change.
 
         Raises:
             StateConflict: The pool has 100 recurring grants already (``too_many_recurring``).
@@ -741,6 +817,7 @@ class Credits(UsageVerbs):
                 cost_basis=cost_basis,
                 roll_over=roll_over,
                 prorate=prorate,
+                start=start,
             )
         )
 
@@ -757,16 +834,20 @@ class Credits(UsageVerbs):
         """
         return await self.send(ask.CancelRecurringRequest(pool=pool, name=name, at_once=at_once))
 
-    async def recurring(self, pool: PoolLike) -> RecurringList:
-        """Return the recurring grants of a pool that have not ended.
+    async def recurring(
+        self, pool: PoolLike, *, limit: int = ask.LIST_DEFAULT, cursor: str | None = None
+    ) -> RecurringList:
+        """Return a page of the recurring grants of a pool that have not ended.
 
         Args:
             pool: The pool.
+            limit: The most recurring grants of the page, 1 to 1,000. Fewer come if they do not fit into one message.
+            cursor: The ``next_cursor`` of the page before.
 
         Returns:
             The recurring grants with their terms and the time of their next grant, and the pool's version.
         """
-        return await self.send(ask.RecurringRequest(pool=pool))
+        return await self.send(ask.RecurringRequest(pool=pool, limit=limit, cursor=cursor))
 
     async def set_alerts(
         self,
@@ -890,8 +971,8 @@ class Credits(UsageVerbs):
 
         No event is missed or repeated between past and new events, nor while a service restarts. An event is read only
         when the caller asks for the next one, so a slow reader delays nobody else. Over NATS, errors are raised by the
-        first event that is awaited: ``Unavailable`` if no service answers, or if the client may not ask it. A client
-        that may not subscribe to published events gets events some seconds late.
+        first event that is awaited: ``NoService`` if no service answers, ``NotPermitted`` if the client may not ask it.
+        A client that may not subscribe to published events gets events some seconds late.
 
         Args:
             pool: The pool. Default: all pools of ``customer``, or of ``environment``.
@@ -935,16 +1016,45 @@ class Credits(UsageVerbs):
             ask.PastEventsRequest(pool=pool, customer=customer, environment=environment, after=after, limit=limit)
         )
 
-    async def budgets(self, pool: PoolLike) -> BudgetList:
-        """Return the budgets of a pool, with what is used of them in their present windows.
+    async def budgets(
+        self,
+        pool: PoolLike,
+        *,
+        limit: int = ask.LIST_DEFAULT,
+        cursor: str | None = None,
+        counts_max: int = ask.LIST_DEFAULT,
+    ) -> BudgetList:
+        """Return a page of the budgets of a pool, with what is used of them in their present windows.
 
         Args:
             pool: The pool.
+            limit: The most budgets of the page, 1 to 1,000. Fewer come if they do not fit into one message.
+            cursor: The ``next_cursor`` of the page before.
+            counts_max: The most counts of each, 0 to 1,000; ``budget_counts`` reads all.
 
         Returns:
             The budgets with their terms and counts, and the pool's version.
         """
-        return await self.send(ask.BudgetsRequest(pool=pool))
+        return await self.send(ask.BudgetsRequest(pool=pool, limit=limit, cursor=cursor, counts_max=counts_max))
+
+    async def budget_counts(
+        self, pool: PoolLike, name: str, *, limit: int = ask.LIST_DEFAULT, cursor: str | None = None
+    ) -> BudgetCounts:
+        """Return a page of what is used of a budget in its present window, by value of its dimension.
+
+        Args:
+            pool: The pool.
+            name: The name of the budget.
+            limit: The most counts of the page, 1 to 1,000. Fewer come if they do not fit into one message.
+            cursor: The ``next_cursor`` of the page before.
+
+        Returns:
+            The counts of the values that used any of it or have open holds. Each value comes once.
+
+        Raises:
+            NotFound: There is no such budget.
+        """
+        return await self.send(ask.BudgetCountsRequest(pool=pool, name=name, limit=limit, cursor=cursor))
 
     async def transfer(
         self, source: PoolLike, target: PoolLike, amount: AmountLike, *, key: str, open_pool: bool = False
@@ -1029,12 +1139,25 @@ class Credits(UsageVerbs):
         """
         return await self.send(ask.BalanceRequest(pool=pool, as_of=as_of))
 
-    async def grants(self, pool: PoolLike, *, as_of: TimeLike | None = None) -> GrantList:
-        """Return all grants of a pool: those that can be burned first, in burn order.
+    async def grants(
+        self,
+        pool: PoolLike,
+        *,
+        as_of: TimeLike | None = None,
+        state: GrantState | None = None,
+        limit: int = ask.LIST_DEFAULT,
+        cursor: str | None = None,
+    ) -> GrantList:
+        """Return a page of the grants of a pool: those that can be burned first, in burn order.
+
+        ``each`` iterates over all of them.
 
         Args:
             pool: The pool.
             as_of: The moment, not after now. Default: now.
+            state: Only grants in this state: "pending", "active", "depleted", "expired" or "voided". Default: all.
+            limit: The most grants of the page, 1 to 1,000. Fewer come if they do not fit into one message.
+            cursor: The ``next_cursor`` of the page before.
 
         Returns:
             The grants with their states and amounts in credits, and the pool's version.
@@ -1042,20 +1165,51 @@ class Credits(UsageVerbs):
         Raises:
             NotFound: The pool does not exist, or did not at that time.
         """
-        return await self.send(ask.GrantsRequest(pool=pool, as_of=as_of))
+        return await self.send(ask.GrantsRequest(pool=pool, as_of=as_of, state=state, limit=limit, cursor=cursor))
 
-    async def holds(self, pool: PoolLike) -> HoldList:
-        """Return the open holds of a pool, oldest first.
+    async def holds(self, pool: PoolLike, *, limit: int = ask.LIST_DEFAULT, cursor: str | None = None) -> HoldList:
+        """Return a page of the open holds of a pool, oldest first.
 
         Args:
             pool: The pool.
+            limit: The most holds of the page, 1 to 1,000. Fewer come if they do not fit into one message.
+            cursor: The ``next_cursor`` of the page before.
 
         Returns:
             The holds with their amounts in credits and their expiries, and the pool's version.
         """
-        return await self.send(ask.HoldsRequest(pool=pool))
+        return await self.send(ask.HoldsRequest(pool=pool, limit=limit, cursor=cursor))
 
-    async def costs(self, pool: PoolLike, *, start: TimeLike | None = None, end: TimeLike | None = None) -> CostReport:
+    async def allocations(
+        self, pool: PoolLike, entry: str, *, limit: int = ask.LIST_DEFAULT, cursor: str | None = None
+    ) -> AllocationPage:
+        """Return a page of the grants that an entry took credits from or gave them back to.
+
+        A receipt, a hold or a ledger entry has them too, unless its ``cut`` names them.
+
+        Args:
+            pool: The pool.
+            entry: The id of the entry, such as "d2" or "h3".
+            limit: The most allocations of the page, 1 to 1,000. Fewer come if they do not fit into one message.
+            cursor: The ``next_cursor`` of the page before.
+
+        Returns:
+            The allocations in burn order, and the cursor of the next page.
+
+        Raises:
+            NotFound: There is no such entry.
+        """
+        return await self.send(ask.AllocationsRequest(pool=pool, entry=entry, limit=limit, cursor=cursor))
+
+    async def costs(
+        self,
+        pool: PoolLike,
+        *,
+        start: TimeLike | None = None,
+        end: TimeLike | None = None,
+        limit: int = ask.LIST_DEFAULT,
+        cursor: str | None = None,
+    ) -> CostReport:
         """Return what became of a pool's credits in [start, end), by cost basis: burned, expired, voided, their value.
 
         Entries count at the time of recording, and are read from the journal. Finance recognises revenue from this.
@@ -1064,11 +1218,13 @@ class Credits(UsageVerbs):
             pool: The pool.
             start: The first moment. Default: the beginning.
             end: The moment after the last, not before ``start``. Default: the end.
+            limit: The most lines of the page, 1 to 1,000. Fewer come if they do not fit into one message.
+            cursor: The ``next_cursor`` of the page before.
 
         Returns:
-            A line for each cost basis, with amounts in credits and values in the currency of the basis.
+            A page of lines, one for each cost basis, with amounts in credits and values in the currency of the basis.
         """
-        return await self.send(ask.CostsRequest(pool=pool, start=start, end=end))
+        return await self.send(ask.CostsRequest(pool=pool, start=start, end=end, limit=limit, cursor=cursor))
 
     async def ledger(
         self, pool: PoolLike, *, limit: int = ask.PAGE_DEFAULT, cursor: str | None = None, newest_first: bool = True
@@ -1082,10 +1238,7 @@ class Credits(UsageVerbs):
             newest_first: Whether the newest entry comes first.
 
         Returns:
-            The entries, and the cursor of the next page.
-
-        Raises:
-            TooLarge: The page does not fit into one message of the transport: ask for fewer entries.
+            The entries, fewer than ``limit`` if they do not fit into one message, and the cursor of the next page.
         """
         return await self.send(ask.LedgerRequest(pool=pool, limit=limit, cursor=cursor, newest_first=newest_first))
 
@@ -1110,8 +1263,15 @@ class Credits(UsageVerbs):
         """
         return await self.send(ask.PoolsRequest(customer=customer, environment=environment, limit=limit, cursor=cursor))
 
-    async def totals(self, customer: str, *, environment: str = ENVIRONMENT_DEFAULT) -> CustomerTotals:
-        """Return the totals of all pools of a customer, by currency.
+    async def totals(
+        self,
+        customer: str,
+        *,
+        environment: str = ENVIRONMENT_DEFAULT,
+        limit: int = ask.LIST_DEFAULT,
+        cursor: str | None = None,
+    ) -> CustomerTotals:
+        """Return a page of the totals of all pools of a customer, by currency.
 
         The pools are read one after another. Credits that move between two of them meanwhile may be counted in both or
         in neither.
@@ -1119,8 +1279,50 @@ class Credits(UsageVerbs):
         Args:
             customer: The customer.
             environment: The environment.
+            limit: The most currencies of the page, 1 to 1,000. Fewer come if they do not fit into one message.
+            cursor: The ``next_cursor`` of the page before.
 
         Returns:
             A line for each currency; none if the customer has no pool.
         """
-        return await self.send(ask.TotalsRequest(customer=customer, environment=environment))
+        return await self.send(
+            ask.TotalsRequest(customer=customer, environment=environment, limit=limit, cursor=cursor)
+        )
+
+    async def every_page(self, request: Request[A]) -> AsyncIterator[A]:
+        """Iterate over the pages of a list, from the one that ``request`` asks for to the last.
+
+        Args:
+            request: A request with a ``cursor``, such as ``GrantsRequest(pool="acme", state="active")``.
+
+        Returns:
+            An iterator over the answers. One page is in memory at a time.
+
+        Raises:
+            InvalidRequest: The request is not for a list.
+        """
+        if not hasattr(request, "cursor"):
+            raise InvalidRequest("request", "a request with a cursor", got=type(request).__name__)
+        while True:
+            page = await self.send(request)
+            yield page
+            following = getattr(page, "next_cursor", None)
+            if following is None:
+                return
+            request = msgspec.structs.replace(request, cursor=following)
+
+    async def each(self, request: Request[Any]) -> AsyncIterator[Any]:
+        """Iterate over the rows of a list: the grants of a ``GrantsRequest``, the entries of a ``LedgerRequest``, ...
+
+        Args:
+            request: A request with a ``cursor``, such as ``GrantsRequest(pool="acme", state="active")``.
+
+        Returns:
+            An iterator over the rows of all pages, from the one that ``request`` asks for on.
+
+        Raises:
+            InvalidRequest: The request is not for a list.
+        """
+        async for page in self.every_page(request):
+            for row in rows_of(page):
+                yield row

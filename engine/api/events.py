@@ -16,6 +16,7 @@ EventKind: TypeAlias = Literal[
     "expiring_soon",
     "budget_reached",
     "hold_expired",
+    "grant_skipped",
     "recharge_requested",
     "recharge_refused",
     "recharge_timed_out",
@@ -37,11 +38,12 @@ class PoolEvent(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True, o
     position: str
     """The position of this event in the journal. ``events(after=...)`` and ``past_events`` continue after it."""
     limit: Decimal | None = None
-    """The threshold that was crossed, or the amount of the budget, in credits."""
+    """The threshold that was crossed, the amount of the budget, or what the pool could still take, in credits."""
     percent: int | None = None
     """The threshold as a percentage; ``None`` if it was an amount."""
     amount: Decimal | None = None
-    """The credits left in the grant, returned from the hold, used of the budget, or requested by the recharge."""
+    """The credits left in the grant, returned from the hold, used of the budget, requested by the recharge, or not
+    granted."""
     grant: str | None = None
     """The id of the grant that expires soon."""
     hold: str | None = None
@@ -54,8 +56,12 @@ class PoolEvent(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True, o
     """The time at which the grant or the recharge request expires."""
     recharge: str | None = None
     """The id of the recharge request, such as "q7"."""
+    recurring: str | None = None
+    """The name of the recurring grant that could not grant for a period."""
     granted: bool = False
     """Whether the pool grants the recharge by itself."""
+    cut: tuple[str, ...] = ()
+    """The names of fields that were left out because they do not fit into a message."""
 
 
 class EventPage(Readable, msgspec.Struct, frozen=True, gc=False):

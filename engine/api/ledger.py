@@ -72,6 +72,9 @@ class CostReport(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     end: datetime | None
     """The moment after the last; ``None`` for the end."""
     lines: tuple[CostLine, ...]
+    """A page of the lines, by currency and price, those without a cost basis last."""
+    next_cursor: str | None = None
+    """The cursor of the next page; ``None`` if this is the last."""
 
 
 class LedgerEntry(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -108,6 +111,9 @@ class LedgerEntry(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True)
     """The version of the rate card that priced the debit; ``None`` if no card did."""
     covered: tuple[Coverage, ...] = ()
     """The credits that allowances paid in addition to ``amount``."""
+    cut: tuple[str, ...] = ()
+    """The names of fields that were left out because they do not fit into a message; ``allocations`` can be read with
+    the operation of that name."""
 
 
 class LedgerPage(Readable, msgspec.Struct, frozen=True, gc=False):

@@ -34,12 +34,17 @@ class CardView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     effective_at: datetime
     """The time from which the card prices usage."""
     rates: tuple[RateView, ...]
+    """The rates that are on this page."""
+    first_rate: int = 0
+    """The place of the first of them on the card; above 0 if the page before ends within the card."""
 
 
 class CardList(Readable, msgspec.Struct, frozen=True, gc=False):
-    """All versions of a currency's rate card, in the order in which they were set."""
+    """A page of the versions of a currency's rate card, in the order in which they were set."""
 
     cards: tuple[CardView, ...]
+    next_cursor: str | None = None
+    """The cursor of the next page; ``None`` if this is the last."""
 
 
 class Estimate(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):

@@ -74,6 +74,9 @@ class Details(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     card: int | None = None
     covers_units: tuple[tuple[str, int], ...] = ()
     """The units that each allowance paid, as (allowance, units)."""
+    granted_units: int = 0
+    next_at_us: int | None = None
+    cut: tuple[str, ...] = ()
     state: HoldState | None = None
     settled_units: tuple[str, int, int, int, int] | None = None
     """The entry that settled the hold, and the units captured, returned, lapsed and uncovered."""
@@ -149,7 +152,10 @@ class Receipt(_Asked, Readable, msgspec.Struct, frozen=True, gc=False, array_lik
             "uncovered": self.uncovered,
             "card": self.card,
             "warnings": self.warnings,
+            "cut": self.cut,
             "expires_at": self.expires_at,
+            "granted": self.granted,
+            "next_at": self.next_at,
             "opened_pool": self.opened_pool,
             "stopped_by": self.stopped_by,
             "resets_at": self.resets_at,
@@ -173,6 +179,7 @@ class Receipt(_Asked, Readable, msgspec.Struct, frozen=True, gc=False, array_lik
                 returned_units=details.returned_units * factor,
                 lapsed_units=details.lapsed_units * factor,
                 uncovered_units=details.uncovered_units * factor,
+                granted_units=details.granted_units * factor,
                 covers_units=tuple([(allowance, units * factor) for allowance, units in details.covers_units]),
                 settled_units=details.settled_units and _scaled(details.settled_units, factor),
             ),
@@ -271,7 +278,8 @@ class Receipt(_Asked, Readable, msgspec.Struct, frozen=True, gc=False, array_lik
 
     @property
     def lapsed(self) -> Decimal:
-        """The returned or reversed credits that were lost because their grant had expired or been voided."""
+        """The returned or reversed credits that were lost, because their grant had expired or been voided, or because
+        no more of their recurring grant may roll over."""
         return to_decimal(self.details.lapsed_units, self.scale)
 
     @property
@@ -280,9 +288,28 @@ class Receipt(_Asked, Readable, msgspec.Struct, frozen=True, gc=False, array_lik
         return to_decimal(self.details.uncovered_units, self.scale)
 
     @property
+    def granted(self) -> Decimal:
+        """The credits that setting a recurring grant granted at once."""
+        return to_decimal(self.details.granted_units, self.scale)
+
+    @property
+    def next_at(self) -> datetime | None:
+        """The time of the next grant of the recurring grant that was set; ``None`` for other entries, and for never."""
+        return None if self.details.next_at_us is None else to_datetime(self.details.next_at_us)
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """The names of budgets that were exceeded but only warn."""
         return self.details.warnings
+
+    @property
+    def cut(self) -> tuple[str, ...]:
+        """The names of fields that a transport left out because they do not fit into one of its messages.
+
+        The command was done all the same. ``Credits.allocations`` reads ``allocations`` page by page. If ``allowances``
+        is cut, one line without a name has what they paid together.
+        """
+        return self.details.cut
 
     @property
     def card(self) -> int | None:
@@ -305,3 +332,14 @@ def asked_for(receipt: Receipt, pool: PoolLike, key: str | None) -> Receipt:
     _keep_pool(receipt, pool)
     _keep_key(receipt, key)
     return receipt
+
+
+class AllocationPage(Readable, msgspec.Struct, frozen=True, gc=False):
+    """A page of the allocations of an entry, in burn order."""
+
+    pool: str
+    entry: str
+    """The id of the entry, such as "d2"."""
+    allocations: tuple[Allocation, ...]
+    next_cursor: str | None = None
+    """The cursor of the next page; ``None`` if this is the last."""

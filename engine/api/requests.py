@@ -8,7 +8,7 @@ and ``docs/reference.md`` is made from them: a field's docstring is what a calle
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, get_args
+from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar, get_args
 
 import msgspec
 
@@ -32,15 +32,18 @@ from solvent.engine.values.terms import (
 from solvent.engine.values.times import TimeLike
 from solvent.engine.values.windows import AllowanceWindow, BudgetWindow
 
-from .balances import Balance, CustomerTotals, GrantList, HoldList, PoolPage
+from .balances import Balance, CustomerTotals, GrantList, GrantState, HoldList, PoolPage
+from .clock import ClockStatus
 from .events import EventPage
 from .ledger import CostReport, LedgerPage
 from .prices import CardList, Estimate
-from .receipts import Receipt
-from .settings import AlertsView, AllowanceList, BudgetList, RecurringList
+from .receipts import AllocationPage, Receipt
+from .settings import AlertsView, AllowanceCounts, AllowanceList, BudgetCounts, BudgetList, RecurringList
 from .verdicts import Verdict
 
 PAGE_DEFAULT = 100
+LIST_DEFAULT = 1_000
+"""The rows of a page of a list that is nearly always short: of grants, holds, budgets, allowances, ..."""
 
 A = TypeVar("A")
 
@@ -322,7 +325,10 @@ class RemoveAllowanceRequest(CommandRequest, kw_only=True):
 
 
 class SetRecurringRequest(CommandRequest, kw_only=True):
-    """Grant credits at the start of every period. A recurring grant of the same name takes the new terms."""
+    """Grant credits at the start of every period. A recurring grant of the same name takes the new terms.
+
+    A field that is left out then keeps its value.
+    """
 
     operation: ClassVar[str] = "recurring.set"
 
@@ -332,28 +338,32 @@ class SetRecurringRequest(CommandRequest, kw_only=True):
     """Credits per period, above zero."""
     period: RecurrencePeriod
     """The unit of the rhythm."""
-    every: int = 1
-    """The number of units between two grants, 1 to 1,000."""
+    every: int | Keep = KEEP
+    """The number of units between two grants, 1 to 1,000. Of a new one: 1."""
     anchor: TimeLike | None = None
     """The moment from which periods are counted. A monthly grant anchored on the 31st is made on the last day of a
-    shorter month. Default: the first grant."""
+    shorter month. Of a new one: the first grant."""
     starts_at: TimeLike | None = None
-    """The time of the first grant. Default: now."""
-    ends_at: TimeLike | None = None
-    """No grant is made at or after this time. Default: never."""
-    time_zone: str = "UTC"
-    """The time zone in which periods begin, such as Europe/Paris."""
-    category: Category = "paid"
-    """The category of each grant."""
-    priority: int = PRIORITY_DEFAULT
-    """The priority of each grant, 0 to 100."""
-    cost_basis: CostLike | None = None
-    """What one credit of each grant cost."""
-    roll_over: RollOver = "none"
+    """The time of the first grant. Of a new one: now."""
+    ends_at: TimeLike | Keep | None = KEEP
+    """No grant is made at or after this time; null for never. Of a new one: never."""
+    time_zone: str | Keep = KEEP
+    """The time zone in which periods begin, such as Europe/Paris. Of a new one: UTC."""
+    category: Category | Keep = KEEP
+    """The category of each grant. Of a new one: paid."""
+    priority: int | Keep = KEEP
+    """The priority of each grant, 0 to 100. Of a new one: 50."""
+    cost_basis: CostLike | Keep | None = KEEP
+    """What one credit of each grant cost; null for no cost basis. Of a new one: none."""
+    roll_over: RollOver | Keep = KEEP
     """What happens to credits left when the next period begins: "none" keeps none of them, "all" keeps all, an amount
-    keeps at most that many. The rest expires."""
-    prorate: bool = False
-    """Whether a first period that is not whole is granted in part instead of in full."""
+    keeps at most that many. The rest expires. Of a new one: none."""
+    prorate: bool | Keep = KEEP
+    """Whether a period that has begun is granted in part instead of in full when it starts. With a new rhythm, it asks
+    for that part at once. Of a new one: false."""
+    start: Literal["now"] | None = None
+    """With a new rhythm, "now" grants the period that has begun at once. Default: the first grant is at the next
+    beginning of a period."""
 
 
 class CancelRecurringRequest(CommandRequest, kw_only=True):
@@ -466,36 +476,92 @@ class BalanceRequest(PoolRequest[Balance], kw_only=True):
 
 
 class GrantsRequest(PoolRequest[GrantList], kw_only=True):
-    """Read all grants of a pool: those that can be burned first, in burn order."""
+    """Read a page of the grants of a pool: those that can be burned first, in burn order."""
 
     operation: ClassVar[str] = "grants"
 
     as_of: TimeLike | None = None
     """The moment, not after now. Default: now."""
+    state: GrantState | None = None
+    """Only grants in this state. Default: all."""
+    limit: int = LIST_DEFAULT
+    """The most grants of the page, 1 to 1,000. Fewer come if they do not fit into a message."""
+    cursor: str | None = None
+    """The ``next_cursor`` of the page before."""
 
 
 class HoldsRequest(PoolRequest[HoldList], kw_only=True):
-    """Read the open holds of a pool, oldest first."""
+    """Read a page of the open holds of a pool, oldest first."""
 
     operation: ClassVar[str] = "holds"
 
+    limit: int = LIST_DEFAULT
+    """The most holds of the page, 1 to 1,000. Fewer come if they do not fit into a message."""
+    cursor: str | None = None
+    """The ``next_cursor`` of the page before."""
+
 
 class BudgetsRequest(PoolRequest[BudgetList], kw_only=True):
-    """Read the budgets of a pool, with what is used of them in their present windows."""
+    """Read a page of the budgets of a pool, with what is used of them in their present windows."""
 
     operation: ClassVar[str] = "budgets"
 
+    limit: int = LIST_DEFAULT
+    """The most budgets of the page, 1 to 1,000. Fewer come if they do not fit into a message."""
+    cursor: str | None = None
+    """The ``next_cursor`` of the page before."""
+    counts_max: int = LIST_DEFAULT
+    """The most counts of each, 0 to 1,000. Fewer come if they do not fit into a message; then ``counts_cut`` is set."""
+
+
+class BudgetCountsRequest(PoolRequest[BudgetCounts], kw_only=True):
+    """Read a page of what is used of a budget in its present window, by value of its dimension."""
+
+    operation: ClassVar[str] = "budget.counts"
+
+    name: str
+    """The name of the budget."""
+    limit: int = LIST_DEFAULT
+    """The most counts of the page, 1 to 1,000. Fewer come if they do not fit into a message."""
+    cursor: str | None = None
+    """The ``next_cursor`` of the page before."""
+
 
 class AllowancesRequest(PoolRequest[AllowanceList], kw_only=True):
-    """Read the allowances of a pool, with what is used of them now."""
+    """Read a page of the allowances of a pool, with what is used of them now."""
 
     operation: ClassVar[str] = "allowances"
 
+    limit: int = LIST_DEFAULT
+    """The most allowances of the page, 1 to 1,000. Fewer come if they do not fit into a message."""
+    cursor: str | None = None
+    """The ``next_cursor`` of the page before."""
+    counts_max: int = LIST_DEFAULT
+    """The most counts of each, 0 to 1,000. Fewer come if they do not fit into a message; then ``counts_cut`` is set."""
+
+
+class AllowanceCountsRequest(PoolRequest[AllowanceCounts], kw_only=True):
+    """Read a page of what is used of an allowance now, by value of its dimension."""
+
+    operation: ClassVar[str] = "allowance.counts"
+
+    name: str
+    """The name of the allowance."""
+    limit: int = LIST_DEFAULT
+    """The most counts of the page, 1 to 1,000. Fewer come if they do not fit into a message."""
+    cursor: str | None = None
+    """The ``next_cursor`` of the page before."""
+
 
 class RecurringRequest(PoolRequest[RecurringList], kw_only=True):
-    """Read the recurring grants of a pool that have not ended."""
+    """Read a page of the recurring grants of a pool that have not ended."""
 
     operation: ClassVar[str] = "recurring"
+
+    limit: int = LIST_DEFAULT
+    """The most recurring grants of the page, 1 to 1,000. Fewer come if they do not fit into a message."""
+    cursor: str | None = None
+    """The ``next_cursor`` of the page before."""
 
 
 class AlertsRequest(PoolRequest[AlertsView], kw_only=True):
@@ -517,6 +583,19 @@ class LedgerRequest(PoolRequest[LedgerPage], kw_only=True):
     """Whether the newest entry comes first."""
 
 
+class AllocationsRequest(PoolRequest[AllocationPage], kw_only=True):
+    """Read a page of the grants that an entry took credits from or gave them back to, such as a debit or a hold."""
+
+    operation: ClassVar[str] = "allocations"
+
+    entry: str
+    """The id of the entry, as in its receipt, such as "d2"."""
+    limit: int = LIST_DEFAULT
+    """The most allocations of the page, 1 to 1,000. Fewer come if they do not fit into a message."""
+    cursor: str | None = None
+    """The ``next_cursor`` of the page before."""
+
+
 class CostsRequest(PoolRequest[CostReport], kw_only=True):
     """Read what became of a pool's credits in [start, end), by cost basis. Entries count at the time of recording."""
 
@@ -526,6 +605,10 @@ class CostsRequest(PoolRequest[CostReport], kw_only=True):
     """The first moment. Default: the beginning."""
     end: TimeLike | None = None
     """The moment after the last. Default: the end."""
+    limit: int = LIST_DEFAULT
+    """The most lines of the page, 1 to 1,000. Fewer come if they do not fit into a message."""
+    cursor: str | None = None
+    """The ``next_cursor`` of the page before."""
 
 
 class CustomerRequest(Request[A], Generic[A], kw_only=True):
@@ -549,16 +632,20 @@ class PoolsRequest(CustomerRequest[PoolPage], kw_only=True):
 
 
 class TotalsRequest(CustomerRequest[CustomerTotals], kw_only=True):
-    """Read the totals of all pools of a customer, by currency."""
+    """Read a page of the totals of all pools of a customer, by currency."""
 
     operation: ClassVar[str] = "totals"
 
     customer: str
     """The customer."""
+    limit: int = LIST_DEFAULT
+    """The most currencies of the page, 1 to 1,000. Fewer come if they do not fit into a message."""
+    cursor: str | None = None
+    """The ``next_cursor`` of the page before."""
 
 
 class RatesRequest(Request[CardList], kw_only=True):
-    """Read all versions of a currency's rate card."""
+    """Read a page of the versions of a currency's rate card."""
 
     operation: ClassVar[str] = "rates"
 
@@ -566,6 +653,29 @@ class RatesRequest(Request[CardList], kw_only=True):
     """The environment, 1 to 128 printable characters."""
     currency: str = CURRENCY_DEFAULT
     """The currency, 1 to 128 printable characters."""
+    limit: int = LIST_DEFAULT
+    """The most rates of the page, 1 to 1,000. Fewer come if they do not fit into a message."""
+    cursor: str | None = None
+    """The ``next_cursor`` of the page before."""
+
+
+class ServiceRequest(Request[A], Generic[A], kw_only=True):
+    """A request about the service as a whole."""
+
+    environment: str = ENVIRONMENT_DEFAULT
+    """An environment that the service serves. It has one clock for all of them."""
+
+
+class ClockRequest(ServiceRequest[ClockStatus], kw_only=True):
+    """Read the engine's time, and whether the machine's clock is believed."""
+
+    operation: ClassVar[str] = "clock"
+
+
+class ConfirmClockRequest(ServiceRequest[ClockStatus], kw_only=True):
+    """Confirm that the machine's clock is right. If it was not believed, it is from now on."""
+
+    operation: ClassVar[str] = "clock.confirm"
 
 
 class SetRatesRequest(Request[Receipt], kw_only=True):
@@ -580,7 +690,7 @@ class SetRatesRequest(Request[Receipt], kw_only=True):
     currency: str = CURRENCY_DEFAULT
     """The currency, 1 to 128 printable characters."""
     effective_at: TimeLike | None = None
-    """The time from which the rates apply, now or later. Default: now."""
+    """The time from which the rates apply. Default: now. An earlier one, as far as usage may be, changes no price."""
 
 
 class PastEventsRequest(Request[EventPage], kw_only=True):

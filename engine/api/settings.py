@@ -45,17 +45,33 @@ class BudgetView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     resets_at: datetime | None
     """The end of the present window; ``None`` for ``total``."""
     counts: tuple[BudgetCount, ...]
-    """What is used, by value of ``each``: at most 1,000 values, those that used most first."""
+    """What is used, by value of ``each``: at most ``counts_max`` values, those that used most first."""
+    counts_cut: bool = False
+    """Whether there are more counts. ``budget_counts`` reads all."""
     missing: Missing = "pass"
     """What happens to usage that lacks the dimension ``each``; its count has no value."""
 
 
 class BudgetList(Readable, msgspec.Struct, frozen=True, gc=False):
-    """The budgets of a pool at a version, in the order in which they were first set."""
+    """A page of the budgets of a pool at a version, in the order in which they were first set."""
 
     pool: str
     version: int
     budgets: tuple[BudgetView, ...]
+    next_cursor: str | None = None
+    """The cursor of the next page; ``None`` if this is the last."""
+
+
+class BudgetCounts(Readable, msgspec.Struct, frozen=True, gc=False):
+    """A page of what is used of a budget, by value of its dimension. Each value comes once."""
+
+    pool: str
+    version: int
+    budget: str
+    """The name of the budget."""
+    counts: tuple[BudgetCount, ...]
+    next_cursor: str | None = None
+    """The cursor of the next page; ``None`` if this is the last."""
 
 
 class AllowanceCount(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -94,17 +110,33 @@ class AllowanceView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=Tru
     each: str | None
     """The dimension of which each value has a quota of its own; ``None`` if there is one quota for all."""
     counts: tuple[AllowanceCount, ...]
-    """What is used, by value of ``each``: at most 1,000 values, those that used most first."""
+    """What is used, by value of ``each``: at most ``counts_max`` values, those that used most first."""
+    counts_cut: bool = False
+    """Whether there are more counts. ``allowance_counts`` reads all."""
     missing: Missing = "pass"
     """What happens to usage that lacks the dimension ``each``; its count has no value."""
 
 
 class AllowanceList(Readable, msgspec.Struct, frozen=True, gc=False):
-    """The allowances of a pool at a version, in the order in which they pay."""
+    """A page of the allowances of a pool at a version, in the order in which they pay."""
 
     pool: str
     version: int
     allowances: tuple[AllowanceView, ...]
+    next_cursor: str | None = None
+    """The cursor of the next page; ``None`` if this is the last."""
+
+
+class AllowanceCounts(Readable, msgspec.Struct, frozen=True, gc=False):
+    """A page of what is used of an allowance, by value of its dimension. Each value comes once."""
+
+    pool: str
+    version: int
+    allowance: str
+    """The name of the allowance."""
+    counts: tuple[AllowanceCount, ...]
+    next_cursor: str | None = None
+    """The cursor of the next page; ``None`` if this is the last."""
 
 
 class RecurringView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -141,11 +173,14 @@ class RecurringView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=Tru
 
 
 class RecurringList(Readable, msgspec.Struct, frozen=True, gc=False):
-    """The recurring grants of a pool that have not ended, at a version, in the order in which they were set."""
+    """A page of the recurring grants of a pool that have not ended, at a version, in the order in which they were
+    set."""
 
     pool: str
     version: int
     recurring: tuple[RecurringView, ...]
+    next_cursor: str | None = None
+    """The cursor of the next page; ``None`` if this is the last."""
 
 
 class RechargeRule(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):

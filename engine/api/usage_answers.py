@@ -87,11 +87,12 @@ class UsageLine(Readable, msgspec.Struct, frozen=True, kw_only=True):
     reversed: Decimal
     """The credits that reversals gave back."""
     events: int
-    """The number of debits and captures."""
+    """The number of debits and captures that have a part here. One that several grants paid counts with each."""
     refused: int
     """The number of debits and holds refused for lack of credits or budget. A statistic, not from the ledger."""
     quantities: dict[str, Decimal]
-    """The quantity that was metered, by metric; "" is the metric of quantities that came without one."""
+    """The quantity that was metered, by metric; "" is the metric of quantities that came without one. What several
+    grants paid for is divided among them in proportion to what each paid."""
     first_at: datetime | None
     """The time of the first event; ``None`` if there are only reversals."""
     last_at: datetime | None

@@ -161,7 +161,7 @@ class UsageTable(msgspec.Struct, frozen=True):
     metrics: Sequence[str]
     cells: Cells
     total: Cells
-    """One row, the sum of all rows."""
+    """One row, the sum of all rows. An event counts once, also if parts of it are in several rows."""
     position: int
     """The last frame of the journal that the answer includes."""
     as_of: int
@@ -242,7 +242,7 @@ class UsageRow(msgspec.Struct, frozen=True, array_like=True):
     reversed: int
     """The units that reversals gave back, at least 0, counted at the time of the reversal."""
     events: int
-    """The number of debits and captures. One that several grants paid is counted with the first of them."""
+    """The number of debits and captures that have a part here. One that several grants paid counts with each."""
     refused: int
     """The number of debits and holds refused for lack of credits or budget, as far as they were counted."""
     quantities: dict[str, int]

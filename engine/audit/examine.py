@@ -17,12 +17,21 @@ import msgspec
 
 from solvent.engine.journal.frames import Head
 from solvent.engine.journal.reader import JournalReader
+from solvent.engine.journal.sqlite.end import end_of
 from solvent.engine.pools.refusal_log import format_of
 from solvent.engine.projections.index import damage_of
 from solvent.engine.projections.index_file import newer_format_of as newer_index
-from solvent.engine.projections.snapshots import crc_of
+from solvent.engine.projections.snapshots import crc_of, position_in
 from solvent.engine.projections.snapshots import newer_format_of as newer_snapshots
-from solvent.engine.runtime.files import INDEX_FORMAT, REFUSALS_FORMAT, SNAPSHOTS_FORMAT, USAGE_FORMAT
+from solvent.engine.runtime.files import (
+    END_NAME,
+    INDEX_FORMAT,
+    INDEX_NAME,
+    REFUSALS_FORMAT,
+    SNAPSHOTS_FORMAT,
+    SNAPSHOTS_NAME,
+    USAGE_FORMAT,
+)
 from solvent.engine.runtime.sqlite import connect_for_reading, differences
 from solvent.engine.values.errors import JournalError
 
@@ -79,6 +88,34 @@ def indexed_position(path: Path, identity: str) -> int:
         return 0
 
 
+def snapshots_position(path: Path, identity: str) -> int:
+    """Return a frame that was durable when snapshots were last saved at ``path``, as far as they know."""
+    try:
+        connection = connect_for_reading(path)
+        try:
+            settings = dict(connection.execute("select name, value from setting").fetchall())
+        finally:
+            connection.close()
+    except (sqlite3.Error, TypeError, ValueError):
+        return 0
+    is_own = not identity or str(settings.get("journal")).split(" ")[0] == identity
+    return position_in(settings.get("position")) if is_own else 0
+
+
+def acknowledged(folder: Path, identity: str) -> dict[str, int]:
+    """Return the newest frame of the journal ``identity`` that each file in ``folder`` knows to have been written.
+
+    Only files that know of one. An empty ``identity`` stands for a journal that cannot say which one it is.
+    """
+    noted = end_of(folder, identity)
+    known = {
+        END_NAME: 0 if noted is None else noted.number,
+        INDEX_NAME: indexed_position(folder / INDEX_NAME, identity),
+        SNAPSHOTS_NAME: snapshots_position(folder / SNAPSHOTS_NAME, identity),
+    }
+    return {name: number for name, number in known.items() if number}
+
+
 def identity_of(reader: JournalReader) -> str:
     """Return the identity of a journal; empty if it cannot be read."""
     try:
@@ -87,12 +124,12 @@ def identity_of(reader: JournalReader) -> str:
         return ""
 
 
-def examine_snapshots(path: Path, identity: str) -> tuple[dict[str, tuple[int, bytes]], list[str]]:
-    """Return the snapshots at ``path`` by pool, each a version and a state, and their faults."""
+def examine_snapshots(path: Path, identity: str) -> tuple[dict[str, dict[int, bytes]], list[str]]:
+    """Return the snapshots at ``path``, the newest and those of the past, by pool and version, and their faults."""
     if not path.is_file():
         return {}, []
     connection: sqlite3.Connection | None = None
-    found: dict[str, tuple[int, bytes]] = {}
+    found: dict[str, dict[int, bytes]] = {}
     try:
         connection = connect_for_reading(path)
         connection.execute("begin")
@@ -102,11 +139,12 @@ def examine_snapshots(path: Path, identity: str) -> tuple[dict[str, tuple[int, b
         if settings.get("journal") != f"{identity} {SNAPSHOTS_FORMAT}":
             return {}, []
         problems = differences(connection)
-        for pool, version, crc, body in connection.execute("select pool, version, crc, body from snapshot"):
-            if crc_of(pool, version, body) == crc:
-                found[pool] = (version, body)
-            else:
-                problems.append(f"pool {pool}: the checksum of the snapshot at version {version} does not fit")
+        for table in ("snapshot", "past"):
+            for pool, version, crc, body in connection.execute(f"select pool, version, crc, body from {table}"):
+                if crc_of(pool, version, body) == crc:
+                    found.setdefault(pool, {})[version] = body
+                else:
+                    problems.append(f"pool {pool}: the checksum of the snapshot at version {version} does not fit")
         return found, problems
     except (sqlite3.Error, TypeError, ValueError) as error:
         return found, [f"it cannot be read: {error}"]

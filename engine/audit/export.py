@@ -22,12 +22,12 @@ from solvent.engine.journal.frames import Frame, Head, Pointer, decode_section, 
 from solvent.engine.journal.opening import open_reader
 from solvent.engine.rules.events import Opened
 from solvent.engine.rules.views.ledger import entry_of
-from solvent.engine.runtime.files import INDEX_NAME
 from solvent.engine.values.errors import InvalidRequest, JournalCorrupt, JournalError
 from solvent.engine.values.pool_id import is_stream, parse_canonical
 
-from .examine import identity_of, indexed_position
+from .examine import acknowledged, identity_of
 from .heads import PublishedHeads, publish_heads
+from .losses import Loss, read_losses
 from .salvage import Salvage
 
 FORMAT: Final = 1
@@ -73,6 +73,8 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
     heads: PublishedHeads
     left_out: list[str]
     """The unreadable parts of a damaged journal, by file, frame and pool."""
+    losses: list[Loss] = []
+    """The losses that were accepted since the journal began."""
 
 
 def export_journal(
@@ -101,13 +103,15 @@ def export_journal(
         if any(folder.iterdir()) and not force:
             raise InvalidRequest("target", "an empty folder, or force", got=str(folder))
         exporter = _Exporter(reader.name, customer)
-        acknowledged = indexed_position(source / INDEX_NAME, identity_of(reader))
-        salvage = Salvage(reader, acknowledged=acknowledged)
+        known = acknowledged(source, identity_of(reader))
+        salvage = Salvage(reader, acknowledged=max(known.values(), default=0))
         try:
             exporter.run(salvage, folder, on_progress)
         finally:
             salvage.close()
-        exported = exporter.result()
+        losses, problems = read_losses(source)
+        exporter.leave_out(problems)
+        exported = msgspec.structs.replace(exporter.result(), losses=losses)
         (folder / MANIFEST_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(exported)) + b"\n")
         if format == "parquet":
             _to_parquet(folder)
@@ -148,6 +152,10 @@ class _Exporter:
                     self._left_out.append(f"{self._journal}: {error}")
                 if on_progress is not None:
                     on_progress(frame.number, self._last)
+
+    def leave_out(self, problems: list[str]) -> None:
+        """Name what is left out for other reasons."""
+        self._left_out += problems
 
     def result(self) -> Exported:
         return Exported(

@@ -9,7 +9,7 @@ is settled once, and credits go back to where they came from.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -47,9 +47,12 @@ from solvent.engine.rules.events import (
     Voided,
 )
 from solvent.engine.runtime.files import JOURNAL_FORMAT
+from solvent.engine.values.amounts import UNITS_MAX
 
 _NEVER: Final = 1 << 63
 _DAY: Final = 86_400 * 1_000_000
+_FLOAT: Final = b"\xcb"
+"""How msgpack begins a float."""
 _PENDING, _LIVE, _VOIDED = "pending", "live", "voided"
 
 
@@ -71,8 +74,11 @@ class PlainGrant:
         "left",
         "moved_out",
         "number",
+        "origin",
+        "period_end",
         "priority",
         "recurring",
+        "rolls",
         "spent",
         "state",
         "voided",
@@ -87,7 +93,11 @@ class PlainGrant:
         self.expires_at = event.expires_at
         self.created_at = created_at
         self.effective_at = effective_at
-        self.recurring = 0
+        self.recurring = event.recurring
+        self.rolls = bool(event.recurring) and (isinstance(event, MovedIn) or event.expires_at is None)
+        """Whether a recurring grant of this pool made it so that it rolls over."""
+        self.origin = event.origin if isinstance(event, MovedIn) else None
+        self.period_end = event.period_end
         self.state = _LIVE
 
     def rank(self) -> tuple[int, int, bool, int, int, int]:
@@ -109,6 +119,22 @@ class _Budget:
         self.used: dict[bytes, int] = {}
 
 
+class _Plan:
+    """A recurring grant, as long as it grants and, once it has ended, as long as it says how much rolls over."""
+
+    __slots__ = ("goes_on", "last", "most", "next_at", "rhythm")
+
+    def __init__(self) -> None:
+        self.most: int | None = None
+        """The most that may stand from ended periods; ``None`` for all."""
+        self.next_at = 0
+        self.last = 0
+        """Its newest grant."""
+        self.goes_on = True
+        self.rhythm: Any = None
+        """In the words in which it was set."""
+
+
 class PlainPool:
     """One pool or stream, recomputed. ``happen`` raises ``Difference``."""
 
@@ -119,6 +145,8 @@ class PlainPool:
         self.clock = 0
         self.scale = 0
         self.available = 0
+        self._held_units = 0
+        self._pending_units = 0
         self.grants: dict[int, PlainGrant] = {}
         self.holds: dict[int, Held] = {}
         self._burn: list[tuple[tuple[int, int, bool, int, int, int], PlainGrant]] = []
@@ -129,10 +157,15 @@ class PlainPool:
         self._keys: set[str] = set()
         self._budgets: dict[int, _Budget] = {}
         self._allowances: set[int] = set()
-        self._recurring: set[int] = set()
+        self._plans: dict[int, _Plan] = {}
+        self._owed: dict[int, tuple[int, int]] = {}
+        """By recurring grants whose credits have just come back: the most that may stand from periods that have ended
+        by a time, and that time."""
         self._requests: set[int] = set()
         """The recharge requests that are open or were refused. Each is granted at most once."""
         self._published = 0
+        self._cards: list[tuple[int, int, RatesSet]] = []
+        """The rate cards: the time of the usage that each prices first, when it began to rule, and what it says."""
 
     # What was recomputed
 
@@ -151,6 +184,11 @@ class PlainPool:
 
         Raises ``Difference`` if it is impossible.
         """
+        if not isinstance(event, (Lapsed, Trimmed)):
+            # What does not stay of credits that come back has gone by now.
+            if self._owed:
+                self._check_owed()
+            self._check_bound()
         self.rules = rules
         if event.at < self.clock:
             raise Difference("it is dated before the entry before it")
@@ -174,6 +212,8 @@ class PlainPool:
 
     def finish(self) -> None:
         """Check at the end that every grant adds up, and the grants to the pool. Raises ``Difference``."""
+        self._check_owed()
+        self._check_bound()
         held = dict.fromkeys(self.grants, 0)
         for hold in self.holds.values():
             for number, part in hold.parts:
@@ -204,17 +244,14 @@ class PlainPool:
             raise Difference("it says that it opened the pool, which was there before")
         self.grants[grant.number] = grant
         if event.recurring:
-            if event.recurring not in self._recurring:
-                raise Difference(f"the recurring grant p{event.recurring} is not there")
-            grant.recurring = event.recurring
-            if event.next_at is None:
-                self._recurring.discard(event.recurring)
+            self._recur(event)
         if event.recharge:
             if event.recharge not in self._requests:
                 raise Difference(f"recharge q{event.recharge} was not asked for, or is granted a second time")
             self._requests.discard(event.recharge)
         if starts > event.at:
             grant.state = _PENDING
+            self._pending_units += grant.amount
         else:
             self._add(grant)
 
@@ -225,6 +262,7 @@ class PlainPool:
         if event.amount != grant.amount:
             raise Difference(f"g{event.grant} takes effect with {event.amount} of {grant.amount}")
         grant.state = _LIVE
+        self._pending_units -= grant.amount
         self._add(grant)
 
     def _expired(self, event: Expired) -> None:
@@ -246,10 +284,35 @@ class PlainPool:
         else:
             grant.expired += event.amount
 
+    def _recur(self, event: Granted) -> None:
+        plan = self._plan(event.recurring)
+        if self.rules >= 2:
+            if event.effective_at != plan.next_at:
+                raise Difference(f"p{event.recurring} grants at {event.effective_at}, not at {plan.next_at}")
+            # What is left of earlier periods rolls over before the next is granted.
+            stands = self._stands(event.recurring, event.effective_at or event.at)
+            if plan.most is not None and stands > plan.most:
+                raise Difference(f"{stands} of p{event.recurring} stand from ended periods, {plan.most} may")
+        plan.last = self.version
+        if event.next_at is not None:
+            plan.next_at = event.next_at
+        elif event.period_end is not None:
+            plan.goes_on = False
+        else:
+            del self._plans[event.recurring]
+
     def _trimmed(self, event: Trimmed) -> None:
         grant = self._grant(event.grant)
-        if not grant.recurring:
+        if not grant.recurring or (self.rules >= 2 and not grant.rolls):
             raise Difference(f"g{event.grant} does not roll over")
+        if self.rules >= 2:
+            plan = self._plans.get(grant.recurring)
+            if plan is None or plan.most is None or self.period_end(grant) > event.at:
+                raise Difference(f"g{event.grant} has no roll-over to be cut to")
+            # It may be cut late, when a grant is over that was not yet.
+            stands = self._stands(grant.recurring, event.at, over=True)
+            if event.amount > stands - plan.most:
+                raise Difference(f"{event.amount} are cut, {stands} stand from ended periods and {plan.most} may")
         self._leave(grant, event.amount)
         grant.expired += event.amount
 
@@ -261,6 +324,7 @@ class PlainPool:
             raise Difference(f"{event.amount} of g{event.grant} are voided, {grant.left} are left")
         if event.pending:
             grant.left = 0
+            self._pending_units -= event.amount
         elif event.amount:
             self._leave(grant, event.amount)
         grant.voided += event.amount
@@ -299,6 +363,7 @@ class PlainPool:
         self._take(event.amount, event.parts, event.at)
         for number, part in event.parts:
             self.grants[number].held += part
+        self._held_units += event.amount
         self._charge(event.charges, event.amount, check=True)
         self.holds[self.version] = event
 
@@ -325,7 +390,7 @@ class PlainPool:
         self._spend(event.extra)
         self._charge(hold.charges, -sum(part for _, part in returned))
         self._charge(event.charges, beyond, check=True)
-        self._come_back(returned)
+        self._come_back(returned, event.at)
         self._debits[self.version] = parts + event.extra
 
     def _released(self, event: Released) -> None:
@@ -340,7 +405,7 @@ class PlainPool:
         for number, part in hold.parts:
             self.grants[number].held -= part
         self._charge(hold.charges, -hold.amount)
-        self._come_back(hold.parts)
+        self._come_back(hold.parts, event.at if event.due_at is None else event.due_at)
 
     def _reversed(self, event: Reversed) -> None:
         paid = self._debits.get(event.debit)
@@ -360,7 +425,7 @@ class PlainPool:
             self.grants[number].spent -= part
         self._charge(event.charges, event.beyond_hold - event.amount)
         self._charge(event.beyond_charges, -event.beyond_hold)
-        self._come_back(parts)
+        self._come_back(parts, event.at)
 
     def _moved_out(self, event: MovedOut) -> None:
         _positive(event.amount)
@@ -371,6 +436,7 @@ class PlainPool:
     def _moved_in(self, event: MovedIn) -> None:
         _positive(event.amount)
         grant = PlainGrant(self.version, event, created_at=event.created_at, effective_at=event.effective_at)
+        self._owe([event.recurring], event.at)
         self.grants[grant.number] = grant
         self._add(grant)
 
@@ -396,14 +462,36 @@ class PlainPool:
         self._allowances.discard(event.allowance)
 
     def _recurring_set(self, event: RecurringSet) -> None:
-        if event.recurring and event.recurring not in self._recurring:
-            raise Difference(f"there is no recurring grant p{event.recurring}")
-        self._recurring.add(event.recurring or self.version)
+        if not event.recurring:
+            self._plans[self.version] = _Plan()
+        number, rhythm = event.recurring or self.version, (event.anchor, event.terms.period, event.terms.every)
+        plan = self._plans.get(number) if self.rules >= 2 else self._plan(number)
+        if plan is None:
+            raise Difference(f"there is no recurring grant p{number}")
+        until = self.period_end(self.grants[plan.last]) if plan.last else 0
+        is_earlier = event.next_at < min(until, plan.next_at)
+        if self.rules >= 2 and is_earlier and (rhythm, event.terms.zone) == plan.rhythm:
+            raise Difference(f"p{number} would grant a second time for the period until {until}")
+        if plan.last and plan.next_at != event.next_at and self.grants[plan.last].period_end is None:
+            self.grants[plan.last].period_end = plan.next_at
+        plan.goes_on, plan.rhythm = True, (rhythm, event.terms.zone)
+        plan.most, plan.next_at = event.terms.roll_over, event.next_at
+        if self.rules >= 2 and plan.most is not None:
+            self._owed[event.recurring or self.version] = plan.most, event.at
 
     def _recurring_ended(self, event: RecurringEnded) -> None:
-        if event.recurring not in self._recurring:
-            raise Difference(f"there is no recurring grant p{event.recurring}")
-        self._recurring.discard(event.recurring)
+        plan = self._plan(event.recurring)
+        if event.until is None:
+            if self.rules >= 2 and plan.last:
+                raise Difference(f"p{event.recurring} has granted g{plan.last}, and it does not say until when")
+            del self._plans[event.recurring]
+            return
+        grant = self._grant(plan.last)
+        if event.until != (plan.next_at if grant.period_end is None else grant.period_end):
+            raise Difference(f"the period of g{plan.last} does not end at {event.until}")
+        plan.goes_on, grant.period_end = False, event.until
+        if plan.most is not None:
+            self._owed[event.recurring] = plan.most, event.at
 
     def _recharge_requested(self, event: RechargeRequested) -> None:
         _positive(event.amount)
@@ -413,7 +501,46 @@ class PlainPool:
         if event.recharge not in self._requests:
             raise Difference(f"recharge q{event.recharge} is closed, but not open")
 
-    def _said(self, event: Alerted | AlertsSet | RatesSet) -> None:
+    def _rates_set(self, event: RatesSet) -> None:
+        """Check a card that is dated back: no metric that had rates before now may get others for that time."""
+        if event.effective_at < event.at:
+            if self.rules < 2:
+                raise Difference("it prices what was used before it")
+            moments = {event.effective_at, *(start for start, _, _ in self._cards)}
+            for moment in moments:
+                if event.effective_at <= moment < event.at:
+                    stood, stands = _rates_of(self._card_at(moment)), _rates_of(event)
+                    for metric, rates in stood.items():
+                        if stands.get(metric) != rates:
+                            raise Difference(f"it changes what {metric} had cost before it")
+        self._cards.append((event.effective_at, max(event.effective_at, event.at), event))
+
+    def _card_at(self, moment: int) -> RatesSet | None:
+        """Return the card that prices usage of ``moment``: the one that took effect last, or was dated back last."""
+        found = [(rules, number) for number, (starts, rules, _) in enumerate(self._cards) if starts <= moment]
+        return self._cards[max(found)[1]][2] if found else None
+
+    def _alerted(self, event: Alerted) -> None:
+        """Accept an alert. One that a recurring grant could not grant takes it to its next period."""
+        if event.kind != "grant_skipped":
+            return
+        plan = self._plan(event.about)
+        if event.amount <= UNITS_MAX - self._holds():
+            raise Difference(f"p{event.about} could grant {event.amount}")
+        if plan.last and self.grants[plan.last].period_end is None:
+            self.grants[plan.last].period_end = plan.next_at
+        if event.moment is not None:
+            plan.next_at = event.moment
+        elif plan.last:
+            plan.goes_on = False
+        else:
+            del self._plans[event.about]
+
+    def _holds(self) -> int:
+        """Return what the pool holds: what is available, held and pending."""
+        return self.available + self._held_units + self._pending_units
+
+    def _said(self, event: AlertsSet) -> None:
         """Accept an event that changes no credits."""
 
     # What the rules have in common
@@ -430,12 +557,53 @@ class PlainPool:
             raise Difference(f"there is no budget b{number}")
         return budget
 
+    def _check_bound(self) -> None:
+        if (holds := self._holds()) > UNITS_MAX:
+            raise Difference(f"it holds {holds}, more than 63 bits")
+
+    def _plan(self, number: int) -> _Plan:
+        plan = self._plans.get(number)
+        if plan is None or not plan.goes_on:
+            raise Difference(f"there is no recurring grant p{number}")
+        return plan
+
+    def period_end(self, grant: PlainGrant) -> int:
+        """Return the end of the period of a grant; 0 for one of an older version that is over."""
+        if grant.period_end is not None:
+            return grant.period_end
+        plan = self._plans.get(grant.recurring)
+        return plan.next_at if plan is not None and plan.last == grant.number else 0
+
+    def _stands(self, recurring: int, at: int, *, over: bool = False) -> int:
+        """Return what is left from the periods of a recurring grant that have ended; with ``over``, of grants that are
+        over as well."""
+        return sum(
+            grant.left
+            for _, grant in self._burn
+            if grant.recurring == recurring and grant.rolls
+            if self.period_end(grant) <= at and (over or not grant.is_over(at))
+        )
+
+    def _owe(self, recurring: Iterable[int], at: int) -> None:
+        """Note how much may stand of recurring grants of which credits come back now: not more than rolls over."""
+        for number in recurring if self.rules >= 2 else ():
+            plan = self._plans.get(number)
+            if plan is not None and plan.most is not None and number not in self._owed:
+                self._owed[number] = max(plan.most, self._stands(number, at)), at
+
+    def _check_owed(self) -> None:
+        for number, (most, at) in self._owed.items():
+            if (stands := self._stands(number, at)) > most:
+                raise Difference(f"{stands} of p{number} stand from ended periods, {most} may")
+        self._owed.clear()
+
     def _settle(self, number: int, at: int) -> Held:
         hold = self.holds.pop(number, None)
         if hold is None:
             raise Difference(f"hold h{number} is settled, but not open")
         if hold.expires_at <= at:
             raise Difference(f"hold h{number} is settled after it expired")
+        self._held_units -= hold.amount
         return hold
 
     def _take(self, amount: int, parts: Parts, at: int) -> None:
@@ -449,12 +617,22 @@ class PlainPool:
                 break
             if grant.is_over(at):
                 raise Difference(f"it takes from g{grant.number}, which is over")
+            if self.rules >= 2 and grant.rolls:
+                self._check_ended(grant, at)
             expected.append((grant.number, min(rest, grant.left)))
             rest -= expected[-1][1]
         if parts != tuple(expected):
             raise Difference(f"it takes {parts}, the burn order says {tuple(expected)}")
         for number, part in parts:
             self._leave(self.grants[number], part)
+
+    def _check_ended(self, grant: PlainGrant, at: int) -> None:
+        """Check that no more is left of a recurring grant that has ended than rolls over. Raises ``Difference``."""
+        plan = self._plans.get(grant.recurring)
+        if plan is None or plan.goes_on or plan.most is None or self.period_end(grant) > at:
+            return
+        if (stands := self._stands(grant.recurring, at)) > plan.most:
+            raise Difference(f"{stands} of p{grant.recurring} stand from ended periods, {plan.most} may")
 
     def _spend(self, parts: Parts) -> None:
         for number, part in parts:
@@ -473,7 +651,8 @@ class PlainPool:
         grant.left -= amount
         self.available -= amount
 
-    def _come_back(self, parts: Parts) -> None:
+    def _come_back(self, parts: Parts, at: int) -> None:
+        self._owe([self.grants[number].recurring for number, _ in parts if self.grants[number].rolls], at)
         for number, part in parts:
             grant = self.grants[number]
             self.available += part
@@ -501,7 +680,11 @@ class PlainPool:
             if start > budget.start:
                 budget.start, budget.used = start, {}
             if start == budget.start:
-                used = budget.used[value] = budget.used.get(value, 0) + amount
+                # Since rules 2 equal numbers are one value; before, 1 and 1.0 were two. Both counts are kept.
+                plainly = b"=" + _named_plainly(value)
+                for name in (value, plainly):
+                    budget.used[name] = budget.used.get(name, 0) + amount
+                used = budget.used[plainly if self.rules >= 2 else value]
                 if check and amount and budget.blocks and used > budget.amount:
                     raise Difference(f"budget b{number} of {budget.amount} would be passed: {used}")
 
@@ -509,6 +692,23 @@ class PlainPool:
         for cover in covers:
             if cover.allowance not in self._allowances or cover.units <= 0:
                 raise Difference(f"{cover.units} are covered by allowance f{cover.allowance}")
+
+
+def _named_plainly(value: bytes) -> bytes:
+    """Return an encoded value of a dimension with a whole number as an integer, however it was written."""
+    if value[:1] != _FLOAT:
+        return value
+    number = msgspec.msgpack.decode(value)
+    return msgspec.msgpack.encode(int(number)) if number % 1 == 0 and -(2**63) <= number < 2**64 else value
+
+
+def _rates_of(event: RatesSet | None) -> dict[str, list[str]]:
+    """Return the rates of a card by metric, in a form that can be compared."""
+    found: dict[str, list[str]] = {}
+    for rate in () if event is None else event.card.rates:
+        match = sorted((name, bytes(_named_plainly(msgspec.msgpack.encode(value)))) for name, value in rate.match)
+        found.setdefault(rate.metric, []).append(repr((match, rate.credits, rate.per)))
+    return {metric: sorted(rates) for metric, rates in found.items()}
 
 
 def _rank_of(listed: tuple[tuple[int, int, bool, int, int, int], PlainGrant]) -> tuple[int, int, bool, int, int, int]:
@@ -559,7 +759,7 @@ _RULES: Final[dict[type[Any], Callable[[PlainPool, Any], None]]] = {
     RecurringEnded: PlainPool._recurring_ended,
     RechargeRequested: PlainPool._recharge_requested,
     RechargeClosed: PlainPool._recharge_closed,
-    Alerted: PlainPool._said,
+    Alerted: PlainPool._alerted,
     AlertsSet: PlainPool._said,
-    RatesSet: PlainPool._said,
+    RatesSet: PlainPool._rates_set,
 }

@@ -24,7 +24,9 @@ PAGE_BYTES: Final = 4_096
 """The page size of the journal, the default of SQLite since 2016. It is fixed, since the header may be damaged."""
 FRAMES_PER_READ: Final = 64
 
-_LEAF: Final = 0x0D
+_NO_ROWS: Final = (0, 2, 10)
+"""The first bytes of pages without rows: a continuation, or a page of an index. A page of rows has 13 and one above it
+5; either may have been the other, or anything else, before a bit of it changed."""
 _FILE_HEADER_BYTES: Final = 100
 _LOCAL_MAX: Final = PAGE_BYTES - 35
 _LOCAL_MIN: Final = (PAGE_BYTES - 12) * 32 // 255 - 23
@@ -110,6 +112,8 @@ class _Pages:
         self._beyond = dict(log.beyond)
         self._places: dict[int, tuple[int | bytes, int]] = {}
         """The place of each frame: the page, or its number in the file, and the start of the row in it."""
+        self._bytes_max = PAGE_BYTES * (self._count() + len(log.committed) + len(log.beyond))
+        """The most bytes that a row can have."""
         # Later pages take precedence: the log was written after the file. Pages beyond its end may be in neither.
         for leaf in (page for _, page in log.beyond):
             self._note(leaf, leaf)
@@ -139,22 +143,34 @@ class _Pages:
 
     def _note(self, source: int | bytes, leaf: bytes) -> None:
         start = _FILE_HEADER_BYTES if source == 1 else 0
-        if len(leaf) != PAGE_BYTES or leaf[start] != _LEAF:
+        if len(leaf) != PAGE_BYTES or leaf[start] in _NO_ROWS:
             return
         cells = int.from_bytes(leaf[start + 3 : start + 5])
-        for pointer in range(start + 8, min(start + 8 + 2 * cells, PAGE_BYTES - 1), 2):
-            place = int.from_bytes(leaf[pointer : pointer + 2])
-            try:
-                frame = self._frame_at(leaf, place)
-            except (IndexError, ValueError):
-                continue
-            if frame.is_intact():
-                self._places[frame.number] = (source, place)
+        content = int.from_bytes(leaf[start + 5 : start + 7])
+        # The count of rows may be damaged, and the pointers stand behind it all the same, up to the first row.
+        end = min(max(start + 8 + 2 * cells, content), PAGE_BYTES - 1)
+        places = [int.from_bytes(leaf[pointer : pointer + 2]) for pointer in range(start + 8, end, 2)]
+        found = sum([self._note_row(source, leaf, place) for place in places])
+        if found < cells:
+            # A pointer is damaged, or a row is. Every place may be the beginning of one.
+            for place in range(start + 8, PAGE_BYTES):
+                self._note_row(source, leaf, place)
+
+    def _note_row(self, source: int | bytes, leaf: bytes, place: int) -> bool:
+        try:
+            frame = self._frame_at(leaf, place)
+        except (IndexError, ValueError):
+            return False
+        if frame.is_intact():
+            self._places[frame.number] = (source, place)
+        return frame.is_intact()
 
     def _frame_at(self, leaf: bytes, place: int) -> Frame:
         """Return the frame in the row at ``place``. Raises ``IndexError`` or ``ValueError`` if there is none."""
         size, place = _varint(leaf, place)
         number, place = _varint(leaf, place)
+        if size > self._bytes_max:
+            raise ValueError("the row is larger than the file")
         if size <= _LOCAL_MAX:
             payload = leaf[place : place + size]
         else:
@@ -169,7 +185,8 @@ class _Pages:
         while at < header_bytes:
             kind, at = _varint(payload, at)
             kinds.append(kind)
-        if len(kinds) != 4 or kinds[0] or kinds[3] < 12 or kinds[3] % 2:
+        # A blob with one bit changed is text of the same bytes.
+        if len(kinds) != 4 or kinds[0] or kinds[3] < 12:
             raise ValueError("it is no row of the table of frames")
         numbers: list[int] = []
         for kind in kinds[1:3]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Context, Decimal
 from os import PathLike
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -18,6 +18,7 @@ import msgspec
 
 from solvent.engine.journal.frames import (
     NO_HEAD,
+    Frame,
     Head,
     Pointer,
     Section,
@@ -28,9 +29,10 @@ from solvent.engine.journal.frames import (
 )
 from solvent.engine.journal.opening import open_reader
 from solvent.engine.journal.reader import JournalReader
+from solvent.engine.journal.sqlite.end import End, end_of
 from solvent.engine.projections.snapshots import decode_pool
 from solvent.engine.rules.events import NOTICES, Captured, Debited, Event, MovedIn, MovedOut
-from solvent.engine.runtime.files import INDEX_NAME, JOURNAL_FORMAT, REFUSALS_NAME, SNAPSHOTS_NAME, USAGE_NAME
+from solvent.engine.runtime.files import END_NAME, INDEX_NAME, JOURNAL_FORMAT, REFUSALS_NAME, SNAPSHOTS_NAME, USAGE_NAME
 from solvent.engine.values.amounts import to_decimal
 from solvent.engine.values.errors import JournalCorrupt, JournalError
 from solvent.engine.values.pool_id import parse_canonical
@@ -39,6 +41,7 @@ from solvent.engine.values.readable import Readable
 from .examine import (
     IndexFound,
     UsageFound,
+    acknowledged,
     examine_index,
     examine_refusals,
     examine_snapshots,
@@ -46,6 +49,7 @@ from .examine import (
     identity_of,
 )
 from .heads import PublishedHeads
+from .losses import Loss, read_losses
 from .plain_rules import Difference, PlainGrant, PlainPool
 
 PROBLEMS_MAX: Final = 100
@@ -64,12 +68,12 @@ class Verification(Readable, msgspec.Struct, kw_only=True):
     """The credits granted so far, by currency."""
     spent: dict[str, Decimal] = {}
     """The credits spent, by currency."""
-    snapshots_compared: int = 0
-    index_entries_compared: int = 0
     problems: list[str] = []
     heads: dict[str, Head] = {}
     """The end of each pool's chain, by canonical name."""
     seconds: float = 0.0
+    losses: list[Loss] = []
+    """The losses that were accepted since the journal began: what is missing, and who knew. They are no problems."""
 
     @property
     def proven(self) -> bool:
@@ -118,6 +122,9 @@ def verify(
     for finding in reader.damage():
         checker.report(finding)
     checker.examine(folder, identity_of(reader))
+    checker.result.losses, problems = read_losses(folder)
+    for problem in problems:
+        checker.report(problem)
     _check_frames(reader, checker, on_progress)
     checker.finish()
     checker.result.heads = checker.heads
@@ -131,6 +138,7 @@ def _check_frames(reader: JournalReader, checker: _Checker, on_progress: Callabl
     except JournalError as error:
         checker.report(f"{reader.name}: {error}")
         return
+    checker.check_end(last)
     position = 0
     while position < last and len(checker.result.problems) < PROBLEMS_MAX:
         try:
@@ -143,7 +151,7 @@ def _check_frames(reader: JournalReader, checker: _Checker, on_progress: Callabl
                 checker.rules = rules_of(frame)
                 for pointer, body in split_frame(frame):
                     checker.check(pointer, body)
-                checker.end_frame(frame.number)
+                checker.end_frame(frame)
             except JournalCorrupt as error:
                 checker.report(f"{reader.name}, {error}", frame=error.frame)
             checker.result.frames += 1
@@ -152,14 +160,32 @@ def _check_frames(reader: JournalReader, checker: _Checker, on_progress: Callabl
             on_progress(position, last)
 
 
+_EXACT: Final = Context(prec=80)
+"""A context that never rounds, whatever went through all pools in their lives."""
 _Move: TypeAlias = tuple[str, str, str, int]
 """A move of credits: the source pool, the target pool, the key and the grant."""
-_MovedTerms: TypeAlias = tuple[str, int, int, int, int | None]
+_Origin: TypeAlias = tuple[str, int, int | None]
+"""The recurring grant whose credits were moved, by its pool and number, and the end of their period."""
+_MovedTerms: TypeAlias = tuple[str, int, int, int, int | None, _Origin | None]
 
 
-def _terms(of: PlainGrant | MovedIn) -> _MovedTerms:
+def _terms(of: PlainGrant | MovedIn, origin: _Origin | None) -> _MovedTerms:
     """Return the terms that a transfer must not change."""
-    return of.category, of.priority, of.created_at, of.effective_at, of.expires_at
+    return of.category, of.priority, of.created_at, of.effective_at, of.expires_at, origin
+
+
+def _left(pool: str, grant: PlainGrant, found: PlainPool) -> _Origin | None:
+    """Return what credits that leave a pool have to remember: where they roll over."""
+    if grant.origin is not None:
+        return *grant.origin, grant.period_end
+    return (pool, grant.recurring, found.period_end(grant)) if grant.rolls else None
+
+
+def _arrived(pool: str, event: MovedIn) -> _Origin | None:
+    """Return what credits that arrive remember."""
+    if event.origin is not None:
+        return *event.origin, event.period_end
+    return (pool, event.recurring, event.period_end) if event.recurring else None
 
 
 class _Checker:
@@ -178,13 +204,17 @@ class _Checker:
         self._broken: set[str] = set()
         self._on_the_way: dict[_Move, tuple[int, _MovedTerms]] = {}
         """The credits that left a pool (above zero) or reached one (below) in this frame, and their terms then."""
-        self._snapshots: dict[str, tuple[int, bytes]] = {}
+        self._snapshots: dict[str, dict[int, bytes]] = {}
+        """The snapshots that have not been compared yet: by pool, then by version."""
         self._index = IndexFound()
         self._indexed: dict[str, Head] = {}
         """The heads of the index that have not been found yet."""
         self._notices: set[int] = set()
         """The frames with notices (events to be published), as far as the index covers them."""
         self._usage = UsageFound()
+        self._noted: End | None = None
+        self._acknowledged: dict[str, int] = {}
+        """The newest frame that each file knows to have been written."""
         self._damaged: set[int] = set()
         """The frames that cannot be read."""
 
@@ -199,6 +229,10 @@ class _Checker:
         self._index = examine_index(directory / INDEX_NAME, identity)
         self._indexed = dict(self._index.heads)
         self._usage = examine_usage(directory / USAGE_NAME, identity)
+        self._noted = end_of(directory, identity)
+        self._acknowledged = acknowledged(directory, identity)
+        if self._usage.position:
+            self._acknowledged[USAGE_NAME] = self._usage.position
         for name, found in (
             (REFUSALS_NAME, examine_refusals(directory / REFUSALS_NAME)),
             (SNAPSHOTS_NAME, problems),
@@ -231,8 +265,11 @@ class _Checker:
             self._broken.add(section.pool)
             self.report(f"{self._journal}, frame {pointer.frame}, pool {section.pool}, entry {version}: {difference}")
 
-    def end_frame(self, number: int) -> None:
+    def end_frame(self, frame: Frame) -> None:
         """Check that credits which left one pool for another in this frame also arrived in it."""
+        number = frame.number
+        if self._noted is not None and number == self._noted.number and not self._noted.is_of(frame):
+            self.report(f"{self._journal}, frame {number}: it is not the frame that was acknowledged, by {END_NAME}")
         if self._usage.there and number == self._usage.position:
             self._compare_usage()
         if self._on_the_way:
@@ -250,13 +287,15 @@ class _Checker:
         """Pair both sides of a transfer, in either order. Moved credits keep their terms. Raises ``Difference``."""
         moves: list[tuple[_Move, int, _MovedTerms]]
         if isinstance(event, MovedOut):
-            grants = self._pools[pool].grants
-            moves = [
-                ((pool, event.target, event.key, grant), part, _terms(grants[grant])) for grant, part in event.parts
-            ]
+            found = self._pools[pool]
+            moves = []
+            for number, part in event.parts:
+                grant = found.grants[number]
+                origin = _left(pool, grant, found) if self.rules >= 2 else None
+                moves.append(((pool, event.target, event.key, number), part, _terms(grant, origin)))
         else:
             move = (event.source, pool, event.source_key, event.source_grant)
-            moves = [(move, -event.amount, _terms(event))]
+            moves = [(move, -event.amount, _terms(event, _arrived(pool, event)))]
         for move, units, terms in moves:
             before, other = self._on_the_way.pop(move, (0, terms))
             if before + units:
@@ -284,24 +323,30 @@ class _Checker:
             self._notices.add(frame)
         self.result.entries += 1
         saved = self._snapshots.get(name)
-        if saved is not None and saved[0] == version:
-            del self._snapshots[name]
-            self.result.snapshots_compared += 1
-            if not _tells_the_same(saved[1], pool):
-                self.report(
-                    f"{SNAPSHOTS_NAME}, pool {name}: the snapshot at version {version} is not what {self._journal} says"
-                )
+        if saved is not None and version in saved and not _tells_the_same(saved.pop(version), pool):
+            self.report(
+                f"{SNAPSHOTS_NAME}, pool {name}: the snapshot at version {version} is not what {self._journal} says"
+            )
 
     def _compare(self, name: str, head: Head) -> None:
         # Several sections may end at one version, because older engines wrote empty sections.
         if self._indexed.get(name) == head:
             del self._indexed[name]
-            self.result.index_entries_compared += 1
 
     def _compare_published(self, name: str, head: Head) -> None:
         published = self._published.get(name)
         if published is not None and (published.version, published.digest) == (head.version, head.digest.hex()):
             del self._published[name]
+
+    def check_end(self, last: int) -> None:
+        """Check that the journal, which ends with frame ``last``, has every frame that a file knows of."""
+        newest = max(self._acknowledged.values(), default=0)
+        if newest > last:
+            known_by = " and ".join(name for name, number in self._acknowledged.items() if number == newest)
+            self.report(
+                f"{self._journal}: it ends with frame {last}, "
+                f"but frames up to {newest} were acknowledged, as {known_by} knows"
+            )
 
     def finish(self) -> None:
         """Compute the sums, once everything was recomputed."""
@@ -315,7 +360,7 @@ class _Checker:
                 self.report(f"{self._journal}, pool {name}, version {pool.version}: {difference}")
             currency = parse_canonical(name).currency
             for sums, units in ((result.granted, pool.granted), (result.spent, pool.total("spent"))):
-                sums[currency] = sums.get(currency, Decimal(0)) + to_decimal(units, pool.scale)
+                sums[currency] = _EXACT.add(sums.get(currency, Decimal(0)), to_decimal(units, pool.scale))
         result.pools = len(self._pools)
         for name, published in self._published.items():
             if name in self._broken:
@@ -339,15 +384,10 @@ class _Checker:
             for number in sorted(self._notices - self._index.notices):
                 self.report(f"{INDEX_NAME}, frame {number}: the events in it are not known")
         if not result.problems:
-            if self._index.position > result.frames:
-                self.report(
-                    f"{self._journal}: it ends with frame {result.frames}, "
-                    f"but frames up to {self._index.position} were acknowledged"
-                )
-            for name, (version, _) in self._snapshots.items():
-                self.report(
-                    f"{SNAPSHOTS_NAME}, pool {name}: it speaks of version {version}, which the journal does not have"
-                )
+            for name, saved in self._snapshots.items():
+                for version in saved:
+                    what = f"it speaks of version {version}, which the journal does not have"
+                    self.report(f"{SNAPSHOTS_NAME}, pool {name}: {what}")
 
 
 def _tells_the_same(snapshot: bytes, pool: PlainPool) -> bool:

@@ -9,6 +9,7 @@ frame as a whole carries a CRC-32 against damage.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Annotated, Final
@@ -81,6 +82,16 @@ class Section(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return self.first_version + len(self.events) - 1
 
 
+class _Unread(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A section whose events are not decoded."""
+
+    pool: str
+    first_version: int
+    previous: msgspec.Raw
+    previous_digest: bytes
+    events: list[msgspec.Raw]
+
+
 class _Trailer(msgspec.Struct, frozen=True, array_like=True, gc=False):
     format: int
     lengths: list[Annotated[int, msgspec.Meta(ge=0)]]
@@ -88,6 +99,9 @@ class _Trailer(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _sections: Final = msgspec.msgpack.Decoder(Section)
+_unread: Final = msgspec.msgpack.Decoder(_Unread)
+_FIVE_FIELDS: Final = b"\x95"
+"""How msgpack begins a section: an array of five."""
 _trailers: Final = msgspec.msgpack.Decoder(_Trailer)
 _TRAILER_LENGTH_BYTES: Final = 4
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -127,6 +141,28 @@ def decode_section(body: bytes, *, frame: int) -> Section:
         return _sections.decode(body)
     except _UNREADABLE as error:
         raise JournalCorrupt(f"a section cannot be read: {error}", frame=frame) from None
+
+
+def events_at(frame: Frame, pool: str, versions: Iterable[int]) -> dict[int, msgspec.Raw]:
+    """Return the events that made ``versions`` of ``pool`` in ``frame``, encoded, as far as they are there.
+
+    Nothing else in the frame is decoded. Raises ``JournalCorrupt`` if it is not intact.
+    """
+    found: dict[int, msgspec.Raw] = {}
+    # A string is preceded by its length, so no other pool's section begins with these bytes.
+    begin = _FIVE_FIELDS + _encoder.encode(pool)
+    wanted = sorted(versions)
+    for _, body in split_frame(frame):
+        if not body.startswith(begin):
+            continue
+        try:
+            section = _unread.decode(body)
+        except _UNREADABLE as error:
+            raise JournalCorrupt(f"a section cannot be read: {error}", frame=frame.number, pool=pool) from None
+        first, last = section.first_version, section.first_version + len(section.events) - 1
+        low, high = bisect_left(wanted, first), bisect_right(wanted, last)
+        found.update((version, section.events[version - first]) for version in wanted[low:high])
+    return found
 
 
 def split_frame(frame: Frame) -> Iterable[tuple[Pointer, bytes]]:

@@ -17,12 +17,12 @@ from solvent.engine.values.errors import JournalError, JournalLocked
 
 
 @contextmanager
-def exclusive(directory: Path) -> Iterator[None]:
-    """Hold ``directory`` for the length of a block.
+def exclusive(directory: Path, name: str = LOCK_NAME) -> Iterator[None]:
+    """Hold ``directory``, or what the lock ``name`` in it stands for, for the length of a block.
 
     Raises ``JournalLocked`` if another holder has it, ``JournalError`` if nothing can be written there.
     """
-    path = directory / LOCK_NAME
+    path = directory / name
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:

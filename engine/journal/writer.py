@@ -144,6 +144,16 @@ class Writer:
         self._barriers.append((batch, done))
         await done
 
+    async def date(self) -> None:
+        """Write a frame, even one without entries, so that the journal has the present time. Raises ``JournalError``,
+        ``Unavailable``."""
+        if self.failure is not None:
+            raise Unavailable(f"the journal cannot be written at the moment: {self.failure}")
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._barriers.append((self._open, done))
+        self._wake.set()
+        await done
+
     async def run(self) -> None:
         """Write until cancelled. If an append fails, fail all waiting answers, then raise its ``JournalError``."""
         try:

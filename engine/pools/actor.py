@@ -21,6 +21,7 @@ from solvent.engine.journal.writer import Batch, OpenSection, PoolLog
 from solvent.engine.projections.keys import hash_key
 from solvent.engine.rules.commands import (
     SETTING_COMMANDS,
+    WHOLE,
     Capture,
     CaptureReport,
     Check,
@@ -29,6 +30,7 @@ from solvent.engine.rules.commands import (
     Extend,
     Hold,
     KeyedCommand,
+    Page,
     Read,
     Report,
     Reverse,
@@ -47,7 +49,14 @@ from solvent.engine.rules.rates import RateBook, price
 from solvent.engine.rules.short_debit import debit_plainly
 from solvent.engine.rules.views.balances import balance_of, grants_of, holds_of
 from solvent.engine.rules.views.receipts import receipt_of, receipt_of_repeat, unchanged
-from solvent.engine.rules.views.settings import alerts_of, allowances_of, budgets_of, recurring_of
+from solvent.engine.rules.views.settings import (
+    alerts_of,
+    allowance_counts_of,
+    allowances_of,
+    budget_counts_of,
+    budgets_of,
+    recurring_of,
+)
 from solvent.engine.rules.views.verdicts import verdict_of
 from solvent.engine.values.dimensions import decode_dimensions
 from solvent.engine.values.errors import (
@@ -285,7 +294,7 @@ class PoolActor(Actor[Message]):
         if isinstance(outcome, Repeat):
             return receipt_of_repeat(outcome, pool.scale)
         if isinstance(outcome, Unchanged):
-            return unchanged(pool)
+            return unchanged(pool, outcome.next_at)
         if isinstance(command, (Debit, Hold)) and isinstance(outcome, (Insufficient, OverBudget)):
             services.refusals.add(self.pool_id, now, command.metric, bytes(command.dimensions))
         return explain(outcome, pool=str(self._name), scale=pool.scale)
@@ -420,17 +429,26 @@ class PoolActor(Actor[Message]):
             return balance_of(self.pool, str(self._name))
         if read.what == "scale":
             return self.pool.scale
-        if read.what == "budgets":
-            return budgets_of(self.pool, str(self._name), max(self.pool.clock, self._services.now_us()))
-        if read.what == "allowances":
-            return allowances_of(self.pool, str(self._name), max(self.pool.clock, self._services.now_us()))
-        if read.what == "recurring":
-            return recurring_of(self.pool, str(self._name))
         if read.what == "alerts":
             return alerts_of(self.pool, str(self._name))
-        if read.what == "holds":
-            return holds_of(self.pool, str(self._name))
-        return grants_of(self.pool, str(self._name))
+        return self._read_list(read.what, read.page or WHOLE)
+
+    def _read_list(self, what: str, page: Page) -> Answer | SolventError:
+        pool, name = self.pool, str(self._name)
+        if what == "grants":
+            return grants_of(pool, name, page, now=self._services.now_us())
+        if what == "holds":
+            return holds_of(pool, name, page)
+        if what == "recurring":
+            return recurring_of(pool, name, page)
+        now = max(pool.clock, self._services.now_us())
+        if what == "budgets":
+            return budgets_of(pool, name, now, page)
+        if what == "budget.counts":
+            return budget_counts_of(pool, name, now, page)
+        if what == "allowances":
+            return allowances_of(pool, name, now, page)
+        return allowance_counts_of(pool, name, now, page)
 
     async def _look_up(self, doubtful: list[tuple[Mail[Message], KeyedCommand, int]]) -> None:
         """Execute commands whose keys may have been used long ago, once the index shows which event used them."""

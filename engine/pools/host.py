@@ -169,11 +169,17 @@ class Host:
             partition = services.partition
             try:
                 pools = await partition.index.due(services.now_us(), SWEEP_POOLS_MAX)
-                futures = {pool: self._family.ask(pool, Read("due")) for pool in pools}
-            except (ActorError, SolventError) as error:
-                # Overloaded, or the index is being replaced. What is due stays due.
+            except SolventError as error:
+                # The index is being replaced. What is due stays due.
                 log.info("due pools are not woken this time: %s", error)
                 continue
+            futures: dict[str, Any] = {}
+            for pool in pools:
+                try:
+                    futures[pool] = self._family.ask(pool, Read("due"))
+                except (ActorError, SolventError) as error:
+                    # Overloaded, or a name that was damaged.
+                    log.info("pool %s was not woken: %s", pool, error)
             if futures:
                 await asyncio.wait(futures.values())
             for pool, future in futures.items():

@@ -9,13 +9,16 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
 from typing import Final
 
 import anyio
 
 from solvent.engine.journal.frames import Pointer, Section
 from solvent.engine.journal.listeners import Listeners
-from solvent.engine.journal.opening import OpenJournal
+from solvent.engine.journal.opening import Location, OpenJournal, open_reader
 from solvent.engine.journal.protocol import Journal, NoSection
 from solvent.engine.journal.writer import Writer
 from solvent.engine.projections.history import sections_between
@@ -29,7 +32,7 @@ from solvent.engine.rules.events import KEYED, Event
 from solvent.engine.rules.outcomes import Prior
 from solvent.engine.runtime.files import INDEX_NAME, SNAPSHOTS_NAME
 from solvent.engine.runtime.sqlite import is_passing, remove_database
-from solvent.engine.values.errors import JournalCorrupt
+from solvent.engine.values.errors import JournalCorrupt, JournalShorter
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
@@ -54,7 +57,7 @@ class Partition:
         self.journal = journal
         self.index = index
         self.keys = keys
-        self._snapshots = snapshots
+        self.snapshots = snapshots
         self.projector = Projector(
             index=index, snapshots=snapshots, keys=keys, barrier=self._barrier, listeners=listeners
         )
@@ -85,16 +88,17 @@ class Partition:
         ``on_progress`` is called with (frames read, frames to read). Raises ``JournalError``, and ``IndexDamaged`` or
         ``sqlite3.Error`` if a cache cannot be written now.
         """
-        last_number = await opened.journal.last_number()
+        journal, folder = opened.journal, opened.folder
+        last_number = await journal.last_number()
         seed = opened.machine.random_bits(SEED_BITS)
         try:
             return await cls._open(opened, last_number, seed, now_us, listeners, on_progress)
         except IndexDamaged as error:
             if isinstance(error, ForeignIndex) and error.position and not last_number:
                 # To SQLite, an empty file in place of the journal is a new journal.
-                raise _lost(0, error.position) from None
+                raise _lost(folder, 0, error.position, INDEX_NAME) from None
             log.warning("the index is rebuilt from the journal: %s", error)
-            remove_database(opened.folder / INDEX_NAME)
+            remove_database(folder / INDEX_NAME)
             return await cls._open(opened, last_number, seed, now_us, listeners, on_progress)
 
     @classmethod
@@ -114,9 +118,13 @@ class Partition:
         try:
             if index.position > last_number:
                 # The index is written after the journal is flushed, so every frame in it was acknowledged.
-                raise _lost(last_number, index.position)
+                raise _lost(folder, last_number, index.position, INDEX_NAME)
+            if not index.position and opened.readable_at is not None:
+                await machine.in_thread(partial(_check_store, opened.readable_at))
             keys = KeyBook(seed=index.seed, seen=await index.filters.load())
             snapshots = await Snapshots.open(folder / SNAPSHOTS_NAME, journal_identity=identity, machine=machine)
+            if snapshots.position > last_number:
+                raise _lost(folder, last_number, snapshots.position, SNAPSHOTS_NAME)
             partition = cls(
                 journal, index, snapshots, keys, last_number=last_number, now_us=now_us, listeners=listeners
             )
@@ -154,7 +162,7 @@ class Partition:
     async def aclose(self) -> None:
         """Close the files of the caches. The journal stays open."""
         await self.index.aclose()
-        await self._snapshots.aclose()
+        await self.snapshots.aclose()
 
     def is_behind(self) -> bool:
         """Return whether the index is so far behind that no more commands can be taken."""
@@ -216,9 +224,19 @@ class Partition:
             self.index.condemn(str(error))
 
 
-def _lost(last_number: int, position: int) -> JournalCorrupt:
-    return JournalCorrupt(
-        f"the journal ends with frame {last_number}, but frames up to {position} were acknowledged: "
-        f"restore the journal, or accept their loss by removing {INDEX_NAME} and {SNAPSHOTS_NAME}",
-        frame=last_number + 1,
-    )
+def _lost(folder: Path, last: int, acknowledged: int, known_by: str) -> JournalShorter:
+    return JournalShorter(str(folder), last=last, acknowledged=acknowledged, known_by=known_by)
+
+
+def _check_store(location: Location) -> None:
+    """Raise ``JournalCorrupt`` if the file of a journal is damaged.
+
+    With an index, frames that cannot be found are missed. Without one, nobody knows them, and SQLite notices only what
+    it meets: a smaller count of the rows on a page reads like the end of the journal.
+    """
+    with closing(open_reader(location)) as reader:
+        for fault in reader.damage():
+            raise JournalCorrupt(
+                f"{fault}. There is no index that knows how the journal was, so it is not served: restore the journal, "
+                f"or save what can be read: solvent accept-loss --data-dir {location}"
+            )

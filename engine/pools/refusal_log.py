@@ -13,10 +13,14 @@ from pathlib import Path
 from typing import Final
 
 import anyio
+import msgspec
 
 from solvent.engine.runtime.files import REFUSALS_FORMAT, REFUSALS_NAME
 from solvent.engine.runtime.machine import MACHINE, Machine
-from solvent.engine.values.errors import NewerFormat
+from solvent.engine.runtime.sqlite import Connection
+from solvent.engine.values.dimensions import decode_dimensions
+from solvent.engine.values.errors import NewerFormat, SolventError
+from solvent.engine.values.pool_id import parse_canonical
 
 from .refusals import Refusals, Refused
 
@@ -69,27 +73,39 @@ class RefusalLog:
                 log.warning("%d refusals are missing in the statistic: %s", sum(each.count for each in refused), error)
 
 
-def read_refused(path: Path, after: int, limit: int) -> list[tuple[int, Refused]]:
-    """At most ``limit`` of what was refused, with their numbers, all above ``after``.
+def read_refused(path: Path, after: int, limit: int) -> list[tuple[int, Refused | None]]:
+    """At most ``limit`` of what was refused, with their numbers, all above ``after``; ``None`` for a damaged row.
 
     Raises ``sqlite3.Error``, ``NewerFormat``.
     """
     if not path.exists():
         return []
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, factory=Connection)
     try:
         _check_format(path, connection)
         rows = connection.execute(
             "select number, pool, at, metric, dimensions, count from refused where number > ? order by number limit ?",
             (after, limit),
         )
-        return [(number, Refused(*rest)) for number, *rest in rows]
+        return [(number, _refused_in(rest)) for number, *rest in rows]
     finally:
         connection.close()
 
 
+def _refused_in(values: Sequence[object]) -> Refused | None:
+    """Return what was refused, from a row; ``None`` if it is damaged. There are no checksums, but types and names."""
+    try:
+        refused = msgspec.convert(list(values), Refused, builtin_types=(bytes,))
+        decode_dimensions(msgspec.Raw(refused.dimensions))
+        parse_canonical(refused.pool)
+    except (msgspec.MsgspecError, SolventError, ValueError) as error:
+        log.warning("a count of refusals is damaged, and left out: %s", error)
+        return None
+    return refused
+
+
 def _append(path: Path, refused: Sequence[Refused]) -> int:
-    connection = sqlite3.connect(path)
+    connection = sqlite3.connect(path, factory=Connection)
     try:
         _check_format(path, connection)
         connection.execute("pragma journal_mode = wal")

@@ -33,6 +33,10 @@ def packed(heads: Sequence[tuple[str, Head]], step: int) -> Iterator[tuple[str, 
 def head_of(row: Sequence[Any]) -> Head:
     """Return the head in a row of heads or marks. Raises ``Difference`` if its checksum does not match."""
     pool, version, frame, offset, length, digest, crc = row
+    numbers = (version, frame, offset, length)
+    # Damage may change the type as well.
+    if not (isinstance(pool, str) and isinstance(digest, bytes) and all(isinstance(each, int) for each in numbers)):
+        raise Difference(f"a row of pool {pool!r} has other types than were written")
     head = Head(version, Pointer(frame, offset, length), digest)
     if _crc_of(pool, head) != crc:
         raise Difference(f"a section of pool {pool} is not where it says")

@@ -10,10 +10,14 @@ from solvent.engine.journal.protocol import Journal
 from solvent.engine.rules.due import pass_time
 from solvent.engine.rules.evolve import apply
 from solvent.engine.rules.pool import Pool
+from solvent.engine.runtime.pacing import rest
 
 from .index import Index
 from .projection import MARK_EVERY
+from .snapshots import Snapshot, Snapshots, encode_pool, past_interval
 
+EVENTS_PER_TURN: Final = 256
+"""The events applied before other tasks get a turn."""
 STEP_VERSIONS: Final = 4 * MARK_EVERY
 """The versions in one step, roughly. Decoding a thousand events takes a few milliseconds."""
 
@@ -31,20 +35,41 @@ async def read_history(
         after = step.version
 
 
-async def fold_until(journal: Journal, index: Index, pool: str, head: Head, moment: int) -> Pool:
+async def fold_until(journal: Journal, index: Index, snapshots: Snapshots, pool: str, head: Head, moment: int) -> Pool:
     """Return the pool as of ``moment``, with all events recorded by then, and what was due by then but recorded later.
 
-    Reads the history from its beginning. A pool that did not exist yet is empty. Raises ``JournalCorrupt``.
+    A pool that did not exist yet is empty. Raises ``JournalCorrupt``.
     """
-    past = Pool()
-    async for sections in read_history(journal, index, pool, head, after=0):
-        for section in sections:
-            for event in section.events[past.version + 1 - section.first_version :]:
-                if event.at > moment:
-                    pass_time(past, moment)
-                    return past
-                apply(past, event)
+    past = await fold_before(journal, index, snapshots, pool, head, moment + 1)
     pass_time(past, moment)
+    return past
+
+
+async def fold_before(journal: Journal, index: Index, snapshots: Snapshots, pool: str, head: Head, moment: int) -> Pool:
+    """Return the pool with all events that were recorded before ``moment``. Raises ``JournalCorrupt``.
+
+    Reads from the nearest snapshot of the past on, in turns of a millisecond with a rest after each. Where there is
+    none, such as in a journal of an older version, it keeps some for the next question.
+    """
+    past = await snapshots.before(pool, moment, version_max=head.version) or Pool()
+    kept, interval, rested = past.version, past_interval(0), past.version
+    async for sections in read_history(journal, index, pool, head, after=past.version):
+        for section in sections:
+            first = past.version + 1 - section.first_version
+            for start in range(first, len(section.events), EVENTS_PER_TURN):
+                for event in section.events[start : start + EVENTS_PER_TURN]:
+                    if event.at >= moment:
+                        return past
+                    apply(past, event)
+                if past.version - rested >= EVENTS_PER_TURN:
+                    rested = past.version
+                    await rest()
+        if past.version - kept >= interval:
+            body = encode_pool(past)
+            interval = past_interval(len(body))
+            if past.version - kept >= interval:
+                kept = past.version
+                await snapshots.keep_past(Snapshot(pool, past.version, body, past.clock))
     return past
 
 

@@ -19,7 +19,7 @@ from anyio import CapacityLimiter
 
 from solvent.engine.runtime.files import INDEX_FORMAT
 from solvent.engine.runtime.machine import MACHINE, Machine
-from solvent.engine.runtime.sqlite import is_passing, refuse_newer, remove_database
+from solvent.engine.runtime.sqlite import Connection, damage_of_header, is_passing, refuse_newer, remove_database
 from solvent.engine.values.errors import JournalError, Unavailable
 
 T = TypeVar("T")
@@ -118,6 +118,8 @@ class IndexFile:
         Solvent, ``sqlite3.Error`` if it cannot be used now (a full disk).
         """
         await machine.in_thread(partial(refuse_newer, path, newer_format_of, INDEX_FORMAT))
+        if damage := await machine.in_thread(partial(damage_of_header, path)):
+            raise IndexDamaged(damage)
         try:
             writer = await machine.connect(path)
         except sqlite3.Error as error:
@@ -138,16 +140,20 @@ class IndexFile:
             async with writer.execute("select name, value from setting") as cursor:
                 settings: dict[str, Any] = {row[0]: row[1] for row in await cursor.fetchall()}
             if settings["schema"] != INDEX_FORMAT or settings["journal"] != journal_identity:
-                raise ForeignIndex(settings["position"])
+                position = settings["position"]
+                raise ForeignIndex(position if isinstance(position, int) else 0)
             async with writer.execute(SEALED) as cursor:
                 row = await cursor.fetchone()
             if (settings["position"] or "seal" in settings) and not is_sealed(row):
                 raise IndexDamaged("its settings are not what was written")
+            numbers = ("seed", "position", "heads", "notices", "notice_sum")
+            if not all(isinstance(settings[name], int) for name in numbers) or not isinstance(settings["scales"], str):
+                raise IndexDamaged("its settings have other types than were written")
             async with writer.execute(_LEFT_BEHIND) as cursor:
                 tables = [str(row[0]) for row in await cursor.fetchall()]
             for table in tables:
                 await writer.execute(f"drop table {table}")
-            reader = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            reader = sqlite3.connect(path, check_same_thread=False, isolation_level=None, factory=Connection)
         except BaseException as error:
             await writer.close()
             if isinstance(error, (sqlite3.Error, KeyError)) and not is_passing(error):

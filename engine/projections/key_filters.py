@@ -47,7 +47,8 @@ class SavedFilter:
         return self.count >= self.capacity
 
     def is_intact(self) -> bool:
-        return crc32(self.body) == self.crc
+        # Damage may change the type as well.
+        return isinstance(self.body, bytes) and crc32(self.body) == self.crc
 
 
 class SeenKeys:

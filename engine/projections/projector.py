@@ -164,7 +164,7 @@ class Projector:
             self._generation_sealed = False
             self._sealing = None
             if captured:
-                await self._snapshots.save(captured)
+                await self._snapshots.save(captured, position=self._index.position)
             store.captured()
             await self._index.segments.merge(step=max(step, self._pending.key_count // STATEMENTS_OF_MERGE))
             await self._index.filters.save(self._keys.seen, now=last)

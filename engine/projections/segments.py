@@ -163,6 +163,8 @@ class Segments:
                 for number in numbers:
                     statement = f"select hash, frame, offset, length from keys_{number} where hash in"
                     for key_hash, frame, offset, length in in_chunks(reader, statement, signed):
+                        if not (isinstance(frame, int) and isinstance(offset, int) and isinstance(length, int)):
+                            raise Difference(f"segment {number} has other types than were written")
                         found.setdefault(key_hash + SIGNED_64, []).append(Pointer(frame, offset, length))
             finally:
                 reader.execute("rollback")

@@ -169,13 +169,12 @@ class PoolStore:
     async def _complete(self, pool_id: str, saved: Pool | None, head: Head) -> Pool:
         """Return the pool at ``head``, based on a snapshot if a usable one exists."""
         if saved is not None and saved.version > head.version:
-            log.warning(
-                "snapshot of pool %s is ignored: it has version %d, the journal %d",
-                pool_id,
-                saved.version,
-                head.version,
+            # It was saved after its entries were flushed. Served from the journal, the pool would have lost them.
+            raise JournalCorrupt(
+                f"snapshots.db has version {saved.version} of the pool, the journal ends with {head.version}: restore "
+                f"the journal with its log, or accept the loss with solvent accept-loss",
+                pool=pool_id,
             )
-            saved = None
         pool = Pool() if saved is None else saved
         if pool.version == head.version:
             return pool
@@ -199,11 +198,12 @@ class PoolStore:
         pools = [(holder.pool_id, holder) for holder in dirty.values()]
         snapshots: list[Snapshot] = []
         for number, (pool_id, (pool, _)) in enumerate(list(self._parked_sealing.items()), 1):
-            snapshots.append(Snapshot(pool_id, pool.version, encode_pool(pool)))
+            snapshots.append(Snapshot(pool_id, pool.version, encode_pool(pool), pool.clock))
             if number % ENCODE_SLICE == 0:
                 await rest()
         for number, (pool_id, holder) in enumerate(pools, 1):
-            snapshots.append(Snapshot(pool_id, holder.pool.version, encode_pool(holder.pool)))
+            pool = holder.pool
+            snapshots.append(Snapshot(pool_id, pool.version, encode_pool(pool), pool.clock))
             if number % ENCODE_SLICE == 0:
                 await rest()
         return snapshots

@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from typing import Final
-
 from solvent.engine.api.ledger import LedgerEntry, LedgerPage
 from solvent.engine.journal.frames import Head
 from solvent.engine.journal.protocol import Journal
 from solvent.engine.projections.history import sections_between
 from solvent.engine.projections.index import Index
 from solvent.engine.rules.views.ledger import entry_of
-from solvent.engine.values.amounts import shown
-from solvent.engine.values.errors import InvalidRequest
-
-_CURSOR: Final = re.compile(r"v([0-9]{1,19})", re.ASCII)
-
-
-def parse_cursor(cursor: object) -> int | None:
-    """Return the version that a ledger cursor stands for."""
-    if cursor is None:
-        return None
-    match = _CURSOR.fullmatch(cursor) if isinstance(cursor, str) else None
-    if match is None:
-        raise InvalidRequest("cursor", "the next_cursor of an earlier page", got=shown(cursor))
-    return int(match[1])
 
 
 async def read_page(
@@ -39,13 +22,16 @@ async def read_page(
     cursor: int | None,
     newest_first: bool,
 ) -> LedgerPage:
-    """Return the entries beyond ``cursor``, a version that was already shown. Raises ``JournalCorrupt``."""
+    """Return the entries beyond ``cursor``, a version that was already shown. Raises ``JournalCorrupt``.
+
+    ``next_cursor`` of the page is the version after which the next one begins, as text.
+    """
     if newest_first:
         last = head.version if cursor is None else min(cursor - 1, head.version)
         first = max(1, last - limit + 1)
         more = first > 1
     else:
-        first = 1 if cursor is None else cursor + 1
+        first = 1 if cursor is None else max(1, cursor + 1)
         last = min(head.version, first + limit - 1)
         more = last < head.version
     entries: list[LedgerEntry] = []
@@ -56,5 +42,5 @@ async def read_page(
                     entries.append(entry_of(event, version, scale))
     if newest_first:
         entries.reverse()
-    following = f"v{entries[-1].version}" if entries and more else None
+    following = str(entries[-1].version) if entries and more else None
     return LedgerPage(name, head.version, tuple(entries), following)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from solvent.engine.values.amounts import UNITS_MAX
 from solvent.engine.values.terms import PRIORITY_DEFAULT
@@ -33,6 +34,8 @@ from .events import (
 from .evolve import apply
 from .pool import Block, Pool, clone
 
+WRITABLE_MAX: Final = 2**64 - 1
+"""The largest number in an entry. What is used of a budget that only warns may be more."""
 _MOVE = (
     AlertsSet, Debited, Held, Captured, MovedOut, Expired, Voided, Lapsed, Trimmed, Granted, Activated, MovedIn,
     Reversed,
@@ -125,7 +128,7 @@ def _budgets_reached(pool: Pool, alerts: Alerts, event: Debited | Held | Capture
                 pool.available,
                 about=charge.budget,
                 value=charge.value,
-                amount=used,
+                amount=min(used, WRITABLE_MAX),
                 limit=budget.terms.amount,
                 percent=reached,
                 moment=charge.window_start,
@@ -170,7 +173,7 @@ def _wanted(pool: Pool, alerts: Alerts, balance: int, at: int) -> int:
     rule, state = alerts.terms.recharge, alerts.recharge
     if rule is None or balance >= rule.below or state.request or at < state.not_before:
         return 0
-    amount = min(rule.target - balance, UNITS_MAX - pool.granted - pool.pending)
+    amount = min(rule.target - balance, UNITS_MAX - balance - pool.held - pool.pending)
     if rule.monthly_max is not None:
         amount = min(amount, rule.monthly_max - (state.month_used if at < state.month_end else 0))
     return max(0, amount)

@@ -18,7 +18,7 @@ import msgspec
 
 from solvent.engine.values.terms import Category, CostBasis
 
-AlertKind: TypeAlias = Literal["low", "depleted", "expiring_soon", "budget_reached", "hold_expired"]
+AlertKind: TypeAlias = Literal["low", "depleted", "expiring_soon", "budget_reached", "hold_expired", "grant_skipped"]
 LOW_MAX: Final = 20
 """The most thresholds of one pool."""
 BUDGET_PERCENTS_MAX: Final = 20

@@ -20,7 +20,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 import msgspec
 
 from solvent.engine.values.dimensions import DimensionValue, decode_dimensions
-from solvent.engine.values.matching import Match, encode_value, matches, typed
+from solvent.engine.values.matching import Match, counter_of, encode_value, matches, typed
 from solvent.engine.values.quantities import QUANTITY_PLACES
 from solvent.engine.values.terms import Missing
 from solvent.engine.values.windows import Period, window_of
@@ -238,11 +238,12 @@ def count_covers(allowances: dict[int, Allowance], covers: Iterable[Cover], sign
                 if terms.window is not None or terms.forgotten_at(start) <= covered.start:
                     del used[start]
             counters = used[covered.start] = {}
-        count = counters.get(covered.value, 0) + sign * covered.used
+        value = counter_of(covered.value)
+        count = counters.get(value, 0) + sign * covered.used
         if count > 0:
-            counters[covered.value] = count
+            counters[value] = count
         else:
-            counters.pop(covered.value, None)
+            counters.pop(value, None)
 
 
 def slice_covers(covers: Covers, start: int, end: int) -> Covers:

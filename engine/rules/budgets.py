@@ -16,7 +16,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from solvent.engine.values.dimensions import DimensionValue, decode_dimensions
-from solvent.engine.values.matching import Match, encode_value, matches, typed
+from solvent.engine.values.matching import Match, counter_of, encode_value, matches, typed
 from solvent.engine.values.terms import BudgetMode, Missing
 from solvent.engine.values.windows import Period, window_of
 
@@ -178,6 +178,7 @@ def count(budgets: dict[int, Budget], charges: Iterable[Charge], amount: int, *,
             budget.window_start = start
             budget.used.clear()
             budget.reached.clear()
+        value = counter_of(value)
         if start == budget.window_start and amount:
             _add(budget.used, value, amount)
         if holds:

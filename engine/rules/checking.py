@@ -6,7 +6,7 @@ byte by byte. An invalid request raises ``InvalidRequest`` naming the field. Rea
 
 from __future__ import annotations
 
-from typing import Final, get_args
+from typing import Any, Final, Literal, get_args
 
 from solvent.engine.api.requests import (
     CancelRecurringRequest,
@@ -40,7 +40,7 @@ from solvent.engine.values.errors import InvalidRequest
 from solvent.engine.values.pool_id import PoolId, check_id, parse_pool
 from solvent.engine.values.quantities import QuantityLike, check_quantity
 from solvent.engine.values.recurrence import EVERY_MAX, RECURRENCE_PERIODS
-from solvent.engine.values.terms import BudgetMode, Keep, Missing
+from solvent.engine.values.terms import KEEP, BudgetMode, Keep, Missing
 from solvent.engine.values.times import SECOND_US, TimeLike, parse_time
 from solvent.engine.values.windows import ALLOWANCE_WINDOWS, BUDGET_WINDOWS, check_zone
 from solvent.engine.values.words import check_word
@@ -105,6 +105,7 @@ from .recurring import RecurringTerms
 HOLDS_MAX_MAX: Final = 1_000_000
 EXPIRING_MAX_S: Final = 366 * 86_400
 MISSING: Final[tuple[Missing, ...]] = get_args(Missing)
+STARTS: Final[tuple[Literal["now"], ...]] = ("now",)
 MODES: Final[tuple[BudgetMode, ...]] = get_args(BudgetMode)
 
 
@@ -380,28 +381,35 @@ def _missing(request: SetBudgetRequest | SetAllowanceRequest) -> Missing:
 
 
 def _set_recurring(request: SetRecurringRequest, scale: int) -> SetRecurring:
-    prorate = check_flag(request.prorate, "prorate")
     starts = time_or_none(request.starts_at, "starts_at")
-    ends = time_or_none(request.ends_at, "ends_at")
-    if starts is not None and ends is not None and ends <= starts:
+    if request.start is not None:
+        check_word(request.start, "start", STARTS)
+        if starts is not None:
+            raise InvalidRequest("start", "either start or starts_at")
+    every, zone, category = request.every, request.time_zone, request.category
+    priority, roll_over, prorate = request.priority, request.roll_over, request.prorate
+    ends_at, cost = request.ends_at, request.cost_basis
+    given: dict[str, Any] = {
+        "every": KEEP if isinstance(every, Keep) else check_whole(every, "every", 1, EVERY_MAX),
+        "ends_at": KEEP if isinstance(ends_at, Keep) else time_or_none(ends_at, "ends_at"),
+        "zone": KEEP if isinstance(zone, Keep) else check_zone(zone, "time_zone"),
+        "category": KEEP if isinstance(category, Keep) else check_word(category, "category", CATEGORIES),
+        "priority": KEEP if isinstance(priority, Keep) else check_priority(priority),
+        "cost_basis": KEEP if isinstance(cost, Keep) else cost_or_none(cost),
+        "roll_over": KEEP if isinstance(roll_over, Keep) else check_roll_over(roll_over, scale),
+        "prorate": KEEP if isinstance(prorate, Keep) else check_flag(prorate, "prorate"),
+    }
+    if starts is not None and isinstance(ends := given["ends_at"], int) and ends <= starts:
         raise InvalidRequest("ends_at", "a time after starts_at")
-    return SetRecurring(
-        RecurringTerms(
-            check_id(request.name, "name"),
-            parse_amount(request.amount, scale),
-            check_word(request.period, "period", RECURRENCE_PERIODS),
-            check_whole(request.every, "every", 1, EVERY_MAX),
-            time_or_none(request.anchor, "anchor"),
-            starts,
-            ends,
-            check_zone(request.time_zone, "time_zone"),
-            check_word(request.category, "category", CATEGORIES),
-            check_priority(request.priority),
-            cost_or_none(request.cost_basis),
-            check_roll_over(request.roll_over, scale),
-            prorate,
-        )
+    terms = RecurringTerms(
+        name=check_id(request.name, "name"),
+        amount=parse_amount(request.amount, scale),
+        period=check_word(request.period, "period", RECURRENCE_PERIODS),
+        anchor=time_or_none(request.anchor, "anchor"),
+        starts_at=starts,
+        **{name: value for name, value in given.items() if value is not KEEP},
     )
+    return SetRecurring(terms, tuple(name for name, value in given.items() if value is KEEP), request.start)
 
 
 def _set_alerts(request: SetAlertsRequest, scale: int) -> SetAlerts:

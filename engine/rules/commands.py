@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
+from solvent.engine.values.cursors import write_cursor
 from solvent.engine.values.dimensions import NO_DIMENSIONS
 from solvent.engine.values.terms import KEEP, PRIORITY_DEFAULT, Category, CostBasis, Keep
 from solvent.engine.values.times import SECOND_US
@@ -150,12 +151,50 @@ class VoidGrant(msgspec.Struct, frozen=True, gc=False):
         return void_key(self.grant)
 
 
+class Page(msgspec.Struct, frozen=True, gc=False):
+    """The part of a list that is asked for."""
+
+    limit: int
+    after: Any = None
+    """The place where the page before ends; ``None`` for the first page."""
+    about: tuple[Any, ...] = ()
+    """The list, as its cursors know it."""
+    state: str | None = None
+    """The state that grants have to be in; ``None`` for any."""
+    name: str = ""
+    """The name of the budget or the allowance whose counts are read."""
+    counts_max: int = 0
+    """The most counts of each budget or allowance."""
+
+    def cursor(self, more: bool, place: object) -> str | None:
+        """Return the cursor of the next page, which begins after ``place``; ``None`` if there are no ``more``."""
+        return write_cursor(self.about, place) if more else None
+
+
+WHOLE: Final = Page(2**62, counts_max=2**62)
+"""All of a list, for readers inside the engine."""
+
+
 class Read(msgspec.Struct, frozen=True, gc=False):
     """Read the pool after everything that was acknowledged before."""
 
     what: Literal[
-        "balance", "grants", "holds", "budgets", "allowances", "recurring", "alerts", "rates", "outbox", "due", "scale"
+        "balance",
+        "grants",
+        "holds",
+        "budgets",
+        "budget.counts",
+        "allowances",
+        "allowance.counts",
+        "recurring",
+        "alerts",
+        "rates",
+        "outbox",
+        "due",
+        "scale",
     ] = "balance"
+    page: Page | None = None
+    """The part of the list, for those that are lists."""
 
 
 class Report(msgspec.Struct, frozen=True, gc=False):
@@ -252,6 +291,11 @@ class SetRecurring(msgspec.Struct, frozen=True, gc=False):
     """Set the terms of a recurring grant."""
 
     terms: RecurringTerms
+    left_out: tuple[str, ...] = ()
+    """The names of the terms that keep their values if there is such a recurring grant. ``anchor`` and ``starts_at``
+    do so if they are ``None``."""
+    start: Literal["now"] | None = None
+    """Whether a new rhythm starts now, and not at its next boundary."""
 
 
 class CancelRecurring(msgspec.Struct, frozen=True, gc=False):

@@ -71,7 +71,7 @@ def _decide(
 ) -> Outcome:
     at = pool.clock if pool.clock > now else now
     if isinstance(command, SETTING_COMMANDS):
-        return decide_setting(pool, command, at, scale)
+        return decide_setting(pool, command, at, scale, limits)
     if prior is not None:
         return repeat(pool, command, *prior, ended)
     if isinstance(command, Debit):

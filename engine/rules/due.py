@@ -5,12 +5,11 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 
-from solvent.engine.values.amounts import UNITS_MAX
-
 from .alerting import expiring_soon, recharge_of, with_alerts
 from .commands import recurring_key
 from .events import (
     Activated,
+    Alerted,
     AlertsSet,
     Captured,
     Event,
@@ -31,7 +30,21 @@ from .events import (
     Updated,
 )
 from .evolve import apply
-from .pool import LIVE, LOOK, PENDING, OpenHold, Pool, clone, look_at, warning_at
+from .pool import (
+    LIVE,
+    LOOK,
+    PENDING,
+    OpenHold,
+    Pool,
+    clone,
+    excess_of,
+    look_at,
+    period_end_of,
+    roll_over_of,
+    room_of,
+    standing,
+    warning_at,
+)
 from .recurring import Recurring, grant_at
 
 
@@ -71,7 +84,7 @@ def _fall_due(pool: Pool, moment: int, number: int, at: int) -> tuple[Event, ...
         return _end_hold(pool, hold, at) if hold.expires_at == moment else ()
     recurring = pool.recurring.get(number)
     if recurring is not None:
-        return _recur(pool, recurring, at) if recurring.next_at == moment else ()
+        return recur(pool, recurring, at) if recurring.next_at == moment else ()
     block = pool.blocks.get(number)
     if block is None:
         recharge = None if pool.alerts is None else pool.alerts.recharge
@@ -82,6 +95,9 @@ def _fall_due(pool: Pool, moment: int, number: int, at: int) -> tuple[Event, ...
         return (Activated(at, number, block.amount, pool.available + block.amount, moment),)
     if moment == block.expires_at and block.available:
         return (Expired(at, number, block.available, pool.available - block.available, moment),)
+    if block.rolls and moment == block.period_end:
+        # Where the recurring grant goes on, the grant of the next period came first and left nothing to do.
+        return tuple(trim(pool, block.recurring, roll_over_of(pool, block.recurring), at, moment))
     if moment == warning_at(pool, block):
         return (expiring_soon(pool, block, at),)
     return ()
@@ -90,22 +106,38 @@ def _fall_due(pool: Pool, moment: int, number: int, at: int) -> tuple[Event, ...
 def _end_hold(pool: Pool, hold: OpenHold, at: int) -> tuple[Event, ...]:
     """Return the release of a hold that has expired."""
     balance = pool.available + hold.amount
-    lapses = lapses_of(pool, hold.parts, balance, at)
-    lapsed, ended = sum_lapses(lapses), hold.expires_at
+    ended = hold.expires_at
+    lapses = lapses_of(pool, hold.parts, balance, at, ended)
+    lapsed = sum_lapses(lapses)
     return Released(at, hold.number, hold.amount, balance, hold.parts, lapsed, ended, hold.dimensions), *lapses
 
 
-def _recur(pool: Pool, recurring: Recurring, at: int) -> tuple[Event, ...]:
-    """Return the grant of a period, after the expiries of earlier credits that do not roll over into it."""
+def recur(pool: Pool, recurring: Recurring, at: int) -> tuple[Event, ...]:
+    """Return the grant of a period, after the expiries of earlier credits that do not roll over into it.
+
+    If the pool cannot take the grant, an alert says so, and the recurring grant goes on with the next period.
+    """
     terms, moment = recurring.terms, recurring.next_at
     amount, end = grant_at(terms, recurring.rhythm, moment)
-    if amount > UNITS_MAX - pool.granted - pool.pending:
-        return (RecurringEnded(at, recurring.number, pool.available, terms.name, True),)
-    trimmed = _trim(pool, recurring, at)
+    trimmed = trim(pool, recurring.number, terms.roll_over, at, moment)
     balance = trimmed[-1].balance if trimmed else pool.available
+    goes_on = terms.ends_at is None or end < terms.ends_at
+    room = room_of(pool) + pool.available - balance
+    if amount > room:
+        skipped = Alerted(
+            at,
+            "grant_skipped",
+            balance,
+            about=recurring.number,
+            amount=amount,
+            limit=room,
+            moment=end if goes_on else None,
+            recurring=terms.name,
+        )
+        return *trimmed, skipped
     granted = Granted(
         at,
-        recurring_key(recurring.number, moment),
+        recurring_key(recurring.since or recurring.number, moment),
         amount,
         balance + amount,
         terms.category,
@@ -115,19 +147,25 @@ def _recur(pool: Pool, recurring: Recurring, at: int) -> tuple[Event, ...]:
         terms.cost_basis,
         terms.name,
         recurring=recurring.number,
-        next_at=None if terms.ends_at is not None and end >= terms.ends_at else end,
+        next_at=end if goes_on else None,
+        period_end=end,
     )
     return (*trimmed, granted)
 
 
-def _trim(pool: Pool, recurring: Recurring, at: int) -> list[Trimmed]:
-    """Return the expiries of credits of earlier periods beyond the most that may roll over, in burn order."""
-    if not recurring.terms.roll_over:
-        return []
-    rolling = [block for block in pool.burn if block.recurring == recurring.number]
-    excess = sum([block.available for block in rolling]) - recurring.terms.roll_over
-    balance, trimmed = pool.available, list[Trimmed]()
-    for block in rolling:
+def trim(
+    pool: Pool, recurring: int, most: int | None, at: int, moment: int, *, balance: int | None = None
+) -> list[Trimmed]:
+    """Return the expiries, at ``at``, of credits beyond the ``most`` that may roll over, in burn order.
+
+    Those from the periods that have ended by ``moment`` count.
+
+    ``balance`` is what is available before them, if that is not what is available now.
+    """
+    excess = excess_of(pool, recurring, most, moment)
+    trimmed: list[Trimmed] = []
+    balance = pool.available if balance is None else balance
+    for block in standing(pool, recurring, moment) if excess else ():
         if excess <= 0:
             break
         part = min(block.available, excess)
@@ -137,15 +175,43 @@ def _trim(pool: Pool, recurring: Recurring, at: int) -> list[Trimmed]:
     return trimmed
 
 
-def lapses_of(pool: Pool, returned: Parts, balance: int, at: int) -> tuple[Lapsed, ...]:
-    """Return the lapses of credits that come back to grants that have ended: they end as their grant did."""
-    lapses: list[Lapsed] = []
+def lapses_of(
+    pool: Pool, returned: Parts, balance: int, at: int, moment: int | None = None
+) -> tuple[Lapsed | Trimmed, ...]:
+    """Return what cannot stay of credits that come back, in the order of ``returned``.
+
+    Credits of a grant that has ended end as it did. Of those from ended periods of a recurring grant stays what still
+    fits into the most that may roll over. If they come back late, ``moment`` is when they should have.
+    """
+    moment = at if moment is None else moment
+    lapses: list[Lapsed | Trimmed] = []
+    stands: dict[int, int] = {}
     for number, part in returned:
         block = pool.blocks[number]
         if block.state != LIVE or (block.expires_at is not None and block.expires_at <= at):
             balance -= part
             lapses.append(Lapsed(at, number, part, balance))
+        elif block.rolls and (
+            excess := beyond_roll_over(pool, block.recurring, period_end_of(pool, block), part, moment, stands)
+        ):
+            balance -= excess
+            lapses.append(Trimmed(at, number, excess, balance))
     return tuple(lapses)
+
+
+def beyond_roll_over(pool: Pool, recurring: int, period_end: int, part: int, at: int, stands: dict[int, int]) -> int:
+    """Return the units of ``part``, of a recurring grant's period, that come back and may not roll over.
+
+    The others are counted in ``stands``: what stands from ended periods, by recurring grant.
+    """
+    most = roll_over_of(pool, recurring)
+    if most is None or period_end > at:
+        return 0
+    if recurring not in stands:
+        stands[recurring] = sum([each.available for each in standing(pool, recurring, at)])
+    excess = min(part, max(0, stands[recurring] + part - most))
+    stands[recurring] += part - excess
+    return excess
 
 
 def due_after(event: Event) -> int | None:
@@ -159,8 +225,10 @@ def due_after(event: Event) -> int | None:
             return ends
         case Granted(expires_at=None, effective_at=None, next_at=None, recharge=0) | Updated(expires_at=None):
             return None
-        case MovedIn(expires_at=None):
+        case MovedIn(expires_at=None, period_end=None):
             return None
+        case RecurringEnded(until=until):
+            return until
         case Granted() | Updated() | MovedIn() | Activated() | Captured() | Released() | Reversed():
             # Only the pool knows whether an alert is due before a grant expires, or another request.
             return event.at
@@ -168,10 +236,10 @@ def due_after(event: Event) -> int | None:
             return next_at
         case RechargeRequested(until=until):
             return until
-        case AlertsSet() | RechargeClosed():
+        case AlertsSet() | RechargeClosed() | Alerted(kind="grant_skipped"):
             return event.at
     return None
 
 
-def sum_lapses(lapses: Iterable[Lapsed]) -> int:
+def sum_lapses(lapses: Iterable[Lapsed | Trimmed]) -> int:
     return sum([lapse.amount for lapse in lapses])

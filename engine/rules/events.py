@@ -66,6 +66,8 @@ class Granted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):
     """The time of the recurring grant's next grant; ``None`` for never."""
     recharge: int = 0
     """The number of the recharge request that it grants; 0 if it grants none."""
+    period_end: int | None = None
+    """The end of its period if a recurring grant made it; ``None`` in old journals."""
     opened: bool = False
     """Whether it opened its pool; never set in old journals."""
 
@@ -164,7 +166,7 @@ class Captured(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=7):
     uncovered: int
     """The units that were requested beyond the hold and did not fit."""
     lapsed: int
-    """The units of what went back that lapsed: ``Lapsed`` events follow."""
+    """The units of what went back that lapsed: ``Lapsed`` and ``Trimmed`` events follow."""
     occurred_at: int | None = None
     metric: str | None = None
     quantity: str | None = None
@@ -327,6 +329,17 @@ class MovedIn(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=17):
     name: str | None
     comment: str | None
     metadata: msgspec.Raw
+    recurring: int = 0
+    """The number of this pool's recurring grant whose credits came back, and roll over; 0 if it is none of this pool's.
+
+    The fields below are there if its credits roll over, in this pool or in that of their recurring grant.
+    """
+    origin: tuple[str, int] | None = None
+    """The other pool whose recurring grant made it, and the number of that."""
+    period_end: int | None = None
+    """The end of its period."""
+    lapsed: int = 0
+    """The units of it that may not roll over: ``Trimmed`` follows."""
 
 
 class AllowanceSet(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=18):
@@ -356,20 +369,30 @@ class RecurringSet(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2
     terms: RecurringTerms
     anchor: int
     next_at: int
+    granted: int = 0
+    """The units that it grants at once: ``Granted`` follows, and before that ``Trimmed`` if something may not stay."""
+    lapsed: int = 0
+    """The units that may not roll over by its terms: ``Trimmed`` follows."""
+    following: int | None = None
+    """The time of the next grant after what it grants at once; ``None`` for never, and in old journals."""
 
 
 class RecurringEnded(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=21):
-    """A recurring grant ended: it was cancelled or replaced or, if ``full``, the pool can hold no more credits."""
+    """A recurring grant ended: it was cancelled or replaced or, if ``full``, the pool could hold no more credits."""
 
     at: int
     recurring: int
     balance: int
     name: str
     full: bool = False
+    until: int | None = None
+    """The end of the period that was granted last, after which no more stays than may roll over; ``None`` if nothing
+    was granted, and in old journals: then everything stays."""
 
 
 class Trimmed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=22):
-    """Credits of a recurring grant expired because they exceeded what may roll over into the next period."""
+    """Credits of a recurring grant expired because they exceeded what may roll over from ended periods: a period began
+    or ended, or they came back after the end of theirs."""
 
     at: int
     grant: int
@@ -394,18 +417,20 @@ class Alerted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=24):
     place: int = 0
     """The index of the threshold among the terms."""
     about: int = 0
-    """The number of the grant, hold or budget that the alert is about."""
+    """The number of the grant, hold, budget or recurring grant that the alert is about."""
     value: bytes = b""
     """The value of the budget's dimension, encoded."""
     amount: int = 0
-    """The units left in the grant, returned from the hold, or used of the budget."""
+    """The units left in the grant, returned from the hold, used of the budget, or not granted."""
     limit: int = 0
-    """The threshold, or the amount of the budget, in units."""
+    """The threshold, the amount of the budget, or what the pool could still take, in units."""
     percent: int = 0
     moment: int | None = None
-    """The time at which the grant expires, or at which the budget's window began."""
+    """The time at which the grant expires, the budget's window began, or the recurring grant grants next."""
     budget: str | None = None
     """The name of the budget."""
+    recurring: str | None = None
+    """The name of the recurring grant that could not grant."""
 
 
 class RechargeRequested(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=25):
@@ -550,7 +575,7 @@ def answering(events: tuple[Event, ...], version: int) -> tuple[Keyed | Setting,
     for place, event in enumerate(events, version + 1):
         if isinstance(event, (Alerted, RechargeRequested)):
             break
-        if isinstance(event, ANSWERS):
+        if isinstance(event, ANSWERS) and not (isinstance(event, Granted) and event.recurring):
             found = event, place
     assert found is not None  # noqa: S101 - narrows the type: every command has an answer
     return found

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from solvent.engine.values.matching import counter_of
 from solvent.engine.values.times import DAY_US
 
 from .alerts import NO_ALERTS, Alerts, Recharge
@@ -63,6 +64,8 @@ from .pool import (
 from .rates import RateBook
 from .recurring import Recurring
 
+_MONTH_USED_MAX: Final = 2**64 - 1
+"""More than the limit of any month, even after a request that is closed is taken off."""
 _MONTH_MAX_US: Final = 32 * DAY_US
 """Longer than any month, even one in which clocks are set back."""
 
@@ -139,6 +142,8 @@ def _apply_granted(pool: Pool, event: Granted) -> None:
         comment=event.comment,
         metadata=event.metadata,
         recurring=event.recurring,
+        rolls=bool(event.recurring) and event.expires_at is None,
+        period_end=event.period_end,
     )
     pool.blocks[block.number] = block
     if live:
@@ -154,17 +159,19 @@ def _apply_granted(pool: Pool, event: Granted) -> None:
     if event.recharge and pool.alerts is not None and pool.alerts.recharge.request == event.recharge:
         recharge = pool.alerts.recharge
         recharge.request = 0
-        recharge.month_used += event.amount - recharge.amount
+        recharge.month_used = min(_MONTH_USED_MAX, recharge.month_used + event.amount - recharge.amount)
         put_look_on_schedule(pool)
         forget_due(pool)
 
 
 def _recur(pool: Pool, event: Granted, grant: int) -> None:
     recurring = pool.recurring[event.recurring]
+    recurring.last_grant = grant
     if event.next_at is None:
         del pool.recurring[event.recurring]
+        if event.period_end is not None:
+            pool.ended[recurring.number] = recurring
         return
-    recurring.last_grant = grant
     recurring.next_at = event.next_at
     heapq.heappush(pool.schedule, (event.next_at, recurring.number))
 
@@ -268,9 +275,7 @@ def _come_back(pool: Pool, number: int, part: int) -> None:
     pool.available += part
     if was_empty and block.state == LIVE:
         insort(pool.burn, block, key=Block.burn_rank)
-        if block.expires_at is not None:
-            heapq.heappush(pool.schedule, (block.expires_at, number))
-            put_warning_on_schedule(pool, block)
+        put_on_schedule(pool, block)
 
 
 def _apply_lapsed(pool: Pool, event: Lapsed) -> None:
@@ -363,13 +368,18 @@ def _apply_moved_in(pool: Pool, event: MovedIn) -> None:
         name=event.name,
         comment=event.comment,
         metadata=event.metadata,
+        recurring=event.recurring,
+        rolls=bool(event.recurring) or event.origin is not None,
+        period_end=event.period_end,
+        origin=event.origin,
     )
     pool.blocks[block.number] = block
     pool.granted += event.amount
     pool.available += event.amount
     insort(pool.burn, block, key=Block.burn_rank)
     put_on_schedule(pool, block)
-    _credits_added(pool)
+    if pool.alerts is not None and event.amount > event.lapsed:
+        pool.alerts.credits_added(pool.available - event.lapsed)
 
 
 def _apply_rates_set(pool: Pool, event: RatesSet) -> None:
@@ -393,17 +403,39 @@ def _apply_allowance_removed(pool: Pool, event: AllowanceRemoved) -> None:
 
 
 def _apply_recurring_set(pool: Pool, event: RecurringSet) -> None:
-    if event.recurring:
-        pool.recurring[event.recurring].terms = event.terms
+    if not event.recurring:
+        recurring = Recurring(pool.version, event.terms, event.anchor, event.next_at)
+        pool.recurring[recurring.number] = recurring
+        heapq.heappush(pool.schedule, (recurring.next_at, recurring.number))
         return
-    recurring = Recurring(pool.version, event.terms, event.anchor, event.next_at)
-    pool.recurring[recurring.number] = recurring
-    heapq.heappush(pool.schedule, (recurring.next_at, recurring.number))
+    resumed = pool.ended.pop(event.recurring, None)
+    if resumed is not None:
+        pool.recurring[event.recurring] = resumed
+    recurring = pool.recurring[event.recurring]
+    if resumed is not None or event.next_at != recurring.next_at:
+        if recurring.last_grant and (block := pool.blocks[recurring.last_grant]).period_end is None:
+            _end_period(pool, block, recurring.next_at)
+        recurring.since = pool.version
+        recurring.next_at = event.next_at
+        heapq.heappush(pool.schedule, (recurring.next_at, recurring.number))
+        forget_due(pool)
+    recurring.terms, recurring.anchor = event.terms, event.anchor
 
 
 def _apply_recurring_ended(pool: Pool, event: RecurringEnded) -> None:
-    del pool.recurring[event.recurring]
+    recurring = pool.recurring.pop(event.recurring)
+    if event.until is not None:
+        pool.ended[recurring.number] = recurring
+        block = pool.blocks[recurring.last_grant]
+        if block.period_end is None:
+            _end_period(pool, block, event.until)
     forget_due(pool)
+
+
+def _end_period(pool: Pool, block: Block, period_end: int) -> None:
+    """Record the end of the period of a grant that an older version made."""
+    block.period_end = period_end
+    put_on_schedule(pool, block)
 
 
 def _apply_trimmed(pool: Pool, event: Trimmed) -> None:
@@ -414,6 +446,9 @@ def _apply_trimmed(pool: Pool, event: Trimmed) -> None:
     pool.expired += event.amount
     if not block.available:
         leave_burn(pool, block)
+        if block.expires_at is not None and block.expires_at <= event.at:
+            # It was cut late. Nothing is left for an ``Expired`` to say.
+            block.state = EXPIRED
         forget_due(pool)
 
 
@@ -433,7 +468,23 @@ def _apply_alerts_set(pool: Pool, event: AlertsSet) -> None:
     forget_due(pool)
 
 
+def _apply_grant_skipped(pool: Pool, event: Alerted) -> None:
+    recurring = pool.recurring[event.about]
+    if recurring.last_grant and (block := pool.blocks[recurring.last_grant]).period_end is None:
+        _end_period(pool, block, recurring.next_at)
+    if event.moment is None:
+        del pool.recurring[event.about]
+        if recurring.last_grant:
+            pool.ended[event.about] = recurring
+        return
+    recurring.next_at = event.moment
+    heapq.heappush(pool.schedule, (event.moment, event.about))
+
+
 def _apply_alerted(pool: Pool, event: Alerted) -> None:
+    if event.kind == "grant_skipped":
+        _apply_grant_skipped(pool, event)
+        return
     alerts = pool.alerts
     if alerts is None:
         return
@@ -448,7 +499,8 @@ def _apply_alerted(pool: Pool, event: Alerted) -> None:
             alerts.warned[event.about] = event.moment
             forget_due(pool)
         case "budget_reached":
-            pool.budgets[event.about].reached[event.value] = event.percent
+            reached, value = pool.budgets[event.about].reached, counter_of(event.value)
+            reached[value] = max(event.percent, reached.get(value, 0))
 
 
 def _apply_recharge_requested(pool: Pool, event: RechargeRequested) -> None:
@@ -459,7 +511,7 @@ def _apply_recharge_requested(pool: Pool, event: RechargeRequested) -> None:
         recharge.month_start, recharge.month_used = event.month_start, 0
     # An old journal lacks the end of the month, and folding it must not need a calendar. Too late is better than early.
     recharge.month_end = event.month_end or event.month_start + _MONTH_MAX_US
-    recharge.month_used += event.amount
+    recharge.month_used = min(_MONTH_USED_MAX, recharge.month_used + event.amount)
     recharge.request, recharge.amount, recharge.until = pool.version, event.amount, event.until
     heapq.heappush(pool.schedule, (event.until, pool.version))
     forget_due(pool)

@@ -99,6 +99,14 @@ def parse_entry_id(value: object, field: str, letter: str) -> int:
     return int(match[2])
 
 
+def parse_any_entry_id(value: object, field: str) -> int:
+    """Return the version in the id of an entry of any kind, such as ``d2``."""
+    match = _NUMBER.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise InvalidRequest(field, 'the id of an entry, such as "d2"', got=shown(value))
+    return int(match[2])
+
+
 def check_whole(value: object, field: str, least: int, most: int) -> int:
     """Return ``value`` if it is a whole number and ``least <= value <= most``."""
     if type(value) is not int or not least <= value <= most:

@@ -51,6 +51,9 @@ class OverBudget(msgspec.Struct, frozen=True, gc=False):
 class Unchanged(msgspec.Struct, frozen=True, gc=False):
     """The state is already as requested: nothing to do."""
 
+    next_at: int | None = None
+    """The time of the next grant, if it is about a recurring grant."""
+
 
 class UnknownPool(msgspec.Struct, frozen=True, gc=False):
     """Refusal: the pool does not exist."""

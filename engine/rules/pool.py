@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from solvent.engine.values.amounts import SCALE_DEFAULT
+from solvent.engine.values.amounts import SCALE_DEFAULT, UNITS_MAX
 from solvent.engine.values.terms import Category, CostBasis
 from solvent.engine.values.times import MOMENT_MAX_US
 
@@ -61,6 +61,13 @@ class Block(msgspec.Struct, array_like=True, gc=False):
     metadata: msgspec.Raw
     recurring: int = 0
     """The number of the recurring grant that made it; 0 if none did."""
+    rolls: bool = False
+    """Whether its credits roll over: a recurring grant with a roll-over made it, so that it has no expiry."""
+    period_end: int | None = None
+    """The end of its period, after which its credits count for what may roll over; ``None`` if no recurring grant made
+    it, or an older version did, which did not record it."""
+    origin: tuple[str, int] | None = None
+    """The pool and the number of the recurring grant that made it, if it was moved here from another pool."""
 
     def burn_rank(self) -> tuple[int, int, bool, int, int, int]:
         """Return the sort key of burn order: the grant with the lowest key burns first.
@@ -99,6 +106,7 @@ class Pool(msgspec.Struct, gc=False):
     clock: int = 0
     """The last recorded time. It never runs backwards."""
     granted: int = 0
+    """This and the other sums over the life of the pool have no bound; what it holds has: see ``room_of``."""
     available: int = 0
     held: int = 0
     spent: int = 0
@@ -119,6 +127,9 @@ class Pool(msgspec.Struct, gc=False):
     """The allowances by number, in the order in which they were first set. They cover in this order."""
     recurring: dict[int, Recurring] = msgspec.field(default_factory=dict)
     """The recurring grants that have not ended, by number."""
+    ended: dict[int, Recurring] = msgspec.field(default_factory=dict)
+    """The recurring grants that have ended after they granted something, by number: they still say how much rolls over.
+    There are no more of them than grants. Those that older versions ended are not here."""
     alerts: Alerts | None = None
     rates: RateBook | None = None
     """The rate cards of a currency. Set only in the stream that records them."""
@@ -143,12 +154,61 @@ def leave_burn(pool: Pool, block: Block) -> None:
         pool.burn.remove(block)
 
 
-def put_on_schedule(pool: Pool, block: Block) -> None:
+def put_on_schedule(pool: Pool, block: Block, *, since: int = 0) -> None:
+    """Put what will happen to a grant on the schedule. The ends of periods before ``since`` have been dealt with."""
     if block.state == PENDING:
         heapq.heappush(pool.schedule, (block.effective_at, block.number))
     if block.expires_at is not None and (block.state == PENDING or block.available):
         heapq.heappush(pool.schedule, (block.expires_at, block.number))
         put_warning_on_schedule(pool, block)
+    end = block.period_end
+    if end is not None and end >= since and block.rolls and block.recurring and block.available:
+        heapq.heappush(pool.schedule, (end, block.number))
+
+
+def period_end_of(pool: Pool, block: Block) -> int:
+    """Return the end of the period of a grant that rolls over; 0 if an older version made it and it is over."""
+    if block.period_end is not None:
+        return block.period_end
+    plan = pool.recurring.get(block.recurring)
+    return plan.next_at if plan is not None and plan.last_grant == block.number else 0
+
+
+def room_of(pool: Pool) -> int:
+    """Return the units that the pool can still take: what it holds stays below 2^63, whatever went through it."""
+    return UNITS_MAX - pool.available - pool.held - pool.pending
+
+
+def granted_until(pool: Pool, recurring: Recurring) -> int | None:
+    """Return the end of the period that a recurring grant has granted last; ``None`` if it has granted nothing."""
+    if not recurring.last_grant:
+        return None
+    end = pool.blocks[recurring.last_grant].period_end
+    return recurring.next_at if end is None else end
+
+
+def roll_over_of(pool: Pool, recurring: int) -> int | None:
+    """Return the most that may stand from ended periods of a recurring grant, by its number; ``None`` for no limit."""
+    plan = pool.recurring.get(recurring) or pool.ended.get(recurring)
+    return None if plan is None else plan.terms.roll_over
+
+
+def standing(pool: Pool, recurring: int, at: int) -> list[Block]:
+    """Return the grants of a recurring grant whose periods have ended by ``at`` and that have credits left, in burn
+    order."""
+    return [
+        block
+        for block in pool.burn
+        if block.recurring == recurring
+        and block.rolls
+        and period_end_of(pool, block) <= at
+        and (block.expires_at is None or block.expires_at > at)
+    ]
+
+
+def excess_of(pool: Pool, recurring: int, most: int | None, at: int) -> int:
+    """Return the units beyond ``most`` that stand from periods of a recurring grant that have ended by ``at``."""
+    return 0 if most is None else max(0, sum([each.available for each in standing(pool, recurring, at)]) - most)
 
 
 def warning_at(pool: Pool, block: Block) -> int | None:
@@ -189,6 +249,10 @@ def put_look_on_schedule(pool: Pool) -> None:
         heapq.heappush(pool.schedule, (moment, LOOK))
 
 
+def _has_excess(pool: Pool, recurring: int, moment: int) -> bool:
+    return excess_of(pool, recurring, roll_over_of(pool, recurring), moment) > 0
+
+
 def forget_due(pool: Pool) -> None:
     """Drop entries from the top of the schedule that have happened, and expiries of grants with nothing left.
 
@@ -206,6 +270,10 @@ def forget_due(pool: Pool) -> None:
         block = pool.blocks.get(number)
         if block is not None:
             if block.state == PENDING or (block.available and moment == block.expires_at):
+                return
+            # Once the end of a period has passed, what comes back is judged when it does.
+            ends = block.rolls and block.available and moment == block.period_end
+            if ends and (moment > pool.clock or _has_excess(pool, block.recurring, moment)):
                 return
             if pool.alerts is not None and moment == warning_at(pool, block):
                 return
@@ -230,6 +298,7 @@ def clone(pool: Pool) -> Pool:
     changed.budgets = {number: clone_budget(budget) for number, budget in pool.budgets.items()}
     changed.allowances = {number: clone_allowance(each) for number, each in pool.allowances.items()}
     changed.recurring = {number: copy(each) for number, each in pool.recurring.items()}
+    changed.ended = {number: copy(each) for number, each in pool.ended.items()}
     changed.alerts = None if pool.alerts is None else clone_alerts(pool.alerts)
     changed.schedule = pool.schedule.copy()
     return changed
@@ -247,7 +316,8 @@ def rebuild_orders(pool: Pool) -> None:
     heapq.heapify(pool.schedule)
     put_look_on_schedule(pool)
     for block in pool.blocks.values():
-        put_on_schedule(pool, block)
+        put_on_schedule(pool, block, since=pool.clock)
+    forget_due(pool)
 
 
 def check_totals(pool: Pool) -> None:

@@ -7,7 +7,8 @@ rates could match one event equally well, so the rate that it finds never depend
 Numbers are decimal text outside and integers inside. A price is an exact fraction, rounded once, half-even, to whole
 units of the currency, without binary floats. Nothing here reads a clock, touches a file or awaits.
 
-Values of dimensions are compared with their types, as everywhere: ``1``, ``1.0``, ``True`` and ``"1"`` are four values.
+Values of dimensions are compared as everywhere: ``1`` and ``1.0`` are one value, ``True`` and ``"1"`` are others. If a
+card of an older version has a rate for ``1`` and one for ``1.0``, that for ``1`` counts.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import cached_property
 from math import isfinite
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 import msgspec
 
@@ -34,7 +35,6 @@ from solvent.engine.values.dimensions import (
 from solvent.engine.values.errors import InvalidRequest, NotFound
 from solvent.engine.values.pool_id import CURRENCY_DEFAULT, check_id
 from solvent.engine.values.quantities import QUANTITY_PLACES, check_quantity
-from solvent.engine.values.times import format_time
 
 RATES_MAX: Final = 1_000
 """The most rates of one card. A card is journalled whole, and people who set prices must be able to read it."""
@@ -44,8 +44,8 @@ _CREDITS: Final = re.compile(rf"[0-9]{{1,18}}(\.[0-9]{{1,{CREDITS_PLACES_MAX}}})
 _FIELDS: Final = ("metric", "match", "credits", "per")
 _NAMES_SHOWN_CHARS_MAX: Final = 120
 
-_Typed: TypeAlias = str | tuple[type, int | float]
-"""A value that is equal only to values of its own type: text as it is, a number or a boolean together with its type."""
+_Typed: TypeAlias = str | int | float | tuple[bool]
+"""A value that is equal only to the same values: text and numbers as they are, a boolean in a tuple."""
 _Price: TypeAlias = tuple["Rate", int, int]
 """A rate, and the numerator and denominator of its price: quantity in 10^-9 times the fraction is credits."""
 _Group: TypeAlias = tuple[tuple[str, ...], dict[tuple[_Typed | None, ...], _Price]]
@@ -71,7 +71,7 @@ class Rate(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True):
 
     @property
     def _identity(self) -> tuple[object, ...]:
-        # The tuples themselves would make rates for 1, 1.0 and True equal.
+        # The tuples themselves would make rates for 1 and True equal.
         return self.metric, tuple((name, _typed(name, value)) for name, value in self.match), self.credits, self.per
 
 
@@ -137,6 +137,14 @@ class CardVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     number: int
     effective_at_us: int
     card: RateCard
+    dated_back_at_us: int = 0
+    """When a card was set that is in effect from an earlier time on; 0 for one that was set for then or later."""
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Of the versions that are in effect at a moment, the one with the highest rank prices. A card that is dated
+        back replaces what was in effect when it was set, and not what was to take effect later."""
+        return max(self.effective_at_us, self.dated_back_at_us), self.number
 
 
 class RateBook(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True):
@@ -146,24 +154,54 @@ class RateBook(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=Tru
 
     def at(self, us: int) -> CardVersion | None:
         """Return the version that prices events at ``us``: of those in effect the one that took effect last, and of
-        several that took effect in one microsecond the one that was set last."""
+        several that took effect in one microsecond the one that was set last. A card that was dated back took effect
+        when it was set, also for what was before."""
         moments, versions = self._timeline
         place = bisect_right(moments, us)
         return versions[place - 1] if place else None
 
     def with_version(self, card: RateCard, *, effective_at_us: int, now_us: int) -> RateBook:
-        """Return the book with one more version. Raises ``InvalidRequest`` for a past time: history is not repriced."""
-        if effective_at_us < now_us:
-            raise InvalidRequest(
-                "effective_at", f"{format_time(now_us)} or later: what was used before is not repriced"
-            )
-        version = CardVersion(len(self.versions) + 1, effective_at_us, card)
+        """Return the book with one more version. It may be dated back if it reprices nothing (``repriced``)."""
+        dated_back_at = now_us if effective_at_us < now_us else 0
+        version = CardVersion(len(self.versions) + 1, effective_at_us, card, dated_back_at)
         return RateBook((*self.versions, version))
+
+    def repriced(self, card: RateCard, *, since_us: int, now_us: int) -> str | None:
+        """Return a metric that had a price between ``since_us`` and ``now_us``, and gets another from ``card``.
+
+        ``None``: each metric that had rates in that time has the same on ``card``. A metric that had none may have any.
+        """
+        moments, versions = self._timeline
+        place = max(0, bisect_right(moments, since_us) - 1)
+        rates = _by_metric(card)
+        ends = (*moments[1:], now_us)
+        for began, end, version in zip(moments[place:], ends[place:], versions[place:], strict=False):
+            if began >= now_us:
+                break
+            if began == end or end <= since_us:
+                continue
+            for metric, stood in _by_metric(version.card).items():
+                if rates.get(metric) != stood:
+                    return metric
+        return None
 
     @cached_property
     def _timeline(self) -> tuple[tuple[int, ...], tuple[CardVersion, ...]]:
-        versions = sorted(self.versions, key=lambda version: (version.effective_at_us, version.number))
-        return tuple(version.effective_at_us for version in versions), tuple(versions)
+        """The moments at which versions take effect, in order, and the version that prices from each of them on."""
+        moments: list[int] = []
+        versions: list[CardVersion] = []
+        for version in sorted(self.versions, key=lambda version: (version.effective_at_us, version.rank)):
+            rules = max(versions[-1], version, key=lambda each: each.rank) if versions else version
+            moments.append(version.effective_at_us)
+            versions.append(rules)
+        return tuple(moments), tuple(versions)
+
+
+def _by_metric(card: RateCard) -> dict[str, list[Rate]]:
+    found: dict[str, list[Rate]] = {}
+    for rate in sorted(card.rates, key=_canonical_place):
+        found.setdefault(rate.metric, []).append(rate)
+    return found
 
 
 def price(card: RateCard, metric: str, quantity: AmountLike, dimensions: Dimensions | None, scale: int) -> Priced:
@@ -240,10 +278,8 @@ def _check_match(match: object, at: str) -> tuple[tuple[str, DimensionValue], ..
         match = _check_pairs(match, at)
     elif not isinstance(match, Mapping):
         raise InvalidRequest(at, "an object of names and values", got=type(match).__name__)
-    # A rate may match only what an event may have, so the same check applies to both.
-    values = decode_dimensions(encode_dimensions(match, at))
-    # Zero has one sign here. An event's -0.0 is equal to 0.0, and equal cards have to encode equally.
-    return tuple((name, value + 0.0 if type(value) is float else value) for name, value in sorted(values.items()))
+    # A rate may match only what an event may have, so the same check applies to both. Equal cards encode equally.
+    return tuple(sorted(decode_dimensions(encode_dimensions(match, at)).items()))
 
 
 def _check_pairs(pairs: Sequence[object], at: str) -> dict[str, object]:
@@ -344,10 +380,10 @@ def _canonical_place(rate: Rate) -> tuple[object, ...]:
 
 def _typed(name: str, value: object) -> _Typed:
     kind = type(value)
-    if isinstance(value, str) and kind is str:
-        return value
-    if isinstance(value, (int, float)) and (kind is int or kind is bool or (kind is float and isfinite(value))):
-        return kind, value
+    if kind is str or kind is int or (kind is float and isfinite(cast("float", value))):
+        return cast("str | int | float", value)
+    if isinstance(value, bool):
+        return (value,)
     # A member of an enumeration counts as its value, as it does when it is recorded. The rest is refused.
     return _typed(name, decode_dimensions(encode_dimensions({name: value}, "dimensions"))[name])
 

@@ -39,16 +39,6 @@ class RecurringTerms(msgspec.Struct, frozen=True, array_like=True, gc=False):
     prorate: bool = False
     """Whether a first period that is not whole is granted in part."""
 
-    def same_rhythm(self, other: RecurringTerms) -> bool:
-        """Return whether these terms have the rhythm of ``other``, so that they can apply from its next grant on."""
-        return (self.period, self.every, self.anchor, self.starts_at, self.zone) == (
-            other.period,
-            other.every,
-            other.anchor,
-            other.starts_at,
-            other.zone,
-        )
-
 
 class Recurring(msgspec.Struct, array_like=True, gc=False):
     """A recurring grant of a pool, and the time of its next grant."""
@@ -60,6 +50,8 @@ class Recurring(msgspec.Struct, array_like=True, gc=False):
     next_at: int
     last_grant: int = 0
     """The grant of the present period; 0 before the first."""
+    since: int = 0
+    """The version of the pool that last changed when it grants; 0 if that is ``number``."""
 
     @property
     def rhythm(self) -> Rhythm:

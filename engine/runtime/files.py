@@ -15,6 +15,12 @@ JOURNAL_NAME: Final = "journal.db"
 JOURNAL_FORMAT: Final = 2
 """In the file, as SQLite's ``user_version``, and in the trailer of each frame, where it also says which rules held when
 the frame was written (``rules_of``)."""
+END_NAME: Final = "journal.end"
+"""The newest frame of the journal, as the process that writes has seen it flushed. It may lag, and never leads."""
+END_FORMAT: Final = 1
+"""In each line of the file. A line with another number is not read."""
+ACCEPTED_NAME: Final = "journal.accepted"
+"""The losses that somebody has accepted with ``solvent accept-loss``, a line of JSON for each."""
 LOCK_NAME: Final = "lock"
 """The lock file, held by the engine that has the folder open."""
 INDEX_NAME: Final = "index.db"

@@ -4,8 +4,8 @@ Pure functions over the rows of answers (see ``usage_query``). Credits are whole
 are microseconds since 1970. A value between two units or two microseconds is a ``Fraction``. The only float is the
 score of a spike.
 
-Values are compared with their type: 1, 1.0, true and "1" are four groups. That is why groups come as rows: a mapping
-by their values would already have lost three of them.
+Equal numbers have one form in answers, so values are compared with their type: 1, true and "1" are three groups. That
+is why groups come as rows: a mapping by their values would already have lost one of them.
 """
 
 from __future__ import annotations
@@ -321,7 +321,7 @@ class _Sum:
 
 
 def exact(values: tuple[Value, ...]) -> _Exact:
-    """Return a key that separates values that Python calls equal: of different types, or 0.0 and -0.0."""
+    """Return a key that separates values that Python calls equal: 1 and True."""
     return tuple(map(repr, values))
 
 

@@ -40,7 +40,7 @@ from solvent.engine.api.usage_words import COMPARE_ORDERS, CompareOrder
 from solvent.engine.rules.events import Event
 from solvent.engine.rules.views.ledger import entry_of
 from solvent.engine.values.amounts import parse_amount, shown, to_decimal
-from solvent.engine.values.errors import InvalidRequest, JournalCorrupt
+from solvent.engine.values.errors import InvalidRequest
 from solvent.engine.values.pool_id import parse_canonical, parse_pool
 from solvent.engine.values.times import DAY_US, EPOCH, MICROSECOND, parse_time, to_datetime
 from solvent.engine.values.windows import Period, check_zone, window_of
@@ -89,8 +89,13 @@ FORECAST_ASSUMPTION: Final = (
     "Credits are used at the average rate of the range, in burn order. Credits that expire before they are used are "
     "lost. No grants are added, and open holds stay open."
 )
+ENTRIES_PER_TURN: Final = 50
+"""The entries converted before other tasks get a turn: a millisecond."""
 LINES_PER_TURN: Final = 100
 """The lines converted before other tasks get a turn: half a millisecond."""
+
+
+_events: Final[msgspec.msgpack.Decoder[Event]] = msgspec.msgpack.Decoder(Event)
 
 
 class UsageDesk:
@@ -103,18 +108,15 @@ class UsageDesk:
         now_us: Callable[[], int],
         scale_of: Callable[[str, str | None], Awaitable[int]],
         extent: Callable[[], Awaitable[Extent]],
-        find_entry: Callable[[str, int], Awaitable[Event | None]],
         grants_of: Callable[[str], Awaitable[GrantList]],
         timeout_s: float,
     ) -> None:
         """``scale_of`` returns the decimal places of a pool, or of all pools of a currency; ``extent`` the extent of
-        everything acknowledged; ``find_entry`` the event of a version of a pool; ``grants_of`` the grants of a pool in
-        burn order."""
+        everything acknowledged; ``grants_of`` all active grants of a pool in burn order."""
         self._process = process
         self._now_us = now_us
         self._scale_of = scale_of
         self._extent = extent
-        self._find_entry = find_entry
         self._grants_of = grants_of
         self._timeout_s = timeout_s
 
@@ -200,14 +202,16 @@ class UsageDesk:
             query, cell, as_of=request.as_of, cursor=request.cursor, limit=request.limit, timeout_s=self._timeout_s
         )
         entries: list[UsageEntry] = []
-        for each in page.entries:
-            pool = parse_canonical(each.pool)
-            event = await self._find_entry(each.pool, each.version)
-            if event is None:
-                raise JournalCorrupt(f"version {each.version}, which the usage file has, is missing", pool=each.pool)
-            scale = await self._scale_of(pool.currency, each.pool)
-            entry = entry_of(event, each.version, scale)
-            entries.append(UsageEntry(pool=str(pool), credits=to_decimal(each.credits, scale), entry=entry))
+        pools: dict[str, tuple[str, int]] = {}
+        for place, each in enumerate(page.entries):
+            if each.pool not in pools:
+                pool = parse_canonical(each.pool)
+                pools[each.pool] = str(pool), await self._scale_of(pool.currency, each.pool)
+            name, scale = pools[each.pool]
+            entry = entry_of(_events.decode(each.event), each.version, scale)
+            entries.append(UsageEntry(pool=name, credits=to_decimal(each.credits, scale), entry=entry))
+            if place % ENTRIES_PER_TURN == ENTRIES_PER_TURN - 1:
+                await asyncio.sleep(0)
         return UsageEntryPage(entries=tuple(entries), next_cursor=page.cursor)
 
     def _cell_of(self, request: EntriesRequest) -> tuple[UsageQuery, UsageCell]:
@@ -233,7 +237,7 @@ class UsageDesk:
             check_count(request.top, "top", TOP_MAX)
         other = self._other_span(request.against, Span(query.start, query.end), query.zone)
         before = msgspec.structs.replace(query, start=other.start, end=other.end)
-        groups = await self._process.comparison(
+        groups, events_before, events_after = await self._process.comparison(
             query,
             before,
             order=order,
@@ -251,8 +255,8 @@ class UsageDesk:
             False,
             sum(each.credits_before for each in groups),
             sum(each.credits_after for each in groups),
-            sum(each.events_before for each in groups),
-            sum(each.events_after for each in groups),
+            events_before,
+            events_after,
         )
         return UsageComparison(
             question=absolute(question, query),

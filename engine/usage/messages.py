@@ -125,15 +125,19 @@ class Comparison(msgspec.Struct, frozen=True, tag="comparison"):
     groups: list[UsageGroup]
     columns: list[Packed]
     """The credits before and after, then the events before and after."""
+    events_before: int
+    """The events of all groups together, each counted once."""
+    events_after: int
 
 
-def comparison_of(id: int, groups: Sequence[Compared]) -> Comparison:
-    """Return ``groups`` as a message."""
+def comparison_of(id: int, groups: Sequence[Compared], events_before: int, events_after: int) -> Comparison:
+    """Return ``groups`` as a message, with the events of all of them together."""
     columns = [
         pack([getattr(each, name) for each in groups])
         for name in ("credits_before", "credits_after", "events_before", "events_after")
     ]
-    return Comparison(id, [UsageGroup(each.values, each.other) for each in groups], columns)
+    told = [UsageGroup(each.values, each.other) for each in groups]
+    return Comparison(id, told, columns, events_before, events_after)
 
 
 def compared_in(message: Comparison) -> list[Compared]:
@@ -174,7 +178,8 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     got: str | None = None
     found: int = 0
     known: int = 0
-    """Of ``NewerFormat``, whose file is the ``field``."""
+    """Of ``NewerFormat``, whose file is the ``field``; of ``JournalShorter``, whose folder is the ``field``, the last
+    frame and the newest one that was acknowledged."""
 
 
 class AskFrames(msgspec.Struct, frozen=True, tag="frames"):

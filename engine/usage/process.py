@@ -24,6 +24,7 @@ from solvent.engine.journal.protocol import Journal
 from solvent.engine.values.errors import (
     InvalidRequest,
     JournalError,
+    JournalShorter,
     NewerFormat,
     SolventError,
     TooLarge,
@@ -141,10 +142,14 @@ class UsageProcess:
         top: int | None,
         extent: Extent,
         timeout_s: float,
-    ) -> list[Compared]:
-        """Return the groups of two queries, side by side. Raises the errors of ``table``."""
+    ) -> tuple[list[Compared], int, int]:
+        """Return the groups of two queries, side by side, and all events before and after.
+
+        Raises the errors of ``table``.
+        """
         question = AskComparison(next(self._ids), query, before, order, top, extent, timeout_s)
-        return compared_in(await self._ask(question, Comparison, timeout_s))
+        found = await self._ask(question, Comparison, timeout_s)
+        return compared_in(found), found.events_before, found.events_after
 
     async def spikes(
         self,
@@ -277,6 +282,8 @@ def _error_of(failed: Failed) -> SolventError:
             return Unavailable(failed.text)
         case NewerFormat.code:
             return NewerFormat(failed.field, found=failed.found, known=failed.known, cache=True)
+        case JournalShorter.code:
+            return JournalShorter(failed.field, last=failed.found, acknowledged=failed.known, known_by=failed.text)
     return SolventError(failed.text)
 
 

@@ -7,8 +7,8 @@ since 1970, ranges half-open. Credits are units of the currency, quantities bill
 sign: ``$metric``, ``$customer``, ``$resource``, ``$grant``, ``$category``, ``$cost_basis``, ``$currency``. A dimension
 whose own name begins with a dollar sign is written with one more: ``$$price`` is the dimension ``$price``.
 
-Values are compared with their type: 1, 1.0, true and "1" are four values. ``None`` means that the event does not have
-the field, and is a group of its own.
+Equal numbers are one value: 1 and 1.0. True and "1" are others. ``None`` means that the event does not have the field,
+and is a group of its own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import msgspec
 from solvent.engine.api.usage_table import Value
 from solvent.engine.api.usage_words import ORDERS, Order
 from solvent.engine.values.amounts import shown
-from solvent.engine.values.dimensions import DIMENSION_NAME_CHARS_MAX, encode_dimensions
+from solvent.engine.values.dimensions import DIMENSION_NAME_CHARS_MAX, decode_dimensions, encode_dimensions
 from solvent.engine.values.errors import InvalidRequest, TooLarge
 from solvent.engine.values.pool_id import PoolLike, check_id, parse_pool
 from solvent.engine.values.times import MOMENT_MAX_US, SECOND_US
@@ -39,7 +39,6 @@ ROWS_MAX: Final = 100_000
 """The most rows in one answer, about 20 MB of objects. Callers with more groups can ask for the top ones."""
 ENTRIES_PAGE_MAX: Final = 1_000
 ENTRIES_PAGE_DEFAULT: Final = 100
-CURSOR_CHARS_MAX: Final = 200
 
 _MINUTE_US: Final = 60 * SECOND_US
 
@@ -121,6 +120,10 @@ class UsageEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     occurred_at: int
     credits: int
     """The part of the entry that counts in this cell, in units; less than 0 for a reversal."""
+    frame: int
+    """The frame of the journal that has the entry."""
+    event: msgspec.Raw = msgspec.Raw()
+    """The event that made the entry, as the journal has it. Empty until it was read."""
 
 
 class UsageEntries(msgspec.Struct, frozen=True):
@@ -300,9 +303,7 @@ def _check_value(field: str, value: object, where: str) -> Value:
         return None
     name = dimension_of(field)
     if name is not None:
-        encode_dimensions({name: value}, where)
-        assert isinstance(value, (str, int, float, bool))  # noqa: S101 - narrows: nothing else can be encoded
-        return value
+        return decode_dimensions(encode_dimensions({name: value}, where))[name]
     if not isinstance(value, str) or not _is_text(value):
         raise InvalidRequest(where, "a string", got=shown(value))
     return value

@@ -2,7 +2,8 @@
 
 An error has a stable ``code`` and the ``status`` that transports send (an HTTP status). Its fields are typed
 attributes. ``details`` returns them in wire form, so that ``error_from_wire`` can raise the same error at the other
-end. ``retry_safe`` is whether a retry with the same key can help.
+end. ``retry_safe`` is whether a retry with the same key can help, ``outcome_unknown`` whether the command may have been
+written although there is no receipt.
 
 Amounts in errors are credits, as decimals.
 """
@@ -30,6 +31,9 @@ class SolventError(Exception):
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
     retry_safe: ClassVar[bool] = False
+    """Whether a retry with the same key can help without anything else being changed first."""
+    outcome_unknown: bool = True
+    """Whether the command may have been written although there is no receipt. If not, nothing was applied."""
     fields: ClassVar[tuple[str, ...]] = ()
     """The attributes that are sent with the error, in addition to its message."""
 
@@ -47,6 +51,7 @@ class Refused(SolventError):
     """The pool refused a valid command. Nothing was written, and the key is not used up."""
 
     status = 402
+    outcome_unknown = False
 
 
 class InsufficientCredits(Refused):
@@ -118,6 +123,7 @@ class InvalidRequest(SolventError):
 
     code = "invalid_request"
     status = 400
+    outcome_unknown = False
     fields = ("field", "expected")
 
     def __init__(self, field: str, expected: str, *, got: str | None = None) -> None:
@@ -137,6 +143,7 @@ class NotFound(SolventError):
 
     code = "not_found"
     status = 404
+    outcome_unknown = False
     fields = ("what", "id")
 
     def __init__(self, what: str, id: str) -> None:
@@ -149,6 +156,7 @@ class IdempotencyConflict(SolventError):
 
     code = "idempotency_conflict"
     status = 409
+    outcome_unknown = False
     fields = ("key", "version")
 
     def __init__(self, *, key: str, version: int) -> None:
@@ -161,6 +169,7 @@ class StateConflict(SolventError):
 
     code = "state_conflict"
     status = 409
+    outcome_unknown = False
     fields = ("reason",)
 
     def __init__(self, reason: str, message: str) -> None:
@@ -173,6 +182,7 @@ class Overloaded(SolventError):
 
     code = "overloaded"
     status = 429
+    outcome_unknown = False
     retry_safe = True
     fields = ("retry_after",)
 
@@ -219,6 +229,27 @@ class JournalCorrupt(JournalError):
         place = ", ".join(part for part in where if part)
         super().__init__(f"{place}: {reason}" if place else reason)
         self.frame, self.pool, self.reason = frame, pool, reason
+
+
+class JournalShorter(JournalCorrupt):
+    """The journal ends earlier than it did: frames that were acknowledged are missing. Nothing was changed.
+
+    ``last`` is the frame with which it ends now, ``acknowledged`` the newest one that is known to have been written,
+    and ``known_by`` the file that knows it. An operator restores the journal, or accepts the loss with ``solvent
+    accept-loss``.
+    """
+
+    code = "journal_shorter"
+    fields = ("folder", "last", "acknowledged", "known_by")
+
+    def __init__(self, folder: str, *, last: int, acknowledged: int, known_by: str) -> None:
+        super().__init__(
+            f"the journal in {folder} ends with frame {last}, but frames up to {acknowledged} were acknowledged, as "
+            f"{known_by} knows: restore journal.db with its journal.db-wal, or accept that the frames from {last + 1} "
+            f"on are lost: solvent accept-loss --data-dir {folder} --last-frame {last}",
+            frame=last + 1,
+        )
+        self.folder, self.last, self.acknowledged, self.known_by = folder, last, acknowledged, known_by
 
 
 class NewerFormat(JournalError):
@@ -281,6 +312,12 @@ _REBUILD: dict[str, Callable[[Mapping[str, Any]], SolventError]] = {
     Overloaded.code: lambda details: Overloaded(retry_after=float(details.get("retry_after", 0))),
     Unavailable.code: lambda details: Unavailable(_text(details, "message")),
     JournalError.code: lambda details: JournalError(_text(details, "message")),
+    JournalShorter.code: lambda details: JournalShorter(
+        _text(details, "folder"),
+        last=int(details.get("last", 0)),
+        acknowledged=int(details.get("acknowledged", 0)),
+        known_by=_text(details, "known_by"),
+    ),
     NewerFormat.code: lambda details: NewerFormat(
         _text(details, "file"), found=int(details.get("found", 0)), known=int(details.get("known", 0))
     ),

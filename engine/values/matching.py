@@ -7,11 +7,13 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from .dimensions import DimensionValue
+from .dimensions import DimensionValue, canonical_value
 
 Match: TypeAlias = tuple[tuple[str, DimensionValue], ...]
 """The (dimension, value) pairs that an entry must have, sorted by name."""
 
+_FLOAT: Final = b"\xcb"
+"""The first byte of a float in msgpack."""
 _value: Final[msgspec.msgpack.Decoder[DimensionValue]] = msgspec.msgpack.Decoder(DimensionValue)
 
 
@@ -21,19 +23,25 @@ def matches(match: Match, each: str | None, values: Mapping[str, DimensionValue]
         return False
     for name, wanted in match:
         value = values.get(name)
-        if value != wanted or type(value) is not type(wanted):
+        # Python compares an int with a float exactly, but calls True equal to 1.
+        if value != wanted or (type(value) is not type(wanted) and bool in (type(value), type(wanted))):
             return False
     return True
 
 
-def typed(match: Match) -> tuple[tuple[str, type, DimensionValue], ...]:
-    """Return ``match`` in a form whose equality keeps 1, 1.0 and True apart."""
-    return tuple((name, type(value), value) for name, value in match)
+def typed(match: Match) -> tuple[tuple[str, bool, DimensionValue], ...]:
+    """Return ``match`` in a form whose equality keeps 1 and True apart, and not 1 and 1.0."""
+    return tuple((name, isinstance(value, bool), value) for name, value in match)
 
 
 def encode_value(value: DimensionValue) -> bytes:
-    """Return a dimension value as the name of a counter. 1, 1.0, True and "1" give different names."""
-    return msgspec.msgpack.encode(value)
+    """Return a dimension value as the name of a counter. Equal numbers give one name; True and "1" give others."""
+    return msgspec.msgpack.encode(canonical_value(value))
+
+
+def counter_of(value: bytes) -> bytes:
+    """Return the name of the counter in which an entry counts. An entry of an older version may name it by a float."""
+    return encode_value(decode_value(value)) if value[:1] == _FLOAT else value
 
 
 def decode_value(encoded: bytes) -> DimensionValue:

@@ -10,6 +10,8 @@ from .errors import InvalidRequest
 LEDGER_PAGE_MAX: Final = 1_000
 POOL_PAGE_MAX: Final = 1_000
 EVENT_PAGE_MAX: Final = 1_000
+LIST_PAGE_MAX: Final = 1_000
+"""Of grants, holds, counts and all other lists of a pool or a customer."""
 
 
 def check_limit(limit: object, limit_max: int) -> int:

@@ -18,7 +18,7 @@ QUIET: Final = frozenset(
     {
         *("granted", "held", "spent", "expired", "voided", "moved_out", "pending", "top_up", "expiring"),
         *("debited", "reversed", "refused", "more", "prorate"),
-        *("allocations", "counts", "low", "budget_percents", "quantities"),
+        *("allocations", "counts", "low", "budget_percents", "quantities", "cut"),
         *("dimensions", "group", "match", "metadata"),
     }
 )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from calendar import monthrange
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
@@ -23,6 +24,8 @@ RECURRENCE_PERIODS: Final[tuple[RecurrencePeriod, ...]] = ("day", "week", "month
 EVERY_MAX: Final = 1_000
 """The most periods from one occurrence to the next."""
 
+_SAMPLED_DAYS: Final = 2
+"""The days between the moments at which clocks are compared. No zone changes its clock for less."""
 _DAYS: Final = {"day": 1.0, "week": 7.0, "month": 30.436875, "year": 365.2425}
 """The average length of each period in days, in the Gregorian calendar. Used only for a first guess."""
 
@@ -70,6 +73,41 @@ def period_at(rhythm: Rhythm, at: int) -> tuple[int, int]:
     while (end := occurrence(rhythm, number + 1)) <= at:
         number += 1
     return occurrence(rhythm, number), end
+
+
+def same_times(one: Rhythm, other: Rhythm) -> bool:
+    """Return whether two rhythms recur at the same times, in whatever words they say it."""
+    if not same_clock(one.zone, other.zone):
+        return False
+    info = ZoneInfo(one.zone)
+    first, second = [(EPOCH + each.anchor * MICROSECOND).astimezone(info) for each in (one, other)]
+    days, months = _length(one)
+    if (days, months) != _length(other) or first.time() != second.time():
+        return False
+    if days:
+        return (first.date() - second.date()).days % days == 0
+    return first.day == second.day and (first.year - second.year) * 12 % months == (second.month - first.month) % months
+
+
+def _length(rhythm: Rhythm) -> tuple[int, int]:
+    """Return the days, or the months, from one occurrence to the next."""
+    match rhythm.period:
+        case "day" | "week":
+            return rhythm.every * (7 if rhythm.period == "week" else 1), 0
+        case "month" | "year":
+            return 0, rhythm.every * (12 if rhythm.period == "year" else 1)
+
+
+@lru_cache(maxsize=1_024)
+def same_clock(zone: str, other: str) -> bool:
+    """Return whether two time zones, such as UTC and Etc/UTC, are one: their clocks agree from 1970 to 2040."""
+    if zone == other:
+        return True
+    one, two = ZoneInfo(zone), ZoneInfo(other)
+    return all(
+        moment.astimezone(one).utcoffset() == moment.astimezone(two).utcoffset()
+        for moment in (EPOCH + timedelta(days=day) for day in range(0, 70 * 366, _SAMPLED_DAYS))
+    )
 
 
 def share_of(amount: int, part: int, whole: int) -> int:

@@ -13,6 +13,7 @@ from solvent.engine.journal.sqlite.journal import SqliteJournal
 from solvent.engine.rules.budgets import BudgetTerms, Charge
 from solvent.engine.rules.events import (
     Activated,
+    Alerted,
     BudgetSet,
     Captured,
     Cut,
@@ -28,12 +29,14 @@ from solvent.engine.rules.events import (
     Opened,
     RechargeClosed,
     RecurringEnded,
+    RecurringSet,
     Released,
     Reversed,
     Trimmed,
     Updated,
     Voided,
 )
+from solvent.engine.rules.recurring import RecurringTerms
 from solvent.engine.runtime.files import JOURNAL_NAME
 from solvent.engine.values.dimensions import NO_DIMENSIONS
 from solvent.engine.values.times import DAY_US
@@ -56,6 +59,15 @@ def arrived(amount: int, key: str = "t") -> MovedIn:
 START: list[Event] = [Opened(1, 6), granted(5, 5)]
 TWO: list[Event] = [*START, granted(5, 10, "g2")]
 HELD: list[Event] = [*START, Held(2, "h", 3, 2, ((2, 3),), 99)]
+
+
+TERMS = RecurringTerms("p", 5, "day", roll_over=3)
+PERIOD = Granted(1, "\x01p", 5, 5, "paid", 50, 1, None, recurring=2, next_at=11, period_end=11)
+PLAN: list[Event] = [Opened(1, 6), RecurringSet(1, 0, 0, TERMS, 1, 1), PERIOD]
+
+
+def next_period(at: int) -> Granted:
+    return msgspec.structs.replace(PERIOD, at=at, effective_at=at, key="next", balance=10)
 
 
 LATE = Debited(9, "late", 1, 3, ((2, 1),), 1, False)
@@ -135,6 +147,14 @@ async def test_an_honest_journal_has_no_problems(tmp_path: Path) -> None:
         ([*START, Debited(2, "d", 2, 3, ((2, 2),), 2, True, cut=Cut("budget", "b", 9))], "stopped it"),
         ([*START, Debited(2, "d", 2, 3, ((2, 2),), 4, True, cut=Cut("budget", "b", 2))], "stopped it"),
         ([*START, Granted(2, "again", 1, 6, "paid", 50, None, None, opened=True)], "opened the pool"),
+        ([*START, granted(2**63 - 1, 2**63 + 4, "g2")], "more than 63 bits"),
+        ([*PLAN, Alerted(2, "grant_skipped", 5, about=2, amount=7, moment=99)], "could grant 7"),
+        ([*PLAN, RecurringSet(2, 2, 5, TERMS, 1, 2)], "a second time for the period until 11"),
+        ([*PLAN, RecurringEnded(2, 2, 5, "p", until=11), RecurringSet(3, 2, 5, TERMS, 1, 3)], "a second time"),
+        ([*PLAN, RecurringEnded(2, 2, 5, "p")], "does not say until when"),
+        ([*PLAN, RecurringEnded(2, 2, 5, "p", until=12)], "does not end at 12"),
+        ([*PLAN, next_period(4)], "grants at 4, not at 11"),
+        ([*PLAN, next_period(11)], "5 of p2 stand"),
     ],
 )  # fmt: skip
 async def test_a_lie_in_a_pool_is_found(tmp_path: Path, events: list[Event], found: str) -> None:

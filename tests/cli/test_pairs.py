@@ -21,7 +21,19 @@ def test_dimensions_are_text_unless_typed() -> None:
     }
 
 
-@pytest.mark.parametrize("word", ["model", "=x", ":=5", 'x:="text"', "x:=null", "x:=[1]", "x:=five", "x:="])
+@pytest.mark.parametrize(("text", "number"), [("1", 1), ("1.0", 1), ("1e2", 100), ("0.50", 0.5), ("-0.0", 0)])
+def test_a_number_is_the_same_however_it_is_written(text: str, number: float) -> None:
+    (found,) = parse_dimensions([f"n:={text}"]).values()
+    assert (type(found), found) == (type(number), number)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("model", "=x", ":=5", 'x:="text"', "x:=null", "x:=[1]", "x:=five", "x:="),
+        *("x:=1e999999999", "x:=0.1000000000000000055"),
+    ],
+)
 def test_a_wrong_dimension_is_refused(word: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         parse_dimensions([word])

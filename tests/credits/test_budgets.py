@@ -43,6 +43,11 @@ async def test_each_value_has_a_counter_of_its_own_and_types_are_kept_apart(cred
         with pytest.raises(BudgetExceeded) as stopped:
             await credits.debit("acme", "2", key=f"{key}2", dimensions={"user": user})
         assert (stopped.value.value, type(stopped.value.value)) == (user, type(user))
+        if user == 1 and user is not True:
+            # However it is written, it is the same number.
+            with pytest.raises(BudgetExceeded):
+                await credits.debit("acme", "2", key=f"{key}3", dimensions={"user": 1.0})
+            assert (await credits.debit("acme", "4", key=key, dimensions={"user": 1.0})).replayed
     await credits.debit("acme", "20", key="e", dimensions={"team": "red"})
     counts = (await credits.budgets("acme")).budgets[0].counts
     assert sorted((repr(each.value), each.used) for each in counts) == [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from solvent import Credits, InvalidRequest, NotFound
 Line = tuple[str | None, str, Decimal, Decimal, Decimal, Decimal | None]
 
 
-async def lines(credits: Credits, pool: str = "acme", **between: datetime) -> list[Line]:
+async def lines(credits: Credits, pool: str = "acme", **between: Any) -> list[Line]:
     report = await credits.costs(pool, **between)
     return [
         (

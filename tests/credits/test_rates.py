@@ -94,6 +94,29 @@ async def test_a_card_prices_what_occurs_from_its_date_on(credits: Credits) -> N
     assert cards[1].effective_at == later
 
 
+async def test_a_card_that_is_dated_back_prices_what_was_used_before_the_first_price(
+    credits: Credits,
+) -> None:
+    await credits.grant("acme", "100", key="g")
+    now = datetime.now(UTC)
+    used_at = now - timedelta(days=3)
+    await credits.debit("acme", 1, key="by amount", metric="images", quantity=1, occurred_at=used_at)
+    with pytest.raises(NotFound):
+        await credits.report("acme", "images", 1, key="a", occurred_at=used_at)
+    await credits.set_rates([{"metric": "images", "credits": 2}], effective_at=now - timedelta(days=10))
+    assert (await credits.report("acme", "images", 1, key="a", occurred_at=used_at)).amount == 2
+    both = [{"metric": "images", "credits": 2}, {"metric": "calls", "credits": 3}]
+    await credits.set_rates(both, effective_at=now - timedelta(days=20))
+    assert (await credits.report("acme", "calls", 1, key="b", occurred_at=used_at)).amount == 3
+    other = [{"metric": "images", "credits": 9}, {"metric": "calls", "credits": 3}]
+    with pytest.raises(InvalidRequest, match="images had another price"):
+        await credits.set_rates(other, effective_at=now - timedelta(days=5))
+    with pytest.raises(InvalidRequest, match="at most 400 days ago"):
+        await credits.set_rates(both, effective_at=now - timedelta(days=401))
+    assert (await credits.debit("acme", 1, key="by amount", metric="images", quantity=1, occurred_at=used_at)).replayed
+    assert (await credits.report("acme", "images", 1, key="a", occurred_at=used_at)).replayed
+
+
 async def test_cards_and_reports_race_and_the_last_card_wins(credits: Credits) -> None:
     await credits.grant("acme", "1000000", key="g")
     for turn in range(1, 31):

@@ -131,7 +131,7 @@ async def test_a_cancelled_plan_ends_with_its_period_or_at_once(credits: Credits
     assert (await credits.balance("acme")).granted == 20
 
 
-async def test_new_terms_count_from_the_next_grant_on_and_another_rhythm_begins_anew(
+async def test_new_terms_count_from_the_next_grant_on_and_another_rhythm_from_its_next_period_on(
     credits: Credits, clock: Clock
 ) -> None:
     await credits.set_recurring("acme", "plan", "10", period="month")
@@ -140,10 +140,140 @@ async def test_new_terms_count_from_the_next_grant_on_and_another_rhythm_begins_
     assert await available(credits) == 10
     clock.advance(days=32)
     assert await available(credits) == 20
-    await credits.set_recurring("acme", "plan", "500", period="year")
-    assert await available(credits) == 520
-    view = (await credits.recurring("acme")).recurring
-    assert [(each.period, each.amount) for each in view] == [("year", 500)]
+    receipt = await credits.set_recurring("acme", "plan", "500", period="year")
+    assert await available(credits) == 20
+    (view,) = (await credits.recurring("acme")).recurring
+    assert (view.period, view.amount, view.next_at) == ("year", 500, receipt.next_at)
+    assert view.next_at > clock.now() + timedelta(days=300)
+    receipt = await credits.set_recurring("acme", "plan", "30", period="week", start="now")
+    assert (receipt.granted, receipt.amount, receipt.balance) == (30, 30, 50)
+    assert await available(credits) == 50
+    again = await credits.set_recurring("acme", "plan", "30", period="week", start="now")
+    assert (again.id, again.granted, again.next_at) == ("", 0, receipt.next_at)
+    assert await available(credits) == 50
+
+
+async def test_what_is_read_can_be_written_back_and_changes_nothing(credits: Credits, clock: Clock) -> None:
+    terms = {
+        "period": "month",
+        "time_zone": "Europe/Paris",
+        "roll_over": "30",
+        "category": "promotional",
+        "priority": 7,
+    }
+    first = await credits.set_recurring("acme", "plan", "100", cost_basis=("0.5", "USD"), **terms)  # type: ignore[arg-type]
+    assert (first.granted, first.balance) == (100, 100)
+    (view,) = (await credits.recurring("acme")).recurring
+    assert first.next_at == view.next_at
+    names = (
+        "name",
+        "amount",
+        "period",
+        "every",
+        "anchor",
+        "ends_at",
+        "time_zone",
+        "category",
+        "priority",
+        "cost_basis",
+    )
+    said = {name: getattr(view, name) for name in (*names, "roll_over", "prorate")}
+    for _ in range(3):
+        receipt = await credits.set_recurring("acme", **said)
+        assert (receipt.id, receipt.granted, receipt.next_at) == ("", 0, view.next_at)
+    await credits.set_recurring("acme", "plan", "100", period="month", start="now")
+    assert await available(credits) == 100
+    assert (await credits.recurring("acme")).recurring == (view,)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"anchor": "2099-03-01T00:00:00Z"},
+        {"anchor": "2026-01-01T00:00:00+00:00", "time_zone": "Etc/UTC"},
+        {"time_zone": "Zulu"},
+        {"anchor": "2100-01-01T01:00:00+01:00", "every": 1, "start": "now"},
+        {},
+    ],
+)
+async def test_the_same_rhythm_in_other_words_grants_nothing(
+    credits: Credits, clock: Clock, words: dict[str, object]
+) -> None:
+    await at(clock, datetime(2099, 4, 21, 12, 0, tzinfo=UTC))
+    first = await credits.set_recurring("acme", "plan", "100", period="month", anchor="2099-01-01T00:00:00Z")
+    assert first.next_at == datetime(2099, 5, 1, tzinfo=UTC)
+    clock.advance(days=3)
+    again = await credits.set_recurring("acme", "plan", "100", period="month", **words)  # type: ignore[arg-type]
+    assert (again.id, again.granted, again.next_at) == ("", 0, first.next_at)
+    assert await available(credits) == 100
+    # Another amount keeps the billing day.
+    more = await credits.set_recurring("acme", "plan", "200", period="month", **words)  # type: ignore[arg-type]
+    assert (more.granted, more.next_at) == (0, first.next_at)
+    clock.advance(days=8)
+    assert await available(credits) == 200
+    assert (await credits.recurring("acme")).recurring[0].next_at == datetime(2099, 6, 1, tzinfo=UTC)
+
+
+async def test_what_is_left_out_keeps_its_value(credits: Credits, clock: Clock) -> None:
+    await credits.set_recurring(
+        "acme", "plan", "100", period="day", every=2, roll_over="30", category="promotional", priority=3,
+        time_zone="Europe/Paris", prorate=True, cost_basis=("1", "USD"), ends_at=clock.now() + timedelta(days=30),
+    )  # fmt: skip
+    (before,) = (await credits.recurring("acme")).recurring
+    await credits.set_recurring("acme", "plan", "50", period="day")
+    (after,) = (await credits.recurring("acme")).recurring
+    assert after.amount == 50
+    for name in set(before.__struct_fields__) - {"amount"}:
+        assert getattr(after, name) == getattr(before, name), name
+    await credits.set_recurring("acme", "plan", "50", period="day", ends_at=None, cost_basis=None)
+    (last,) = (await credits.recurring("acme")).recurring
+    assert (last.ends_at, last.cost_basis, last.roll_over) == (None, None, "30")
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_a_plan_that_is_cancelled_and_set_again_grants_once_a_period(
+    credits: Credits, clock: Clock, at_once: bool
+) -> None:
+    first = await credits.set_recurring("acme", "plan", "100", period="month")
+    for start in (None, "now", None):
+        clock.advance(days=2)
+        await credits.cancel_recurring("acme", "plan", at_once=at_once)
+        again = await credits.set_recurring("acme", "plan", "100", period="month", start=start)
+        assert (again.id[0], again.granted, again.next_at) == ("p", 0, first.next_at)
+    assert await available(credits) == (0 if at_once else 100)
+    clock.advance(days=30)
+    assert await available(credits) == 100
+    await credits.cancel_recurring("acme", "plan")
+    clock.advance(days=40)
+    # Its last period is over: it begins again.
+    anew = await credits.set_recurring("acme", "plan", "70", period="month")
+    assert (anew.granted, anew.balance) == (70, 70)
+
+
+async def test_another_rhythm_can_start_with_its_part_at_once(credits: Credits, clock: Clock) -> None:
+    await at(clock, datetime(2099, 4, 11, 0, 0, tzinfo=UTC))
+    await credits.set_recurring("acme", "plan", "30", period="year", anchor="2099-01-01T00:00:00Z")
+    receipt = await credits.set_recurring("acme", "plan", "30", period="month", prorate=True)
+    assert Decimal("19.99") < receipt.granted <= 20
+    assert receipt.next_at == datetime(2099, 5, 1, tzinfo=UTC)
+    assert await available(credits) == 30 + receipt.granted
+
+
+async def test_with_an_end_before_its_next_grant_a_plan_ends(credits: Credits, clock: Clock) -> None:
+    await credits.set_recurring("acme", "plan", "30", period="month")
+    await credits.set_recurring("acme", "plan", "30", period="month", ends_at=clock.now() + timedelta(days=3))
+    assert (await credits.recurring("acme")).recurring == ()
+    assert await available(credits) == 30
+    clock.advance(days=40)
+    assert await available(credits) == 0
+
+
+async def test_a_roll_over_is_a_cap_when_a_plan_is_set_anew_under_its_name(credits: Credits, clock: Clock) -> None:
+    for _ in range(3):
+        await credits.set_recurring("acme", "plan", "100", period="day", roll_over="30")
+        await credits.cancel_recurring("acme", "plan")
+        clock.advance(days=2)
+        assert await available(credits) == 30
 
 
 async def test_it_keeps_the_wall_clock_over_a_change_of_clocks(credits: Credits, clock: Clock) -> None:
@@ -189,6 +319,8 @@ async def test_a_pool_has_only_so_many(credits: Credits) -> None:
         ({"roll_over": 0}, "roll_over"),
         ({"prorate": 1}, "prorate"),
         ({"amount": 0}, "amount"),
+        ({"start": "soon"}, "start"),
+        ({"start": "now", "starts_at": "2999-01-01T00:00:00Z"}, "start"),
     ],
 )
 async def test_bad_terms_name_their_field(credits: Credits, terms: dict[str, object], field: str) -> None:

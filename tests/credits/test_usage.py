@@ -57,6 +57,39 @@ async def test_where_the_credits_of_a_pool_went(credits: Credits) -> None:
     assert groups(await today(credits)) == {(): 38}
 
 
+async def test_an_event_that_two_grants_paid_counts_with_both_and_once_in_all(credits: Credits) -> None:
+    await credits.grant("acme", 3, key="free", category="promotional")
+    await credits.grant("acme", 100, key="order", cost_basis=("0.01", "USD"))
+    await credits.grant("acme", 100, key="order-2", cost_basis=("0.01", "USD"))
+    debit: dict[str, Any] = {"metric": "tokens", "dimensions": {"user": "ann"}}
+    await credits.debit("acme", 5, key="a", quantity="1000", **debit)
+    await credits.debit("acme", 100, key="b", quantity="0.000000001", **debit)
+    await credits.debit("acme", 1, key="c", quantity="7", **debit)
+
+    usage = await today(credits, "$category")
+    lines = {line.group["$category"]: (line.credits, line.events, line.quantities["tokens"]) for line in usage.lines}
+    # Both grants of category "paid" paid a part of "b": one event.
+    assert lines == {"promotional": (3, 1, 600), "paid": (103, 3, D("407.000000001"))}
+    assert (usage.total.credits, usage.total.events) == (106, 3)
+    assert usage.total.quantities == {"tokens": D("1007.000000001")}
+    by_grant = await today(credits, "$grant", "user")
+    assert [(line.group["$grant"], line.events) for line in by_grant.lines] == [("g3", 2), ("g2", 1), ("g4", 2)]
+    assert by_grant.total.events == 3
+    paid = await today(credits, "user", filters={"$category": "paid"})
+    assert (paid.lines[0].events, paid.total.events, paid.total.credits) == (3, 3, 103)
+    for line in usage.lines:
+        assert len((await credits.usage_entries(usage, line)).entries) == line.events
+
+    # "a" and "b" have parts with two grants outside the top each, "c" with one.
+    top = await today(credits, "$grant", top=1, order="name")
+    assert [(line.other, line.events) for line in top.lines] == [(False, 1), (True, 3)]
+    compared = await credits.compare_usage(top, order="name", top=1)
+    assert [(each.other, each.events, each.events_before) for each in compared.changes] == [(False, 1, 0), (True, 3, 0)]
+    assert (compared.total.events, compared.total.events_before) == (3, 0)
+    two = await credits.compare_usage(top, order="name", top=2)
+    assert [(each.group["$grant"], each.events) for each in two.changes] == [("g2", 1), ("g3", 2), (None, 2)]
+
+
 async def test_pools_customers_and_environments_are_told_apart(credits: Credits) -> None:
     await fill(credits)
     await credits.grant("staging@acme", 9, key="g")
@@ -116,13 +149,18 @@ async def test_the_top_and_the_others(credits: Credits) -> None:
 
 async def test_values_are_told_apart_by_type(credits: Credits) -> None:
     await credits.grant("acme", 100, key="g")
-    values: list[str | int | float] = [1, 1.0, True, "1", "true", 0.5, -3]
+    values: list[str | int | float] = [1, True, "1", "true", 0.5, -3]
     for number, value in enumerate(values):
         await credits.debit("acme", number + 1, key=str(number), dimensions={"v": value})
     usage = await today(credits, "v")
     found = {(type(line.group["v"]), line.group["v"]): line.credits for line in usage.lines}
     assert found == {(type(value), value): number + 1 for number, value in enumerate(values)}
-    assert (await today(credits, filters={"v": 1.0})).total.credits == 2
+    # However it is written, it is the same number.
+    await credits.debit("acme", 10, key="1.0", dimensions={"v": 1.0})
+    for one in (1, 1.0):
+        assert (await today(credits, filters={"v": one})).total.credits == 11
+    (line,) = (await today(credits, "v", filters={"v": 1})).lines
+    assert (line.group["v"], line.credits) == (1, 11)
 
 
 HOSTILE = [

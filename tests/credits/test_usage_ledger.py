@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
+from fractions import Fraction
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -60,9 +62,11 @@ async def facts_of(engine: Engine, pool: str) -> list[Fact]:
             sign, at, about = -1, entry.recorded_at, entries[entry.about]
         elif entry.kind not in ("debit", "capture"):
             continue
-        for place, part in enumerate(entry.allocations or (None,)):
-            quantity = about.quantity if sign > 0 and place == 0 and about.quantity is not None else Decimal(0)
-            grant, amount = (None, Decimal(0)) if part is None else (part.grant, part.amount)
+        paid: dict[str | None, Decimal] = {} if entry.allocations else {None: Decimal(0)}
+        for part in entry.allocations:
+            paid[part.grant] = paid.get(part.grant, Decimal(0)) + part.amount
+        shares = shares_of(about.quantity if sign > 0 and about.quantity is not None else Decimal(0), [*paid.values()])
+        for (grant, amount), quantity in zip(paid.items(), shares, strict=True):
             facts.append(
                 Fact(
                     pool,
@@ -70,13 +74,23 @@ async def facts_of(engine: Engine, pool: str) -> list[Fact]:
                     at,
                     grant,
                     sign * amount,
-                    sign > 0 and place == 0,
+                    sign > 0,
                     about.metric,
                     quantity,
                     about.dimensions,
                 )
             )
     return facts
+
+
+def shares_of(quantity: Decimal, amounts: list[Decimal]) -> list[Decimal]:
+    """Divide a quantity in proportion to amounts, to the billionth; the parts add up to it."""
+    if len(amounts) == 1:
+        return [quantity]
+    ends = [
+        int(Fraction(quantity * 10**9) * Fraction(so_far) / Fraction(sum(amounts))) for so_far in accumulate(amounts)
+    ]
+    return [Decimal(end - before).scaleb(-9) for before, end in pairwise([0, *ends])]
 
 
 async def live(engine: Engine, dice: random.Random, clock: Clock, number: int) -> None:
@@ -145,14 +159,15 @@ def exact(value: object) -> tuple[str, str]:
 
 def check_one(facts: list[Fact], usage: Any, group_by: list[str], window: str | None, zone: str) -> None:
     expected: defaultdict[Any, Decimal] = defaultdict(Decimal)
-    events: Counter[Any] = Counter()
+    events: defaultdict[Any, set[Any]] = defaultdict(set)
     quantities: defaultdict[Any, Decimal] = defaultdict(Decimal)
     for fact in facts:
         own = {"$grant": fact.grant, "$metric": fact.metric}
         group = tuple(exact(own[name] if name in own else fact.dimensions.get(name)) for name in group_by)
         cell = label(fact.at, window, zone), group
         expected[cell] += fact.credits
-        events[cell] += fact.is_event
+        if fact.is_event:
+            events[cell].add((fact.pool, fact.entry))
         if fact.quantity:
             quantities[*cell, fact.metric] += fact.quantity
     found = {}
@@ -164,7 +179,8 @@ def check_one(facts: list[Fact], usage: Any, group_by: list[str], window: str | 
         assert [line.credits for line in usage.lines] in ([], [0])
         return
     assert {cell: line.credits for cell, line in found.items()} == expected
-    assert {cell: line.events for cell, line in found.items()} == {cell: events[cell] for cell in expected}
+    assert {cell: line.events for cell, line in found.items()} == {cell: len(events[cell]) for cell in expected}
+    assert usage.total.events == len({(fact.pool, fact.entry) for fact in facts if fact.is_event})
     told = {(*cell, metric): amount for cell, line in found.items() for metric, amount in line.quantities.items()}
     assert told == quantities
 

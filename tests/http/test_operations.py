@@ -16,11 +16,11 @@ from .conftest import Api, Clock
 FLAT = [name for name, read in READS.items() if read.access == "read" and not name.startswith("usage")]
 
 
-def is_problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
+def is_problem(response: httpx.Response, status: int, code: str, *, root: str = "") -> dict[str, Any]:
     """Check that an answer is a problem document, and return it."""
     assert (response.status_code, response.headers["content-type"]) == (status, "application/problem+json")
     document: dict[str, Any] = response.json()
-    assert (document["status"], document["code"], document["type"]) == (status, code, f"/docs/errors#{code}")
+    assert (document["status"], document["code"], document["type"]) == (status, code, f"{root}/docs/errors#{code}")
     assert document["title"]
     assert document["detail"]
     return document

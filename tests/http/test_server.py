@@ -165,5 +165,5 @@ async def test_it_is_mounted_in_another_application() -> None:
             granted = await http.post("/credits/v1/default/a%2Fb/grant", json={"amount": "5", "key": "g"})
             assert granted.status_code == 200, granted.text
             assert (await http.get("/credits/v1/default/a%2Fb/balance")).json()["available"] == "5"
-            is_problem(await http.get("/credits/v1/nothing"), 404, "unknown_path")
+            is_problem(await http.get("/credits/v1/nothing"), 404, "unknown_path", root="/credits")
         assert (await engine.balance("a%2Fb")).available == 5

@@ -19,6 +19,7 @@ from solvent.engine.journal.frames import (
     Pointer,
     decode_section,
     digest_of,
+    events_at,
     split_frame,
 )
 from solvent.engine.journal.protocol import follow
@@ -282,3 +283,24 @@ def test_a_chain_begins_with_version_1_and_nowhere_else(first_version: int, prev
     body = msgspec.msgpack.encode(("a", first_version, previous, NO_DIGEST, events_))
     with pytest.raises(JournalCorrupt, match="does not begin with version 1"):
         follow("a", Head(first_version, Pointer(2, 0, len(body)), digest_of(body)), body)
+
+
+SOME_POOLS = ("a", "aa", "pool", "p" * 40, "é")
+
+
+@given(st.lists(st.tuples(st.sampled_from(SOME_POOLS), st.lists(events, min_size=1, max_size=4)), max_size=6))
+def test_single_events_are_those_of_the_decoded_sections(sections: list[tuple[str, list[Event]]]) -> None:
+    builder = FrameBuilder(1)
+    heads: dict[str, Head] = {}
+    expected: dict[str, dict[int, bytes]] = {}
+    for pool, happened in dict(sections).items():
+        heads[pool] = builder.add(pool, heads.get(pool, NO_HEAD), happened)
+        expected[pool] = {version: msgspec.msgpack.encode(event) for version, event in enumerate(happened, 1)}
+    frame = builder.seal(5)
+    for pool in SOME_POOLS:
+        found = events_at(frame, pool, range(9))
+        assert {version: bytes(event) for version, event in found.items()} == expected.get(pool, {})
+    body = bytearray(frame.body)
+    body[0] ^= 1
+    with pytest.raises(JournalCorrupt):
+        events_at(msgspec.structs.replace(frame, body=bytes(body)), "a", [1])

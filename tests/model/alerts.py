@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 from solvent.engine.rules.alerts import AlertTerms, Threshold
 from solvent.engine.rules.commands import GrantRecharge, RefuseRecharge
 
-from .budgets import Budget, value_of
+from .budgets import Budget, same, value_of
 from .lines import Dims, Line, Refused
 from .times import month_of
 
@@ -33,6 +33,7 @@ ABOUT: dict[str, Any] = {
     "percent": 0,
     "moment": None,
     "budget": None,
+    "recurring": None,
 }
 """The fields of an alert where it leaves them out."""
 RequestState: TypeAlias = Literal["open", "granted", "refused", "timed_out"]
@@ -71,8 +72,10 @@ def balance_when_added(line: Line) -> int | None:
     match line.kind:
         case "Granted":
             return line.balance if about["effective_at"] is None or about["effective_at"] <= line.at else None
-        case "Activated" | "MovedIn":
+        case "Activated":
             return line.balance
+        case "MovedIn":
+            return line.balance - int(about["lapsed"]) if about["amount"] > about["lapsed"] else None
         case "Reversed":
             return line.balance - int(about["lapsed"]) if about["amount"] > about["lapsed"] else None
     return None
@@ -197,8 +200,9 @@ class Alerts:
             about = line.about
             if line.kind == "AlertsSet" or (line.kind == "BudgetSet" and about["budget"] == budget.number):
                 return 0
-            window = [about.get(name) for name in ("kind", "about", "value", "moment")]
-            if line.kind == "Alerted" and window == ["budget_reached", budget.number, value, start]:
+            window = [about.get(name) for name in ("kind", "about", "moment")]
+            is_of_window = line.kind == "Alerted" and window == ["budget_reached", budget.number, start]
+            if is_of_window and same(about["value"], value):
                 return int(about["percent"])
         return 0
 

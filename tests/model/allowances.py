@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from solvent.engine.rules.allowances import AllowanceTerms
 
-from .budgets import concerns, lacks, value_of
+from .budgets import concerns, lacks, same, value_of
 from .lines import Dims, Refused
 from .times import DAY, HOUR
 
@@ -53,12 +53,15 @@ class Allowance:
         return [free for free in self.paid if self.ends(free.at) > at]
 
     def left(self, at: int, value: Any) -> int:
-        return max(0, self.terms.amount - sum(free.share for free in self.counting(at) if free.value == value))
+        return max(0, self.terms.amount - sum(free.share for free in self.counting(at) if same(free.value, value)))
 
     def opens(self, at: int, value: Any) -> int:
         """Return when some of the quota comes back."""
         return min(
-            [self.ends(at), *(self.ends(free.at) for free in self.counting(at) if free.value == value and free.share)]
+            [
+                self.ends(at),
+                *(self.ends(free.at) for free in self.counting(at) if same(free.value, value) and free.share),
+            ]
         )
 
 

@@ -26,7 +26,7 @@ Charges: TypeAlias = tuple[tuple[int, Any, int], ...]
 
 def matches(match: Iterable[tuple[str, Any]], each: str | None, dims: Dims) -> bool:
     """Return whether usage has all of ``match``, and the dimension ``each`` if there is one."""
-    return all(dims.get(name) == wanted for name, wanted in match) and (each is None or each in dims)
+    return all(same(dims.get(name), wanted) for name, wanted in match) and (each is None or each in dims)
 
 
 def same_scope(terms: BudgetTerms, other: BudgetTerms) -> bool:
@@ -49,6 +49,11 @@ def lacks(terms: Any, dims: Dims) -> bool:
 def value_of(terms: Any, dims: Dims) -> Any:
     """Return the value for which usage is counted on its own; ``None``: all of it together, or all that has none."""
     return None if terms.each is None else dims.get(terms.each)
+
+
+def same(value: Any, other: Any) -> bool:
+    """Return whether two values of a dimension are equal: 1 and 1.0 are; True and "1" are others."""
+    return value == other and isinstance(value, bool) == isinstance(other, bool)
 
 
 @dataclass(eq=False)
@@ -122,7 +127,7 @@ class Budgets:
             for each in self.usage
             if each.entry > budget.number
             and concerns(terms, each.dims)
-            and value_of(terms, each.dims) == value_of(terms, dims)
+            and same(value_of(terms, each.dims), value_of(terms, dims))
         )
 
     def over(self, budget: Budget, dims: Dims, at: int, amount: int, *, hold: bool = False) -> Refused | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
 from .holds import end_hold
-from .plans import recur
+from .plans import recur, trim
 from .pool import ModelPool
 
 Happening: TypeAlias = Literal[
@@ -17,6 +17,7 @@ Happening: TypeAlias = Literal[
     "a grant takes effect",
     "a grant ends",
     "a grant ends soon",
+    "a plan has ended and its last period ends",
 ]
 
 
@@ -48,6 +49,9 @@ def moments(pool: ModelPool) -> Iterator[tuple[int, int, Happening]]:
             yield block.ends, number, "a grant ends"
             if (soon := pool.alerts.expiring_soon(number)) is not None:
                 yield soon, number, "a grant ends soon"
+        ends = block.period_end
+        if block.rolls and block.plan and ends and block.those("left") and pool.plans.excess(pool, block.plan, ends):
+            yield ends, number, "a plan has ended and its last period ends"
 
 
 def happen(pool: ModelPool, moment: int, number: int, what: Happening) -> None:
@@ -55,7 +59,9 @@ def happen(pool: ModelPool, moment: int, number: int, what: Happening) -> None:
         pool.note(what)
     match what:
         case "a hold ends by itself":
+            pool.moment = moment
             end_hold(pool, number, moment)
+            pool.moment = None
         case "a plan grants":
             recur(pool, next(plan for plan in pool.plans.all if plan.number == number))
         case "a request ends":
@@ -80,5 +86,7 @@ def happen(pool: ModelPool, moment: int, number: int, what: Happening) -> None:
                 pool.note("a grant ends while credits of it are held")
             pool.write("Expired", grant=number, amount=len(lost), due_at=moment)
             pool.alerts.cause("Expired")
+        case "a plan has ended and its last period ends":
+            trim(pool, pool.blocks[number].plan, moment)
         case "a grant ends soon":
             pool.alerts.alert_expiring_soon(number)

@@ -16,8 +16,8 @@ from .plans import Plans
 from .units import Block, Place, Unit, by_block
 
 SCALE = 6
-GRANTED_MAX = 2**63 - 1
-"""Units of all grants that a pool ever had."""
+HOLDS_MAX = 2**63 - 1
+"""The most units that a pool holds: left, held, and of grants that have not taken effect."""
 
 
 @dataclass(eq=False)
@@ -66,6 +66,8 @@ class ModelPool:
         self.log: list[Line] = []
         self.clock = self.at = 0
         """The time of the newest line, and that of what is being written."""
+        self.moment: int | None = None
+        """When it should have been written, if it is a hold that ends late."""
         self.blocks: dict[int, Block] = {}
         self.holds: dict[int, OpenHold] = {}
         self.payments: dict[int, Payment] = {}
@@ -108,8 +110,9 @@ class ModelPool:
 
     @property
     def room(self) -> int:
-        """How much may still be granted: all grants that a pool ever had stay below 2^63 units together."""
-        return GRANTED_MAX - sum(block.amount for block in self.blocks.values())
+        """How much more a pool can take. What was spent, expired or moved away is not there any more."""
+        counts = [block.count() for block in self.blocks.values()]
+        return HOLDS_MAX - sum(count["left"] + count["held"] + count["pending"] for count in counts)
 
     def burn_order(self) -> list[Block]:
         """Priority, lower first; the sooner expiry, never last; promotional before paid; the older first."""
@@ -144,6 +147,7 @@ class ModelPool:
         ends: int | None = None,
         plan: int = 0,
         next_at: int | None = None,
+        period_end: int | None = None,
         recharge: int = 0,
         opened: bool = False,
         **label: Any,
@@ -152,8 +156,9 @@ class ModelPool:
         starts = self.at if effective_at is None else effective_at
         label = {"cost_basis": None, "name": None, "comment": None, "metadata": {}, **label}
         block = Block(
-            self.next, amount, category, priority, self.at, starts, ends, key, plan, label, is_pending=starts > self.at
-        )
+            self.next, amount, category, priority, self.at, starts, ends, key, plan, label,
+            is_pending=starts > self.at, rolls=bool(plan) and ends is None, period_end=period_end
+        )  # fmt: skip
         self.blocks[block.number] = block
         if block.is_pending:
             self.note("a grant takes effect later")
@@ -172,6 +177,7 @@ class ModelPool:
             next_at=next_at,
             recharge=recharge,
             opened=opened,
+            period_end=period_end,
         )
         return block
 
@@ -189,17 +195,32 @@ class ModelPool:
         self.alerts.cause("Voided")
 
     def come_back(self, units: Sequence[Unit]) -> list[list[Unit]]:
-        """Give units back to their grants. Returns those that cannot stay, because their grant is over."""
-        groups = by_block(units)
-        for unit in units:
-            unit.place, unit.is_beyond = "left", False
-        return [each for block, each in groups if block.is_over(self.at)]
+        """Give units back to their grants. Returns those that cannot stay: because their grant is over, or because more
+        would stand from ended periods of a plan than may roll over."""
+        lapsing: list[list[Unit]] = []
+        moment = self.at if self.moment is None else self.moment
+        for block, each in by_block(units):
+            for unit in each:
+                unit.place, unit.is_beyond = "left", False
+            if block.is_over(self.at):
+                lapsing.append(each)
+            elif block.rolls and block.plan and (block.period_end or 0) <= moment:
+                # Those before, which cannot stay either, are still counted.
+                leaving = [one for one in lapsing if one[0].block.plan == block.plan]
+                count = sum(len(one) for one in leaving if not one[0].block.is_over(self.at))
+                excess = max(0, self.plans.excess(self, block.plan, moment) - count)
+                if excess:
+                    lapsing.append(each[:excess])
+        return lapsing
 
     def lapse(self, lapsing: Iterable[list[Unit]]) -> None:
         """Let units that came back go where the others of their grant have gone."""
         for units in lapsing:
             block = units[0].block
+            kind = "Lapsed" if block.is_over(self.at) else "Trimmed"
             for unit in units:
                 unit.place = "voided" if block.is_voided else "expired"
-            self.write("Lapsed", grant=block.number, amount=len(units))
-            self.alerts.cause("Lapsed")
+            if kind == "Trimmed":
+                self.note("credits come back beyond what rolls over")
+            self.write(kind, grant=block.number, amount=len(units))
+            self.alerts.cause(kind)

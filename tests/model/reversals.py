@@ -7,7 +7,7 @@ from solvent.engine.rules.commands import Reverse
 from .allowances import Free, covers_of, give_back
 from .lines import Refused
 from .pool import ModelPool
-from .units import Unit, parts_of
+from .units import Place, Unit, parts_of
 
 
 def reverse(pool: ModelPool, command: Reverse) -> None:
@@ -19,6 +19,9 @@ def reverse(pool: ModelPool, command: Reverse) -> None:
         raise Refused("Conflict", "already_reversed")
     count = len(paid.units) if command.amount is None else command.amount
     if count > len(paid.units):
+        raise Refused("Unfit", "amount")
+    if stays(pool, paid.units[-count:]) > pool.room:
+        pool.note("a reversal of more than the pool can take")
         raise Refused("Unfit", "amount")
     undone = paid.units[-count:]
     del paid.units[-count:]
@@ -54,3 +57,13 @@ def reverse(pool: ModelPool, command: Reverse) -> None:
     if pool.budgets.is_another_window(pool.at, paid.charges, paid.dims):
         pool.note("a reversal in another window of a budget")
     pool.lapse(lapsing)
+
+
+def stays(pool: ModelPool, units: list[Free | Unit]) -> int:
+    """Return how many units of credit would be left after they came back."""
+    back = [unit for unit in units if isinstance(unit, Unit)]
+    before: list[tuple[Place, bool]] = [(unit.place, unit.is_beyond) for unit in back]
+    lapsing = pool.come_back(back)
+    for unit, (place, is_beyond) in zip(back, before, strict=True):
+        unit.place, unit.is_beyond = place, is_beyond
+    return len(back) - sum(map(len, lapsing))

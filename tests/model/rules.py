@@ -78,8 +78,8 @@ def obey(pool: ModelPool, command: Command) -> None:
             return open_by_name(pool)
         case SetAllowance(terms=terms):
             return set_allowance(pool, terms)
-        case SetRecurring(terms=terms):
-            return set_plan(pool, terms)
+        case SetRecurring():
+            return set_plan(pool, command)
     if not pool.log:
         raise Refused("UnknownPool")
     match command:

@@ -39,6 +39,12 @@ class Block:
     label: Mapping[str, Any]
     """Cost basis, name, comment, metadata."""
     is_pending: bool
+    rolls: bool = False
+    """Whether a plan made it that lets credits roll over."""
+    period_end: int | None = None
+    """When its period ends, if a plan made it."""
+    origin: tuple[str, int] | None = None
+    """The pool and the plan to which it rolls over, if that is another pool."""
     is_voided: bool = False
     units: list[Unit] = field(default_factory=list)
     """There are none before it takes effect."""

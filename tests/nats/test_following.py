@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from solvent import Engine, PoolEvent, Unavailable, connect
+from solvent import Engine, NotPermitted, PoolEvent, Unavailable, connect
 from solvent.engine.audit.verify import verify_journal
 from solvent.transports.nats.client import Client
 from solvent.transports.nats.following import PAGE_EVENTS
@@ -199,7 +199,7 @@ async def test_who_may_ask_for_one_customer_hears_of_no_other(tmp_path: Path) ->
             expected = await served_pool(served.engine, "acme", 2)
             await served_pool(served.engine, "globex", 2)
             for user in ("reader", "asker"):
-                async with connect(f"nats://{user}:p@{at}", timeout_s=1.0, gather="off") as client:
+                async with connect(f"nats://{user}:p@{at}", timeout_s=1.0) as client:
                     async with streamed(client, customer="acme", after="0.0") as events:
                         assert [await anext(events) for _ in expected] == expected
                         # One is told, the other looks now and then.
@@ -209,7 +209,7 @@ async def test_who_may_ask_for_one_customer_hears_of_no_other(tmp_path: Path) ->
                         assert {event.pool for event in news} == {"acme"}
                         expected += news
                     for scope in ({"customer": "globex"}, {"pool": "globex"}, {}):
-                        with pytest.raises(Unavailable):
+                        with pytest.raises(NotPermitted):
                             async with streamed(client, **scope, after="0.0") as events:
                                 await anext(events)
 

@@ -30,11 +30,12 @@ from nats.aio.client import Client as RawNats
 from nats.aio.msg import Msg
 
 from solvent import DebitRequest, Engine, InvalidRequest, Receipt, SolventError, Unavailable, connect
-from solvent.engine.api.usage_requests import USAGE_REQUESTS
+from solvent.engine.api.usage_requests import USAGE_REQUESTS, EntriesRequest
 from solvent.engine.audit.export import JOURNAL_FILE, LEDGER_FILE, MANIFEST_FILE, VERIFIER_FILE, export_journal
 from solvent.engine.audit.heads import publish_heads, read_heads
 from solvent.engine.audit.verify import verify_journal
-from solvent.engine.usage.worker.entries import CURSORS, Cursor
+from solvent.engine.usage.worker.entries import digest_of, read_cursor
+from solvent.engine.values.cursors import write_cursor
 from solvent.engine.values.pool_id import parse_pool
 from solvent.transports.cli.replay.events import read_events
 from solvent.transports.cli.replay.formats import Format, Shape
@@ -152,16 +153,17 @@ def test_a_hostile_cursor_is_a_page_that_is_true_or_refused(tmp_path: Path) -> N
         of_pools = run(engine.pools(limit=1)).next_cursor
         assert of_usage is not None
         assert of_pools is not None
-        digest, as_of, after = msgspec.structs.astuple(CURSORS.decode(base64.urlsafe_b64decode(of_usage)))
+        query, cell = engine._desk._cell_of(EntriesRequest(question=usage.question, as_of=usage.as_of, limit=2))
+        digest = digest_of(query, cell)
+        as_of, after = read_cursor(of_usage, digest)
         wild = st.integers(-(1 << 63), (1 << 64) - 1)
-        # The digest is no secret: a cursor can be made that fits its query and points anywhere.
+        # The digest is no secret: a cursor can be made that fits its list and points anywhere.
         forged = st.builds(
-            lambda *numbers: base64.urlsafe_b64encode(
-                msgspec.msgpack.encode(Cursor(digest, numbers[0], numbers[1:]))
-            ).decode(),
+            lambda *numbers: write_cursor(("usage.entries", digest), (numbers[0], numbers[1:])),
             st.just(as_of) | wild,
             *(st.just(part) | wild for part in after),
         )
+        of_ledger = run(engine.ledger(POOL, limit=1)).next_cursor
 
         def asked(ask: Any, truth: Any, found: Callable[[Any], Any]) -> None:
             try:
@@ -175,7 +177,10 @@ def test_a_hostile_cursor_is_a_page_that_is_true_or_refused(tmp_path: Path) -> N
             assert len(entries) == len({msgspec.json.encode(entry) for entry in entries}), "an entry twice"
             tally["pages" if entries else "empty pages"] += 1
 
-        ledger_cursors = st.integers(0, 10**19 - 1).map(lambda version: f"v{version}") | texts(["v7", "v1", "v99"])
+        about = ("ledger", parse_pool(POOL).canonical)
+        ledger_cursors = st.builds(
+            lambda version, newest: write_cursor((*about, newest), version), wild | st.integers(1, 99), st.booleans()
+        ) | texts([of_ledger, "v7"])
 
         @tried(150)
         @given(ledger_cursors, st.booleans())

@@ -15,13 +15,28 @@ import pytest
 
 from solvent.engine.projections import snapshots
 from solvent.engine.rules import alerting, allowances, budgets, decide, due, evolve
+from solvent.engine.rules import pool as pool_rules
 from solvent.engine.rules.allowances import AllowanceTerms
 from solvent.engine.rules.budgets import Budget, Charges
 from solvent.engine.rules.commands import Capture
-from solvent.engine.rules.decisions import debits, holds, repeats, transfers
-from solvent.engine.rules.events import Captured, Debited, Event, Extended, Granted, Lapsed, MovedIn, RechargeRequested
+from solvent.engine.rules.decisions import debits, grants, holds, plans, repeats, transfers
+from solvent.engine.rules.events import (
+    Alerted,
+    Captured,
+    Debited,
+    Event,
+    Extended,
+    Granted,
+    Lapsed,
+    MovedIn,
+    RechargeRequested,
+    RecurringEnded,
+)
 from solvent.engine.rules.outcomes import Repeat
 from solvent.engine.rules.pool import Block, Pool
+from solvent.engine.rules.views import balances
+from solvent.engine.values import dimensions, matching
+from solvent.engine.values.amounts import UNITS_MAX
 
 from . import comparison
 from .script import script_of
@@ -50,9 +65,15 @@ def older_grants_burn_by_number(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Block, "burn_rank", rank)
 
 
+def a_held_rest_keeps_a_grant_active(patch: pytest.MonkeyPatch) -> None:
+    """A grant is said to be active as long as a hold keeps something of it, though it has expired meanwhile."""
+    state_of = balances._grant_state
+    patch.setattr(balances, "_grant_state", lambda block, at: state_of(block, 0))
+
+
 def a_hold_that_ends_revives_credits(patch: pytest.MonkeyPatch) -> None:
     """What comes back from a hold that ends by itself stays, though its grant has expired meanwhile."""
-    patch.setattr(due, "lapses_of", lambda pool, returned, balance, at: ())
+    patch.setattr(due, "lapses_of", lambda *arguments: ())
 
 
 def a_capture_revives_credits(patch: pytest.MonkeyPatch) -> None:
@@ -162,7 +183,66 @@ def a_quota_is_rounded_down(patch: pytest.MonkeyPatch) -> None:
 
 def all_rolls_over(patch: pytest.MonkeyPatch) -> None:
     """What is left of a plan's earlier grants rolls over without a cap."""
-    patch.setattr(due, "_trim", lambda pool, recurring, at: [])
+    patch.setattr(due, "trim", lambda *arguments: [])
+
+
+def what_comes_back_rolls_over_without_a_cap(patch: pytest.MonkeyPatch) -> None:
+    """What comes back from a hold, a reversal or another pool after the end of its period stays, whatever the cap."""
+    for module in (due, transfers):
+        patch.setattr(module, "beyond_roll_over", lambda *arguments: 0)
+
+
+def a_plan_that_has_ended_leaves_all(patch: pytest.MonkeyPatch) -> None:
+    """The cap of a plan ends with it, and the credits of its last period stay for ever."""
+
+    def wrong(pool: Pool, recurring: int) -> int | None:
+        plan = pool.recurring.get(recurring)
+        return None if plan is None else plan.terms.roll_over
+
+    for module in (due, pool_rules):
+        patch.setattr(module, "roll_over_of", wrong)
+
+
+def a_cap_of_none_is_no_cap(patch: pytest.MonkeyPatch) -> None:
+    """What a plan granted when credits rolled over stays for ever once they no longer do."""
+    right = due.trim
+
+    def wrong(pool: Pool, recurring: int, most: int | None, *rest: Any, **options: Any) -> Any:
+        return right(pool, recurring, most or None, *rest, **options)
+
+    for module in (due, plans):
+        patch.setattr(module, "trim", wrong)
+
+
+def a_plan_in_other_words_is_another(patch: pytest.MonkeyPatch) -> None:
+    """Another first of a month as anchor, or another name of a time zone, is another rhythm."""
+    patch.setattr(plans, "same_times", lambda one, other: one == other)
+
+
+def another_rhythm_grants_at_once(patch: pytest.MonkeyPatch) -> None:
+    """A plan that gets another rhythm grants a whole period when that is set."""
+    right = plans._start
+
+    def wrong(command: Any, plan: Any, at: int, *, same: bool) -> int | None:
+        start = right(command, plan, at, same=same)
+        return at if start is None and not same else start
+
+    patch.setattr(plans, "_start", wrong)
+
+
+def a_plan_that_is_set_again_grants_again(patch: pytest.MonkeyPatch) -> None:
+    """A plan that was cancelled and is set again grants a second time for its period."""
+    right = pool_rules.granted_until
+
+    def wrong(pool: Pool, recurring: Any) -> int | None:
+        return None if recurring.number in pool.ended else right(pool, recurring)
+
+    patch.setattr(plans, "granted_until", wrong)
+
+
+def what_a_plan_leaves_out_is_reset(patch: pytest.MonkeyPatch) -> None:
+    """Terms that are left out get their defaults, whatever they were."""
+    patch.setattr(plans, "_completed", lambda command, plan: command.terms)
 
 
 def any_request_with_a_key_is_the_same(patch: pytest.MonkeyPatch) -> None:
@@ -281,7 +361,29 @@ def usage_may_be_dated_ahead(patch: pytest.MonkeyPatch) -> None:
 
 def a_full_pool_grants_on(patch: pytest.MonkeyPatch) -> None:
     """A plan grants more than a pool can have."""
-    patch.setattr(due, "UNITS_MAX", 1 << 70)
+    patch.setattr(due, "room_of", lambda pool: 1 << 70)
+
+
+def a_life_has_63_bits(patch: pytest.MonkeyPatch) -> None:
+    """What went through a pool in its life is counted as if it were still there."""
+    for module in (debits, due, grants, transfers):
+        patch.setattr(module, "room_of", lambda pool: UNITS_MAX - pool.granted - pool.pending)
+
+
+def a_plan_that_cannot_grant_ends(patch: pytest.MonkeyPatch) -> None:
+    """A plan of which a pool cannot take a period ends, and says nothing."""
+    right = due.recur
+
+    def wrong(pool: Pool, recurring: Any, at: int) -> tuple[Event, ...]:
+        events = right(pool, recurring, at)
+        if not isinstance(events[-1], Alerted):
+            return events
+        until = pool_rules.granted_until(pool, recurring)
+        ended = RecurringEnded(at, recurring.number, events[-1].balance, recurring.terms.name, True, until)
+        return *events[:-1], ended
+
+    for module in (due, plans):
+        patch.setattr(module, "recur", wrong)
 
 
 def a_capture_that_does_not_fit_is_cut(patch: pytest.MonkeyPatch) -> None:
@@ -325,11 +427,19 @@ def a_debit_of_a_part_says_not_what_stopped_it(patch: pytest.MonkeyPatch) -> Non
     patch.setattr(decide, "decide_debit", wrong)
 
 
+def numbers_differ_by_how_they_are_written(patch: pytest.MonkeyPatch) -> None:
+    """1 and 1.0 are two values of a dimension."""
+    for module in (dimensions, matching):
+        patch.setattr(module, "canonical_value", lambda value: value)
+    patch.setattr(repeats, "same_dimensions", lambda stored, given: bytes(stored) == bytes(given))
+
+
 MISTAKES: Mapping[str, Mistake] = {
     mistake.__name__: mistake
     for mistake in (
         paid_credits_burn_first,
         older_grants_burn_by_number,
+        a_held_rest_keeps_a_grant_active,
         a_hold_that_ends_revives_credits,
         a_capture_revives_credits,
         a_reversal_revives_credits,
@@ -341,6 +451,13 @@ MISTAKES: Mapping[str, Mistake] = {
         an_allowance_is_shared,
         a_quota_is_rounded_down,
         all_rolls_over,
+        what_comes_back_rolls_over_without_a_cap,
+        a_plan_that_has_ended_leaves_all,
+        a_cap_of_none_is_no_cap,
+        a_plan_in_other_words_is_another,
+        another_rhythm_grants_at_once,
+        a_plan_that_is_set_again_grants_again,
+        what_a_plan_leaves_out_is_reset,
         any_request_with_a_key_is_the_same,
         any_capture_of_a_hold_is_the_same,
         a_hold_asked_for_again_is_open,
@@ -353,9 +470,12 @@ MISTAKES: Mapping[str, Mistake] = {
         a_request_is_made_only_when_something_is_spent,
         usage_may_be_dated_ahead,
         a_full_pool_grants_on,
+        a_life_has_63_bits,
+        a_plan_that_cannot_grant_ends,
         a_capture_that_does_not_fit_is_cut,
         a_partial_debit_stops_at_nothing,
         a_debit_of_a_part_says_not_what_stopped_it,
+        numbers_differ_by_how_they_are_written,
     )
 }
 

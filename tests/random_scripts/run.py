@@ -38,7 +38,7 @@ from solvent.engine.rules.commands import (
 from solvent.engine.rules.evolve import fold
 from solvent.engine.rules.pool import Pool
 from solvent.engine.rules.recurring import RecurringTerms
-from solvent.engine.values.dimensions import encode_dimensions
+from solvent.engine.values.dimensions import decode_dimensions, encode_dimensions
 from tests.model.lines import Command
 from tests.model.pool import ModelPool
 from tests.model.times import DAY, HOUR
@@ -96,7 +96,9 @@ class Run:
                 earlier = self.asked.get(self.about(step, list(self.asked)))
                 if earlier is not None:
                     place, command = earlier
-                    self.ask(step, place, command if step.kind == "again" else other(command, step.terms["key"]))
+                    self.ask(
+                        step, place, respelled(command) if step.kind == "again" else other(command, step.terms["key"])
+                    )
             case _:
                 made = self.command_of(step, pair.model)
                 if made is not None:
@@ -178,13 +180,19 @@ class Run:
             case "remove allowance":
                 return RemoveAllowance(terms["name"])
             case "plan":
-                return SetRecurring(RecurringTerms(period="day", **terms))
-            case "new terms of a plan":
+                left_out, start = terms.pop("left_out"), terms.pop("start")
+                given = {name: value for name, value in terms.items() if name not in left_out}
+                return SetRecurring(RecurringTerms(**given), left_out, None if given["starts_at"] else start)
+            case "new terms of a plan" | "the same plan":
                 plans = model.plans.all
                 if not plans:
                     return None
                 plan = plans[step.terms["which"] % len(plans)]
-                return SetRecurring(msgspec.structs.replace(plan.terms, **terms))
+                if step.kind == "new terms of a plan":
+                    return SetRecurring(msgspec.structs.replace(plan.terms, **terms))
+                anchor = plan.anchor + terms["later"] * plan.size
+                words = {"anchor": anchor, "zone": terms["zone"], "starts_at": None}
+                return SetRecurring(msgspec.structs.replace(plan.terms, **words), start=terms["start"])
             case "cancel":
                 names = [plan.terms.name for plan in model.plans.all] or ["plan"]
                 return CancelRecurring(names[step.terms["which"] % len(names)], **terms)
@@ -219,6 +227,15 @@ def holds_of(model: ModelPool, step: Step) -> list[int]:
 
 def newest_requests(model: ModelPool) -> list[int]:
     return [request.number for request in reversed(model.alerts.requests[-2:])]
+
+
+def respelled(command: Command) -> Command:
+    """Return the same request, with the numbers of its dimensions written in another way."""
+    if isinstance(command, (Debit, Hold)):
+        dims = decode_dimensions(command.dimensions)
+        spelled = {name: float(value) if type(value) is int else value for name, value in dims.items()}
+        return msgspec.structs.replace(command, dimensions=encode_dimensions(spelled, "dimensions"))
+    return command
 
 
 def other(command: Command, kind: int) -> Command:

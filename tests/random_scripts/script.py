@@ -11,12 +11,14 @@ from solvent.engine.values.terms import KEEP
 from tests.model.allowances import ALLOWANCES_MAX
 from tests.model.budgets import BUDGETS_MAX
 from tests.model.plans import PLANS_MAX
-from tests.model.pool import GRANTED_MAX
+from tests.model.pool import HOLDS_MAX
 from tests.model.times import DAY, HOUR, MINUTE, SECOND
 
 STEPS = 100
 """Of one script, besides those that set the scene."""
 USERS = ("ann", "bob", "cy")
+NUMBERED = {"cy": (1, 1.0, 1.0, 1, True, "1")}
+"""A user whom callers name by a number, in one spelling or the other, or by something that is no number."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ WEIGHTS = {
     "remove allowance": 1,
     "plan": 4,
     "new terms of a plan": 2,
+    "the same plan": 2,
     "cancel": 2,
     "alerts": 6,
     "grant a recharge": 3,
@@ -78,7 +81,8 @@ SEQUELS = {
     "budget": ("debit", "hold", "hold", "capture"),
     "alerts": ("grant a recharge", "refuse a recharge", "debit", "transfer", "cancel", "plan", "alerts"),
     "debit": ("reverse", "debit", "hold", "hold"),
-    "plan": ("cancel", "new terms of a plan", "alerts"),
+    "plan": ("cancel", "new terms of a plan", "alerts", "the same plan", "plan"),
+    "cancel": ("plan", "plan"),
     "release": ("again", "conflict"),
     "capture": ("conflict", "again", "reverse", "reverse", "restart by snapshot"),
     "grant a recharge": ("conflict", "again", "grant a recharge", "debit"),
@@ -96,6 +100,7 @@ SCOPES: dict[str, dict[str, Any]] = {
 }
 LIMITS: dict[str, dict[str, Any]] = {
     "one": {"window": "minute", "match": (("user", "ann"),)},
+    "first": {"window": "hour", "match": (("user", 1.0),)},
     "each": {"window": "hour", "each": "user"},
     "all": {"window": "total"},
     "daily": {"window": "day"},
@@ -103,6 +108,8 @@ LIMITS: dict[str, dict[str, Any]] = {
 
 
 PLANS = ("plan", "seat")
+LEFT_OUT = ("every", "zone", "ends_at", "category", "priority", "cost_basis", "roll_over", "prorate")
+"""The terms of a plan that keep their values if they are left out."""
 CROWDS = {
     "budget": (tuple(LIMITS), BUDGETS_MAX),
     "allowance": (tuple(SCOPES), ALLOWANCES_MAX),
@@ -154,6 +161,8 @@ def scene(seed: int, dice: Random, pools: int) -> list[Step]:
         return nearly_full(dice, pools)
     if seed % 40 == 35:
         return held_for_long(dice)
+    if seed % 10 == 7:
+        return there_and_back(dice)
     what = {10: "budget", 20: "allowance", 30: "plan"}.get(seed % 40)
     return [] if what is None else crowded(what, dice)
 
@@ -161,17 +170,38 @@ def scene(seed: int, dice: Random, pools: int) -> list[Step]:
 def nearly_full(dice: Random, pools: int) -> list[Step]:
     """Return steps that grant almost all that a pool can ever have. It does not take effect as long as this lasts."""
     terms = {"category": "paid", "priority": 0, "effective_at": 36_500 * DAY, "expires_at": None, "metadata": {}}
-    steps = [
-        Step(pool, "grant", pool, 0, {"amount": GRANTED_MAX - dice.choice([10, 20, 60, 200]), **terms})
-        for pool in range(pools)
-    ]
-    if dice.random() < 0.3:
-        # More is granted for a request than there is room for.
-        rule = {"below": 9, "target": 9, "monthly_max": None, "grants": False, "timeout_us": DAY, "category": "paid"}
-        alerts = {"low": (), "expiring_us": None, "budget_percents": (), "recharge": rule}
-        steps.append(Step(len(steps), "alerts", 0, 0, alerts))
-        steps.append(Step(len(steps), "grant a recharge", 0, 0, {"which": 1, "amount": 300, "expires_at": None}))
+    rooms = [dice.choice([10, 20, 60, 200]) for _ in range(pools)]
+    steps = [Step(pool, "grant", pool, 0, {"amount": HOLDS_MAX - room, **terms}) for pool, room in enumerate(rooms)]
+    kind = dice.choice(["", "", "reversed", "requested", "requested"])
+    if kind == "reversed":
+        # What was spent has no room to come back to.
+        small = {**terms, "amount": rooms[0], "effective_at": None}
+        spent = {"amount": rooms[0], "partial": False, "dims": {}, "metric": None, "quantity": None}
+        steps.append(Step(pools, "grant", 0, 0, small))
+        steps.append(Step(pools + 1, "debit", 0, 0, spent))
+        steps.append(Step(pools + 2, "grant", 0, 0, small))
+        steps.append(Step(pools + 3, "reverse", 0, 0, {"which": 1, "amount": None}))
+    elif kind == "requested":
+        # It asks for more than it can take.
+        rule = {"below": 20, "target": 20, "timeout_us": 2 * DAY, "category": "paid"}
+        steps.append(Step(pools, "alerts", 0, 0, {"recharge": rule}))
+        steps.append(Step(pools + 1, "grant a recharge", 0, 0, {"which": 1, "amount": 300, "expires_at": None}))
     return steps
+
+
+def there_and_back(dice: Random) -> list[Step]:
+    """Return steps that move credits of a plan to another pool and, some time later, back."""
+    amount = dice.randint(2, 9)
+    plan = terms_for("plan", dice, 5) | {"starts_at": None, "ends_at": None, "prorate": False, "amount": amount}
+    moved = dice.randint(1, amount)
+    back = dice.randint(1, moved)
+    return [
+        Step(0, "plan", 0, 0, plan | {"roll_over": dice.choice([1, 3, None])}),
+        Step(1, "transfer", 0, HOUR, {"amount": moved, "by": 1, "open_pool": True}),
+        Step(
+            2, "transfer", 1, dice.choice([HOUR, DAY, 2 * DAY, 4 * DAY]), {"amount": back, "by": 2, "open_pool": False}
+        ),
+    ]
 
 
 def held_for_long(dice: Random) -> list[Step]:
@@ -191,7 +221,7 @@ def crowded(what: str, dice: Random) -> list[Step]:
     for number in range(most + 1):
         terms = terms_for(what, dice, 5) | {"name": names[number % 2]}
         if what == "plan":
-            terms |= {"starts_at": 1_000 * DAY, "ends_at": None}
+            terms |= {"starts_at": 1_000 * DAY, "ends_at": None, "left_out": ()}
         if number < most - 1:
             terms |= {"name": f"{what} {number}"} | ({} if what == "plan" else {"match": NOBODY})
         steps.append(Step(len(steps), what, 0, 0, terms))
@@ -226,8 +256,10 @@ def terms_for(kind: str, dice: Random, richness: int) -> dict[str, Any]:
             found = usage(dice)
             del found["quantity"]
             ttl = dice.choice([SECOND, MINUTE, HOUR, 6 * HOUR, DAY, DAY, DAY])
-            ends = {"expires_at": dice.choice([MINUTE, HOUR, DAY, DAY + 1, 0])} if dice.random() < 0.2 else {"ttl": ttl}
-            return {"amount": dice.randint(1, 9), **ends, **found}
+            until = (
+                {"expires_at": dice.choice([MINUTE, HOUR, DAY, DAY + 1, 0])} if dice.random() < 0.2 else {"ttl": ttl}
+            )
+            return {"amount": dice.randint(1, 9), **until, **found}
         case "extend":
             span = dice.choice([SECOND, HOUR, 5 * HOUR, 20 * HOUR, DAY, DAY, DAY])
             if dice.random() < 0.3:
@@ -277,17 +309,29 @@ def terms_for(kind: str, dice: Random, richness: int) -> dict[str, Any]:
             starts = dice.choice([None, None, None, None, dice.randint(1, 2 * DAY), dice.randint(-HOUR, -1)])
             return {
                 "name": dice.choice(PLANS),
-                "every": dice.choice([1, 1, 1, 2, 3]),
+                "period": dice.choice(["day"] * 9 + ["week"]),
+                "every": dice.choice([1, 1, 1, 2, 3, 7]),
+                "zone": dice.choice(["UTC", "UTC", "Etc/UTC"]),
                 "anchor": dice.choice([None, None, -dice.randint(1, 5 * DAY)]),
                 "starts_at": starts,
                 "ends_at": dice.choice([None, None, (starts or 0) + dice.randint(-HOUR, 6 * DAY)]),
                 "category": dice.choice(["paid", "promotional"]),
                 "priority": dice.choice([50, 50, 20]),
                 "prorate": dice.random() < 0.4,
+                "start": dice.choice([None, None, None, "now"]),
+                "left_out": tuple(name for name in LEFT_OUT if dice.random() < 0.3),
                 **quantity_of_plan(dice),
             }
+        case "the same plan":
+            return {
+                "which": which,
+                "later": dice.randint(-3, 3),
+                "zone": dice.choice(["UTC", "Etc/UTC"]),
+                "start": dice.choice([None, None, "now"]),
+            }
         case "new terms of a plan":
-            return {"which": which, "ends_at": dice.choice([None, dice.randint(1, 5 * DAY)]), **quantity_of_plan(dice)}
+            ends = dice.choice([None, None, dice.randint(1, 5 * DAY), dice.randint(1, 5 * DAY), -HOUR])
+            return {"which": which, "ends_at": ends, **quantity_of_plan(dice)}
         case "cancel":
             return {"which": which, "at_once": dice.random() < 0.6}
         case "alerts":
@@ -304,9 +348,11 @@ def terms_for(kind: str, dice: Random, richness: int) -> dict[str, Any]:
 
 
 def usage(dice: Random) -> dict[str, Any]:
-    dims = {"user": dice.choice(USERS), "kind": dice.choice(["chat", "job"])}
+    dims: dict[str, Any] = {"user": dice.choice(USERS), "kind": dice.choice(["chat", "job"])}
     if dice.random() < 0.3:
         del dims[dice.choice(["user", "kind"])]
+    if (names := NUMBERED.get(dims.get("user", ""))) is not None:
+        dims["user"] = dice.choice(names)
     is_metered = dice.random() < 0.45
     return {
         "dims": dims,

@@ -20,6 +20,7 @@ from solvent.engine.rules.checking import check, debit_command
 from solvent.engine.rules.commands import Grant
 from solvent.engine.values.dimensions import DIMENSIONS_BYTES_MAX, decode_dimensions, encode_dimensions
 from solvent.engine.values.errors import InvalidRequest
+from solvent.engine.values.numbers import WrittenNumber
 from solvent.engine.values.quantities import check_quantity
 from solvent.engine.values.terms import CostBasis
 
@@ -57,6 +58,7 @@ HOSTILE = [
 
 # Categories without lone surrogates: those are no text and are refused.
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.sampled_from(HOSTILE)
+written = WrittenNumber
 dimension_names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40) | st.sampled_from(HOSTILE)
 values = (
     texts
@@ -69,14 +71,19 @@ dimensions = st.dictionaries(dimension_names, values, max_size=12)
 
 
 def exactly(found: dict[str, Any]) -> dict[str, tuple[type, str]]:
-    """Tells 1 from 1.0 from True, and 0.0 from -0.0, which ``==`` does not."""
-    return {name: (type(value), repr(value)) for name, value in found.items()}
+    """Tells 1 from True, which ``==`` does not. A whole number below 2^64 is an int."""
+    whole = {name: int(each) for name, each in found.items() if type(each) is float and is_whole(each)}
+    return {name: (type(value), repr(value)) for name, value in (found | whole).items()}
+
+
+def is_whole(number: float) -> bool:
+    return -(2**63) <= number < 2**64 and number % 1 == 0
 
 
 @given(dimensions)
 @example({name: name for name in HOSTILE})
 @settings(max_examples=300)
-def test_dimensions_come_back_exactly_as_they_were_given(given_: dict[str, Any]) -> None:
+def test_dimensions_come_back_as_they_were_given(given_: dict[str, Any]) -> None:
     assert exactly(decode_dimensions(encode_dimensions(given_, "dimensions"))) == exactly(given_)
 
 
@@ -97,9 +104,57 @@ def test_different_dimensions_are_different_bytes(one: dict[str, Any], other: di
     assert same == (exactly(one) == exactly(other))
 
 
-@pytest.mark.parametrize(("one", "other"), [(1, 1.0), (1, True), (0, False), ("1", 1), ("", False), (1.0, True)])
+@pytest.mark.parametrize(("one", "other"), [(1, 1.5), (1, True), (0, False), ("1", 1), ("", False), (1.0, True)])
 def test_values_that_python_may_call_equal_are_kept_apart(one: Any, other: Any) -> None:
     assert bytes(encode_dimensions({"n": one}, "d")) != bytes(encode_dimensions({"n": other}, "d"))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        *((1, 1.0), (0, -0.0), (2**53 + 2, 2.0**53 + 2), (2**63, 2.0**63), (-(2**63), -(2.0**63)), (10**22, 1e22)),
+        *(
+            (1, written("1e0")),
+            (1, written("1.0")),
+            (100, written("1E+2")),
+            (0.1, written("0.10")),
+            (0, written("-0.0")),
+        ),
+        *((0.001, written("1e-3")), (2**53 + 1, written("9007199254740993.0")), (10**18, written("1e18"))),
+        *((2**64 - 1, written("18446744073709551615.000")), (0, written("0e999999999")), (1e300, written("10e299"))),
+    ],
+)
+def test_equal_numbers_are_one_value_however_they_are_written(one: Any, other: Any) -> None:
+    for field in ("dimensions", "metadata"):
+        encoded = bytes(encode_dimensions({"n": one}, field))
+        assert bytes(encode_dimensions({"n": other}, field)) == encoded
+        assert decode_dimensions(msgspec.Raw(encoded)) == {"n": one}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("1e999999999", "1e-999999999", "1e400", "1e9999999999999999999999", "-1e309", "9" * 400 + ".0"),
+        *("18446744073709551617.0", "-9223372036854775809.0", "10000000000000000000001.0"),
+        *("0.1000000000000000055511151231257827", "0.12345678901234567890"),
+    ],
+)
+def test_a_number_that_64_bits_cannot_hold_is_refused_not_rounded(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="hold exactly") as refused:
+        encode_dimensions({"n": written(text)}, "dimensions")
+    assert refused.value.field == "dimensions.n"
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False))
+def test_a_decimal_is_taken_exactly_or_not_at_all(number: Decimal) -> None:
+    try:
+        (taken,) = decode_dimensions(encode_dimensions({"n": written(f"{number:e}")}, "d")).values()
+    except InvalidRequest:
+        assert Decimal(repr(float(number))) != number
+        assert number % 1 or not -(2**63) <= number < 2**64
+    else:
+        assert Decimal(repr(taken)) == number
+        assert isinstance(taken, int) == (number % 1 == 0 and -(2**63) <= number < 2**64)
 
 
 def nested(depth: int) -> list[Any]:

@@ -11,7 +11,7 @@ import pytest
 from solvent.engine.projections.snapshots import decode_pool, encode_pool
 from solvent.engine.rules.commands import Debit, Grant
 from solvent.engine.rules.due import due
-from solvent.engine.rules.events import Debited, Event, Granted
+from solvent.engine.rules.events import Debited, Event, Granted, Lapsed
 from solvent.engine.rules.evolve import evolve, fold
 from solvent.engine.rules.pool import Pool, clone
 from tests.random_scripts.run import Run
@@ -41,6 +41,9 @@ def test_a_journal_and_any_snapshot_of_it_make_the_same_pool(seed: int) -> None:
         far = events[-1].at + 10**12
         expected = everything(fold(Pool(), events), far)
         cut = dice.randrange(len(events))
+        while isinstance(events[cut], Lapsed):
+            # No pool is saved between credits that come back to a grant that has ended, and their end.
+            cut -= 1
         start = fold(Pool(), events[:cut])
         saved = encode_pool(start)
         assert everything(fold(decode_pool(saved), events[cut:]), far) == expected

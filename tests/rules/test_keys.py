@@ -41,7 +41,8 @@ FIRST_DEBIT = Debit("k", 5, False, 100, "tokens", "1.5", encode_dimensions({"a":
         (FIRST_DEBIT, {"occurred_at": 101}),
         (FIRST_DEBIT, {"metric": None}),
         (FIRST_DEBIT, {"quantity": "1.6"}),
-        (FIRST_DEBIT, {"dimensions": encode_dimensions({"a": 1.0}, "d")}),
+        (FIRST_DEBIT, {"dimensions": encode_dimensions({"a": "1"}, "d")}),
+        (FIRST_DEBIT, {"dimensions": encode_dimensions({"a": 1.5}, "d")}),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else type(value).__name__,
 )
@@ -57,6 +58,25 @@ def test_a_key_answers_for_exactly_one_request(first: Grant | Debit, changed: di
     assert decide(pool, other, 100, prior=prior) == KeyTaken("k", pool.version)
     swapped = Grant("k", first.amount) if isinstance(first, Debit) else Debit("k", first.amount)
     assert decide(pool, swapped, 100, prior=prior) == KeyTaken("k", pool.version)
+
+
+@pytest.mark.parametrize("field", ["dimensions", "metadata"])
+@pytest.mark.parametrize(
+    ("stored", "given"), [(1.0, 1), (1, 1.0), (-0.0, 0), (0.1, 0.1), (float(2**60), 2**60 + 1), (1e22, 10**22)]
+)
+def test_a_key_knows_its_request_whichever_way_its_numbers_are_written(field: str, stored: float, given: float) -> None:
+    """``stored`` as an older version kept it: as it was given."""
+    command: Any = FIRST_DEBIT if field == "dimensions" else FIRST_GRANT
+    of_then = msgspec.Raw(msgspec.msgpack.encode({"a": stored, "b": True}))
+    pool = Pool()
+    accepted(pool, Grant("enough", 100), 100, Granted)
+    first = msgspec.structs.replace(command, **{field: of_then})
+    event: Any = accepted(pool, first, 100, Debited if field == "dimensions" else Granted)
+    prior = (event, pool.version)
+    again = msgspec.structs.replace(command, **{field: encode_dimensions({"b": True, "a": given}, field)})
+    assert decide(pool, again, 200, prior=prior) == Repeat(event, pool.version)
+    other = msgspec.structs.replace(command, **{field: encode_dimensions({"b": 1, "a": given}, field)})
+    assert decide(pool, other, 200, prior=prior) == KeyTaken("k", pool.version)
 
 
 def test_a_partial_debit_repeated_after_a_top_up_answers_as_the_first_time() -> None:

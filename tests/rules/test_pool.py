@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from solvent.engine.projections.snapshots import decode_pool, encode_pool
-from solvent.engine.rules.commands import Debit, Grant
+from solvent.engine.rules.commands import Debit, Grant, Hold
 from solvent.engine.rules.decide import decide
 from solvent.engine.rules.due import due
-from solvent.engine.rules.events import Debited, Granted, Opened
+from solvent.engine.rules.events import Debited, Granted, Held, Opened
 from solvent.engine.rules.evolve import fold
 from solvent.engine.rules.outcomes import Unfit
-from solvent.engine.rules.pool import BrokenInvariant, Pool, check_books, check_totals
+from solvent.engine.rules.pool import BrokenInvariant, Pool, check_books, check_totals, room_of
 from solvent.engine.values.amounts import UNITS_MAX
 
 from .conftest import accepted
@@ -28,23 +28,25 @@ def test_the_first_grant_opens_the_pool_in_its_scale_and_later_ones_keep_it() ->
     assert [type(event) for event in again] == [Granted]
 
 
-def test_grants_stay_within_63_bits_together_even_those_that_are_spent_expired_or_pending() -> None:
+def test_what_a_pool_holds_stays_within_63_bits_and_what_is_gone_does_not_count() -> None:
     pool = Pool()
-    accepted(pool, Grant("spent", 2**62), 100, Granted)
-    accepted(pool, Debit("d", 2**62), 100, Debited)
-    accepted(pool, Grant("expired", 2**61, expires_at=200), 100, Granted)
+    accepted(pool, Grant("spent", UNITS_MAX), 100, Granted)
+    accepted(pool, Debit("d", UNITS_MAX), 100, Debited)
+    accepted(pool, Grant("expired", 2**62, expires_at=200), 100, Granted)
     accepted(pool, Grant("pending", 2**60, effective_at=10_000), 300, Granted)
-    assert (pool.spent, pool.expired, pool.pending, pool.available) == (2**62, 2**61, 2**60, 0)
-    room = 2**63 - 1 - 2**62 - 2**61 - 2**60
+    accepted(pool, Grant("held", 2**59), 300, Granted)
+    accepted(pool, Hold("h", 2**59, ttl=10**9), 300, Held)
+    assert (pool.spent, pool.expired, pool.pending, pool.held) == (UNITS_MAX, 2**62, 2**60, 2**59)
+    room = UNITS_MAX - 2**60 - 2**59
+    assert room_of(pool) == room
     refused = decide(pool, Grant("more", room + 1), 300)
     assert isinstance(refused, Unfit)
     assert refused.field == "amount"
     assert str(room) in refused.expected
     accepted(pool, Grant("more", room), 300, Granted)
-    assert pool.granted + pool.pending == UNITS_MAX
     assert isinstance(decide(pool, Grant("one", 1), 300), Unfit)
     check_books(fold(pool, due(pool, 10_000)))
-    assert decode_pool(encode_pool(pool)).granted == pool.granted
+    assert decode_pool(encode_pool(pool)).granted == pool.granted == UNITS_MAX + 2**62 + 2**59 + room
 
 
 @pytest.mark.parametrize("term", ["available", "held", "spent", "expired", "voided", "moved_out", "granted", "pending"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import UserDict
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from decimal import Context, Decimal, localcontext
 from enum import Enum, IntEnum, StrEnum
 from fractions import Fraction
@@ -16,13 +17,23 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from solvent.engine.audit.plain_rules import Difference, PlainPool
+from solvent.engine.projections.snapshots import decode_pool, encode_pool
+from solvent.engine.rules.commands import SetRates
+from solvent.engine.rules.decide import decide
+from solvent.engine.rules.events import Opened, RatesSet
+from solvent.engine.rules.evolve import apply
+from solvent.engine.rules.limits import Limits
+from solvent.engine.rules.outcomes import Unchanged, Unfit
+from solvent.engine.rules.pool import Pool
 from solvent.engine.rules.rates import RATES_MAX, CardVersion, Priced, Rate, RateBook, RateCard, parse_card, price
 from solvent.engine.values.amounts import UNITS_MAX
 from solvent.engine.values.errors import InvalidRequest, NotFound
 
 Plain = dict[str, Any]
 
-# A small world, so that rates meet: four values that Python calls equal, or writes alike, and one that stands apart.
+# A small world, so that rates meet: values that Python calls equal, or writes alike, and one that stands apart. Only 1
+# and 1.0 are equal here.
 NAMES = ["model", "tier", "region"]
 VALUES: list[Any] = [1, 1.0, True, "1", "gpt-4"]
 EVENTS: list[dict[str, Any]] = [
@@ -53,8 +64,8 @@ rates = st.builds(
 )
 
 
-def items_of(match: Mapping[str, Any]) -> set[tuple[str, type, Any]]:
-    return {(name, type(value), value) for name, value in match.items()}
+def items_of(match: Mapping[str, Any]) -> set[tuple[str, bool, Any]]:
+    return {(name, isinstance(value, bool), value) for name, value in match.items()}
 
 
 def naive_ties(card: list[Plain]) -> list[tuple[int, int]]:
@@ -300,19 +311,33 @@ class Colour(Enum):
     RED = "red"
 
 
-def test_true_and_1_and_1_0_and_text_are_four_values() -> None:
-    values: list[Any] = [True, 1, 1.0, "1"]
+def test_true_and_1_and_text_are_three_values_and_1_0_is_1() -> None:
+    values: list[Any] = [True, 1, "1"]
     card = parse_card([{"metric": "calls", "match": {"n": v}, "credits": i} for i, v in enumerate(values, 1)])
-    assert [price(card, "calls", 1, {"n": value}, 0).units for value in values] == [1, 2, 3, 4]
-    for alone in values:
+    assert [price(card, "calls", 1, {"n": value}, 0).units for value in [*values, 1.0]] == [1, 2, 3, 2]
+    for alone in [*values, 1.0]:
         card = parse_card(one_rate(match={"n": alone}))
-        for value in [*values, 0, False, 2, "", "True"]:
+        for value in [*values, 1.0, 0, False, 2, "", "True"]:
             found = card.find("input_tokens", {"n": value})
-            assert (found is not None) == (type(value) is type(alone) and value == alone)
+            assert (found is not None) == (items_of({"n": value}) == items_of({"n": alone}))
 
 
-def test_rates_for_values_that_python_calls_equal_are_not_equal() -> None:
-    for one, other in combinations([True, 1, 1.0, "1"], 2):
+def test_rates_for_equal_numbers_are_equal_and_cannot_stand_on_one_card() -> None:
+    for one, other in [(1, 1.0), (0, -0.0), (10**22, 1e22), (0.1, 1e-1)]:
+        first, second = parse_card(one_rate(match={"n": one})), parse_card(one_rate(match={"n": other}))
+        assert first == second
+        assert msgspec.msgpack.encode(first) == msgspec.msgpack.encode(second)
+        assert "rates[0]" in str(refused([*one_rate(match={"n": one}), *one_rate(match={"n": other})]))
+
+
+def test_of_an_older_card_with_both_spellings_the_rate_of_the_whole_number_counts() -> None:
+    old = [Rate("calls", (("n", 1.0),), "5"), Rate("calls", (("n", 1),), "7")]
+    for value in (1, 1.0):
+        assert price(RateCard("credits", tuple(old)), "calls", 1, {"n": value}, 0).units == 7
+
+
+def test_rates_for_other_values_that_python_calls_equal_are_not_equal() -> None:
+    for one, other in combinations([True, 1, "1"], 2):
         first, second = parse_card(one_rate(match={"n": one})), parse_card(one_rate(match={"n": other}))
         assert first != second
         assert first.rates[0] != second.rates[0]
@@ -326,7 +351,7 @@ def test_zero_has_one_sign() -> None:
     assert msgspec.msgpack.encode(negative) == msgspec.msgpack.encode(positive)
     for zero in (0.0, -0.0):
         assert negative.find("input_tokens", {"n": zero}) == positive.rates[0]
-    assert negative.find("input_tokens", {"n": 0}) is None
+    assert negative.find("input_tokens", {"n": 0}) == positive.rates[0]
     assert "rates[0]" in str(refused([*one_rate(match={"n": -0.0}), *one_rate(match={"n": 0.0})]))
 
 
@@ -781,10 +806,106 @@ def test_an_earlier_start_than_one_planned_holds_until_that_one() -> None:
     assert [version and version.number for version in map(book.at, (19, 20, 29, 30))] == [None, 2, 2, 1]
 
 
-def test_the_past_is_not_repriced() -> None:
-    book = RateBook().with_version(card_of(1), effective_at_us=10, now_us=10)
-    with pytest.raises(InvalidRequest) as refusal:
-        book.with_version(card_of(2), effective_at_us=10, now_us=11)
-    assert refusal.value.field == "effective_at"
-    assert "1970-01-01T00:00:00.000011Z" in refusal.value.expected
-    assert len(book.versions) == 1
+METRICS = ("calls", "tokens", "images")
+
+
+def priced_so(card: RateCard | None) -> dict[str, str]:
+    """The price of each metric that has one."""
+    return {} if card is None else {rate.metric: rate.credits for rate in card.rates}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 9),
+            st.integers(-30, 6),
+            st.dictionaries(st.sampled_from(METRICS), st.sampled_from(["1", "2"]), max_size=3),
+        ),
+        max_size=12,
+    )
+)
+def test_a_card_may_be_dated_back_if_nothing_that_had_a_price_gets_another(
+    steps: list[tuple[int, int, dict[str, str]]],
+) -> None:
+    pool, plain, now = Pool(), PlainPool(), 100
+    limits = Limits(occurred_back_max_us=25)
+    cards: list[tuple[int, int, dict[str, str]]] = []
+    """(in effect from, begins to rule, prices), in the order in which they were set."""
+
+    def stands(moment: int) -> dict[str, str]:
+        found = [(rules, number) for number, (starts, rules, _) in enumerate(cards) if starts <= moment]
+        return cards[max(found)[1]][2] if found else {}
+
+    for passed, ahead, prices in steps:
+        now += passed
+        starts = now + ahead
+        table = {moment: stands(moment) for moment in range(60, 300)}
+        past = [table[at] for at in range(starts, now)]
+        changes = any(prices.get(metric) != price for stood in past for metric, price in stood.items())
+        card = parse_card([{"metric": metric, "credits": price} for metric, price in prices.items()])
+        outcome = decide(pool, SetRates(card, starts), now, limits=limits)
+        if isinstance(outcome, Unchanged):
+            assert stands(starts) == prices
+            continue
+        if isinstance(outcome, Unfit):
+            assert outcome.field == "effective_at"
+            assert ahead < -25 or (ahead < 0 and changes)
+            if ahead >= -25:
+                with pytest.raises(Difference, match="had cost before it"):
+                    deepcopy(plain).happen(RatesSet(now, starts, 0, card), 1)
+            continue
+        assert isinstance(outcome, tuple)
+        assert ahead >= 0 or (not changes and ahead >= -25)
+        for event in outcome:
+            apply(pool, event)
+            plain.happen(event, 1)
+        cards.append((starts, max(starts, now), prices))
+        for moment, before in table.items():
+            assert pool.rates is not None
+            version = pool.rates.at(moment)
+            after = priced_so(None if version is None else version.card)
+            assert after == stands(moment)
+            assert moment >= now or after | before == after, "what had a price has another"
+        assert decode_pool(encode_pool(pool)).rates == pool.rates
+
+
+def test_the_first_rates_of_a_metric_price_what_was_used_before_them() -> None:
+    """First priced on a second card; and removed, then priced again."""
+    pool = Pool()
+
+    def set_card(now: int, since: int | None, **prices: str) -> object:
+        card = parse_card([{"metric": metric, "credits": price} for metric, price in prices.items()])
+        outcome = decide(pool, SetRates(card, since), now)
+        for event in outcome if isinstance(outcome, tuple) else ():
+            apply(pool, event)
+        return outcome
+
+    def at(moment: int) -> dict[str, str]:
+        version = None if pool.rates is None else pool.rates.at(moment)
+        return priced_so(None if version is None else version.card)
+
+    assert isinstance(set_card(100, 40, calls="1"), tuple)
+    assert (at(39), at(40), at(100)) == ({}, {"calls": "1"}, {"calls": "1"})
+    refused = set_card(200, 30, calls="2", images="5")
+    assert isinstance(refused, Unfit)
+    assert "calls" in refused.expected
+    assert isinstance(set_card(200, 30, calls="1", images="5"), tuple)
+    assert (at(30), at(150), at(300)) == ({"calls": "1", "images": "5"},) * 3
+    assert isinstance(set_card(300, None, calls="1"), tuple)
+    # Between 300 and 400 images had no price, before it they had one.
+    assert isinstance(set_card(400, 299, calls="1", images="7"), Unfit)
+    assert isinstance(set_card(400, 300, calls="1", images="7"), tuple)
+    assert [at(moment).get("images") for moment in (299, 300, 400)] == ["5", "7", "7"]
+    assert isinstance(set_card(500, 499, images="7"), Unfit), "calls would have no price any more"
+
+
+def test_verify_finds_a_card_that_changes_what_was_priced() -> None:
+    plain = PlainPool()
+    plain.happen(Opened(100, 6), 1)
+    plain.happen(RatesSet(100, 100, 0, card_of(1)), 1)
+    with pytest.raises(Difference, match="changes what calls had cost"):
+        plain.happen(RatesSet(200, 199, 0, card_of(2)), 2)
+    then = PlainPool()
+    then.happen(Opened(100, 6), 1, rules=1)
+    with pytest.raises(Difference, match="it prices what was used before it"):
+        then.happen(RatesSet(200, 199, 0, card_of(1)), 2, rules=1)

@@ -105,6 +105,11 @@ class Recurring(msgspec.Struct):
     name: str
     terms: dict[str, Any]
     moments: list[int] = []
+    first: int = 0
+    """When it grants first."""
+    anchor: int = 0
+    until: int = 0
+    """When the period ends that was granted last under this name."""
 
 
 class Request(msgspec.Struct):
@@ -758,7 +763,15 @@ class Book:
         (terms,) = self._set(entry, "set_recurring")
         if any(each.name == entry.about for each in self._live_recurring()):
             raise Illegal(f"{self.pool}: the recurring grant {entry.about} is set at {entry.version}, as it was")
-        self._recurring[entry.version] = Recurring(str(entry.about), terms, [])
+        starts = micros(terms["starts_at"]) if terms["starts_at"] else 0
+        before = [each for each in self._recurring.values() if each.name == entry.about]
+        until = before[-1].until if before else 0
+        if until > at:
+            # Set again in the period that it granted last: it goes on with the next.
+            first, anchor = max(until, starts if starts > at else 0), before[-1].anchor
+        else:
+            first = anchor = starts or at
+        self._recurring[entry.version] = Recurring(str(entry.about), terms, [], first, anchor, until)
 
     def _recurring_ended(self, entry: LedgerEntry, at: int) -> None:
         self._commands_named(entry, "cancel_recurring")
@@ -775,17 +788,16 @@ class Book:
         if recurring is None or recurring not in self._live_recurring():
             raise Illegal(f"{self.pool}: {entry.id} is of a recurring grant that is not there")
         terms = recurring.terms
-        expected = micros(terms["starts_at"]) if terms["starts_at"] else micros(self.entries[number].recorded_at)
-        if recurring.moments:
-            expected = recurring.moments[-1] + DAY
+        expected = recurring.until if recurring.moments else recurring.first
         if moment != expected or moment > at:
             raise Illegal(f"{self.pool}: {entry.id} recurs at {moment}, not at {expected}")
         recurring.moments.append(moment)
+        recurring.until = recurring.anchor + ((moment - recurring.anchor) // DAY + 1) * DAY
         if terms["roll_over"] not in ("none", "all"):
             rolled = sum(grant.left for grant in self.grants.values() if grant.recurring == number)
             if rolled > units(terms["roll_over"]):
                 raise Illegal(f"{self.pool}: {rolled} units roll over at {entry.version}, not {terms['roll_over']}")
-        expires = moment + DAY if terms["roll_over"] == "none" else NEVER
+        expires = recurring.until if terms["roll_over"] == "none" else NEVER
         grant = self._add(entry, units(terms["amount"]), 50, expires, terms["category"], moment, at)
         grant.recurring = number
 

@@ -135,6 +135,7 @@ class SimulatedNats:
     """One connection. What is published waits a moment before it leaves the process, and dies with it."""
 
     is_connected = True
+    refusal = None
     max_payload = 1 << 20
 
     def __init__(self, network: Network) -> None:

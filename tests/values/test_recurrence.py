@@ -18,6 +18,7 @@ from solvent.engine.values.recurrence import (
     Rhythm,
     occurrence,
     period_at,
+    same_times,
     share_of,
 )
 from solvent.engine.values.times import MOMENT_MAX_US, parse_time, to_datetime
@@ -173,3 +174,32 @@ def test_the_ends_of_time_are_bounds(period: RecurrencePeriod, zone: str, anchor
 @example(3, 1, 2)
 def test_a_share_is_the_fraction_rounded_half_even(amount: int, part: int, whole: int) -> None:
     assert share_of(amount, part, whole) == round(Fraction(amount * part, whole))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (("2026-01-01", "month", 1, "UTC"), ("2026-07-01", "month", 1, "Etc/UTC"), True),
+        (("2026-01-01", "month", 1, "Europe/Paris"), ("2026-07-01", "month", 1, "Europe/Paris"), False),
+        (("2026-01-01", "week", 1, "UTC"), ("2026-01-15", "day", 7, "UTC"), True),
+        (("2026-01-01", "week", 1, "UTC"), ("2026-01-14", "day", 7, "UTC"), False),
+        (("2026-01-01", "year", 1, "UTC"), ("2020-01-01", "month", 12, "UTC"), True),
+        (("2026-01-01", "month", 3, "UTC"), ("2026-10-01", "month", 3, "UTC"), True),
+        (("2026-01-01", "month", 3, "UTC"), ("2026-11-01", "month", 3, "UTC"), False),
+        (("2026-01-31", "month", 1, "UTC"), ("2026-03-31", "month", 1, "UTC"), True),
+        (("2026-01-31", "month", 1, "UTC"), ("2026-02-28", "month", 1, "UTC"), False),
+        (("2026-01-01", "day", 1, "Europe/Paris"), ("2026-01-01", "day", 1, "America/New_York"), False),
+        (("2026-01-01", "month", 1, "UTC"), ("2026-01-01", "day", 1, "UTC"), False),
+    ],
+)
+def test_two_rhythms_are_the_same_if_they_recur_at_the_same_times(
+    one: tuple[str, RecurrencePeriod, int, str], other: tuple[str, RecurrencePeriod, int, str], same: bool
+) -> None:
+    first, second = [
+        Rhythm(int(datetime.fromisoformat(f"{day}T00:00:00+00:00").timestamp()) * 10**6, period, every, zone)
+        for day, period, every, zone in (one, other)
+    ]
+    assert same_times(first, second) is same_times(second, first) is same
+    at = first.anchor + 40 * 365 * 86_400 * 10**6
+    ends = [[period_at(each, at + month * 30 * 86_400 * 10**6) for month in range(40)] for each in (first, second)]
+    assert (ends[0] == ends[1]) is same

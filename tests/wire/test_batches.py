@@ -7,13 +7,14 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solvent import InvalidRequest
+from solvent import DebitRequest, InvalidRequest
+from solvent.engine.values.dimensions import decode_dimensions, encode_dimensions
 from solvent.transports.wire.batches import decode_batch
-from solvent.transports.wire.bodies import DEBIT_BODY, Address, decode_body
+from solvent.transports.wire.bodies import Address, decode_body, decoder_of_body
 
 JSON_VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.lists(st.integers())
 
@@ -31,7 +32,7 @@ def test_a_debit_is_checked_alike_alone_and_in_a_batch(dimensions: dict[str, Any
     one = json.dumps({"op": "debit", "amount": "1", "key": "k", "dimensions": dimensions}).encode()
     outcomes: list[object] = []
     ways: list[Callable[[], Any]] = [
-        lambda: decode_body(msgspec.json.Decoder(DEBIT_BODY), one),
+        lambda: decode_body(decoder_of_body(DebitRequest), one),
         lambda: decode_batch(b'{"commands":[%b]}' % one).commands[0],
     ]
     for decode in ways:
@@ -44,3 +45,29 @@ def test_a_debit_is_checked_alike_alone_and_in_a_batch(dimensions: dict[str, Any
             # An infinity is no JSON, and stands elsewhere in a batch.
             outcomes.append((invalid.field, re.sub(r" \(byte \d+\)", "", invalid.message)))
     assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize("text", ["1", "1.0", "1e0", "10E-1", "0.10e1"])
+def test_a_number_is_the_same_dimension_however_json_has_it(text: str) -> None:
+    one = b'{"op":"debit","amount":"1","key":"k","dimensions":{"n":%b,"user":"u"}}' % text.encode()
+    bodies = (
+        decode_body(decoder_of_body(DebitRequest), one),
+        *decode_batch(b'{"commands":[%b,%b]}' % (one, one)).commands,
+    )
+    for body in bodies:
+        assert not isinstance(body, InvalidRequest)
+        _, command = body.command(Address("default", "acme"), lambda currency: 6)
+        assert bytes(command.dimensions) == bytes(encode_dimensions({"n": 1, "user": "u"}, "d"))
+
+
+@pytest.mark.parametrize("text", ["9007199254740993.0", "0.1000000000000000055", "1e999999999", "18446744073709551616"])
+def test_a_number_of_json_is_never_rounded(text: str) -> None:
+    one = b'{"op":"debit","amount":"1","key":"k","dimensions":{"n":%b}}' % text.encode()
+    bodies = (decode_body(decoder_of_body(DebitRequest), one), *decode_batch(b'{"commands":[%b]}' % one).commands)
+    for body in bodies:
+        if text == "9007199254740993.0":
+            _, command = body.command(Address("default", "acme"), lambda currency: 6)
+            assert decode_dimensions(command.dimensions) == {"n": 2**53 + 1}
+        else:
+            with pytest.raises(InvalidRequest, match="hold exactly"):
+                body.command(Address("default", "acme"), lambda currency: 6)

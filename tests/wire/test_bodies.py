@@ -103,6 +103,8 @@ def test_there_is_an_example_of_every_command() -> None:
         ask.PastEventsRequest(pool=POOL, after="1.2", limit=3),
         ask.PastEventsRequest(customer="acme", environment="staging"),
         ask.PastEventsRequest(),
+        ask.ClockRequest(environment="staging"),
+        ask.ConfirmClockRequest(),
     ],
     ids=lambda request: request.operation,
 )
@@ -129,6 +131,7 @@ def test_every_operation_but_those_of_usage_has_a_body() -> None:
         (ask.PoolsRequest, b'{"customer":"other"}', "customer"),
         (ask.TotalsRequest, b'{"environment":"other"}', "environment"),
         (ask.RatesRequest, b"{}", "customer"),
+        (ask.ConfirmClockRequest, b"{}", "customer"),
         (ask.PastEventsRequest, b'{"customer":"other"}', "customer"),
     ],
 )

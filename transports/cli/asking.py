@@ -10,6 +10,8 @@ from rich.console import RenderableType
 from solvent.engine.api.answers import Answer, to_wire
 from solvent.engine.api.credits import Credits
 from solvent.engine.api.receipts import Receipt
+from solvent.engine.api.requests import Request
+from solvent.engine.api.rows import joined
 from solvent.engine.values.pool_id import parse_pool
 
 from .options import Shared
@@ -29,6 +31,16 @@ def ask(shared: Shared, question: Callable[[Credits], Awaitable[T]], plain: Call
             return await question(credits)
 
     respond(shared.as_json, work, plain=plain, wire=to_wire)
+
+
+def ask_all(shared: Shared, request: Callable[[], Request[T]], plain: Callable[[T], RenderableType]) -> None:
+    """Read all pages of a list, and print them as one."""
+
+    async def question(credits: Credits) -> T:
+        whole: T = joined([page async for page in credits.every_page(request())])
+        return whole
+
+    ask(shared, question, plain)
 
 
 def command(

@@ -17,6 +17,7 @@ from solvent.engine.values.errors import (
     Unavailable,
 )
 from solvent.transports.nats.discovery import AlreadyServed
+from solvent.transports.nats.refusals import NotPermitted
 
 
 class Exit(IntEnum):
@@ -31,6 +32,7 @@ class Exit(IntEnum):
     UNAVAILABLE = 6
     JOURNAL = 7
     DIFFERENCE = 8
+    NOT_PERMITTED = 9
     INTERRUPTED = 130
 
 
@@ -44,6 +46,7 @@ _MEANING: Final[dict[Exit, str]] = {
     Exit.UNAVAILABLE: "unavailable or overloaded: ask again with the same key",
     Exit.JOURNAL: "the journal is locked, damaged or cannot be written",
     Exit.DIFFERENCE: "a verification or a check of the demo found a difference",
+    Exit.NOT_PERMITTED: "the NATS server does not permit it",
     Exit.INTERRUPTED: "interrupted",
 }
 
@@ -59,6 +62,7 @@ _BY_ERROR: Final[tuple[tuple[type[SolventError], Exit], ...]] = (
     (Overloaded, Exit.UNAVAILABLE),
     (Unavailable, Exit.UNAVAILABLE),
     (AlreadyServed, Exit.CONFLICT),
+    (NotPermitted, Exit.NOT_PERMITTED),
     (JournalError, Exit.JOURNAL),
 )
 

@@ -24,7 +24,9 @@ from solvent.transports.cli.verbs import (
     spending,
     usage,
 )
+from solvent.transports.cli.verbs.clock import clock
 from solvent.transports.cli.verbs.export import export
+from solvent.transports.cli.verbs.losses import accept_loss
 from solvent.transports.cli.verbs.replay import replay
 from solvent.transports.cli.verbs.serve import serve
 from solvent.transports.cli.verbs.verify import verify
@@ -86,10 +88,12 @@ for _verb in (
     budgets.set_budget,
     budgets.remove_budget,
     budgets.budgets,
+    budgets.budget_counts,
     pools.open_pool,
     plans.set_allowance,
     plans.remove_allowance,
     plans.allowances,
+    plans.allowance_counts,
     plans.set_recurring,
     plans.cancel_recurring,
     plans.recurring,
@@ -106,8 +110,10 @@ for _verb in (
     history.costs,
     usage.usage,
     usage.rebuild,
+    clock,
     verify,
     export,
+    accept_loss,
 ):
     app.command(help=_paragraphs(_verb), epilog=EXIT_CODES_HELP)(_verb)
 

@@ -7,12 +7,16 @@ the type.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 
 from solvent.engine.values.amounts import parse_scale
 from solvent.engine.values.dimensions import DimensionValue
 from solvent.engine.values.errors import InvalidRequest
+from solvent.engine.values.numbers import WrittenNumber, read_number
+
+_DECODER: Final = msgspec.json.Decoder(float_hook=read_number)
 
 
 def parse_pair(word: str, option: str) -> tuple[str, str]:
@@ -70,9 +74,11 @@ def parse_currencies(words: Iterable[str], option: str = "--currency") -> dict[s
 
 def _json_scalar(text: str, field: str) -> int | float | bool:
     try:
-        value = msgspec.json.decode(text)
+        value = _DECODER.decode(text)
     except msgspec.DecodeError:
         value = None
+    if isinstance(value, WrittenNumber):
+        raise InvalidRequest(field, "a number that 64 bits hold exactly", got=text[:40])
     if isinstance(value, (int, float)):
         return value
     raise InvalidRequest(field, "a JSON number or boolean after :=", got=repr(text)[:40])

@@ -12,31 +12,35 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
+from urllib.parse import quote
 
+import anyio.to_thread
 import msgspec
 
 from solvent.actors import ActorError, Answers
 from solvent.engine.api.receipts import Receipt
+from solvent.engine.api.requests import Request
 from solvent.engine.api.usage_answers import Usage
 from solvent.engine.engine import Engine
 from solvent.engine.pools.asking import outcome_of, outcomes_of
-from solvent.engine.values.errors import InvalidRequest, NotFound, Overloaded, SolventError
-from solvent.transports.wire.answers import encode_answer, encode_answers
+from solvent.engine.values.errors import InvalidRequest, NotFound, Overloaded, SolventError, TooLarge
+from solvent.transports.wire.answers import ReceiptForm, encode_answer, encode_answers
 from solvent.transports.wire.batches import decode_batch, decode_events
 from solvent.transports.wire.bodies import BODIES, Address, CommandBody, decode_body, decoder_of_body, request_of
 from solvent.transports.wire.operations import BATCH, COMMANDS, READS
+from solvent.transports.wire.pages import PAGE_BYTES_MAX, read_page
 from solvent.transports.wire.submitting import INTERNAL, check_together, submit_all
 from solvent.transports.wire.usage import with_lines
 
-from .asgi import Receive, Scope, Send, header
-from .errors import MethodNotAllowed, UnknownPath, UnsupportedMediaType
+from .asgi import Receive, Scope, Send, header, headers, waits_to_send
+from .errors import MethodNotAllowed, RequestTimeout, UnknownPath, UnsupportedMediaType
 from .events import stream_events
 from .lines import SLICE, finish, stream_answers
 from .local import check_local
 from .paths import VERSION, address_of, parts_of
 from .queries import body_from_query
-from .reading import PROGRESS_S, ClientGone, read_body
-from .replies import JSON, NDJSON, Reply, matches, problem, tag_of
+from .reading import PROGRESS_S, ClientGone, Stopping, read_body
+from .replies import HTML, JSON, NDJSON, Reply, matches, problem, shown, tag_of
 
 READS_MAX: Final = 1_000
 """The most reads under way. More are refused: a ledger page is a walk through the journal."""
@@ -74,7 +78,8 @@ class HttpApp:
         self._progress_s = progress_s
         self._reading = 0
         self._streams = 0
-        self._stopping = asyncio.Event()
+        self._stopping = Stopping()
+        self._describing = asyncio.Lock()
 
     def stop(self) -> None:
         """End all streams after what they have taken. Other requests are answered as before."""
@@ -95,10 +100,13 @@ class HttpApp:
         except ClientGone:
             return
         except SolventError as error:
-            reply = problem(error)
+            reply = problem(error, _root(scope))
+            if isinstance(error, RequestTimeout) or waits_to_send(scope):
+                # The body was not read, and nobody knows whether it still comes.
+                reply = reply.closing(scope)
         except Exception:
             log.exception("a request failed")
-            reply = problem(SolventError(INTERNAL))
+            reply = problem(SolventError(INTERNAL), _root(scope))
         if reply is not None:
             await reply.send(send)
 
@@ -109,6 +117,8 @@ class HttpApp:
             return await self._health(scope, parts[0])
         if self._local_only:
             check_local(scope)
+        if parts in _DESCRIPTIONS:
+            return await self._description(scope, parts)
         if len(parts) not in (4, 5) or parts[0] != VERSION:
             raise UnknownPath
         address = address_of(parts[1], parts[2])
@@ -138,10 +148,10 @@ class HttpApp:
             batch = decode_batch(data)
             if batch.atomic:
                 checked = check_together(self._engine.live, batch.commands, address)
-                return Reply(200, encode_answers(await self._engine.live.do_together(checked), batch.receipts))
-            return Reply(200, encode_answers(await self._submit(batch.commands, address), batch.receipts))
+                return Reply(200, _encoded(await self._engine.live.do_together(checked), batch.receipts))
+            return Reply(200, _encoded(await self._submit(batch.commands, address), batch.receipts))
         if name == REPORT and (events := decode_events(data)) is not None:
-            return Reply(200, encode_answers(await self._submit(events, address)))
+            return Reply(200, _encoded(await self._submit(events, address), "text"))
         return await self._command(_COMMANDS[name], address, scope, data)
 
     async def _command(
@@ -186,21 +196,23 @@ class HttpApp:
             raise Overloaded(retry_after=RETRY_AFTER_S)
         self._reading += 1
         try:
-            answer: Any = await self._engine.send(request_of(body, address))
-            if isinstance(answer, Usage):
-                answer = await with_lines(answer, USAGE_BYTES_MAX)
+            answer, encoded = await read_page(self._ask, request_of(body, address), PAGE_BYTES_MAX)
         finally:
             self._reading -= 1
         if isinstance(answer, Receipt):
             return _receipt(answer)
-        encoded = encode_answer(answer)
+        if isinstance(answer, Usage) and len(encoded) > USAGE_BYTES_MAX:
+            raise TooLarge("top", f"a smaller number: an answer of at most {USAGE_BYTES_MAX} bytes")
         if name not in _TAGGED:
             return Reply(200, encoded)
         tag = tag_of(encoded)
-        known = header(scope, b"if-none-match")
-        if known is not None and scope["method"] != "POST" and matches(tag, known):
+        if scope["method"] != "POST" and matches(tag, headers(scope, b"if-none-match")):
             return Reply(304, headers=((b"etag", tag),))
         return Reply(200, encoded, headers=((b"etag", tag),))
+
+    async def _ask(self, request: Request[Any]) -> Any:
+        answer: Any = await self._engine.send(request)
+        return await with_lines(answer, USAGE_BYTES_MAX) if isinstance(answer, Usage) else answer
 
     async def _stream(self, run: Callable[..., Awaitable[None]]) -> None:
         if self._streams >= STREAMS_MAX:
@@ -219,6 +231,12 @@ class HttpApp:
             ready = not self._stopping.is_set() and self._engine.is_ready
         return Reply(200 if ready else 503, b'{"status": "ok"}' if ready else b'{"status": "not ready"}')
 
+    async def _description(self, scope: Scope, parts: list[bytes]) -> Reply:
+        """Return the OpenAPI document, or a page for people. A thread makes them: the first time takes long."""
+        _check_method(scope, "GET", "HEAD")
+        async with self._describing:
+            return await anyio.to_thread.run_sync(_describe, parts[-1], _root(scope))
+
 
 def http_app(engine: Engine) -> HttpApp:
     """Return an ASGI application with every operation of ``engine``, to be mounted in one of your own.
@@ -226,6 +244,32 @@ def http_app(engine: Engine) -> HttpApp:
     It asks for no credential: whatever reaches it may do everything, so the application around it decides who does.
     """
     return HttpApp(engine)
+
+
+_DESCRIPTIONS: Final = ([b"openapi.json"], [b"docs"], [b"docs", b"errors"])
+"""The paths at which the API describes itself."""
+
+
+def _describe(part: bytes, root: str) -> Reply:
+    """Return the OpenAPI document, or a page for people."""
+    # Only here: they read the source of every struct, and most engines are never asked.
+    from .openapi import document
+    from .pages import POLICY, errors_page, operations_page
+
+    if part == b"openapi.json":
+        return Reply(200, document(root))
+    body = operations_page(root) if part == b"docs" else errors_page(root)
+    policy = ((b"content-security-policy", POLICY.encode()), (b"x-content-type-options", b"nosniff"))
+    return Reply(200, body, HTML, policy)
+
+
+def _root(scope: Scope) -> str:
+    """Return the path at which the application is mounted, percent-encoded."""
+    return quote(scope.get("root_path", ""))
+
+
+def _encoded(answers: Sequence[Receipt | SolventError], receipts: ReceiptForm) -> bytes:
+    return encode_answers([shown(each) if isinstance(each, SolventError) else each for each in answers], receipts)
 
 
 def _check_method(scope: Scope, *allowed: str) -> None:
@@ -246,6 +290,7 @@ def _check_type(scope: Scope, *, lines: bool) -> bytes:
 
 
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_anything: Final = msgspec.json.Decoder()
 
 
 def _with_key(data: bytes, scope: Scope) -> bytes:
@@ -258,8 +303,8 @@ def _with_key(data: bytes, scope: Scope) -> bytes:
         text = key.decode()
     except UnicodeDecodeError:
         raise InvalidRequest("key", "UTF-8 in the header Idempotency-Key", got=ascii(key)[:60]) from None
-    if "key" in members and msgspec.json.decode(members["key"]) != text:
-        got = bytes(members["key"]).decode()[:60]
+    if "key" in members and decode_body(_anything, given := bytes(members["key"])) != text:
+        got = given.decode()[:60]
         raise InvalidRequest("key", "the key in the header Idempotency-Key, or none", got=got)
     members["key"] = msgspec.Raw(msgspec.json.encode(text))
     return msgspec.json.encode(members)

@@ -7,7 +7,6 @@ newest is sent at most once a second.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -20,13 +19,13 @@ from solvent.engine.engine import Engine
 from solvent.engine.reads.feed import chosen
 from solvent.engine.values.errors import InvalidRequest, SolventError
 from solvent.engine.values.pool_id import CURRENCY_DEFAULT, is_stream, parse_canonical, pool_id
-from solvent.engine.values.positions import Position
+from solvent.engine.values.positions import Position, parse_position
 from solvent.transports.wire.answers import encode_event
 from solvent.transports.wire.bodies import Address
 
 from .asgi import Message, Receive, Scope, Send, cut, header
 from .queries import body_from_query
-from .reading import PROGRESS_S
+from .reading import PROGRESS_S, Stopping
 from .replies import EVENT_STREAM, NO_STORE
 
 BEAT_S: Final = 15.0
@@ -52,9 +51,11 @@ class Choice(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 async def stream_events(
-    engine: Engine, address: Address, scope: Scope, receive: Receive, send: Send, stopping: asyncio.Event
+    engine: Engine, address: Address, scope: Scope, receive: Receive, send: Send, stopping: Stopping
 ) -> None:
     """Send the events of the chosen pools until the client goes, or ``stopping`` is set.
+
+    A client that takes nothing is left without the end of its answer: what it missed, it asks for when it returns.
 
     Raises ``InvalidRequest`` before anything is sent.
     """
@@ -71,12 +72,13 @@ async def stream_events(
             tasks.cancel_scope.cancel()
 
         tasks.start_soon(until, stopping.wait)
+        tasks.start_soon(until, writer.stalled.wait)
         tasks.start_soon(until, partial(_gone, receive))
         tasks.start_soon(until, partial(_send_events, engine, begin, wanted, writer))
         if choice.balances:
             tasks.start_soon(_send_balances, engine, wanted, writer)
         tasks.start_soon(writer.beat)
-    with anyio.move_on_after(PROGRESS_S, shield=True):
+    if not writer.stalled.is_set():
         await writer.end()
 
 
@@ -99,7 +101,7 @@ async def _send_events(engine: Engine, begin: Position, wanted: Callable[[str], 
         try:
             async for span in engine.feed.spans(writer.position, wanted):
                 for event in span.events:
-                    await writer.write(event.kind, encode_event(event), event.position)
+                    await writer.write(event.kind, encode_event(event), parse_position(event.position))
                 writer.position = span.position
         except SolventError as error:
             # The journal is being read again. The stream goes on where it was.
@@ -123,12 +125,17 @@ async def _send_balances(engine: Engine, wanted: Callable[[str], bool], writer: 
 
 
 class _Writer:
-    """The one place that writes to a stream. A client that takes nothing for ``PROGRESS_S`` seconds is cut off."""
+    """The one place that writes to a stream. A client that takes nothing for ``PROGRESS_S`` seconds is cut off.
+
+    Ids never go back: a reader that returns with an earlier one would get events twice.
+    """
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self._scope = scope
         self._send = send
         self._turn = anyio.Lock()
+        self.stalled = anyio.Event()
+        """Set once the client has taken nothing for too long. Nothing is written after that."""
         self.position = Position(0, 0)
         """The position up to which all wanted events were sent."""
 
@@ -137,25 +144,34 @@ class _Writer:
         headers = [NO_STORE, (b"content-type", EVENT_STREAM), (b"x-accel-buffering", b"no")]
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         # An id without data is no event, but a reader that is cut off now comes back with it.
-        await self._put({"body": f"id: {begin}\n\n".encode(), "more_body": True})
+        async with self._turn:
+            await self._put({"body": f"id: {begin}\n\n".encode(), "more_body": True})
 
-    async def write(self, kind: str, data: bytes, position: str | None) -> None:
-        number = b"" if position is None else b"id: " + position.encode() + b"\n"
+    async def write(self, kind: str, data: bytes, position: Position | None) -> None:
+        number = "" if position is None else f"id: {position}\n"
         # JSON has no line breaks outside of text, and escapes them inside.
-        await self._put({"body": b"%bevent: %b\ndata: %b\n\n" % (number, kind.encode(), data), "more_body": True})
+        part = b"%bevent: %b\ndata: %b\n\n" % (number.encode(), kind.encode(), data)
+        async with self._turn:
+            await self._put({"body": part, "more_body": True})
+            self.position = position or self.position
 
     async def beat(self) -> None:
         while True:
             await anyio.sleep(BEAT_S)
-            await self._put({"body": f": {self.position}\nid: {self.position}\n\n".encode(), "more_body": True})
+            async with self._turn:
+                part = f": {self.position}\nid: {self.position}\n\n".encode()
+                await self._put({"body": part, "more_body": True})
 
     async def end(self) -> None:
-        await self._put({"body": b""})
+        async with self._turn:
+            await self._put({"body": b""})
 
     async def _put(self, part: Message) -> None:
-        async with self._turn:
-            with anyio.move_on_after(PROGRESS_S) as waiting:
-                await self._send({"type": "http.response.body", **part})
-            if waiting.cancelled_caught:
-                log.info("a stream of events was cut: nothing was taken for %g s", PROGRESS_S)
-                cut(self._scope)
+        if self.stalled.is_set():
+            return
+        with anyio.move_on_after(PROGRESS_S) as waiting:
+            await self._send({"type": "http.response.body", **part})
+        if waiting.cancelled_caught:
+            log.info("a stream of events was cut: nothing was taken for %g s", PROGRESS_S)
+            self.stalled.set()
+            cut(self._scope)

@@ -24,10 +24,10 @@ from solvent.transports.wire.bodies import Address, CommandBody
 from solvent.transports.wire.operations import BATCH
 from solvent.transports.wire.submitting import Live, submit_all
 
-from .asgi import Receive, Scope, Send, cut
+from .asgi import Message, Receive, Scope, Send, cut, waits_to_send
 from .errors import RequestTimeout
-from .reading import read_lines
-from .replies import NDJSON, NO_STORE
+from .reading import Stopping, read_lines
+from .replies import NDJSON, NO_STORE, shown
 
 SLICE: Final = 256
 """The lines that are taken together, before other requests get a turn."""
@@ -42,28 +42,41 @@ async def stream_answers(
     receive: Receive,
     send: Send,
     progress_s: float,
-    stopping: asyncio.Event,
+    stopping: Stopping,
 ) -> None:
     """Answer the lines of a body until it ends, or ``stopping`` is set: then the lines taken so far are answered.
+
+    The answer begins before the first line, for clients that wait for it. One that expects "100 Continue" is asked for
+    its lines first.
 
     Returns without the end of the answer, so that the server closes the connection, if no line arrives or no answer is
     taken for ``progress_s`` seconds. Raises ``ClientGone``.
     """
     decode = decode_command if operation == BATCH else decode_event
-    await send({"type": "http.response.start", "status": 200, "headers": [NO_STORE, (b"content-type", NDJSON)]})
+    begin: Message = {"type": "http.response.start", "status": 200, "headers": [NO_STORE, (b"content-type", NDJSON)]}
+    begun = not waits_to_send(scope)
+    if begun:
+        await send(begin)
     try:
-        async for lines in read_lines(receive, progress_s):
+        async for lines in read_lines(receive, progress_s, stopping):
+            if not begun:
+                begun = True
+                await send(begin)
             for start in range(0, len(lines), SLICE):
                 commands = [decode(each) if isinstance(each, bytes) else each for each in lines[start : start + SLICE]]
                 answers = await _do(live, commands, address)
                 with anyio.fail_after(progress_s):
                     await send({"type": "http.response.body", "body": answers, "more_body": True})
-            if stopping.is_set():
-                break
+                # Neither bad lines nor a client that takes its answers at once would leave a turn to others.
+                await asyncio.sleep(0)
     except (RequestTimeout, TimeoutError):
+        if not begun:
+            raise
         log.info("a stream of commands was cut: nothing moved for %g s", progress_s)
         cut(scope)
         return
+    if not begun:
+        await send(begin)
     await send({"type": "http.response.body", "body": b""})
 
 
@@ -71,7 +84,7 @@ async def _do(live: Live, commands: Sequence[CommandBody | SolventError], addres
     done: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
     submit_all(live, commands, Answers(len(commands), partial(finish, done)).places(), address)
     answers = outcomes_of(await done)
-    lines = [encode_error(each) if isinstance(each, SolventError) else encode_answer(each) for each in answers]
+    lines = [encode_error(shown(each)) if isinstance(each, SolventError) else encode_answer(each) for each in answers]
     return b"\n".join(lines) + b"\n"
 
 

@@ -1,8 +1,8 @@
 """Who is answered without keys: programs on the same machine that speak to it by its own name.
 
 A page of the web that a browser on this machine shows can send requests here too. It cannot hide where it comes from
-(``Origin``), and a name of its own that it lets point here is not one of ours (``Host``). What a proxy passes on comes
-from elsewhere (``Forwarded``).
+(``Origin``; ``Sec-Fetch-Site`` for what has no origin, such as a picture), and a name of its own that it lets point
+here is not one of ours (``Host``). What a proxy passes on comes from elsewhere (``Forwarded``).
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ def check_local(scope: Scope) -> None:
     for name, value in scope["headers"]:
         if name == b"origin" and value != scope["scheme"].encode() + b"://" + hosts[0]:
             raise NotLocal("origin", "none, or that of this service")
+        if name == b"sec-fetch-site" and value not in (b"same-origin", b"none"):
+            raise NotLocal("sec-fetch-site", "same-origin or none")
 
 
 def _name_of(host: bytes) -> str:

@@ -6,24 +6,17 @@ A path is split before it is decoded, so an id may have a slash, written ``%2F``
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
 from solvent.engine.values.errors import InvalidRequest
+from solvent.engine.values.pool_id import check_id
 from solvent.transports.wire.bodies import Address
 
 from .asgi import Scope
 
 VERSION: Final = b"v1"
 ANY_CUSTOMER: Final = b"-"
-
-
-class Target(NamedTuple):
-    """What a path names."""
-
-    address: Address
-    operation: str
-    """The name of the operation; with ``/stream`` behind it for a stream that does not end."""
 
 
 def parts_of(scope: Scope) -> list[bytes]:
@@ -44,6 +37,6 @@ def address_of(environment: bytes, customer: bytes) -> Address:
 
 def _decoded(part: bytes, field: str) -> str:
     try:
-        return unquote_to_bytes(part).decode()
+        return check_id(unquote_to_bytes(part).decode(), field)
     except UnicodeDecodeError:
         raise InvalidRequest(field, "percent-encoded UTF-8", got=ascii(part.decode("latin-1"))[:60]) from None

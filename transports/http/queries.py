@@ -36,6 +36,8 @@ def body_from_query(kind: type[T], query: bytes) -> T:
     body: dict[str, Any] = {}
     question: dict[str, Any] = {}
     for name, text in pairs:
+        if has_question and name == "question":
+            raise InvalidRequest(name, "its fields, each by its own name")
         if has_question and name not in fields and name in _QUESTION:
             _add(question, name, text, is_list=_QUESTION[name])
         else:

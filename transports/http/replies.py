@@ -9,18 +9,28 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from solvent.engine.values.errors import JournalError, Overloaded, SolventError, Unavailable, error_to_wire
+from solvent.engine.values.errors import (
+    JournalCorrupt,
+    JournalError,
+    NewerFormat,
+    Overloaded,
+    SolventError,
+    Unavailable,
+    error_to_wire,
+)
 
-from .asgi import Headers, Send
+from .asgi import Headers, Scope, Send
 from .errors import MethodNotAllowed
 
 JSON: Final = b"application/json"
 NDJSON: Final = b"application/x-ndjson"
 PROBLEM: Final = b"application/problem+json"
+HTML: Final = b"text/html; charset=utf-8"
 EVENT_STREAM: Final = b"text/event-stream"
 
 RETRY_AFTER_S: Final = 1
 """The seconds after which to ask again if an error names none."""
+_IN_THE_LOG: Final = "the service's log says more"
 NO_STORE: Final = (b"cache-control", b"no-store")
 _encode: Final = msgspec.json.Encoder().encode
 log = logging.getLogger(__name__)
@@ -34,6 +44,12 @@ class Reply(NamedTuple):
     content_type: bytes = JSON
     headers: Headers = ()
 
+    def closing(self, scope: Scope) -> Reply:
+        """Return the answer after which the connection is closed, where HTTP/1 has connections to close."""
+        if not scope.get("http_version", "1.1").startswith("1"):
+            return self
+        return self._replace(headers=(*self.headers, (b"connection", b"close")))
+
     async def send(self, send: Send) -> None:
         """Send it. Raises ``OSError`` if the connection is gone."""
         headers = [NO_STORE, *self.headers]
@@ -43,21 +59,38 @@ class Reply(NamedTuple):
         await send({"type": "http.response.body", "body": self.body})
 
 
-def problem(error: SolventError) -> Reply:
-    """Return an error as a problem document: its code and its numbers are members, named as in docs/errors.md."""
+def shown(error: SolventError) -> SolventError:
+    """Return an error as it is shown to callers. What may name files of this machine goes to the log instead."""
+    hidden: SolventError
+    match error:
+        case NewerFormat():
+            hidden = NewerFormat("a file of the service", found=error.found, known=error.known)
+        case JournalCorrupt():
+            hidden = JournalCorrupt(f"a stored entry is not what was written: {_IN_THE_LOG}")
+        case JournalError():
+            hidden = JournalError(f"the journal cannot be used: {_IN_THE_LOG}")
+        case Unavailable():
+            hidden = Unavailable(f"no answer can be given, a command may have been written: {_IN_THE_LOG}")
+        case _:
+            return error
+    log.error("a request was answered %s: %s", error.code, error)
+    return hidden
+
+
+def problem(error: SolventError, root: str = "") -> Reply:
+    """Return an error as a problem document: its code and its numbers are members, named as in docs/errors.md.
+
+    ``root`` is the path at which the application is mounted.
+    """
+    error = shown(error)
     document: dict[str, Any] = {
-        "type": f"/docs/errors#{error.code}",
+        "type": f"{root}/docs/errors#{error.code}",
         "title": error.code.replace("_", " ").capitalize(),
         "status": error.status,
         "detail": error.message,
         **error_to_wire(error),
     }
     del document["message"]
-    if isinstance(error, JournalError):
-        # Its message may name files of this machine.
-        log.error("the journal cannot be used: %s", error)
-        document = {name: document[name] for name in ("type", "title", "status", "code")}
-        document["detail"] = "the journal cannot be used: the service's log says more"
     headers: list[tuple[bytes, bytes]] = []
     if isinstance(error, (Overloaded, Unavailable)):
         seconds = ceil(error.retry_after) if isinstance(error, Overloaded) else RETRY_AFTER_S
@@ -79,6 +112,6 @@ def tag_of(body: bytes) -> bytes:
     return b'"' + blake2b(body, digest_size=12).hexdigest().encode() + b'"'
 
 
-def matches(tag: bytes, if_none_match: bytes) -> bool:
-    """Return whether ``tag`` is one of those of an ``If-None-Match`` header."""
-    return any(each.strip().removeprefix(b"W/") in (tag, b"*") for each in if_none_match.split(b","))
+def matches(tag: bytes, if_none_match: list[bytes]) -> bool:
+    """Return whether ``tag`` is one of those of the ``If-None-Match`` headers, which are one list."""
+    return any(each.strip().removeprefix(b"W/") in (tag, b"*") for each in b",".join(if_none_match).split(b","))

@@ -24,6 +24,7 @@ from .app import HttpApp
 from .asgi import ABORT
 from .errors import AddressInUse, HttpNotInstalled
 from .local import is_loopback
+from .reading import PROGRESS_S
 
 try:
     from uvicorn import Config, Server
@@ -34,37 +35,99 @@ except ImportError as missing:
 CONNECTIONS_MAX: Final = 1_024
 """The most connections at once. More are closed at once."""
 HEADERS_S: Final = 10.0
-"""The longest that a request's headers may take to arrive."""
+"""The longest that a request's head, or the rest of a body that was refused, may take to arrive."""
+HEAD_BYTES_MAX: Final = 64 << 10
+"""The most bytes of a head, or of trailers, that are kept until they are whole. One part of what is received may come
+on top."""
+AHEAD_MAX: Final = 100
+"""The most requests that wait on a connection behind the one under way. Each takes about 3 KB."""
+TAKEN_S: Final = PROGRESS_S
+"""The longest that a client may take nothing of an answer that waits for it."""
 IDLE_S: Final = 75
 """The seconds after which a connection without a request is closed."""
 BACKLOG: Final = 1_024
 STOP_S: Final = 15
 """The longest that ``stop`` waits for the requests under way."""
+_HEAD_TOO_LARGE: Final = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+)
 log = logging.getLogger(__name__)
 
 
 class _Connection(HttpToolsProtocol):
-    """A connection that is closed if there are too many, or if headers do not arrive in time."""
+    """A connection whose client can neither keep it for nothing nor fill the memory.
+
+    uvicorn alone has a timer for idle connections, which it forgets when a single byte arrives. It keeps a head of any
+    size, and an answer for as long as the client does not take it. Here each of these has a bound.
+    """
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._timer: asyncio.TimerHandle | None = None
+        self._taking: asyncio.TimerHandle | None = None
+        self._held = 0
+        """The bytes since the parser last handed something on."""
         if len(self.connections) > CONNECTIONS_MAX:
             self.transport.abort()
             return
         self._wait()
 
+    def data_received(self, data: bytes) -> None:
+        self._held += len(data)
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        answered = self.cycle is None or self.cycle.response_complete
+        if self._held > HEAD_BYTES_MAX:
+            if answered:
+                self.transport.write(_HEAD_TOO_LARGE)
+            self._close()
+        elif answered and self._timer is None and self.timeout_keep_alive_task is None:
+            # Line ends between requests, or the rest of a body that was refused.
+            self._wait()
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._unset_keepalive_if_required()
         self.scope[ABORT] = self.transport.abort  # type: ignore[typeddict-unknown-key]
         self._wait()
 
     def on_headers_complete(self) -> None:
+        self._held = 0
         self._stop_waiting()
+        if len(self.pipeline) >= AHEAD_MAX:
+            self.transport.abort()
+            # It stops the parser, which has more of them in the part that was received.
+            raise ConnectionAbortedError("too many requests ahead")
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._held = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._held = 0
+        super().on_message_complete()
+        if self.cycle.response_complete:
+            # The rest of a body that was refused has arrived: the connection is idle only now.
+            self._stop_waiting()
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        if self._taking is not None:
+            self._taking.cancel()
         super().connection_lost(exc)
 
     def _wait(self) -> None:
@@ -77,8 +140,30 @@ class _Connection(HttpToolsProtocol):
             self._timer = None
 
     def _give_up(self) -> None:
+        self._timer = None
+        if self.cycle is not None and not self.cycle.response_complete:
+            # Nothing is read while answers are under way, so the rest of this head may be here already.
+            self._wait()
+        else:
+            self._close()
+
+    def _close(self) -> None:
         if not self.transport.is_closing():
             self.transport.close()
+            self._watch()
+
+    def _watch(self) -> None:
+        """See to it that what waits for the client is taken. Closing a connection would wait for that without end."""
+        if self._taking is None and (left := self.transport.get_write_buffer_size()):
+            self._taking = self.loop.call_later(TAKEN_S, self._check_taken, left)
+
+    def _check_taken(self, before: int) -> None:
+        self._taking = None
+        if self.transport.get_write_buffer_size() < before:
+            self._watch()
+        else:
+            log.info("a connection was cut: nothing of an answer was taken for %g s", TAKEN_S)
+            self.transport.abort()
 
 
 class _Server(Server):

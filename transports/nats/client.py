@@ -27,7 +27,7 @@ from solvent.engine.api.requests import (
 )
 from solvent.engine.values.amounts import AmountLike
 from solvent.engine.values.dimensions import Dimensions
-from solvent.engine.values.errors import InvalidRequest, Overloaded, SolventError, StateConflict, TooLarge
+from solvent.engine.values.errors import InvalidRequest, SolventError, StateConflict, TooLarge
 from solvent.engine.values.pool_id import ENVIRONMENT_DEFAULT, PoolId, PoolLike, check_id, parse_pool
 from solvent.engine.values.positions import END, parse_position
 from solvent.engine.values.quantities import QuantityLike
@@ -39,7 +39,7 @@ from solvent.transports.wire.operations import BATCH, READS
 
 from .connection import Connection, connect_nats
 from .following import ReadPage, follow
-from .multiplexer import OUTSTANDING_MAX, SWEEP_S, Gather, Multiplexer, settle
+from .multiplexer import OUTSTANDING_MAX, Gather, Multiplexer, settle
 from .subjects import BALANCE_EVENT, events_subject, subject_of
 
 TIMEOUT_S: Final = 10.0
@@ -81,7 +81,8 @@ class Client(Credits):
             return cast("A", asked_for(receipt, pool, key_of(request)))
         address, body = body_of(request)
         subject = subject_of(*address, request.operation)
-        answer: A = await self.requests.ask(subject, encode_body(body), _DECODERS[request.answer])
+        decode = _DECODERS[request.answer]
+        answer: A = await self.requests.ask(address.environment, subject, encode_body(body), decode)
         if isinstance(request, TransferRequest):
             asked_for(cast("Receipt", answer), request.pool, request.key)
         return answer
@@ -137,7 +138,7 @@ class Client(Credits):
             try:
                 self.requests.check_open()
                 if self.requests.is_full:
-                    raise Overloaded(retry_after=SWEEP_S)
+                    raise self.requests.why_full()
             except SolventError as error:
                 place.set_exception(error)
             else:
@@ -184,7 +185,7 @@ class Client(Credits):
             return [mixed] * len(requests)
         subject = subject_of(pools[0].environment, pools[0].customer, BATCH)
         payload = b'{"atomic":true,"commands":[' + b",".join(parts) + b"]}"
-        return await self.requests.ask(subject, payload, decode_answers)
+        return await self.requests.ask(pools[0].environment, subject, payload, decode_answers)
 
     def events(
         self,
@@ -280,8 +281,9 @@ async def connect(
 
     Args:
         url: The NATS server.
-        gather: How commands of one turn of the event loop share messages: per "environment", which needs the permission
-            to publish for any customer (``solvent.v1.<environment>.-.batch``), per "customer", or "off".
+        gather: How commands of one turn of the event loop share messages: those of one "environment", of one "customer"
+            in it, or none ("off"). Commands of several customers travel on ``solvent.v1.<environment>.-.batch``; where
+            NATS does not permit that, they are sent for each customer.
         timeout_s: The seconds that each request may take, retries included.
         outstanding_max: The most requests without an answer. More are refused as ``Overloaded``.
         options: Options of ``nats.connect``, for instance ``user_credentials``, ``tls``, ``inbox_prefix``.
@@ -291,6 +293,7 @@ async def connect(
 
     Raises:
         NatsServerUnavailable: There is no NATS server, or it is too old.
+        NotPermitted: The NATS server refuses the credentials, or does not let them receive answers.
     """
     client: Client | None = None
 

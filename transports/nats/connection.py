@@ -7,6 +7,8 @@ for good when the server reports an error. Here a connection that was establishe
 Two methods are faster than nats-py's own, for messages that come by the thousand. ``send`` collects the messages of one
 turn of the event loop and writes them at its end, in one piece, without a task, and in order with everything else that
 is published. ``subscribe_directly`` passes a message to a plain function as it is read, without a queue and a task.
+
+What the server denies is passed on: nats-py only logs it, in lower case, so that nobody can say which request it was.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeAlias
 
@@ -31,6 +34,7 @@ from solvent.transports.wire.answers import encode_error
 
 from .headers import headers_of
 from .launcher import VERSION_MIN, NatsServerUnavailable, parse_version
+from .refusals import Denial, NotPermitted, parse_denial
 
 RECONNECT_WAIT_S: Final = 0.1
 PENDING_BYTES: Final = 8 << 20
@@ -45,7 +49,12 @@ PING_S: Final = 10
 UNSENT_BYTES_MAX: Final = 1 << 20
 """The most unsent bytes in the socket before more is written to it."""
 
+DENIALS_MAX: Final = 1_000
+"""The most denials that are remembered, so that each is logged as a warning once."""
+
 Take: TypeAlias = Callable[[str, str, bytes, bytes | None], bool]
+_USER_INFO: Final = re.compile(r"(?<=://)[^@/,]*@")
+_REFUSALS: Final = ("authorization", "authentication")
 log = logging.getLogger(__name__)
 
 
@@ -56,7 +65,17 @@ class Connection(Nats):
         super().__init__()
         self._read_in_turn = 0
         self._write_is_due = False
+        self._is_over = False
         self._direct: dict[int, Take] = {}
+        self.denials: dict[Denial, None] = {}
+        """What the server has denied since the connection was made or came back."""
+        self.refusal: tuple[float, str] | None = None
+        """Since when, by the clock of the loop, and why the server refuses to let this connection come back."""
+        self._fences: dict[asyncio.Future[Any], Callable[[], None]] = {}
+        self.on_denied: Callable[[Denial], None] = _ignore
+        """Called with each denial, in the order of the messages that it is about."""
+        self.on_lost: Callable[[], None] = _nothing
+        """Called when the connection is lost, before it is made again."""
 
     def send(self, subject: str, payload: bytes, reply: str = "", headers: Mapping[str, str] | None = None) -> None:
         """Publish a message at the end of this turn of the loop. ``write`` writes it at once.
@@ -107,6 +126,18 @@ class Connection(Nats):
         if self._flush_queue is not None and self._flush_queue.empty():
             self._flush_queue.put_nowait(asyncio.get_running_loop().create_future())
 
+    def fence(self, passed: Callable[[], None]) -> None:
+        """Call ``passed`` when the server has read all that was sent until now, and its denials have arrived.
+
+        It is not called if the connection is lost before.
+        """
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._pongs.append(future)
+        self._fences[future] = passed
+        self._pending.append(PING_PROTO)
+        self._pending_data_size += len(PING_PROTO)
+        self.write()
+
     async def subscribe_directly(
         self,
         subject: str,
@@ -156,6 +187,10 @@ class Connection(Nats):
         await self._flush_pending()
 
     async def _process_pong(self) -> None:
+        passed = self._fences.pop(self._pongs[0], None) if self._pongs else None
+        if passed is not None:
+            # At once: denials of later messages may be in the same piece that was read.
+            passed()
         if self._pongs and self._pongs[0].done():
             # Its caller has given up, so setting its result would raise.
             self._pongs.pop(0)
@@ -165,13 +200,37 @@ class Connection(Nats):
             await super()._process_pong()
 
     async def _process_err(self, err_msg: str) -> None:
+        if PERMISSIONS_ERR in err_msg:
+            # The parser removes the line only after this.
+            denial = parse_denial(bytes(self._ps.buf))
+            if denial is None:
+                log.warning("the NATS server says: %s", err_msg)
+            else:
+                if denial not in self.denials and len(self.denials) < DENIALS_MAX:
+                    self.denials[denial] = None
+                    log.warning("NATS does not permit to %s %s", *denial)
+                self.on_denied(denial)
         if self.is_connected and PERMISSIONS_ERR not in err_msg:
             log.warning("the NATS server says: %s", err_msg)
             await self._process_op_err(NatsError(f"nats: {err_msg}"))
         else:
             await super()._process_err(err_msg)
 
+    async def _attempt_reconnect(self) -> None:
+        self.denials.clear()
+        self._fences.clear()
+        self.on_lost()
+        await super()._attempt_reconnect()
+
+    async def _process_connect_init(self) -> None:
+        await super()._process_connect_init()
+        self.refusal = None
+
     async def _connect_to_server(self, s: Srv) -> None:
+        if self._is_over:
+            # The attempt before has swallowed the cancellation, as ``wait_for`` does in Python 3.11 when both come at
+            # once. It would be repeated for ever.
+            raise asyncio.CancelledError
         # nats-py forgets the socket of an attempt that the server refused. Left open, it would leak one per attempt.
         if isinstance(self._transport, TcpTransport):
             self._transport.close()  # type: ignore[no-untyped-call]
@@ -184,6 +243,7 @@ class Connection(Nats):
             await self._process_op_err(NatsError("nats: reading has ended"))
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:
+        self._is_over = self._is_over or status == Nats.CLOSED
         try:
             if not self.is_connected:
                 self._forget_pending()
@@ -204,8 +264,26 @@ class Connection(Nats):
         super()._remove_sub(sid, max_msgs)
 
 
+def _ignore(_: Denial) -> None:
+    """Nobody wants to know."""
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
+def _refusal_of(error: Exception) -> str | None:
+    """Return why the server refuses the credentials; ``None`` if ``error`` is about something else."""
+    text = str(error).removeprefix("nats: ").strip("'\"")
+    return text if any(word in text.lower() for word in _REFUSALS) else None
+
+
 async def connect_nats(url: str, *, name: str, **options: Any) -> Connection:
-    """Return a NATS connection that reconnects for ever once established. Raises ``NatsServerUnavailable``."""
+    """Return a NATS connection that reconnects for ever once established.
+
+    Raises ``NatsServerUnavailable``, ``NotPermitted``.
+    """
+    shown = _USER_INFO.sub("", url)
     connection = Connection()
     servers = url.split(",")
     servers_untried = len(servers)
@@ -214,9 +292,15 @@ async def connect_nats(url: str, *, name: str, **options: Any) -> Connection:
     async def on_error(error: Exception) -> None:
         nonlocal servers_untried
         if was_there:
+            if PERMISSIONS_ERR in str(error):
+                # It was logged with the subject as it was written.
+                return
             # Only the first of many attempts to reconnect is logged as a warning.
             level = logging.DEBUG if connection.is_reconnecting else logging.WARNING
             log.log(level, "%s: %s", name, error)
+            reason = _refusal_of(error)
+            if reason is not None and connection.refusal is None:
+                connection.refusal = asyncio.get_running_loop().time(), reason
             return
         # By itself, nats-py would try a wrong address for ever. Fail at once instead.
         servers_untried -= 1
@@ -235,12 +319,17 @@ async def connect_nats(url: str, *, name: str, **options: Any) -> Connection:
     try:
         await connection.connect(servers, allow_reconnect=True, **{**defaults, **options})
     except (OSError, NatsError, TimeoutError, ValueError) as error:
+        # Another error while it closes is only logged.
+        was_there = True
         await connection.close()
-        raise NatsServerUnavailable(f"no NATS server answers at {url}: {error}") from error
+        reason = _refusal_of(error)
+        if reason is not None:
+            raise NotPermitted("connect", f"{reason} at {shown}") from error
+        raise NatsServerUnavailable(f"no NATS server answers at {shown}: {error}") from error
     was_there = True
     version = parse_version(str(connection.connected_server_version))
     if version < VERSION_MIN:
         await connection.close()
         wanted = ".".join(map(str, VERSION_MIN))
-        raise NatsServerUnavailable(f"the NATS server at {url} is {'.'.join(map(str, version))}: {wanted} is needed")
+        raise NatsServerUnavailable(f"the NATS server at {shown} is {'.'.join(map(str, version))}: {wanted} is needed")
     return connection

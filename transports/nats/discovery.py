@@ -33,6 +33,7 @@ class AlreadyServed(SolventError):
 
     code = "already_served"
     status = 409
+    outcome_unknown = False
 
 
 class EndpointStatistics:

@@ -27,13 +27,14 @@ from nats.errors import Error as NatsError
 
 from solvent.actors import Answers, Place
 from solvent.engine.api.receipts import Receipt
+from solvent.engine.api.requests import Request
 from solvent.engine.api.usage_answers import Usage
 from solvent.engine.engine import Engine
 from solvent.engine.pools.asking import outcome_of, outcomes_of
 from solvent.engine.rules.commands import SETTING_COMMANDS, Command, KeyedCommand
 from solvent.engine.values.errors import InvalidRequest, Overloaded, SolventError, TooLarge, Unavailable
 from solvent.engine.values.pool_id import PoolId
-from solvent.transports.wire.answers import ReceiptForm, encode_answer, encode_answers, encode_error
+from solvent.transports.wire.answers import ReceiptForm
 from solvent.transports.wire.batches import Batch, decode_batch, decode_events
 from solvent.transports.wire.bodies import (
     BODY_BYTES_MAX,
@@ -43,7 +44,14 @@ from solvent.transports.wire.bodies import (
     decoder_of_body,
     request_of,
 )
+from solvent.transports.wire.cutting import (
+    check_answers_fit,
+    encode_answers_to_fit,
+    encode_error_to_fit,
+    encode_to_fit,
+)
 from solvent.transports.wire.operations import BATCH, COMMANDS, READS
+from solvent.transports.wire.pages import read_to_fit
 from solvent.transports.wire.usage import with_lines
 
 from .connection import Connection
@@ -64,6 +72,8 @@ This is about a second of work; a client that waits longer has sent its request 
 SLICE: Final = 256
 """The commands that are taken before other tasks get a turn of the event loop: some 5 ms of work. A read takes several
 turns, and must not wait long for each."""
+HEADERS_BYTES: Final = 700
+"""The bytes that the headers of an error may have, which count in the size of its message."""
 WHOLE_BYTES_MAX: Final = 48 << 10
 """The bytes of the largest request that is taken in one turn: some hundreds of commands."""
 
@@ -204,6 +214,7 @@ class Gateway:
         if events is None:
             self._command(decoder, reply, subject, data)
             return None
+        check_answers_fit(len(events), self._commands.max_payload)
         return self._submit_all(events, reply, subject, is_small=len(data) <= WHOLE_BYTES_MAX)
 
     def _command(self, decoder: msgspec.json.Decoder[CommandBody], reply: _Reply, subject: str, data: bytes) -> None:
@@ -220,10 +231,11 @@ class Gateway:
         if isinstance(outcome, SolventError):
             self._refuse(self._commands, reply, outcome)
         else:
-            self._answer(self._commands, reply, encode_answer(outcome))
+            self._answer(self._commands, reply, encode_to_fit(outcome, self._commands.max_payload))
 
     def _batch(self, reply: _Reply, subject: str, data: bytes) -> Awaitable[None] | None:
         batch = decode_batch(data)
+        check_answers_fit(len(batch.commands), self._commands.max_payload)
         if batch.atomic:
             self._begin_task(self._commands, reply, partial(self._answer_together, batch, reply, subject))
             return None
@@ -309,7 +321,7 @@ class Gateway:
 
     def _answer_all(self, reply: _Reply, answers: Sequence[Receipt | SolventError], receipts: ReceiptForm) -> None:
         reply.endpoint.errors += sum([isinstance(answer, SolventError) for answer in answers])
-        self._answer(self._commands, reply, encode_answers(answers, receipts), field="commands")
+        self._answer(self._commands, reply, encode_answers_to_fit(answers, receipts, self._commands.max_payload))
 
     def _read(self, decoder: msgspec.json.Decoder[Any], reply: _Reply, subject: str, data: bytes) -> None:
         body = decode_body(decoder, data)
@@ -330,25 +342,22 @@ class Gateway:
             self._reading -= 1
 
     async def _answer_read(self, body: Any, address: Address, reply: _Reply) -> None:
-        answer: Any = await self._engine.send(request_of(body, address))
-        if isinstance(answer, Usage):
-            answer = await with_lines(answer, self._reads.max_payload)
-        # Pages have ``limit``. For usage, ``top`` asks for fewer groups.
-        field = "limit" if hasattr(body, "limit") else "top"
-        self._answer(self._reads, reply, encode_answer(answer), field=field)
+        payload = await read_to_fit(self._ask, request_of(body, address), self._reads.max_payload)
+        self._answer(self._reads, reply, payload)
 
-    def _answer(self, connection: Connection, reply: _Reply, payload: bytes, *, field: str = "body") -> None:
-        if len(payload) > connection.max_payload:
-            # What was written stays written, and its keys find it. The client has to ask for less at a time.
-            error = TooLarge(field, "a smaller number: the answer does not fit into one message", got=str(len(payload)))
-            self._refuse(connection, reply, error)
-            return
+    async def _ask(self, request: Request[Any]) -> Any:
+        answer: Any = await self._engine.send(request)
+        return await with_lines(answer, self._reads.max_payload) if isinstance(answer, Usage) else answer
+
+    def _answer(self, connection: Connection, reply: _Reply, payload: bytes) -> None:
         _send(connection, reply.to, payload)
         self._done(reply)
 
     def _refuse(self, connection: Connection, reply: _Reply, error: SolventError) -> None:
         reply.endpoint.failed(error)
-        _send(connection, reply.to, encode_error(error), headers_of(error))
+        _send(
+            connection, reply.to, encode_error_to_fit(error, connection.max_payload - HEADERS_BYTES), headers_of(error)
+        )
         self._done(reply)
 
     def _fail(self, connection: Connection, reply: _Reply) -> None:

@@ -42,6 +42,7 @@ class NatsServerUnavailable(Unavailable):
     """No usable nats-server was found, or it did not start. No request was sent."""
 
     code = "nats_server_unavailable"
+    outcome_unknown = False
 
 
 class _Ports(msgspec.Struct):

@@ -15,9 +15,12 @@ from collections.abc import Sequence
 from typing import Final
 
 import anyio
+import msgspec
 from nats.aio.client import Client as Nats
 from nats.errors import Error as NatsError
 
+from solvent.engine.api.balances import Balance
+from solvent.engine.api.events import PoolEvent
 from solvent.engine.engine import Engine
 from solvent.engine.values.errors import SolventError
 from solvent.engine.values.pool_id import is_stream, parse_canonical, parse_pool
@@ -63,7 +66,7 @@ class Publisher:
                     for event in span.events:
                         pool = parse_pool(event.pool)
                         subject = event_subject(pool.environment, pool.customer, event.kind)
-                        await self._nats.publish(subject, encode_event(event))
+                        await self._publish(subject, event)
                     self._published = span.position.last_whole_frame
             except (SolventError, NatsError, OSError) as error:
                 # The journal is being read again, or NATS is away. Begin at the noted position, so some are repeated.
@@ -96,11 +99,24 @@ class Publisher:
         pool = parse_canonical(name)
         try:
             balance = await self._engine.balance(pool)
-            await self._nats.publish(
-                event_subject(pool.environment, pool.customer, BALANCE_EVENT), encode_event(balance)
-            )
+            await self._publish(event_subject(pool.environment, pool.customer, BALANCE_EVENT), balance)
         except (SolventError, NatsError, OSError) as error:
             log.info("could not publish the balance of %s: %s", name, error)
+
+    async def _publish(self, subject: str, event: PoolEvent | Balance) -> None:
+        """Publish an event, without its long texts if it does not fit into a message otherwise.
+
+        One that does not fit even then is logged and left out: it must not keep back those behind it. Readers by
+        position get it whole.
+        """
+        payload = encode_event(event)
+        if len(payload) > self._nats.max_payload and isinstance(event, PoolEvent):
+            long = [name for name in ("value", "budget") if getattr(event, name) is not None]
+            payload = encode_event(msgspec.structs.replace(event, cut=tuple(long), **dict.fromkeys(long)))
+        if len(payload) > self._nats.max_payload:
+            log.error("an event of %s does not fit into a message of %d bytes", event.pool, self._nats.max_payload)
+            return
+        await self._nats.publish(subject, payload)
 
     def _is_served(self, name: str) -> bool:
         return not self._environments or parse_canonical(name).environment in self._environments

@@ -15,11 +15,13 @@ from solvent.engine.engine import Engine
 from solvent.engine.values.pool_id import check_id
 from solvent.transports.wire.background import background
 
-from .connection import connect_nats
+from .connection import Connection, connect_nats
 from .discovery import Discovery, refuse_second_service
 from .gateway import Gateway
 from .launcher import NatsServerUnavailable
 from .publisher import Publisher
+from .refusals import NotPermitted
+from .subjects import PREFIX
 
 STOP_TIMEOUT_S = 15.0
 log = logging.getLogger(__name__)
@@ -29,7 +31,8 @@ log = logging.getLogger(__name__)
 async def serving(engine: Engine, nats_url: str, *, environments: Sequence[str] = ()) -> AsyncIterator[Gateway]:
     """Answer requests for ``engine`` from the NATS at ``nats_url``, for the length of a block.
 
-    ``environments`` are those to serve; an empty list means all. Raises ``AlreadyServed``, ``NatsServerUnavailable``.
+    ``environments`` are those to serve; an empty list means all. Raises ``AlreadyServed``, ``NatsServerUnavailable``,
+    ``NotPermitted``.
     """
     for environment in environments:
         check_id(environment, "environments")
@@ -53,6 +56,8 @@ async def serving(engine: Engine, nats_url: str, *, environments: Sequence[str] 
         async with background(gateway.run):
             try:
                 await gateway.start(environments)
+                for connection in connections:
+                    _refuse_deafness(connection)
                 await discovery.start()
             except NatsError as error:
                 raise NatsServerUnavailable(f"the NATS server at {nats_url} went away: {error}") from error
@@ -62,3 +67,13 @@ async def serving(engine: Engine, nats_url: str, *, environments: Sequence[str] 
             finally:
                 with anyio.CancelScope(shield=True):
                     await gateway.stop(STOP_TIMEOUT_S)
+
+
+def _refuse_deafness(connection: Connection) -> None:
+    """Raise ``NotPermitted`` if NATS denies a subscription to requests: clients would be told that there is no service.
+
+    Discovery is not needed to serve.
+    """
+    for denial in connection.denials:
+        if denial.action == "subscribe" and denial.subject.startswith(f"{PREFIX}."):
+            raise NotPermitted("subscribe", denial.subject)

@@ -47,7 +47,9 @@ class _SettlementWire(msgspec.Struct):
     uncovered: str
 
 
-class _ReceiptWire(msgspec.Struct, omit_defaults=True):
+class ReceiptWire(msgspec.Struct, omit_defaults=True):
+    """A receipt in JSON."""
+
     id: str
     amount: str
     allocations: list[_AllocationWire]
@@ -65,6 +67,9 @@ class _ReceiptWire(msgspec.Struct, omit_defaults=True):
     card: int | None = None
     covered: str = "0"
     allowances: list[_CoverageWire] = []
+    granted: str = "0"
+    next_at: datetime | None = None
+    cut: tuple[str, ...] = ()
     state: HoldState | None = None
     settlement: _SettlementWire | None = None
     opened_pool: bool = False
@@ -90,6 +95,9 @@ RECEIPT_FIELDS: Final = {
     "card": "integer or null",
     "covered": "decimal string",
     "allowances": "list of [Coverage](#coverage)",
+    "granted": "decimal string",
+    "next_at": "time or null",
+    "cut": "list of strings",
     "state": '"open", "captured", "released", "expired" or null',
     "settlement": "[Settlement](#settlement) or null",
     "opened_pool": "boolean",
@@ -115,9 +123,9 @@ _moment = lru_cache(maxsize=1_024)(to_datetime)
 """A cached ``to_datetime``, because the answers of one commit share their time."""
 
 
-def _receipt_wire(receipt: Receipt) -> _ReceiptWire:
+def _receipt_wire(receipt: Receipt) -> ReceiptWire:
     scale = receipt.scale
-    wire = _ReceiptWire(
+    wire = ReceiptWire(
         receipt.id,
         format_amount(receipt.amount_units, scale),
         [_AllocationWire(f"g{grant}", format_amount(part, scale)) for grant, part in receipt.parts_units],
@@ -133,7 +141,9 @@ def _receipt_wire(receipt: Receipt) -> _ReceiptWire:
         wire.lapsed = format_amount(details.lapsed_units, scale)
         wire.uncovered = format_amount(details.uncovered_units, scale)
         wire.warnings, wire.card = details.warnings, details.card
+        wire.granted, wire.next_at = format_amount(details.granted_units, scale), receipt.next_at
         wire.covered = format_amount(sum([units for _, units in details.covers_units]), scale)
+        wire.cut = details.cut
         wire.state, wire.opened_pool = details.state, details.opened
         wire.stopped_by, wire.resets_at = details.stopped_by, receipt.resets_at
         if details.settled_units is not None:
@@ -156,6 +166,13 @@ def encode_event(event: PoolEvent | Balance) -> bytes:
 def encode_error(error: SolventError) -> bytes:
     """Return an error as JSON: ``{"error": {"code": ..., "message": ..., ...}}``."""
     return _encoder.encode(_ErrorWire(error_to_wire(error)))
+
+
+def encode_one(answer: Receipt | SolventError, receipts: ReceiptForm) -> bytes:
+    """Return one answer of a batch as JSON."""
+    if isinstance(answer, SolventError):
+        return encode_error(answer)
+    return _encoder.encode(answer if receipts == "units" else _receipt_wire(answer))
 
 
 def encode_answers(answers: Sequence[Receipt | SolventError], receipts: ReceiptForm = "text") -> bytes:
@@ -189,7 +206,7 @@ def _units(text: str) -> int:
     return int(whole + places.ljust(CLIENT_SCALE, "0"))
 
 
-_receipts: Final = msgspec.json.Decoder(_ReceiptWire)
+_receipts: Final = msgspec.json.Decoder(ReceiptWire)
 _errors: Final = msgspec.json.Decoder(_ErrorWire)
 _answer_lists: Final = msgspec.json.Decoder(_AnswersWire)
 _unit_answers: Final = msgspec.json.Decoder(_UnitAnswersWire)
@@ -200,7 +217,7 @@ def decode_receipt(payload: bytes) -> Receipt:
     return _receipt(_receipts.decode(payload))
 
 
-def _receipt(wire: _ReceiptWire) -> Receipt:
+def _receipt(wire: ReceiptWire) -> Receipt:
     return Receipt(
         wire.id,
         wire.version,
@@ -214,16 +231,20 @@ def _receipt(wire: _ReceiptWire) -> Receipt:
     )
 
 
-def _details(wire: _ReceiptWire) -> Details:
+def _details(wire: ReceiptWire) -> Details:
     if (
         wire.hold is None
         and wire.debit is None
         and wire.expires_at is None
         and wire.card is None
+        and wire.next_at is None
+        and wire.granted == "0"
+        and wire.lapsed == "0"
         and not wire.warnings
         and not wire.allowances
         and not wire.opened_pool
         and wire.stopped_by is None
+        and not wire.cut
     ):
         return NO_DETAILS
     return Details(
@@ -235,7 +256,10 @@ def _details(wire: _ReceiptWire) -> Details:
         uncovered_units=_units(wire.uncovered),
         warnings=wire.warnings,
         card=wire.card,
+        granted_units=_units(wire.granted),
+        next_at_us=None if wire.next_at is None else _microseconds(wire.next_at),
         covers_units=tuple((each.allowance, _units(each.amount)) for each in wire.allowances),
+        cut=wire.cut,
         state=wire.state,
         opened=wire.opened_pool,
         stopped_by=wire.stopped_by,

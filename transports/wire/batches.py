@@ -10,6 +10,7 @@ import msgspec
 
 from solvent.engine.api.requests import DebitRequest, ReportRequest
 from solvent.engine.values.errors import InvalidRequest, TooLarge
+from solvent.engine.values.numbers import WrittenNumber
 
 from .answers import ReceiptForm
 from .bodies import BODIES, STRICT_DEBIT_BODY, UNDECODABLE, CommandBody, decode_body, decoder_of_body, explain
@@ -50,8 +51,8 @@ class _LooseCommands(msgspec.Struct, forbid_unknown_fields=True):
     receipts: ReceiptForm = "text"
 
 
-_command: Final = msgspec.json.Decoder(_Any)
-_commands: Final = msgspec.json.Decoder(_Commands)
+_command: Final = msgspec.json.Decoder(_Any, float_hook=WrittenNumber)
+_commands: Final = msgspec.json.Decoder(_Commands, float_hook=WrittenNumber)
 _loose_commands: Final = msgspec.json.Decoder(_LooseCommands)
 _events: Final = msgspec.json.Decoder(_Events)
 _report: Final = decoder_of_body(ReportRequest)

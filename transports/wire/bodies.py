@@ -22,6 +22,7 @@ from solvent.engine.api.requests import (
     PoolRequest,
     RatesRequest,
     Request,
+    ServiceRequest,
     SetRatesRequest,
     TotalsRequest,
     TransferRequest,
@@ -32,8 +33,9 @@ from solvent.engine.rules.checking import check, debit_command, transfer_pools
 from solvent.engine.rules.commands import Command, Debit
 from solvent.engine.rules.fields import KEY_CHARS_MAX
 from solvent.engine.values.amounts import AmountLike, parse_amount
-from solvent.engine.values.dimensions import NO_DIMENSIONS, CheckedDimensions, Dimensions, encode_decoded
+from solvent.engine.values.dimensions import NO_DIMENSIONS, DecodedDimensions, Dimensions, encode_decoded
 from solvent.engine.values.errors import InvalidRequest
+from solvent.engine.values.numbers import WrittenNumber, read_number
 from solvent.engine.values.pool_id import CURRENCY_DEFAULT, PoolId, check_id, parse_pool, pool_id
 from solvent.engine.values.quantities import QuantityLike, check_quantity
 from solvent.engine.values.terms import KEEP
@@ -210,6 +212,20 @@ class EnvironmentBody(Body, kw_only=True):
         return Address(check_id(request.environment, "environment"), None), {}
 
 
+class ServiceBody(Body, kw_only=True):
+    """The body of a request about the service as a whole."""
+
+    def request(self, address: Address) -> Request[Any]:
+        if address.customer is not None:
+            expected = '"-" in the subject: this is about the whole service'
+            raise InvalidRequest("customer", expected, got=address.customer[:60])
+        return self._build(environment=address.environment)
+
+    @classmethod
+    def about(cls, request: Any) -> tuple[Address, dict[str, Any]]:
+        return Address(check_id(request.environment, "environment"), None), {}
+
+
 _BASES: Final[tuple[tuple[type[Request[Any]], type[Body], frozenset[str]], ...]] = (
     (CommandRequest, CommandBody, frozenset({"pool"})),
     (TransferRequest, TransferBody, frozenset({"pool", "target"})),
@@ -218,6 +234,7 @@ _BASES: Final[tuple[tuple[type[Request[Any]], type[Body], frozenset[str]], ...]]
     (PastEventsRequest, EventsBody, frozenset({"pool", "environment", "customer"})),
     (RatesRequest, EnvironmentBody, frozenset({"environment"})),
     (SetRatesRequest, EnvironmentBody, frozenset({"environment"})),
+    (ServiceRequest, ServiceBody, frozenset({"environment"})),
 )
 """The body of each kind of request, and the fields that name its target. The first match counts."""
 
@@ -308,7 +325,7 @@ BODIES: Final[dict[type[Request[Any]], type[Body]]] = {
 DEBIT_BODY: Final = BODIES[DebitRequest]
 STRICT_DEBIT_BODY: Final = msgspec.defstruct(
     "StrictDebitBody",
-    [("dimensions", CheckedDimensions | None, None)],
+    [("dimensions", DecodedDimensions | None, None)],
     bases=(DEBIT_BODY,),
     namespace={"command": _strict_debit_command},
     module=__name__,
@@ -317,7 +334,7 @@ STRICT_DEBIT_BODY: Final = msgspec.defstruct(
     tag=DebitRequest.operation,
 )
 """A debit whose decoder checks all dimensions, for batches of thousands. If it refuses one, ``DEBIT_BODY`` gives the
-reason."""
+reason, or takes it: one with a number that is not written as an integer."""
 
 
 def body_of(request: Request[Any]) -> tuple[Address, object]:
@@ -388,7 +405,9 @@ def request_of(body: Body | UsageRequest[Any], address: Address) -> Request[Any]
 
 def decoder_of_body(kind: type[Request[Any]]) -> msgspec.json.Decoder[Any]:
     """Return a decoder of the bodies of a kind of request."""
-    return msgspec.json.Decoder(BODIES.get(kind, kind))
+    # A question about usage is part of its answer, so it has plain numbers. What is no value is refused before.
+    hook = read_number if issubclass(kind, UsageRequest) else WrittenNumber
+    return msgspec.json.Decoder(BODIES.get(kind, kind), float_hook=hook)
 
 
 _encoder: Final = msgspec.json.Encoder(enc_hook=plain_lines)

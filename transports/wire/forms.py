@@ -18,7 +18,7 @@ from msgspec import UnsetType
 
 from solvent.engine.rules.fields import check_ttl
 from solvent.engine.values.amounts import AmountLike
-from solvent.engine.values.dimensions import Dimensions, encode_dimensions
+from solvent.engine.values.dimensions import Dimensions, decode_dimensions, encode_dimensions
 from solvent.engine.values.errors import InvalidRequest
 from solvent.engine.values.quantities import QuantityLike, check_quantity
 from solvent.engine.values.terms import CostBasis, CostLike, Keep, RollOver, Seconds
@@ -82,9 +82,9 @@ def write_time(value: object, field: str) -> str:
 
 def write_dimensions(dimensions: Dimensions, field: str) -> dict[str, Any]:
     """Return dimensions as an object. Raises ``InvalidRequest`` naming the wrong dimension."""
-    # Check the values before JSON changes them: a NaN into null, a decimal into text.
-    encode_dimensions(dimensions, field)
-    return dict(dimensions)
+    # Check the values before JSON changes them: a NaN into null, a decimal into text. A whole float becomes an integer,
+    # whose digits JSON keeps.
+    return decode_dimensions(encode_dimensions(dimensions, field))
 
 
 def _write_ttl(value: object, field: str) -> Any:

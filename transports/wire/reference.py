@@ -6,7 +6,6 @@ read the same.
 
 from __future__ import annotations
 
-import ast
 import inspect
 import sys
 import textwrap
@@ -27,6 +26,7 @@ from solvent.engine.values.errors import InvalidRequest, JournalError, Overloade
 
 from .answers import RECEIPT_FIELDS
 from .bodies import BODIES, Body, PoolBody
+from .field_docs import docs_of
 from .forms import form_of
 from .operations import COMMANDS, READS, Operation
 
@@ -47,7 +47,7 @@ the subject. A request about a whole environment has the customer `-`.
 | amount | an integer, or a decimal string such as `"12.5"`; above zero, with at most the decimal places of the currency (6 by default, 0 to 9) and 63 bits of its smallest unit. A number with a point is refused |
 | quantity | an integer, or a decimal string; from 0, with at most 18 digits before the point and 9 after it |
 | time | ISO 8601 with an offset, such as `"2026-11-23T10:00:00Z"`, to the microsecond |
-| dimensions | an object: at most 64 names of 1 to 128 characters, with strings of at most 1,024 characters, finite 64-bit numbers or booleans; 8 KiB in all |
+| dimensions | an object: at most 64 names of 1 to 128 characters, with strings of at most 1,024 characters, numbers that 64 bits hold exactly, or booleans; 8 KiB in all |
 | cost basis | `{"per_credit": "0.0125", "currency": "USD"}`: a decimal string of at most 12 places, and a code of 3 to 8 capital letters |
 
 `batch` takes `{"commands": [...]}`, at most 2,000 in a message of at most 1 MiB. Each command is the body of an operation
@@ -108,14 +108,14 @@ def _operation(operation: Operation) -> str:
 
 
 def _fields_of(kind: type[Any]) -> Iterator[tuple[str, str, str, str]]:
-    docs = _docs_of(kind)
+    docs = docs_of(kind)
     if issubclass(kind, UsageRequest):
         for field in msgspec.structs.fields(kind):
             if field.type is UsageQuestion:
                 named = "The fields of the question are in `question`:"
                 yield "`question`", "object", "", f"{docs[field.name]} {named}"
                 for inner in msgspec.structs.fields(UsageQuestion):
-                    doc = _docs_of(UsageQuestion).get(inner.name, "")
+                    doc = docs_of(UsageQuestion).get(inner.name, "")
                     yield f"`question.{inner.name}`", _type_name(inner.type), _default(inner), doc
             else:
                 yield f"`{field.name}`", _type_name(field.type), _default(field), docs.get(field.name, "")
@@ -139,7 +139,7 @@ _ABOUT: Final = {
 
 
 def _struct(kind: type[Any]) -> str:
-    docs = _docs_of(kind)
+    docs = docs_of(kind)
     if kind is Receipt:
         # A receipt holds units in Python, and has amounts on the wire.
         rows = [(f"`{name}`", described, _property_doc(name)) for name, described in RECEIPT_FIELDS.items()]
@@ -161,7 +161,7 @@ def _struct(kind: type[Any]) -> str:
 
 def _property_doc(name: str) -> str:
     member = getattr(Receipt, name, None)
-    doc = (inspect.getdoc(member) if isinstance(member, property) else _docs_of(Receipt).get(name)) or ""
+    doc = (inspect.getdoc(member) if isinstance(member, property) else docs_of(Receipt).get(name)) or ""
     return " ".join(doc.split())
 
 
@@ -181,27 +181,6 @@ def _collect(hint: Any, found: dict[type[Any], None]) -> None:
         if hint is not Receipt:
             for inner in get_type_hints(hint).values():
                 _collect(inner, found)
-
-
-def _docs_of(kind: type[Any]) -> dict[str, str]:
-    """Return the docstrings of the fields of a struct and its bases."""
-    docs: dict[str, str] = {}
-    for base in reversed(kind.__mro__):
-        if base.__module__.startswith("solvent."):
-            docs |= _own_docs_of(base)
-    return docs
-
-
-def _own_docs_of(kind: type[Any]) -> dict[str, str]:
-    (node,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
-    assert isinstance(node, ast.ClassDef)  # noqa: S101 - narrows the type
-    docs: dict[str, str] = {}
-    for field, doc in zip(node.body, node.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-            match doc:
-                case ast.Expr(value=ast.Constant(value=str(text))):
-                    docs[field.target.id] = " ".join(text.split())
-    return docs
 
 
 def _default(field: Any) -> str:

@@ -8,8 +8,9 @@ an open read prevents reuse of the WAL.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -20,10 +21,12 @@ from anyio import CapacityLimiter
 
 from solvent.engine.journal.frames import Frame, Head, Pointer, Section
 from solvent.engine.journal.protocol import WrongFrame
-from solvent.engine.runtime.files import JOURNAL_FORMAT
-from solvent.engine.values.errors import JournalError, NewerFormat
+from solvent.engine.runtime.files import END_NAME, JOURNAL_FORMAT
+from solvent.engine.runtime.sqlite import is_passing
+from solvent.engine.values.errors import JournalCorrupt, JournalError, JournalShorter, NewerFormat
 
 from .checkpointer import Checkpointer
+from .end import end_of, line_of, read_ends, write_end
 from .process import RemoteConnection, SqliteProcess
 from .reader import SqliteReader
 from .wal import check_log
@@ -49,6 +52,8 @@ _FOREIGN_TABLES: Final = "select count(*) from sqlite_master where name not in (
 _LAST: Final = "select coalesce(max(number), 0) from frame"
 _INSERT: Final = "insert into frame (number, at, crc, body) values (?, ?, ?, ?)"
 
+log = logging.getLogger(__name__)
+
 
 class SqliteJournal:
     """A ``Journal`` in a SQLite file. Open it with ``SqliteJournal.open``, holding the lock of the directory."""
@@ -71,21 +76,25 @@ class SqliteJournal:
         """Open or create the journal at ``path``.
 
         Raises ``JournalError`` for a file that is no journal, ``NewerFormat`` for one of a newer Solvent,
-        ``JournalCorrupt`` if commits in its log were damaged, ``JournalLocked`` if it is being written.
+        ``JournalCorrupt`` if commits in its log were damaged, ``JournalShorter`` if it ends before the last frame that
+        was noted next to it, ``JournalLocked`` if it is being written.
         """
         process = await _start(path)
         reader: SqliteReader | None = None
         try:
             writer = process.connections[0]
             reader = SqliteReader(path)
-            last = await _number(writer, _LAST)
-            identity = str(await _scalar(writer, "select value from identity"))
+            last = await _number(path, writer, _LAST)
+            identity = await _scalar(writer, "select value from identity")
+            if not isinstance(identity, str):
+                raise _damaged(path, f"its identity is {identity!r}")
+            await anyio.to_thread.run_sync(_check_end, path, identity, last, reader)
         except BaseException as error:
             if reader is not None:
                 reader.close()
             await _stop(process)
             if isinstance(error, sqlite3.Error):
-                raise JournalError(f"{path} cannot be opened: {error}") from error
+                raise _unusable(path, error) from error
             raise
         return cls(path, process, reader, identity=identity, last=last)
 
@@ -98,7 +107,9 @@ class SqliteJournal:
         if frame.number != self._last + 1:
             raise WrongFrame(expected=frame.number - 1, found=self._last)
         try:
-            await self._writer.execute(_INSERT, (frame.number, frame.at, frame.crc, frame.body))
+            place, note = line_of(self.identity, frame.number, frame.at, frame.crc)
+            row = (frame.number, frame.at, frame.crc, frame.body)
+            await self._writer.append(_INSERT, row, place=place, note=note)
         except sqlite3.IntegrityError:
             raise WrongFrame(expected=frame.number - 1, found=await self.last_number()) from None
         except sqlite3.Error as error:
@@ -117,10 +128,13 @@ class SqliteJournal:
             await self._process.aclose()
             self._use(await _start(self._path))
         try:
-            self._last = await _number(self._writer, _LAST)
+            last = await _number(self._path, self._writer, _LAST)
         except sqlite3.Error as error:
             raise JournalError(f"{self._path} cannot be read: {error}") from error
-        return self._last
+        if last < self._last:
+            raise JournalShorter(str(self._path.parent), last=last, acknowledged=self._last, known_by="the engine")
+        self._last = last
+        return last
 
     async def read(self, after: int, limit: int) -> Sequence[Frame]:
         return await anyio.to_thread.run_sync(self._reader.frames, after, limit, limiter=self._reader_turn)
@@ -141,6 +155,7 @@ class SqliteJournal:
 async def _start(path: Path) -> SqliteProcess:
     """A process that can write the file at ``path``, which is a journal then. Raises as ``SqliteJournal.open``."""
     _refuse_newer(path)
+    _refuse_gone(path)
     process = await SqliteProcess.start(path, connections=2)
     try:
         # Only now does no other process write it.
@@ -151,9 +166,23 @@ async def _start(path: Path) -> SqliteProcess:
     except BaseException as error:
         await _stop(process)
         if isinstance(error, sqlite3.Error):
-            raise JournalError(f"{path} cannot be opened: {error}") from error
+            raise _unusable(path, error) from error
         raise
     return process
+
+
+def _unusable(path: Path, error: sqlite3.Error) -> JournalError:
+    """Return the error of a file that SQLite cannot open: for now, or because it is damaged."""
+    if is_passing(error):
+        return JournalError(f"{path} cannot be opened: {error}")
+    return _damaged(path, f"it cannot be opened: {error}")
+
+
+def _damaged(path: Path, what: str) -> JournalCorrupt:
+    return JournalCorrupt(
+        f"{path} is damaged, {what}. Restore the journal, or save what can be read: "
+        f"solvent accept-loss --data-dir {path.parent}"
+    )
 
 
 async def _stop(process: SqliteProcess) -> None:
@@ -174,14 +203,59 @@ def _refuse_newer(path: Path) -> None:
         raise NewerFormat(str(path), found=found, known=JOURNAL_FORMAT)
 
 
+def _refuse_gone(path: Path) -> None:
+    """Raise ``JournalShorter`` if there is no journal where there was one: to SQLite, it is a new and empty file."""
+    if path.is_file() and path.stat().st_size:
+        return
+    for noted in read_ends(path.parent)[:1]:
+        raise JournalShorter(str(path.parent), last=0, acknowledged=noted.number, known_by=END_NAME)
+
+
+def _check_end(path: Path, identity: str, last: int, reader: SqliteReader) -> None:
+    """Compare the last frame with what was noted, and note it if that is older.
+
+    Raises ``JournalShorter`` if frames are missing, ``JournalCorrupt`` if there are others in their place.
+    """
+    folder = path.parent
+    noted = end_of(folder, identity)
+    if noted is None and not last:
+        # An empty journal of another identity in place of one that had frames: to SQLite, the file was new.
+        noted = end_of(folder, "")
+    if noted is not None:
+        if noted.number > last:
+            raise JournalShorter(str(folder), last=last, acknowledged=noted.number, known_by=END_NAME)
+        if not all(map(noted.is_of, _frame_of(reader, noted.number))):
+            raise JournalCorrupt(
+                f"it is not the frame that was acknowledged: another history is in {path}. Restore the journal, or "
+                f"accept this one: solvent accept-loss --data-dir {folder} --last-frame {last}",
+                frame=noted.number,
+            )
+    if last and (noted is None or noted.number < last):
+        for newest in filter(Frame.is_intact, _frame_of(reader, last)):
+            try:
+                write_end(folder, identity, newest)
+            except OSError as error:
+                # Usually a full disk. Nothing depends on it, but a loss may go unnoticed.
+                log.warning("%s cannot be written: %s", folder / END_NAME, error)
+
+
+def _frame_of(reader: SqliteReader, number: int) -> Sequence[Frame]:
+    """Return frame ``number``; nothing if it cannot be read. That is found where it matters: for the pools in it."""
+    try:
+        return reader.frames(number - 1, 1)
+    except JournalCorrupt as error:
+        log.warning("%s: %s", reader.path, error)
+        return ()
+
+
 async def _prepare(path: Path, writer: RemoteConnection) -> None:
-    application = await _number(writer, "pragma application_id")
+    application = await _number(path, writer, "pragma application_id")
     if application not in (0, APPLICATION_ID):
         raise JournalError(f"{path} is a SQLite file of another application")
-    if not application and await _number(writer, _FOREIGN_TABLES):
+    if not application and await _number(path, writer, _FOREIGN_TABLES):
         # Most applications set no id. Without one, only our own tables may exist, from a creation that was cut short.
         raise JournalError(f"{path} is a SQLite file of another application")
-    version = await _number(writer, "pragma user_version")
+    version = await _number(path, writer, "pragma user_version")
     if version > JOURNAL_FORMAT:
         # Its log has the number, its first page does not yet.
         raise NewerFormat(str(path), found=version, known=JOURNAL_FORMAT)
@@ -199,15 +273,35 @@ async def _prepare(path: Path, writer: RemoteConnection) -> None:
         await writer.execute("pragma wal_checkpoint(truncate)")
 
 
+def write_journal(path: Path, identity: str, frames: Iterable[Frame]) -> None:
+    """Write a new journal with ``frames``, as they are, to the file at ``path``, and flush it.
+
+    It gets a new identity if ``identity`` is empty. Raises ``sqlite3.Error``.
+    """
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.execute("pragma synchronous = full")
+        connection.execute("begin")
+        for statement in filter(None, map(str.strip, _SCHEMA.split(";"))):
+            connection.execute(statement)
+        if identity:
+            connection.execute("update identity set value = ?", (identity,))
+        connection.executemany(_INSERT, ((each.number, each.at, each.crc, each.body) for each in frames))
+        connection.execute(f"pragma application_id = {APPLICATION_ID}")
+        connection.execute(f"pragma user_version = {JOURNAL_FORMAT}")
+        connection.execute("commit")
+    finally:
+        connection.close()
+
+
 async def _scalar(connection: RemoteConnection, statement: str) -> object:
+    """Return the one value of a statement; ``None`` if it has no row."""
     rows = await connection.execute(statement)
-    if not rows:
-        raise JournalError(f"no rows from {statement!r}: the file is damaged")
-    return rows[0][0]
+    return rows[0][0] if rows else None
 
 
-async def _number(connection: RemoteConnection, statement: str) -> int:
+async def _number(path: Path, connection: RemoteConnection, statement: str) -> int:
     value = await _scalar(connection, statement)
     if not isinstance(value, int):
-        raise JournalError(f"{statement!r} returned {value!r}: the file is damaged")
+        raise _damaged(path, f"{statement!r} returned {value!r}")
     return value

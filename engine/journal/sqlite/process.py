@@ -23,7 +23,7 @@ import anyio.to_thread
 
 from solvent.engine.values.errors import JournalError, JournalLocked
 
-from .worker import CLOSE, EXECUTE, FLUSH, LENGTH, LOCKED, SCRIPT, Answer, Failure, Rows, frame
+from .worker import APPEND, CLOSE, EXECUTE, FLUSH, LENGTH, LOCKED, SCRIPT, Answer, Failure, Rows, frame
 
 LOCK_WAIT_S: Final = 10.0
 """The seconds to wait for the process of a killed engine to end. It ends after its last commit."""
@@ -65,6 +65,11 @@ class RemoteConnection(asyncio.Protocol):
         Raises ``sqlite3.Error`` as a connection in a thread does; also ``ProcessEnded``, which is one.
         """
         return await self._ask(EXECUTE, statement, tuple(parameters))
+
+    async def append(self, statement: str, parameters: Sequence[object], *, place: int, note: bytes) -> Rows:
+        """Execute ``statement`` as ``execute`` does. Once it is durable and answered, write ``note`` at ``place`` into
+        the file of notes, next to the database (``worker.NOTES``)."""
+        return await self._ask(APPEND, statement, (place, note, *parameters))
 
     async def execute_script(self, script: str) -> None:
         """Execute several statements. Raises the errors of ``execute``."""

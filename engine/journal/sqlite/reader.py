@@ -14,13 +14,15 @@ from typing import Final
 from solvent.engine.journal.frames import Frame, Head, Pointer, Section, split_frame
 from solvent.engine.journal.protocol import sections_at, walk_back
 from solvent.engine.runtime.files import JOURNAL_FORMAT
-from solvent.engine.runtime.sqlite import connect_for_reading, differences
+from solvent.engine.runtime.sqlite import connect_for_reading, damage_of_header, differences
 from solvent.engine.values.errors import JournalCorrupt, JournalError, NewerFormat
 
 from .wal import read_log
 
 LOG_READS: Final = 5
 LOG_READ_INTERVAL_S: Final = 0.05
+_NEVER_INTACT: Final = -1
+"""A checksum that no frame has."""
 
 
 class SqliteReader:
@@ -37,6 +39,8 @@ class SqliteReader:
             self._connection = connect_for_reading(path)
         except sqlite3.Error as error:
             raise JournalError(f"{path} cannot be opened: {error}") from error
+        # One row that is no UTF-8 must not keep others from being read.
+        self._connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
         try:
             self._false_number = self._number_if_false()
         except NewerFormat:
@@ -49,13 +53,18 @@ class SqliteReader:
             (identity,) = self._connection.execute("select value from identity").fetchone()
         except (sqlite3.Error, TypeError) as error:
             raise JournalCorrupt(f"its identity cannot be read: {error}") from error
-        return str(identity)
+        if not isinstance(identity, str):
+            raise JournalCorrupt(f"its identity cannot be read: {identity!r} is no text")
+        return identity
 
     def last_number(self) -> int:
         try:
-            return int(self._connection.execute("select coalesce(max(number), 0) from frame").fetchone()[0])
-        except (sqlite3.Error, TypeError, ValueError) as error:
-            raise JournalError(f"it cannot be read: {error}") from error
+            (last,) = self._connection.execute("select coalesce(max(number), 0) from frame").fetchone()
+        except (sqlite3.Error, TypeError) as error:
+            raise JournalCorrupt(f"it cannot be read: {error}") from error
+        if not isinstance(last, int):
+            raise JournalCorrupt(f"its last frame cannot be read: {last!r} is no number")
+        return last
 
     def frames(self, after: int, limit: int) -> Sequence[Frame]:
         try:
@@ -64,7 +73,7 @@ class SqliteReader:
             ).fetchall()
         except sqlite3.Error as error:
             raise JournalCorrupt(f"the journal cannot be read: {error}", frame=after + 1) from error
-        frames = [Frame(number, at, body, crc) for number, at, crc, body in rows]
+        frames = [_frame_in(row) for row in rows]
         for expected, frame in enumerate(frames, after + 1):
             if frame.number != expected:
                 raise JournalCorrupt("the frame is missing", frame=expected)
@@ -79,7 +88,8 @@ class SqliteReader:
 
     def damage(self) -> list[str]:
         of_structure = [f"{self.name}: {each}" for each in differences(self._connection)]
-        return [*self._false_number, *self._damage_of_log(), *of_structure]
+        of_header = [f"{self.name}: {each}" for each in (damage_of_header(self.path),) if each]
+        return [*self._false_number, *of_header, *self._damage_of_log(), *of_structure]
 
     def close(self) -> None:
         self._connection.close()
@@ -96,10 +106,10 @@ class SqliteReader:
         if found <= JOURNAL_FORMAT:
             return []
         try:
-            number, at, crc, body = self._connection.execute(
+            row = self._connection.execute(
                 "select number, at, crc, body from frame order by number desc limit 1"
             ).fetchone()
-            for _ in split_frame(Frame(number, at, body, crc)):
+            for _ in split_frame(_frame_in(row)):
                 pass
         except (sqlite3.Error, TypeError, JournalCorrupt):
             raise NewerFormat(str(self.path), found=found, known=JOURNAL_FORMAT) from None
@@ -126,11 +136,25 @@ class SqliteReader:
     def _body(self, pool: str, pointer: Pointer) -> bytes:
         try:
             row = self._connection.execute(
-                "select substr(body, ?, ?) from frame where number = ?",
+                "select substr(cast(body as blob), ?, ?) from frame where number = ?",
                 (pointer.offset + 1, pointer.length, pointer.frame),
             ).fetchone()
         except sqlite3.Error as error:
             raise JournalCorrupt(f"the journal cannot be read: {error}", frame=pointer.frame, pool=pool) from error
         if row is None:
             raise JournalCorrupt("the frame is missing", frame=pointer.frame, pool=pool)
-        return bytes(row[0])
+        (body,) = row
+        if not isinstance(body, bytes):
+            raise JournalCorrupt("the frame is no longer bytes", frame=pointer.frame, pool=pool)
+        return body
+
+
+def _frame_in(row: tuple[object, ...]) -> Frame:
+    """Return the frame in a row. One bit of a row changes the type of a value; such a frame is never intact, unless the
+    bytes are only called text, and are those that were written."""
+    number, at, crc, body = row
+    if isinstance(body, str):
+        body = body.encode("utf-8", "surrogateescape")
+    if isinstance(number, int) and isinstance(at, int) and isinstance(crc, int) and isinstance(body, bytes):
+        return Frame(number, at, body, crc)
+    return Frame(number if isinstance(number, int) else 0, 0, b"", _NEVER_INTACT)

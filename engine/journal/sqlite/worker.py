@@ -28,6 +28,11 @@ LOCK_POLL_S: Final = 0.005
 LOCKED: Final = "locked"
 """The word in place of an error's type if another process writes the file."""
 
+APPEND: Final = "append"
+"""The request to execute a statement and, once that is durable and answered, to note it in the file ``NOTES``. The
+first two parameters are the place and the bytes of the note."""
+NOTES: Final = ".end"
+"""The suffix of the file of notes, in place of that of the database."""
 EXECUTE: Final = "execute"
 SCRIPT: Final = "script"
 FLUSH: Final = "flush"
@@ -83,11 +88,15 @@ def _serve(channel: socket.socket, path: str) -> None:
     source = channel.makefile("rb")
     connection: sqlite3.Connection | None = None
     descriptor = -1
+    notes = _Notes(path)
     todo = ""
     while todo != CLOSE:
         todo, statement, parameters = _receive(source)
         rows: Rows = []
         failure: Failure | None = None
+        note: tuple[Any, ...] = ()
+        if todo == APPEND:
+            todo, note, parameters = EXECUTE, parameters[:2], parameters[2:]
         try:
             connection = connection or sqlite3.connect(path, isolation_level=None)
             if todo == EXECUTE:
@@ -104,6 +113,27 @@ def _serve(channel: socket.socket, path: str) -> None:
         except Exception as error:  # noqa: BLE001 - every error is passed on to the caller
             failure = _failure(error)
         channel.sendall(frame((rows, failure)))
+        if note and failure is None:
+            notes.write(*note)
+
+
+class _Notes:
+    """The file of notes. Nothing waits for it, and nothing is flushed. If it cannot be written, it says less."""
+
+    def __init__(self, path: str) -> None:
+        self._path = os.path.splitext(path)[0] + NOTES
+        self._descriptor = -1
+        self._has_warned = False
+
+    def write(self, place: int, note: bytes) -> None:
+        try:
+            if self._descriptor < 0:
+                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            os.pwrite(self._descriptor, note, place)
+        except OSError as error:
+            if not self._has_warned:
+                print(f"solvent: {self._path} cannot be written: {error}", file=sys.stderr)  # noqa: T201 - a program
+            self._has_warned = True
 
 
 def _receive(source: BinaryIO) -> Question:

@@ -21,7 +21,7 @@ from solvent.engine.rules.outcomes import (
     UnknownPool,
     lacking,
 )
-from solvent.engine.rules.pool import Pool
+from solvent.engine.rules.pool import Pool, room_of
 
 
 def decide_debit(pool: Pool, command: Debit, at: int, limits: Limits) -> Outcome:
@@ -117,6 +117,8 @@ def decide_reverse(pool: Pool, command: Reverse, at: int) -> Outcome:
     beyond = max(0, left - covered - held) - max(0, left - covered - amount - held)
     balance = pool.available + amount
     lapses = lapses_of(pool, parts, balance, at)
+    if amount - sum_lapses(lapses) > (room := room_of(pool)):
+        return Unfit("amount", f"at most {room} smallest units now: a pool holds less than 2^63 of them")
     return (
         Reversed(
             at,

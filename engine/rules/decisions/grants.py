@@ -7,8 +7,7 @@ from typing import Final
 from solvent.engine.rules.commands import Grant, GrantRecharge, UpdateGrant
 from solvent.engine.rules.events import Granted, Opened, Updated, Voided
 from solvent.engine.rules.outcomes import Conflict, ConflictReason, Outcome, Unfit, UnknownEntry
-from solvent.engine.rules.pool import EXPIRED, PENDING, VOIDED, Block, Pool
-from solvent.engine.values.amounts import UNITS_MAX
+from solvent.engine.rules.pool import EXPIRED, PENDING, VOIDED, Block, Pool, room_of
 from solvent.engine.values.terms import KEEP, PRIORITY_DEFAULT
 
 UPDATABLE: Final = ("priority", "expires_at", "metadata")
@@ -20,9 +19,9 @@ def decide_grant(pool: Pool, command: Grant, at: int, scale: int) -> Outcome:
     starts = at if command.effective_at is None else command.effective_at
     if command.expires_at is not None and command.expires_at <= max(at, starts):
         return Unfit("expires_at", "a time after now and after effective_at")
-    room = UNITS_MAX - pool.granted - pool.pending
+    room = room_of(pool)
     if command.amount > room:
-        return Unfit("amount", f"at most {room} smallest units more: a pool's grants stay below 2^63 together")
+        return Unfit("amount", f"at most {room} smallest units more: a pool holds less than 2^63 of them")
     granted = Granted(
         at,
         command.key,
@@ -88,9 +87,9 @@ def decide_recharge(pool: Pool, command: GrantRecharge, at: int) -> Outcome:
     amount = recharge.amount if command.amount is None else command.amount
     if command.expires_at is not None and command.expires_at <= at:
         return Unfit("expires_at", "a time after now")
-    room = UNITS_MAX - pool.granted - pool.pending
+    room = room_of(pool)
     if amount > room:
-        return Unfit("amount", f"at most {room} smallest units more: a pool's grants stay below 2^63 together")
+        return Unfit("amount", f"at most {room} smallest units more: a pool holds less than 2^63 of them")
     return (
         Granted(
             at,

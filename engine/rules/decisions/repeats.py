@@ -36,6 +36,7 @@ from solvent.engine.rules.events import (
 from solvent.engine.rules.outcomes import Conflict, ConflictReason, KeyTaken, Outcome, Prior, Repeat
 from solvent.engine.rules.pool import BrokenInvariant, Pool
 from solvent.engine.values.amounts import to_decimal
+from solvent.engine.values.dimensions import same_dimensions
 from solvent.engine.values.terms import KEEP
 
 from .grants import UPDATABLE
@@ -105,7 +106,7 @@ def _same_request(event: Keyed, command: PoolCommand) -> bool:
                 and event.occurred_at == command.occurred_at
                 and event.metric == command.metric
                 and event.quantity == command.quantity
-                and bytes(event.dimensions) == bytes(command.dimensions)
+                and same_dimensions(event.dimensions, command.dimensions)
             )
         case Granted(), Grant():
             return (
@@ -117,7 +118,7 @@ def _same_request(event: Keyed, command: PoolCommand) -> bool:
                 and event.cost_basis == command.cost_basis
                 and event.name == command.name
                 and event.comment == command.comment
-                and bytes(event.metadata) == bytes(command.metadata)
+                and same_dimensions(event.metadata, command.metadata)
             )
         case Held(), Hold():
             return (
@@ -126,7 +127,7 @@ def _same_request(event: Keyed, command: PoolCommand) -> bool:
                 and (event.expires_at if event.by_time else None) == command.expires_at
                 and (event.by_time or event.expires_at - event.at == command.ttl)
                 and event.metric == command.metric
-                and bytes(event.dimensions) == bytes(command.dimensions)
+                and same_dimensions(event.dimensions, command.dimensions)
             )
         case MovedOut(), Transfer():
             return event.amount == command.amount and event.target == command.target
@@ -138,7 +139,7 @@ def _same_request(event: Keyed, command: PoolCommand) -> bool:
                 and event.changed == tuple(name for name in UPDATABLE if getattr(command, name) is not KEEP)
                 and command.priority in (KEEP, event.priority)
                 and command.expires_at in (KEEP, event.expires_at)
-                and (command.metadata is KEEP or bytes(command.metadata) == bytes(event.metadata))
+                and (command.metadata is KEEP or same_dimensions(event.metadata, command.metadata))
             )
         case Extended(), Extend():
             given = event.expires_at if event.ttl is None else None

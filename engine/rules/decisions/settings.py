@@ -30,34 +30,33 @@ from solvent.engine.rules.events import (
     Opened,
     OutboxMoved,
     RatesSet,
-    RecurringEnded,
-    RecurringSet,
-    Voided,
 )
+from solvent.engine.rules.limits import Limits
 from solvent.engine.rules.outcomes import Conflict, Outcome, Unchanged, Unfit, UnknownPool
-from solvent.engine.rules.pool import LIVE, Pool
+from solvent.engine.rules.pool import Pool
 from solvent.engine.rules.rates import RateBook
-from solvent.engine.rules.recurring import RECURRING_MAX, Recurring, RecurringTerms, grant_at
-from solvent.engine.values.recurrence import Rhythm
+from solvent.engine.values.times import DAY_US
+
+from .plans import cancel, decide_recurring
 
 CARDS_MAX: Final = 1_000
 """The most rate cards of one currency over its life."""
 
 
-def decide_setting(pool: Pool, command: SettingCommand, at: int, scale: int) -> Outcome:
+def decide_setting(pool: Pool, command: SettingCommand, at: int, scale: int, limits: Limits) -> Outcome:
     """Decide a setting, as in ``decide``. A setting that gives credits opens a new pool; one that limits does not."""
     opened: tuple[Event, ...] = () if pool.version else (Opened(at, scale),)
     match command:
         case OpenPool():
             return opened or Unchanged()
         case SetRates():
-            return _opening(opened, _decide_rates(pool, command, at))
+            return _opening(opened, _decide_rates(pool, command, at, limits))
         case MoveOutbox(frame=frame):
             return Unchanged() if frame <= pool.outbox else (*opened, OutboxMoved(at, frame))
         case SetAllowance():
             return _opening(opened, _decide_allowance(pool, command.terms, at))
         case SetRecurring():
-            return _opening(opened, _decide_recurring(pool, command.terms, at))
+            return decide_recurring(pool, command, at, opened)
     if opened:
         return UnknownPool()
     match command:
@@ -76,7 +75,7 @@ def decide_setting(pool: Pool, command: SettingCommand, at: int, scale: int) -> 
         case CancelRecurring(name=name, at_once=at_once):
             for recurring in pool.recurring.values():
                 if recurring.terms.name == name:
-                    return _cancel(pool, recurring, at_once, at)
+                    return cancel(pool, recurring, at_once, at)
             return Unchanged()
         case SetAlerts():
             return _decide_alerts(pool, command.terms, at)
@@ -100,14 +99,18 @@ def _decide_budget(pool: Pool, terms: BudgetTerms, at: int) -> Outcome:
     return (BudgetSet(at, 0, pool.available, terms),)
 
 
-def _decide_rates(pool: Pool, command: SetRates, at: int) -> Outcome:
+def _decide_rates(pool: Pool, command: SetRates, at: int, limits: Limits) -> Outcome:
     book = pool.rates or RateBook()
     starts = at if command.effective_at is None else command.effective_at
-    if starts < at:
-        return Unfit("effective_at", "now or later: what was used before is not repriced")
     present = book.at(starts)
     if present is not None and present.card == command.card and command.effective_at in (None, present.effective_at_us):
         return Unchanged()
+    if starts < at:
+        if starts < at - limits.occurred_back_max_us:
+            return Unfit("effective_at", f"at most {limits.occurred_back_max_us // DAY_US} days ago, as usage may be")
+        metric = book.repriced(command.card, since_us=starts, now_us=at)
+        if metric is not None:
+            return Unfit("effective_at", f"now or later: {metric} had another price since then, which is not changed")
     if len(book.versions) >= CARDS_MAX:
         return Conflict("too_many_rate_cards", f"a currency has at most {CARDS_MAX} rate cards over its life")
     return (RatesSet(at, starts, 0, command.card),)
@@ -125,44 +128,6 @@ def _decide_allowance(pool: Pool, terms: AllowanceTerms, at: int) -> Outcome:
     if len(pool.allowances) >= ALLOWANCES_MAX:
         return Conflict("too_many_allowances", f"a pool has at most {ALLOWANCES_MAX} allowances")
     return (AllowanceSet(at, 0, pool.available, terms),)
-
-
-def _decide_recurring(pool: Pool, terms: RecurringTerms, at: int) -> Outcome:
-    gone: tuple[Event, ...] = ()
-    for recurring in pool.recurring.values():
-        if recurring.terms.name == terms.name:
-            if recurring.terms == terms:
-                return Unchanged()
-            goes_on = terms.ends_at is None or terms.ends_at > recurring.next_at
-            # A first grant that is made in part can become 0 by the new terms. Then they start over.
-            amount, _ = grant_at(terms, recurring.rhythm, recurring.next_at)
-            if recurring.terms.same_rhythm(terms) and goes_on and amount:
-                return (RecurringSet(at, recurring.number, pool.available, terms, recurring.anchor, recurring.next_at),)
-            gone = (RecurringEnded(at, recurring.number, pool.available, terms.name),)
-    starts = at if terms.starts_at is None else terms.starts_at
-    if starts < at:
-        return Unfit("starts_at", "now or later")
-    if terms.ends_at is not None and terms.ends_at <= starts:
-        return Unfit("ends_at", "a time after now and after starts_at")
-    if not gone and len(pool.recurring) >= RECURRING_MAX:
-        return Conflict("too_many_recurring", f"a pool has at most {RECURRING_MAX} recurring grants")
-    anchor = starts if terms.anchor is None else terms.anchor
-    amount, end = grant_at(terms, Rhythm(anchor, terms.period, terms.every, terms.zone), starts)
-    if not amount:
-        starts = end
-    return *gone, RecurringSet(at, 0, pool.available, terms, anchor, starts)
-
-
-def _cancel(pool: Pool, recurring: Recurring, at_once: bool, at: int) -> Outcome:
-    ended = RecurringEnded(at, recurring.number, pool.available, recurring.terms.name)
-    block = pool.blocks.get(recurring.last_grant)
-    over = block is None or block.state != LIVE or (block.expires_at is not None and block.expires_at <= at)
-    if not at_once or block is None or over:
-        return (ended,)
-    balance = pool.available - block.available
-    return Voided(at, block.number, block.available, balance), RecurringEnded(
-        at, recurring.number, balance, recurring.terms.name
-    )
 
 
 def _decide_alerts(pool: Pool, terms: AlertTerms, at: int) -> Outcome:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
+from solvent.engine.rules.alerting import with_alerts
 from solvent.engine.rules.burning import take
 from solvent.engine.rules.commands import Transfer
-from solvent.engine.rules.events import Event, MovedIn, MovedOut, Opened
+from solvent.engine.rules.due import beyond_roll_over
+from solvent.engine.rules.events import Event, MovedIn, MovedOut, Opened, Trimmed
 from solvent.engine.rules.outcomes import Insufficient, Outcome, Unfit, UnknownPool
-from solvent.engine.rules.pool import Pool
-from solvent.engine.values.amounts import UNITS_MAX
+from solvent.engine.rules.pool import Block, Pool, period_end_of, room_of
 
 
 def check_target(target: Pool, command: Transfer) -> UnknownPool | None:
@@ -40,16 +41,24 @@ def receive(
 ) -> tuple[Event, ...] | Unfit:
     """Return the events of the target pool that receives what ``moved`` took from ``source``: a grant for every part.
 
+    Credits that come home to the pool of their recurring grant are that one's again. If their period has ended, what
+    may not roll over expires as they arrive. In other pools they only remember where they came from.
+
     ``source`` may be the state before or after ``moved``: only the terms of its grants are used.
     """
-    if moved.amount > UNITS_MAX - pool.granted - pool.pending:
-        return Unfit("amount", "less: the grants of the pool that gets them stay below 2^63 units together")
+    if moved.amount > room_of(pool):
+        return Unfit("amount", "less: the pool that gets them holds less than 2^63 units")
     at = max(pool.clock, now)
     events: list[Event] = [] if pool.version else [Opened(at, scale)]
-    balance = pool.available
+    balance, stands = pool.available, dict[int, int]()
     for number, part in moved.parts:
         block = source.blocks[number]
         balance += part
+        origin, period_end = _origin(source, source_name, block)
+        recurring, lapsed = 0, 0
+        if origin is not None and origin[0] == moved.target:
+            recurring, origin = origin[1], None
+            lapsed = beyond_roll_over(pool, recurring, period_end or 0, part, at, stands)
         events.append(
             MovedIn(
                 at,
@@ -67,6 +76,20 @@ def receive(
                 block.name,
                 block.comment,
                 block.metadata,
+                recurring,
+                origin,
+                period_end,
+                lapsed,
             )
         )
-    return tuple(events)
+        if lapsed:
+            balance -= lapsed
+            events.append(Trimmed(at, pool.version + len(events), lapsed, balance))
+    return with_alerts(pool, tuple(events))
+
+
+def _origin(source: Pool, source_name: str, block: Block) -> tuple[tuple[str, int] | None, int | None]:
+    """Return the pool and number of the recurring grant whose credits roll over in ``block``, and its period's end."""
+    if not block.rolls:
+        return None, None
+    return block.origin or (source_name, block.recurring), period_end_of(source, block)

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import islice
+from typing import TypeAlias
+
 from solvent.engine.api.balances import Balance, GrantList, GrantState, GrantView, HoldList, HoldView
-from solvent.engine.rules.pool import EXPIRED, PENDING, VOIDED, Block, Pool
+from solvent.engine.rules.commands import WHOLE, Page
+from solvent.engine.rules.pool import EXPIRED, LIVE, PENDING, VOIDED, Block, Pool
 from solvent.engine.values.amounts import to_decimal
 from solvent.engine.values.dimensions import decode_dimensions
 from solvent.engine.values.times import to_datetime
@@ -29,17 +35,47 @@ def balance_of(pool: Pool, name: str) -> Balance:
     )
 
 
-def grants_of(pool: Pool, name: str) -> GrantList:
-    """Return all grants of ``pool``: those that can be burned in burn order, then the others, newest first."""
-    burning = {block.number for block in pool.burn}
-    others = [block for block in reversed(pool.blocks.values()) if block.number not in burning]
-    return GrantList(name, pool.version, tuple(_grant_view(block, pool.scale) for block in [*pool.burn, *others]))
+def grants_of(pool: Pool, name: str, page: Page = WHOLE, *, now: int = 0) -> GrantList:
+    """Return a page of the grants of ``pool``: those that can be burned in burn order, then the rest, newest first.
+
+    Their states are those of ``now``, or of the pool's clock if that is later.
+    """
+    at = max(pool.clock, now)
+    blocks = _blocks(pool, page.after)
+    if page.state is not None:
+        blocks = (block for block in blocks if _grant_state(block, at) == page.state)
+    found = list(islice(blocks, page.limit + 1))
+    shown = found[: page.limit]
+    following = page.cursor(len(found) > page.limit, _place_of(shown[-1]) if shown else None)
+    return GrantList(name, pool.version, tuple([_grant_view(block, pool.scale, at) for block in shown]), following)
 
 
-def _grant_view(block: Block, scale: int) -> GrantView:
+GrantPlace: TypeAlias = tuple[int, int, bool, int, int, int] | int
+"""The place of a grant in the list: its rank if it can be burned, otherwise its number."""
+
+
+def _place_of(block: Block) -> GrantPlace:
+    return block.burn_rank() if _is_burning(block) else block.number
+
+
+def _is_burning(block: Block) -> bool:
+    return block.state == LIVE and block.available > 0
+
+
+def _blocks(pool: Pool, after: GrantPlace | None) -> Iterator[Block]:
+    if not isinstance(after, int):
+        start = 0 if after is None else bisect_right(pool.burn, after, key=Block.burn_rank)
+        yield from islice(pool.burn, start, None)
+    below = after if isinstance(after, int) else pool.version + 1
+    for block in reversed(pool.blocks.values()):
+        if block.number < below and not _is_burning(block):
+            yield block
+
+
+def _grant_view(block: Block, scale: int, at: int) -> GrantView:
     return GrantView(
         id=f"g{block.number}",
-        state=_grant_state(block),
+        state=_grant_state(block, at),
         amount=to_decimal(block.amount, scale),
         available=to_decimal(block.available, scale),
         held=to_decimal(block.held, scale),
@@ -60,19 +96,24 @@ def _grant_view(block: Block, scale: int) -> GrantView:
     )
 
 
-def _grant_state(block: Block) -> GrantState:
+def _grant_state(block: Block, at: int) -> GrantState:
     if block.state == PENDING:
         return "pending"
     if block.state == EXPIRED:
         return "expired"
     if block.state == VOIDED:
         return "voided"
+    if block.held and block.expires_at is not None and block.expires_at <= at:
+        # Nothing was left to expire, and what comes back of the hold lapses.
+        return "expired"
     return "active" if block.available or block.held else "depleted"
 
 
-def holds_of(pool: Pool, name: str) -> HoldList:
-    """Return the open holds of ``pool``."""
-    scale = pool.scale
+def holds_of(pool: Pool, name: str, page: Page) -> HoldList:
+    """Return a page of the open holds of ``pool``, oldest first."""
+    scale, after = pool.scale, page.after or 0
+    found = list(islice((hold for hold in pool.holds.values() if hold.number > after), page.limit + 1))
+    shown = found[: page.limit]
     return HoldList(
         name,
         pool.version,
@@ -87,6 +128,7 @@ def holds_of(pool: Pool, name: str) -> HoldList:
                 metric=hold.metric,
                 dimensions=decode_dimensions(hold.dimensions),
             )
-            for hold in pool.holds.values()
+            for hold in shown
         ),
+        page.cursor(len(found) > page.limit, shown[-1].number if shown else None),
     )

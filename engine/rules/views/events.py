@@ -61,6 +61,14 @@ def pool_event_of(event: Notice, pool: str, version: int, position: str, scale: 
             return PoolEvent(
                 kind="hold_expired", hold=f"h{event.about}", amount=to_decimal(event.amount, scale), **common
             )
+        case Alerted(kind="grant_skipped"):
+            return PoolEvent(
+                kind="grant_skipped",
+                recurring=event.recurring,
+                amount=to_decimal(event.amount, scale),
+                limit=to_decimal(event.limit, scale),
+                **common,
+            )
         case Alerted():
             return PoolEvent(kind="depleted", **common)
     assert_never(event)

@@ -42,9 +42,10 @@ from .parts import covered_units, merged
 _OPENED: Final = Details(opened=True)
 
 
-def unchanged(pool: Pool) -> Receipt:
+def unchanged(pool: Pool, next_at: int | None = None) -> Receipt:
     """Return the receipt of a setting that changed nothing."""
-    return Receipt("", pool.version, True, pool.scale, 0, pool.available, pool.clock)
+    details = NO_DETAILS if next_at is None else Details(next_at_us=next_at)
+    return Receipt("", pool.version, True, pool.scale, 0, pool.available, pool.clock, (), details)
 
 
 def receipt_of_repeat(repeat: Repeat, scale: int) -> Receipt:
@@ -153,7 +154,10 @@ def _receipt_parts(
             return "r", event.amount, event.balance, (), NO_DETAILS
         case AllowanceSet() | AllowanceRemoved():
             return "f", 0, event.balance, (), NO_DETAILS
-        case RecurringSet() | RecurringEnded():
+        case RecurringSet():
+            details = Details(granted_units=event.granted, lapsed_units=event.lapsed, next_at_us=event.following)
+            return "p", event.granted, event.balance + event.granted - event.lapsed, (), details
+        case RecurringEnded():
             return "p", 0, event.balance, (), NO_DETAILS
         case AlertsSet():
             return "n", 0, event.balance, (), NO_DETAILS

@@ -29,6 +29,8 @@ _TYPECODES: Final = {
     "refused": "q",
     "quantity": "q",
     "quantity_nano": "i",
+    "part": "i",
+    "frame": "q",
 }
 
 
@@ -53,6 +55,8 @@ class UsageBatch:
         """Whether there are rows of reversals or refusals."""
         self.has_nanos = False
         """Whether there are quantities with decimal places."""
+        self.has_parts = False
+        """Whether there are entries that several grants paid."""
         self._quantities = _Quantities()
 
     def add(self, rows: UsageRows, *, through_frame: int | None = None, through_refusal: int | None = None) -> None:
@@ -71,12 +75,13 @@ class UsageBatch:
 
     def _add_rows(self, rows: UsageRows) -> None:
         numbers, codes = self.numbers, self._codes
-        versions, moments, grants, debited, reverse, events, refused, quantities, metrics, dimensions = zip(
+        versions, moments, grants, debited, reverse, events, refused, quantities, metrics, dimensions, parts = zip(
             *rows.rows, strict=True
         )
         wholes, nanos = zip(*map(self._quantities.__getitem__, quantities), strict=True)
         self.has_rest = self.has_rest or NO_EVENT in events
         self.has_nanos = self.has_nanos or any(nanos)
+        self.has_parts = self.has_parts or any(parts)
         numbers["version"].extend(versions)
         numbers["moment"].extend(moments)
         numbers["grant_number"].extend(grants)
@@ -86,10 +91,12 @@ class UsageBatch:
         numbers["refused"].extend(refused)
         numbers["quantity"].extend(wholes)
         numbers["quantity_nano"].extend(nanos)
-        for canonical, count in rows.pools:
+        numbers["part"].extend(parts)
+        for canonical, frame, count in rows.pools:
             pool = self.catalog.pool(canonical)
             numbers["realm"].extend(array("i", (pool.realm,)) * count)
             numbers["pool"].extend(array("i", (pool.pool,)) * count)
+            numbers["frame"].extend(array("q", (frame,)) * count)
             codes[CUSTOMER].extend(array("i", (pool.customer,)) * count)
             codes[RESOURCE].extend(array("i", (pool.resource,)) * count)
         self._encode(METRIC, metrics)

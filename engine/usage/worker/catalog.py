@@ -8,7 +8,8 @@ A dimension with more values than can sensibly be kept in memory is *closed*: fu
 separate table. A value is either numbered for ever or never. The values of dimensions that came too late for a column
 are stored as text too.
 
-As text, a value begins with a letter for its type, so that 1, 1.0, true and "1" stay four values.
+As text, a value begins with a letter for its type, so that 1, true and "1" stay three values. Equal numbers have one
+text.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from solvent.engine.api.usage_table import Value
-from solvent.engine.values.dimensions import DimensionValue
+from solvent.engine.values.dimensions import DimensionValue, canonical_value
 from solvent.engine.values.pool_id import parse_canonical
 
 DIMENSION_COLUMNS_MAX: Final = 32
@@ -57,7 +58,9 @@ def tagged(value: DimensionValue) -> str:
         case int():
             return f"i{value}"
         case float():
-            return f"f{value!r}"
+            # An older version kept 1.0 as a float.
+            number = canonical_value(value)
+            return f"f{number!r}" if isinstance(number, float) else f"i{number}"
 
 
 def untagged(text: str) -> DimensionValue:
@@ -90,7 +93,7 @@ class Column(dict[_Key, int]):
 
     def __missing__(self, key: DimensionValue | bytes) -> int:
         if not isinstance(key, (str, bytes)):
-            # Looked up in its stored form, or 1, 1.0 and true would be one value.
+            # Looked up in its stored form, or 1 and true would be one value.
             return self[tagged(key).encode()]
         if self.number >= DIMENSIONS_FROM or self.number == METRIC:
             if self.closed or len(self) > VALUES_PER_DIMENSION_MAX or self._catalog.numbered >= VALUES_MAX:

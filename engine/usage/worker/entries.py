@@ -2,38 +2,56 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
-from solvent.engine.usage.query import CURSOR_CHARS_MAX, UsageCell, UsageQuery
-from solvent.engine.values.errors import InvalidRequest
+from solvent.engine.journal.frames import events_at
+from solvent.engine.journal.reader import JournalReader
+from solvent.engine.usage.query import UsageCell, UsageEntry, UsageQuery
+from solvent.engine.values import cursors
+from solvent.engine.values.errors import JournalCorrupt
 
 Position: TypeAlias = tuple[int, int, int]
 """The (moment, pool, version) of an entry, by which pages are ordered."""
 
 
-def by_entry(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Position, int]]:
-    """Combine ordered rows of (pool, version, moment, debited, reversed) into entries with their units."""
-    found: dict[Position, int] = {}
-    for pool, version, moment, debited, reverse in rows:
+def by_entry(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Position, tuple[int, int]]]:
+    """Combine ordered rows of (pool, version, moment, debited, reversed, frame) into entries, each with its units and
+    its frame."""
+    found: dict[Position, tuple[int, int]] = {}
+    for pool, version, moment, debited, reverse, frame in rows:
         position = moment, pool, version
-        found[position] = found.get(position, 0) + debited - reverse
+        found[position] = found.get(position, (0, 0))[0] + debited - reverse, frame
     return list(found.items())
 
 
-class Cursor(msgspec.Struct, frozen=True, array_like=True):
-    """The end of a page, and the digest of its question. The digest is not secret, and protects nothing."""
+def with_events(entries: Sequence[UsageEntry], journal: JournalReader) -> list[UsageEntry]:
+    """Return ``entries`` with their events, read from the journal: each frame once, and of it only these events.
 
-    digest: bytes
-    as_of: int
-    after: Position
-
-
-CURSORS: Final = msgspec.msgpack.Decoder(Cursor)
+    Raises ``JournalError``, or ``JournalCorrupt`` if an entry is missing.
+    """
+    wanted: dict[int, dict[str, list[int]]] = {}
+    for each in entries:
+        wanted.setdefault(each.frame, {}).setdefault(each.pool, []).append(each.version)
+    events: dict[tuple[str, int], msgspec.Raw] = {}
+    for number in sorted(wanted):
+        frames = journal.frames(number - 1, 1)
+        for frame in frames:
+            for pool, versions in wanted[number].items():
+                for version, event in events_at(frame, pool, versions).items():
+                    # A copy, so that the frame can go.
+                    events[pool, version] = event.copy()
+    found: list[UsageEntry] = []
+    for each in entries:
+        its_event = events.get((each.pool, each.version))
+        if its_event is None:
+            what = f"version {each.version}, which the usage file has, is missing"
+            raise JournalCorrupt(what, frame=each.frame, pool=each.pool)
+        found.append(msgspec.structs.replace(each, event=its_event))
+    return found
 
 
 def digest_of(query: UsageQuery, cell: UsageCell) -> bytes:
@@ -43,16 +61,10 @@ def digest_of(query: UsageQuery, cell: UsageCell) -> bytes:
 
 def write_cursor(digest: bytes, as_of: int, after: Position) -> str:
     """Return the cursor of the page that follows ``after``."""
-    return base64.urlsafe_b64encode(msgspec.msgpack.encode(Cursor(digest, as_of, after))).decode()
+    return cursors.write_cursor(("usage.entries", digest), (as_of, after))
 
 
 def read_cursor(cursor: str, digest: bytes) -> tuple[int, Position]:
     """Return ``as_of`` and the end of the page before. Raises ``InvalidRequest`` for a cursor of another question."""
-    try:
-        if len(cursor) <= CURSOR_CHARS_MAX:
-            found = CURSORS.decode(base64.b64decode(cursor, altchars=b"-_", validate=True))
-            if found.digest == digest:
-                return found.as_of, found.after
-    except (ValueError, msgspec.MsgspecError):
-        pass
-    raise InvalidRequest("cursor", "the cursor of the page before, with the same query and cell")
+    found: tuple[int, Position] = cursors.read_cursor(cursor, ("usage.entries", digest), tuple[int, Position])
+    return found

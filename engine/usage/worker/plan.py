@@ -25,16 +25,34 @@ SMALL_CELLS_MAX: Final = 10_000
 QUANTITY_UNITS: Final = 10**QUANTITY_PLACES
 _MEASURE_OF: Final = {
     "credits": "sum(u.debited) - sum(u.reversed)",
-    "events": "coalesce(sum(u.events), 0)",
     "refused": "coalesce(sum(u.refused), 0)",
     "quantity": f"sum(u.quantity)::hugeint * {QUANTITY_UNITS} + sum(u.quantity_nano)",
 }
 
 
-class Plan:
-    """The statements that answer a query."""
+_DIVIDING: Final = ("$grant", "$category", "$cost_basis")
+"""The fields in which the parts of one entry may differ."""
+_EVENTS: Final = "coalesce(sum(u.events), 0)"
+_EVENTS_BY_PARTS: Final = (
+    "coalesce(sum(u.events) filter (u.part = 0), 0) + count(distinct u.seq - u.part) filter (u.part > 0)"
+)
+"""The number of events of which any part is there. The parts of an entry follow each other, so a part's place less its
+number is the same for all of them."""
 
-    def __init__(self, query: UsageQuery, catalog: Catalog) -> None:
+
+class Plan:
+    """The statements that answer a query.
+
+    An event counts in each group in which it has a part. Where the query tells parts apart by what it groups by, the
+    events of groups therefore do not add up to those of several groups together.
+    """
+
+    def __init__(self, query: UsageQuery, catalog: Catalog, *, has_parts: bool) -> None:
+        """``has_parts`` is whether there are entries that several grants paid."""
+        told_apart = {*query.group_by, *(each.field for each in query.filters)} & set(_DIVIDING)
+        self._counted = _EVENTS_BY_PARTS if has_parts and told_apart else _EVENTS
+        self.is_divided = has_parts and bool(set(query.group_by) & set(_DIVIDING))
+        """Whether parts of one event may be in several groups."""
         self.query = query
         self.buckets = query.buckets()
         self._catalog = catalog
@@ -50,6 +68,9 @@ class Plan:
     @property
     def is_small(self) -> bool:
         """Whether there can only be so few groups that reading all of them is as fast as reading some."""
+        if self.is_divided:
+            # The events of the groups beyond the top do not add up to those of the others.
+            return False
         cells = len(self.buckets)
         for field in self.fields:
             if field.size is None:
@@ -84,7 +105,7 @@ class Plan:
         told = (*_OF_EVENTS, *(("quantity_nano",) if nanos else ())) if of_events else _OF_THE_REST
         number_type = "varchar" if wide else "bigint"
         outputs += [
-            f"try_cast(coalesce(sum(u.{measure}), 0) as {number_type})" if measure in told else "0::bigint"
+            f"try_cast({self._sum_of(measure)} as {number_type})" if measure in told else "0::bigint"
             for measure in _MEASURES
         ]
         outputs += ["min(u.moment)", "max(u.moment)"] if of_events else ["null::bigint", "null::bigint"]
@@ -100,7 +121,7 @@ class Plan:
         ``rest`` is whether there are any reversals.
         """
         query, statement = self.query, Statement()
-        measure = _MEASURE_OF[query.order] if rest or query.order != "credits" else "sum(u.debited)"
+        measure = self._measure() if rest or query.order != "credits" else "sum(u.debited)"
         conditions = self._conditions(statement, query.start, query.end)
         positions = ", ".join(str(number + 1) for number in range(len(self._keys)))
         direction = "desc" if query.descending else "asc"
@@ -110,6 +131,33 @@ class Plan:
         )
         return statement
 
+    def events(self) -> Statement:
+        """Return the statement for the number of events in all groups together."""
+        statement = Statement()
+        conditions = self._conditions(statement, self.query.start, self.query.end)
+        joins = " ".join(statement.joins)
+        statement.text = f"select {self._counted} from usage u {joins} where {conditions} and u.events is not null"
+        return statement
+
+    def keys(self) -> Statement:
+        """Return the statement for the keys of all groups."""
+        statement = Statement()
+        conditions = self._conditions(statement, self.query.start, self.query.end)
+        keys, joins = ", ".join(self._keys), " ".join(statement.joins)
+        statement.text = f"select distinct {keys} from usage u {joins} where {conditions}"
+        return statement
+
+    def place_of(self, measure: str) -> int:
+        """Return the column of a measure in a table."""
+        return self.width - MEASURES_COUNT - 2 + _MEASURES.index(measure)
+
+    def _sum_of(self, measure: str) -> str:
+        return self._counted if measure == "events" else f"coalesce(sum(u.{measure}), 0)"
+
+    def _measure(self) -> str:
+        """Return the expression by which groups are ranked."""
+        return self._counted if self.query.order == "events" else _MEASURE_OF[self.query.order]
+
     def top(self) -> Statement:
         """Return the statement for the keys of the top groups."""
         statement = Statement()
@@ -118,7 +166,8 @@ class Plan:
         return statement
 
     def entries(self, cell: UsageCell, as_of: int, after: tuple[int, int, int] | None, rows_max: int) -> Statement:
-        """Return the statement for the rows of the cell ``as_of``: pool, version, moment, debited and reversed units.
+        """Return the statement for the rows of the cell ``as_of``: pool, version, moment, debited and reversed units,
+        frame.
 
         They are ordered by moment, pool and version, and come ``after`` such a triple.
         """
@@ -142,7 +191,7 @@ class Plan:
             # The first condition is redundant, but lets DuckDB skip blocks of the table.
             conditions += f" and u.moment >= {moment} and (u.moment, u.pool, u.version) > ({moment}, {pool}, {version})"
         statement.text = (
-            f"{with_top} select u.pool, u.version, u.moment, u.debited, u.reversed from usage u"
+            f"{with_top} select u.pool, u.version, u.moment, u.debited, u.reversed, u.frame from usage u"
             f" {' '.join(statement.joins)} where {conditions}"
             f" order by u.moment, u.pool, u.version limit {rows_max}"
         )
@@ -193,7 +242,7 @@ class Plan:
         names = [f"t{number}" for number in range(len(self._keys))]
         selected = ", ".join(f"{key} as {name}" for key, name in zip(self._keys, names, strict=True))
         positions = ", ".join(str(number + 1) for number in range(len(names)))
-        measure = "0" if query.order == "name" else _MEASURE_OF[query.order]
+        measure = "0" if query.order == "name" else self._measure()
         joins: list[str] = []
         ranks: list[str] = []
         first = 0

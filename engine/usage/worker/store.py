@@ -14,16 +14,18 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import duckdb
+import msgspec
 import nanoarrow
 
-from solvent.engine.api.usage_table import UsageTable
+from solvent.engine.api.usage_table import UsageTable, Value
 from solvent.engine.runtime.files import USAGE_FORMAT
+from solvent.engine.usage.analysis import exact
 from solvent.engine.usage.query import ENTRIES_PAGE_DEFAULT, ROWS_MAX, UsageCell, UsageEntries, UsageEntry, UsageQuery
 from solvent.engine.values.errors import NewerFormat, TooLarge
 
@@ -61,7 +63,7 @@ create table extra (seq bigint, dimension integer, text varchar);
 create table usage (
     seq bigint, realm integer, pool integer, version bigint, moment bigint, grant_number bigint,
     debited bigint, reversed bigint, events tinyint, refused bigint, quantity bigint, quantity_nano integer,
-    c1 integer, c2 integer, c3 integer
+    part integer, frame bigint, c1 integer, c2 integer, c3 integer
 );
 """
 
@@ -166,6 +168,7 @@ class UsageStore:
         # Rare kinds of rows need not be added up if there are none.
         ((self._has_rest,),) = self._rows("select exists(select 1 from usage where events is null)")
         ((self._has_nanos,),) = self._rows("select exists(select 1 from usage where quantity_nano <> 0)")
+        ((self._has_parts,),) = self._rows("select exists(select 1 from usage where part > 0)")
 
     def _rows(self, statement: str) -> list[Any]:
         return self._db.execute(statement).fetchall()
@@ -226,6 +229,7 @@ class UsageStore:
         self._uncommitted += batch.count
         self._has_rest = self._has_rest or batch.has_rest
         self._has_nanos = self._has_nanos or batch.has_nanos
+        self._has_parts = self._has_parts or batch.has_parts
 
     def _begin(self) -> None:
         if self._began_at is None:
@@ -333,19 +337,44 @@ class UsageStore:
 
     def query(self, query: UsageQuery) -> UsageTable:
         """Answer ``query`` from the covered part of the journal. Raises ``TooLarge`` for an answer of too many rows."""
-        plan = Plan(query, self._catalog)
+        plan = Plan(query, self._catalog, has_parts=self._has_parts)
         with self._or_undone():
             top = self._top(plan)
             columns = self._cells(plan, top, of_events=True)
             if self._has_rest:
                 rest = self._cells(plan, top, of_events=False)
                 columns = [[*some, *others] for some, others in zip(columns, rest, strict=True)]
+            events = self._events(plan) if plan.is_divided else None
         if len(columns[0]) > ROWS_MAX:
             raise too_many_rows()
         groups, metrics, rows = answer_of(plan, columns)
-        return UsageTable(
-            query.group_by, plan.buckets, groups, metrics, rows, rows.sum(), self.position, self._next_seq
-        )
+        total = rows.sum()
+        if events is not None:
+            total = msgspec.structs.replace(total, events=(events,))
+        return UsageTable(query.group_by, plan.buckets, groups, metrics, rows, total, self.position, self._next_seq)
+
+    def events_outside(self, query: UsageQuery, groups: Collection[tuple[Value, ...]]) -> int | None:
+        """Return how many events have a part outside ``groups``; ``None`` if that is what the other groups add up to.
+
+        ``groups`` are groups of the answer to ``query`` without a top.
+        """
+        plan = Plan(query, self._catalog, has_parts=self._has_parts)
+        if not plan.is_divided:
+            return None
+        named = set(map(exact, groups))
+        with self._or_undone():
+            keys = [key for key in self._run(plan.keys()) if exact(plan.group(key)[0]) in named]
+            if not keys:
+                return self._events(plan)
+            columns = self._cells(plan, keys, of_events=True)
+        place = plan.place_of("events")
+        events: int = sum(events for key, events in zip(columns[1], columns[place], strict=True) if key is None)
+        return events
+
+    def _events(self, plan: Plan) -> int:
+        """Return the number of events in all groups together."""
+        ((events,),) = self._run(plan.events())
+        return int(events)
 
     def _top(self, plan: Plan) -> list[tuple[Key, ...]] | None:
         """Return the keys of the top groups; ``None`` if all groups should be read."""
@@ -404,7 +433,7 @@ class UsageStore:
             as_of, after = read_cursor(cursor, digest_of(query, cell))
         elif as_of is None:
             as_of = self._next_seq
-        plan = Plan(query, self._catalog)
+        plan = Plan(query, self._catalog, has_parts=self._has_parts)
         rows_max = limit + 1
         with self._or_undone():
             rows = self._run(plan.entries(cell, as_of, after, rows_max))
@@ -415,7 +444,10 @@ class UsageStore:
                 rows = self._run(plan.entries(cell, as_of, after, rows_max))
                 found = by_entry(rows)
         names = self._catalog.canonical
-        page = [UsageEntry(names[pool], version, moment, units) for (moment, pool, version), units in found[:limit]]
+        page = [
+            UsageEntry(names[pool], version, moment, units, frame)
+            for (moment, pool, version), (units, frame) in found[:limit]
+        ]
         more = len(found) > limit
         last = found[limit - 1][0] if more else None
         following = None if last is None else write_cursor(digest_of(query, cell), as_of, last)

@@ -20,11 +20,13 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO, Final
+
+import msgspec
 
 from solvent.engine.api.usage_table import UsageRow, UsageTable, pack, table_of
 from solvent.engine.journal.frames import decode_section, split_frame
@@ -35,7 +37,7 @@ from solvent.engine.pools.refusals import Refused
 from solvent.engine.runtime.collector import tune_collector
 from solvent.engine.runtime.files import REBUILT_NAME, REFUSALS_NAME, USAGE_NAME
 from solvent.engine.runtime.sqlite import is_passing
-from solvent.engine.usage.analysis import Spike, compare, exact, series_of, spikes
+from solvent.engine.usage.analysis import Compared, Spike, compare, exact, series_of, spikes
 from solvent.engine.usage.messages import (
     LENGTH_BYTES,
     AskComparison,
@@ -62,9 +64,19 @@ from solvent.engine.usage.messages import (
     parts_of,
     questions,
 )
-from solvent.engine.values.errors import InvalidRequest, JournalError, NewerFormat, SolventError, TooLarge, Unavailable
+from solvent.engine.usage.query import UsageQuery
+from solvent.engine.values.errors import (
+    InvalidRequest,
+    JournalError,
+    JournalShorter,
+    NewerFormat,
+    SolventError,
+    TooLarge,
+    Unavailable,
+)
 
 from .catalog import DIMENSION_COLUMNS_MAX
+from .entries import with_events
 from .failures import UsageDamaged, UsageUnavailable
 from .feed import FedReader, FeedEnded
 from .priority import go_to_background
@@ -125,8 +137,8 @@ class UsageWorker:
         self._not_before = 0.0
         """The time of the next attempt after a failure."""
         self._trouble = "the usage file is being opened"
-        self._newer: NewerFormat | None = None
-        """Why nothing is answered as long as the file is of a newer version."""
+        self._refused: NewerFormat | JournalShorter | None = None
+        """Why nothing is answered until somebody does something: a newer file, or a journal that lost frames."""
         self._rebuild_failure: str | None = None
 
     def run(self, inbox: queue.SimpleQueue[Question]) -> None:
@@ -162,8 +174,8 @@ class UsageWorker:
             if isinstance(question, Rebuild) and self._rebuilt is None:
                 # Also in place of a file of a newer version: that is what is asked for.
                 self._begin_rebuilding()
-            if self._newer is not None and self._rebuilt is None:
-                self._fail(question.id, self._newer)
+            if self._refused is not None and self._rebuilt is None:
+                self._fail(question.id, self._refused)
                 return
             self._reply(self._status(question.id))
         except (UsageDamaged, UsageUnavailable, JournalError, sqlite3.Error, OSError) as error:
@@ -189,7 +201,7 @@ class UsageWorker:
         try:
             if self._store is None:
                 self._store = self._open(USAGE_NAME)
-                self._newer = None
+                self._refused = None
             began, store = self._now(), self._store
             wanted = any(not self._is_covered(store, question) for _, question in self._waiting)
             if began - self._covered_at < FOLLOW_INTERVAL_S and not wanted:
@@ -200,9 +212,11 @@ class UsageWorker:
             self._discard()
             return True
         except (UsageUnavailable, JournalError, sqlite3.Error) as error:
-            if not (isinstance(error, NewerFormat) and self._newer):  # That is so until somebody does something.
+            if not (
+                isinstance(error, (NewerFormat, JournalShorter)) and self._refused
+            ):  # That is so until somebody does something.
                 log.warning("usage does not follow the journal for now: %s", error)
-            self._newer = error if isinstance(error, NewerFormat) else None
+            self._refused = error if isinstance(error, (NewerFormat, JournalShorter)) else None
             self._trouble = str(error)
             self._close()
             self._not_before = self._now() + RETRY_S
@@ -213,9 +227,11 @@ class UsageWorker:
 
     def _open(self, name: str) -> UsageStore:
         store = UsageStore(self._directory / name, journal_identity=self._identity, threads=self._threads)
-        if store.position > self._journal.last_number():
+        last = self._journal.last_number()
+        if store.position > last:
+            # It has only what was flushed. To rebuild it would be to forget what the journal has lost.
             store.close()
-            raise UsageDamaged("it covers more than the journal has")
+            raise JournalShorter(str(self._directory), last=last, acknowledged=store.position, known_by=USAGE_NAME)
         return store
 
     def _close(self) -> None:
@@ -250,7 +266,7 @@ class UsageWorker:
             if not follow(self._journal, self._directory / REFUSALS_NAME, self._rebuilt, rows_max=ROWS_PER_REBUILD):
                 self._rebuilt.commit()
                 self._rebuilt.close()
-                self._rebuilt = self._newer = None
+                self._rebuilt = self._refused = None
                 self._close()
                 remove_usage(self._directory / USAGE_NAME)
                 (self._directory / REBUILT_NAME).replace(self._directory / USAGE_NAME)
@@ -272,9 +288,9 @@ class UsageWorker:
                 del self._waiting[place]
                 self._answer(store, question)
                 return
-            if self._newer is not None:
+            if self._refused is not None:
                 del self._waiting[place]
-                self._fail(question.id, self._newer)
+                self._fail(question.id, self._refused)
                 return
             if late:
                 del self._waiting[place]
@@ -301,12 +317,15 @@ class UsageWorker:
                     self._send_table(id, store.query(query))
                 case AskEntries(id, query, cell, as_of, cursor, limit):
                     found = store.entries(query, cell, as_of=as_of, cursor=cursor, limit=limit)
-                    self._reply(Entries(id, found))
+                    entries = with_events(found.entries, self._journal)
+                    self._reply(Entries(id, msgspec.structs.replace(found, entries=entries)))
                 case AskComparison(id, query, before, order, top):
-                    rows, rows_before = store.query(query).rows, store.query(before).rows
+                    after, earlier = store.query(query), store.query(before)
                     descending = order != "name"
-                    groups = compare(rows, rows_before, order=order, descending=descending, top=top)
-                    self._reply(comparison_of(id, groups))
+                    groups = compare(after.rows, earlier.rows, order=order, descending=descending, top=top)
+                    if groups and groups[-1].other:
+                        groups[-1] = _others(store, query, before, groups)
+                    self._reply(comparison_of(id, groups, sum(earlier.total.events), sum(after.total.events)))
                 case AskSpikes():
                     self._reply(_spikes(store, question))
         except SolventError as error:
@@ -331,6 +350,9 @@ class UsageWorker:
             self._reply(Failed(id, error.code, error.field, error.expected))
         elif isinstance(error, NewerFormat):
             self._reply(Failed(id, error.code, error.file, error.message, found=error.found, known=error.known))
+        elif isinstance(error, JournalShorter):
+            found, known = error.last, error.acknowledged
+            self._reply(Failed(id, error.code, error.folder, error.known_by, found=found, known=known))
         else:
             self._reply(Failed(id, error.code, "", error.message))
 
@@ -345,19 +367,19 @@ def follow(journal: JournalReader, refusals: Path, store: UsageStore, *, rows_ma
         while more and batch.count < rows_max:
             frames = journal.frames(batch.frame, FRAMES_PER_READ)
             for each in frames:
-                rows.add(decode_section(body, frame=each.number) for _, body in split_frame(each))
+                rows.add((decode_section(body, frame=each.number) for _, body in split_frame(each)), each.number)
                 if len(rows.rows) >= ROWS_PER_CHUNK or each is frames[-1]:
                     batch.add(rows, through_frame=each.number)
                     rows = UsageRows()
             more = len(frames) == FRAMES_PER_READ
         refused = _refused(refusals, batch.refusal)
         if refused:
-            rows.add_refused(each for _, each in refused)
+            rows.add_refused(each for _, each in refused if each is not None)
             batch.add(rows, through_refusal=refused[-1][0])
     return more or len(refused) == REFUSALS_PER_ROUND
 
 
-def _refused(path: Path, after: int) -> list[tuple[int, Refused]]:
+def _refused(path: Path, after: int) -> list[tuple[int, Refused | None]]:
     try:
         return read_refused(path, after, REFUSALS_PER_ROUND)
     except sqlite3.Error as error:
@@ -374,6 +396,18 @@ def _refused(path: Path, after: int) -> list[tuple[int, Refused]]:
 @cache
 def _warn_once(text: str) -> None:
     log.warning(text)
+
+
+def _others(store: UsageStore, query: UsageQuery, before: UsageQuery, groups: Sequence[Compared]) -> Compared:
+    """Return the last of ``groups``, which stands for all that are not named, with its events counted once."""
+    *named, others = groups
+    values = [each.values for each in named]
+    events, events_before = store.events_outside(query, values), store.events_outside(before, values)
+    return msgspec.structs.replace(
+        others,
+        events_after=others.events_after if events is None else events,
+        events_before=others.events_before if events_before is None else events_before,
+    )
 
 
 def _spikes(store: UsageStore, question: AskSpikes) -> Spikes:

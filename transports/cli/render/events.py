@@ -59,6 +59,10 @@ def _what(event: PoolEvent) -> str:
             return f"budget {whose}: {much} of {amount(event.limit or Decimal(0))} used ({event.percent} %)"
         case "hold_expired":
             return f"{event.hold} gave back {much}"
+        case "grant_skipped":
+            return (
+                f"{event.recurring} could not grant {much}: the pool has room for {amount(event.limit or Decimal(0))}"
+            )
         case "recharge_requested" if event.granted:
             return f"{event.recharge} is granted {much} by the pool itself"
         case "recharge_requested":

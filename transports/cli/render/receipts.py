@@ -22,7 +22,7 @@ def receipt(kind: str, pool: str, answer: Receipt, key: str | None) -> Renderabl
     lines.add_row("pool", Text(pool))
     if answer.id:
         lines.add_row(kind, Text(answer.id))
-    if answer.amount:
+    if answer.amount and not answer.granted:
         lines.add_row("amount", amount(answer.amount))
     if answer.covered:
         lines.add_row("covered", amount(answer.covered))
@@ -48,6 +48,10 @@ def receipt(kind: str, pool: str, answer: Receipt, key: str | None) -> Renderabl
         for name in ("captured", "returned", "lapsed", "uncovered"):
             if part := getattr(settled, name):
                 lines.add_row(f"of it {name}", amount(part))
+    if answer.granted:
+        lines.add_row("granted", amount(answer.granted))
+    if answer.next_at is not None:
+        lines.add_row("next grant", f"{moment(answer.next_at)} UTC")
     for name, part in (("returned", answer.returned), ("lapsed", answer.lapsed), ("uncovered", answer.uncovered)):
         if part:
             lines.add_row(name, amount(part))

@@ -10,9 +10,11 @@ from rich.console import Group, RenderableType
 from solvent.engine.api.settings import (
     AlertsView,
     AllowanceCount,
+    AllowanceCounts,
     AllowanceList,
     AllowanceView,
     BudgetCount,
+    BudgetCounts,
     BudgetList,
     RechargeRule,
     RecurringList,
@@ -22,6 +24,7 @@ from solvent.transports.cli.terminal import Text
 
 from .bars import quota_bar
 from .cells import amount, dimensions, moment, named_rows, pool_name, titled_table
+from .visible import visible
 
 _SPANS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
@@ -84,6 +87,35 @@ def allowances(answer: AllowanceList) -> RenderableType:
                 "" if count is None else moment(count.resets_at),
             )
     return table
+
+
+def budget_counts(answer: BudgetCounts) -> RenderableType:
+    """What each value of a budget's dimension used."""
+    table = titled_table(f"Budget {visible(answer.budget)} of {pool_name(answer.pool)}")
+    table.add_column("value", overflow="fold")
+    for name in ("used", "open holds"):
+        table.add_column(name, justify="right")
+    for count in answer.counts:
+        table.add_row(_value(count.value), amount(count.used), str(count.open_holds))
+    return table
+
+
+def allowance_counts(answer: AllowanceCounts) -> RenderableType:
+    """What each value of an allowance's dimension has used, and has left."""
+    table = titled_table(f"Allowance {visible(answer.allowance)} of {pool_name(answer.pool)}")
+    table.add_column("value", overflow="fold")
+    for name in ("used", "left"):
+        table.add_column(name, justify="right")
+    table.add_column("resets (UTC)", no_wrap=True)
+    for count in answer.counts:
+        table.add_row(_value(count.value), amount(count.used), amount(count.left), moment(count.resets_at))
+    return table
+
+
+def _value(value: str | int | float | bool | None) -> Text:
+    if value is None:
+        return Text("all")
+    return Text(str(value).lower() if isinstance(value, bool) else str(value))
 
 
 def _covers(allowance: AllowanceView, count: AllowanceCount | None) -> str:

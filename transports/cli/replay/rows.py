@@ -17,6 +17,7 @@ from solvent.engine.api.requests import DebitRequest
 from solvent.engine.rules.checking import debit_command
 from solvent.engine.values.dimensions import DimensionValue
 from solvent.engine.values.errors import InvalidRequest
+from solvent.engine.values.numbers import number_of
 from solvent.engine.values.pool_id import PoolId, parse_pool, pool_id
 
 from .decimals import parse_number, rounded
@@ -306,7 +307,10 @@ def _dimension(value: object, field: str) -> DimensionValue:
     if isinstance(value, (str, int)):
         return value
     if isinstance(value, Decimal):
-        return float(value)
+        number = number_of(str(value))
+        if number is None:
+            raise InvalidRequest(field, "a number that 64 bits hold exactly", got=str(value)[:60])
+        return number
     raise InvalidRequest(field, "text, a number or a boolean", got=_shown(value))
 
 

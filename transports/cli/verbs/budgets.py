@@ -6,7 +6,8 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from solvent.transports.cli.asking import ask, command
+from solvent.engine.api.requests import BudgetCountsRequest, BudgetsRequest
+from solvent.transports.cli.asking import ask_all, command
 from solvent.transports.cli.options import (
     AmountArgument,
     CalendarZone,
@@ -76,4 +77,10 @@ def remove_budget(shared: Shared, pool: PoolArgument, name: NameArgument) -> Non
 @with_shared_options
 def budgets(shared: Shared, pool: PoolArgument) -> None:
     """List the budgets of a pool, with what is used in their current windows."""
-    ask(shared, lambda credits: credits.budgets(pool), render.budgets)
+    ask_all(shared, lambda: BudgetsRequest(pool=pool), render.budgets)
+
+
+@with_shared_options
+def budget_counts(shared: Shared, pool: PoolArgument, name: NameArgument) -> None:
+    """List what each value of a budget's dimension used in the current window."""
+    ask_all(shared, lambda: BudgetCountsRequest(pool=pool, name=name), render.budget_counts)

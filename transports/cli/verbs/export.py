@@ -16,6 +16,7 @@ from solvent.transports.cli.running import reporting, run_async
 from solvent.transports.cli.target import require_journal
 from solvent.transports.cli.terminal import Text, out, print_json
 
+from .losses import losses
 from .verify import PROBLEMS_SHOWN_MAX, with_progress
 
 
@@ -60,6 +61,7 @@ def _shown(written: Exported, target: Path, *, checks: bool) -> RenderableType:
         lines.append(
             Text(f"  check it without Solvent: python {target / VERIFIER_FILE} {target}", style="bright_black")
         )
+    lines += losses(written.losses)
     if written.left_out:
         lines.append(Text(f"✗ {len(written.left_out)} parts are damaged and were left out", style="bold red"))
         lines += [Text(f"  {each}") for each in written.left_out[:PROBLEMS_SHOWN_MAX]]

@@ -6,9 +6,10 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from solvent.engine.api.requests import GrantsRequest
 from solvent.engine.values.errors import InvalidRequest
 from solvent.engine.values.terms import KEEP, PRIORITY_DEFAULT, Keep
-from solvent.transports.cli.asking import ask, command
+from solvent.transports.cli.asking import ask_all, command
 from solvent.transports.cli.options import (
     AmountArgument,
     AsOf,
@@ -121,6 +122,13 @@ def void_grant(shared: Shared, pool: PoolArgument, grant: GrantArgument) -> None
 
 
 @with_shared_options
-def grants(shared: Shared, pool: PoolArgument, as_of: AsOf = None) -> None:
+def grants(
+    shared: Shared,
+    pool: PoolArgument,
+    as_of: AsOf = None,
+    state: Annotated[
+        str | None, typer.Option(help="Only grants that are pending, active, depleted, expired or voided.")
+    ] = None,
+) -> None:
     """List the grants of a pool: first those that can be burned, in burn order."""
-    ask(shared, lambda credits: credits.grants(pool, as_of=as_of), render.grants)
+    ask_all(shared, lambda: GrantsRequest(pool=pool, as_of=as_of, state=as_typed(state)), render.grants)

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from solvent.transports.cli.asking import ask
+from solvent.engine.api.requests import CostsRequest
+from solvent.transports.cli.asking import ask, ask_all
 from solvent.transports.cli.options import Cursor, PoolArgument, Shared, with_shared_options
 from solvent.transports.cli.render import ledger as render
 
@@ -35,4 +36,4 @@ def costs(
     end: Annotated[str | None, typer.Option(help="Only before this time.")] = None,
 ) -> None:
     """Show the credits of a pool that were burned, expired and voided, and their value, by cost basis."""
-    ask(shared, lambda credits: credits.costs(pool, start=start, end=end), render.costs)
+    ask_all(shared, lambda: CostsRequest(pool=pool, start=start, end=end), render.costs)

@@ -8,7 +8,8 @@ import typer
 
 from solvent.engine.api.credits import Credits
 from solvent.engine.api.receipts import Receipt
-from solvent.transports.cli.asking import ask, command
+from solvent.engine.api.requests import HoldsRequest
+from solvent.transports.cli.asking import ask_all, command
 from solvent.transports.cli.options import (
     AmountArgument,
     Dims,
@@ -107,4 +108,4 @@ def release(shared: Shared, pool: PoolArgument, hold: HoldArgument) -> None:
 @with_shared_options
 def holds(shared: Shared, pool: PoolArgument) -> None:
     """List the holds of a pool that are not settled, oldest first."""
-    ask(shared, lambda credits: credits.holds(pool), render.holds)
+    ask_all(shared, lambda: HoldsRequest(pool=pool), render.holds)

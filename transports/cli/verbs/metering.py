@@ -10,9 +10,10 @@ import typer
 
 from solvent.engine.api.answers import to_wire
 from solvent.engine.api.receipts import Receipt
+from solvent.engine.api.requests import RatesRequest
 from solvent.engine.values.errors import InvalidRequest
 from solvent.engine.values.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT
-from solvent.transports.cli.asking import ask, command
+from solvent.transports.cli.asking import ask, ask_all, command
 from solvent.transports.cli.options import (
     Dims,
     Key,
@@ -78,7 +79,7 @@ def rates(
     shared: Shared, environment: Environment = ENVIRONMENT_DEFAULT, for_currency: CurrencyName = CURRENCY_DEFAULT
 ) -> None:
     """Show all versions of a currency's rate card."""
-    ask(shared, lambda credits: credits.rates(environment=environment, currency=for_currency), render.cards)
+    ask_all(shared, lambda: RatesRequest(environment=environment, currency=for_currency), render.cards)
 
 
 @with_shared_options

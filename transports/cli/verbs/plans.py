@@ -6,19 +6,16 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from solvent.engine.values.terms import PRIORITY_DEFAULT
-from solvent.transports.cli.asking import ask, command
+from solvent.engine.api.requests import AllowanceCountsRequest, AllowancesRequest, RecurringRequest
+from solvent.engine.values.terms import KEEP, Keep
+from solvent.transports.cli.asking import ask_all, command
 from solvent.transports.cli.options import (
     AmountArgument,
     CalendarZone,
-    Category,
     CostBasisOption,
     Match,
     Missing,
-    NeverOrTime,
-    NowOrTime,
     PoolArgument,
-    Priority,
     Shared,
     as_typed,
     with_shared_options,
@@ -91,7 +88,13 @@ def remove_allowance(shared: Shared, pool: PoolArgument, name: AllowanceArgument
 @with_shared_options
 def allowances(shared: Shared, pool: PoolArgument) -> None:
     """List the allowances of a pool in the order in which debits use them, with what is used now."""
-    ask(shared, lambda credits: credits.allowances(pool), render.allowances)
+    ask_all(shared, lambda: AllowancesRequest(pool=pool), render.allowances)
+
+
+@with_shared_options
+def allowance_counts(shared: Shared, pool: PoolArgument, name: AllowanceArgument) -> None:
+    """List what each value of an allowance's dimension has used, and has left."""
+    ask_all(shared, lambda: AllowanceCountsRequest(pool=pool, name=name), render.allowance_counts)
 
 
 @with_shared_options
@@ -101,31 +104,39 @@ def set_recurring(
     name: RecurringArgument,
     amount: AmountArgument,
     period: Annotated[str, typer.Option(help="The period: day, week, month or year.")],
-    every: Annotated[int, typer.Option(help="Grant once every so many periods, 1 to 1000.")] = 1,
+    every: Annotated[int | None, typer.Option(help="Grant once every so many periods, 1 to 1000. New: 1.")] = None,
     anchor: Annotated[
-        str | None, typer.Option(help="A time at which a period begins, ISO 8601 with its zone. Default: the start.")
+        str | None, typer.Option(help="A time at which a period begins, ISO 8601 with its zone. New: the start.")
     ] = None,
-    starts_at: NowOrTime = None,
-    ends_at: NeverOrTime = None,
-    time_zone: Annotated[str, typer.Option(help="The time zone of the periods, such as Europe/Paris.")] = "UTC",
-    category: Category = "paid",
-    priority: Priority = PRIORITY_DEFAULT,
+    starts_at: Annotated[str | None, typer.Option(help="ISO 8601 with its zone. New: now.")] = None,
+    ends_at: Annotated[str | None, typer.Option(help='ISO 8601 with its zone, or "never". New: never.')] = None,
+    time_zone: Annotated[
+        str | None, typer.Option(help="The time zone of the periods, such as Europe/Paris. New: UTC.")
+    ] = None,
+    category: Annotated[str | None, typer.Option(help='"paid" or "promotional". New: paid.')] = None,
+    priority: Annotated[int | None, typer.Option(help="0 to 100; lower burns first. New: 50.")] = None,
     cost_basis: CostBasisOption = None,
     roll_over: Annotated[
-        str,
-        typer.Option(help='The credits left over that stay for the next period: "none", "all", or the most that stay.'),
-    ] = "none",
+        str | None,
+        typer.Option(
+            help='The credits left over that stay for the next period: "none", "all", or the most that stay. New: none.'
+        ),
+    ] = None,
     prorate: Annotated[
-        bool, typer.Option("--prorate", help="If the first period is not whole, grant only a part for it.")
-    ] = False,
+        bool | None,
+        typer.Option("--prorate/--no-prorate", help="If it starts within a period, grant only a part for it."),
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(help='"now": with a new rhythm, grant at once and not when its next period begins.')
+    ] = None,
 ) -> None:
     """Grant credits at the start and at the beginning of every later period. Opens the pool if it is new.
 
-    Setting a recurring grant again changes its terms from the next grant on. Another period, anchor, start or time zone
-    begins a new sequence of periods.
+    Setting a recurring grant again changes its terms from the next grant on. What is left out keeps its value.
     """
     with reporting(shared.as_json):
-        cost = parse_cost_basis(cost_basis, "--cost-basis")
+        cost = KEEP if cost_basis is None else parse_cost_basis(cost_basis, "--cost-basis")
+    ends: str | Keep | None = KEEP if ends_at is None else None if ends_at == "never" else ends_at
     command(
         shared,
         "recurring grant",
@@ -135,16 +146,17 @@ def set_recurring(
             name,
             amount,
             period=as_typed(period),
-            every=every,
+            every=KEEP if every is None else every,
             anchor=anchor,
             starts_at=starts_at,
-            ends_at=ends_at,
-            time_zone=time_zone,
-            category=as_typed(category),
-            priority=priority,
+            ends_at=ends,
+            time_zone=KEEP if time_zone is None else time_zone,
+            category=KEEP if category is None else as_typed(category),
+            priority=KEEP if priority is None else priority,
             cost_basis=cost,
-            roll_over=roll_over,
-            prorate=prorate,
+            roll_over=KEEP if roll_over is None else roll_over,
+            prorate=KEEP if prorate is None else prorate,
+            start=as_typed(start),
         ),
         create=True,
     )
@@ -164,4 +176,4 @@ def cancel_recurring(
 @with_shared_options
 def recurring(shared: Shared, pool: PoolArgument) -> None:
     """List the recurring grants of a pool that have not ended, and when each grants next."""
-    ask(shared, lambda credits: credits.recurring(pool), render.recurring)
+    ask_all(shared, lambda: RecurringRequest(pool=pool), render.recurring)

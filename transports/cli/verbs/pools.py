@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from solvent.engine.api.requests import TotalsRequest
 from solvent.engine.values.pool_id import ENVIRONMENT_DEFAULT
-from solvent.transports.cli.asking import ask, command
+from solvent.transports.cli.asking import ask, ask_all, command
 from solvent.transports.cli.options import AsOf, Cursor, PoolArgument, Shared, with_shared_options
 from solvent.transports.cli.render import balances as render
 
@@ -47,4 +48,4 @@ def totals(
     environment: Annotated[str, typer.Option(help="The environment of the customer.")] = ENVIRONMENT_DEFAULT,
 ) -> None:
     """Show the sums over all pools of a customer, by currency."""
-    ask(shared, lambda credits: credits.totals(customer, environment=environment), render.totals)
+    ask_all(shared, lambda: TotalsRequest(customer=customer, environment=environment), render.totals)

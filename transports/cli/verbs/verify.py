@@ -23,6 +23,8 @@ from solvent.transports.cli.running import reporting, run_async
 from solvent.transports.cli.target import require_journal
 from solvent.transports.cli.terminal import Text, out, print_json
 
+from .losses import loss_to_wire, losses
+
 PROBLEMS_SHOWN_MAX = 20
 T = TypeVar("T")
 
@@ -87,12 +89,14 @@ def verification(found: Verification) -> RenderableType:
     for currency, spent in found.spent.items():
         table.add_row(Text(f"{currency} spent"), amount(spent))
     table.add_row("seconds", f"{found.seconds:.2f}")
+    accepted = losses(found.losses)
     if not found.problems:
-        return Group(Text.assemble(("✓ ", "bold green"), "proven: every pool recomputed, no difference"), table)
+        proven = Text.assemble(("✓ ", "bold green"), "proven: every pool recomputed, no difference")
+        return Group(proven, *accepted, table)
     shown = [Text(f"  {problem}") for problem in found.problems[:PROBLEMS_SHOWN_MAX]]
     if len(found.problems) > PROBLEMS_SHOWN_MAX:
         shown.append(Text(f"  and {len(found.problems) - PROBLEMS_SHOWN_MAX} more"))
-    return Group(Text(f"✗ {len(found.problems)} differences", style="bold red"), *shown, table)
+    return Group(Text(f"✗ {len(found.problems)} differences", style="bold red"), *shown, *accepted, table)
 
 
 def verification_to_wire(found: Verification) -> dict[str, Any]:
@@ -104,5 +108,6 @@ def verification_to_wire(found: Verification) -> dict[str, Any]:
         "pools": found.pools,
         "spent": {currency: plain_amount(spent) for currency, spent in found.spent.items()},
         "problems": list(found.problems),
+        "losses": [loss_to_wire(each) for each in found.losses],
         "seconds": found.seconds,
     }
