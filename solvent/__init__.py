@@ -26,7 +26,7 @@ from solvent.engine.api.events import EventPage, PoolEvent
 from solvent.engine.api.holds import OpenHold, PendingHold
 from solvent.engine.api.ledger import CostLine, CostReport, LedgerEntry, LedgerPage
 from solvent.engine.api.prices import CardList, CardView, Estimate, RateView
-from solvent.engine.api.receipts import Allocation, AllocationPage, Coverage, Receipt
+from solvent.engine.api.receipts import Allocation, AllocationPage, Coverage, Receipt, Settlement
 from solvent.engine.api.requests import (
     CaptureRequest,
     DebitRequest,
@@ -195,6 +195,7 @@ __all__ = [
     "ResetView",
     "ReverseRequest",
     "Settings",
+    "Settlement",
     "SolventError",
     "StateConflict",
     "StopView",

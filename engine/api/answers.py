@@ -64,6 +64,11 @@ def _details_to_wire(receipt: Receipt) -> dict[str, Any]:
     """Return only the fields that have a value. Readers take a missing field as ``None`` or zero."""
     parts: dict[str, Any] = {
         "hold": receipt.hold,
+        "state": receipt.state,
+        "opened_pool": True if receipt.opened_pool else None,
+        "stopped_by": receipt.stopped_by,
+        "resets_at": None if receipt.resets_at is None else receipt.resets_at.isoformat(),
+        "settlement": msgspec.to_builtins(receipt.settlement),
         "debit": receipt.debit,
         "expires_at": None if receipt.expires_at is None else written(receipt.expires_at),
         "returned": str(receipt.returned) if receipt.details.returned_units else None,

@@ -20,13 +20,13 @@ from solvent.engine.values.pool_id import CURRENCY_DEFAULT, ENVIRONMENT_DEFAULT,
 from solvent.engine.values.quantities import QuantityLike
 from solvent.engine.values.recurrence import RecurrencePeriod
 from solvent.engine.values.terms import (
-    HOLD_TTL_DEFAULT_S,
     KEEP,
     PRIORITY_DEFAULT,
     BudgetMode,
     Category,
     CostLike,
     Keep,
+    Missing,
     RollOver,
     Seconds,
 )
@@ -120,7 +120,7 @@ class Credits(UsageVerbs):
             metadata: Names with values, as in ``dimensions`` of ``debit``. Kept, and never interpreted.
 
         Returns:
-            The receipt. Its ``id`` ("g1") names the grant.
+            The receipt. Its ``id`` ("g1") names the grant, and ``opened_pool`` says whether it opened the pool.
 
         Raises:
             IdempotencyConflict: The key was used for another request.
@@ -412,20 +412,28 @@ class Credits(UsageVerbs):
         amount: AmountLike,
         *,
         key: str,
-        ttl_s: Seconds = HOLD_TTL_DEFAULT_S,
+        ttl_s: Seconds | None = None,
+        expires_at: TimeLike | None = None,
         metric: str | None = None,
         dimensions: Dimensions | None = None,
     ) -> PendingHold:
         """Set credits aside before the real cost is known. Nobody else can spend them until the hold ends.
 
         Await the result for an ``OpenHold``, or enter it: ``async with credits.hold(...) as hold`` releases the hold
-        when the block ends, unless it was captured. Held credits stay with the hold even if their grant expires.
+        when the block ends, unless it was captured. An awaited hold can be entered later, ``async with hold:``. Held
+        credits stay with the hold even if their grant expires.
+
+        A hold that is asked for again says what became of it: ``state`` is "open", "captured", "released" or "expired",
+        and the ``settlement`` of its receipt has the amounts. One that is settled cannot be entered.
+
+        If the caller is cancelled while it asks or in the block, the hold is released before the cancellation goes on.
 
         Args:
             pool: The pool that pays.
             amount: Credits, above zero.
             key: The idempotency key.
-            ttl_s: Seconds until the hold expires by itself, 1 to 86,400, to the microsecond.
+            ttl_s: Seconds until the hold expires by itself, 1 to 86,400, to the microsecond. Default: an hour.
+            expires_at: The time at which the hold expires by itself, at most 24 hours ahead, instead of ``ttl_s``.
             metric: What will be metered.
             dimensions: The dimensions of the usage event that will capture the hold. Bounds as for ``debit``.
 
@@ -436,16 +444,27 @@ class Credits(UsageVerbs):
             InsufficientCredits: Less than ``amount`` is available.
             BudgetExceeded: A budget would be exceeded.
             IdempotencyConflict: The key was used for another request.
+            StateConflict: It is entered, and is settled already (``hold_captured``, ``hold_released``,
+                ``hold_expired``).
         """
         return PendingHold(
-            self, ask.HoldRequest(pool=pool, amount=amount, key=key, ttl_s=ttl_s, metric=metric, dimensions=dimensions)
+            self,
+            ask.HoldRequest(
+                pool=pool,
+                amount=amount,
+                key=key,
+                ttl_s=ttl_s,
+                expires_at=expires_at,
+                metric=metric,
+                dimensions=dimensions,
+            ),
         )
 
     async def capture(
         self,
         pool: PoolLike,
         hold: str,
-        amount: AmountLike,
+        amount: AmountLike | None = None,
         *,
         occurred_at: TimeLike | None = None,
         metric: str | None = None,
@@ -453,12 +472,14 @@ class Credits(UsageVerbs):
     ) -> Receipt:
         """Spend a hold: less than it (the rest goes back), all of it, or more (the rest is debited, if it fits).
 
-        A hold is settled once: a second capture gets the same answer as the first.
+        A hold is settled once: a second capture of the same amount gets the same answer as the first. Without
+        ``amount``, the rate card prices ``quantity`` with the dimensions of the hold, as ``report`` does. A repeat then
+        keeps the first price.
 
         Args:
             pool: The pool of the hold.
             hold: The id of the hold, such as "h3".
-            amount: Credits, above zero.
+            amount: Credits, above zero. Default: what ``quantity`` costs.
             occurred_at: When the usage happened: at most 400 days back and 5 minutes ahead. Default: when it is
                 recorded.
             metric: What was metered. Default: the metric of the hold.
@@ -469,8 +490,9 @@ class Credits(UsageVerbs):
             grant that has ended) and ``uncovered`` (what exceeded the hold and did not fit).
 
         Raises:
-            NotFound: There is no such hold.
-            StateConflict: The hold has already ended in another way (``hold_released``, ``hold_expired``).
+            NotFound: There is no such hold, or no rate for the usage (``rate card``, ``rate``).
+            StateConflict: The hold has already ended in another way (``hold_released``, ``hold_expired``), or was
+                captured with another amount, metric or quantity (``hold_captured``).
         """
         return await self.send(
             ask.CaptureRequest(
@@ -493,6 +515,35 @@ class Credits(UsageVerbs):
             StateConflict: The hold has already ended in another way (``hold_captured``, ``hold_expired``).
         """
         return await self.send(ask.ReleaseRequest(pool=pool, hold=hold))
+
+    async def extend(
+        self,
+        pool: PoolLike,
+        hold: str,
+        *,
+        key: str,
+        ttl_s: Seconds | None = None,
+        expires_at: TimeLike | None = None,
+    ) -> Receipt:
+        """Let an open hold expire later: at most 24 hours from now, and 7 days from its start.
+
+        Args:
+            pool: The pool of the hold.
+            hold: The id of the hold, such as "h3".
+            key: The idempotency key of the extension, another than that of the hold.
+            ttl_s: Seconds from now until the hold expires, 1 to 86,400. One of ``ttl_s`` and ``expires_at`` is needed.
+            expires_at: The time at which the hold expires.
+
+        Returns:
+            The receipt, with ``hold`` and the new ``expires_at``.
+
+        Raises:
+            InvalidRequest: The hold would expire no later than now, or too late.
+            NotFound: There is no such hold.
+            StateConflict: The hold has ended (``hold_captured``, ``hold_released``, ``hold_expired``).
+            IdempotencyConflict: The key was used for another request.
+        """
+        return await self.send(ask.ExtendRequest(pool=pool, hold=hold, key=key, ttl_s=ttl_s, expires_at=expires_at))
 
     async def reverse(self, pool: PoolLike, debit: str, *, key: str, amount: AmountLike | None = None) -> Receipt:
         """Undo a debit or a capture, or a part of it: the credits go back to the grants that had paid, the last first.
@@ -524,13 +575,14 @@ class Credits(UsageVerbs):
         time_zone: str = "UTC",
         match: Dimensions | None = None,
         each: str | None = None,
+        missing: Missing = "pass",
         mode: BudgetMode = "block",
         holds_max: int | None = None,
     ) -> Receipt:
         """Limit what may be spent per window. A budget of the same name takes the new terms.
 
         The budget counts debits and holds; a release or a reversal reduces the count. New terms keep the count unless
-        ``match``, ``each``, ``window`` or ``time_zone`` change. A pool has at most 100 budgets.
+        ``match``, ``each``, ``missing``, ``window`` or ``time_zone`` change. A pool has at most 100 budgets.
 
         Args:
             pool: The pool.
@@ -540,6 +592,8 @@ class Credits(UsageVerbs):
             time_zone: The time zone in which windows begin, such as "Europe/Paris".
             match: Count only what has all of these dimensions. Default: all of the pool.
             each: The dimension of which each value has a count of its own. Default: one count for all.
+            missing: What happens to usage that lacks the dimension ``each``: "pass" does not count it, "block" refuses
+                it, "count together" gives all of it one count.
             mode: "block" refuses what does not fit; "warn" lets it pass and names the budget in the receipt.
             holds_max: The most holds that may be open at once, 0 to 1,000,000. Default: no limit.
 
@@ -558,6 +612,7 @@ class Credits(UsageVerbs):
                 time_zone=time_zone,
                 match=match,
                 each=each,
+                missing=missing,
                 mode=mode,
                 holds_max=holds_max,
             )
@@ -597,6 +652,7 @@ class Credits(UsageVerbs):
         time_zone: str = "UTC",
         match: Dimensions | None = None,
         each: str | None = None,
+        missing: Missing = "pass",
         metric: str | None = None,
     ) -> Receipt:
         """Make usage free up to a quota per window. An allowance of the same name takes the new terms.
@@ -613,6 +669,8 @@ class Credits(UsageVerbs):
             time_zone: The time zone in which fixed windows begin, such as "Europe/Paris".
             match: Cover only what has all of these dimensions. Default: all of the pool.
             each: The dimension of which each value has a quota of its own. Default: one quota for all.
+            missing: What happens to usage that lacks the dimension ``each``: "pass" does not cover it, "block" refuses
+                it, "count together" gives all of it one quota.
             metric: The metric whose quantity is counted. Default: credits are counted.
 
         Returns:
@@ -631,6 +689,7 @@ class Credits(UsageVerbs):
                 time_zone=time_zone,
                 match=match,
                 each=each,
+                missing=missing,
                 metric=metric,
             )
         )
@@ -997,25 +1056,31 @@ class Credits(UsageVerbs):
         """
         return await self.send(ask.BudgetCountsRequest(pool=pool, name=name, limit=limit, cursor=cursor))
 
-    async def transfer(self, source: PoolLike, target: PoolLike, amount: AmountLike, *, key: str) -> Receipt:
+    async def transfer(
+        self, source: PoolLike, target: PoolLike, amount: AmountLike, *, key: str, open_pool: bool = False
+    ) -> Receipt:
         """Move unspent credits between two pools of one customer and currency, in one atomic step.
 
         Credits leave in burn order. Each block keeps its category, priority, expiry and cost basis.
 
         Args:
             source: The pool that the credits leave.
-            target: The pool that receives the credits. It is opened if it is new.
+            target: The pool that receives the credits.
             amount: Credits, above zero.
             key: The idempotency key, unique within the source.
+            open_pool: Whether to open the target if it does not exist.
 
         Returns:
-            The receipt of the source.
+            The receipt of the source, with ``opened_pool``: whether the target was opened.
 
         Raises:
+            NotFound: One of the pools does not exist, and ``open_pool`` was not given for the target.
             InsufficientCredits: Less than ``amount`` is available.
             IdempotencyConflict: The key was used for another request.
         """
-        return await self.send(ask.TransferRequest(pool=source, target=target, amount=amount, key=key))
+        return await self.send(
+            ask.TransferRequest(pool=source, target=target, amount=amount, key=key, open_pool=open_pool)
+        )
 
     @abstractmethod
     async def batch(self, requests: Sequence[BatchRequest], *, atomic: bool = False) -> list[Receipt | SolventError]:

@@ -22,6 +22,7 @@ EntryKind: TypeAlias = Literal[
     "lapse",
     "debit",
     "hold",
+    "extension",
     "capture",
     "release",
     "hold_expiry",

@@ -15,6 +15,7 @@ import msgspec
 from solvent.engine.values.amounts import SCALE_MAX, to_decimal
 from solvent.engine.values.pool_id import PoolLike, parse_pool
 from solvent.engine.values.readable import Readable
+from solvent.engine.values.terms import HoldState
 from solvent.engine.values.times import to_datetime
 
 
@@ -42,6 +43,24 @@ class Coverage(Readable, msgspec.Struct, frozen=True, gc=False):
         return f"{self.allowance}: {self.amount}"
 
 
+class Settlement(Readable, msgspec.Struct, frozen=True, gc=False):
+    """The end of a hold. Amounts are in credits."""
+
+    entry: str
+    """The id of the entry: "d5" of a capture, "r5" of a release or of the expiry."""
+    captured: Decimal
+    """What was spent of the hold and beyond it. What allowances paid is in the receipt of the capture."""
+    returned: Decimal
+    """What was not spent."""
+    lapsed: Decimal
+    """The returned credits that were lost because their grant had expired or been voided."""
+    uncovered: Decimal
+    """What was requested beyond the hold and did not fit."""
+
+    def __str__(self) -> str:
+        return f"{self.entry}: {self.captured} captured, {self.returned} returned"
+
+
 class Details(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """The fields that only some receipts have. Amounts are in units, times in microseconds."""
 
@@ -58,6 +77,12 @@ class Details(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     granted_units: int = 0
     next_at_us: int | None = None
     cut: tuple[str, ...] = ()
+    state: HoldState | None = None
+    settled_units: tuple[str, int, int, int, int] | None = None
+    """The entry that settled the hold, and the units captured, returned, lapsed and uncovered."""
+    opened: bool = False
+    stopped_by: str | None = None
+    resets_at_us: int | None = None
 
 
 NO_DETAILS = Details()
@@ -82,7 +107,7 @@ class Receipt(_Asked, Readable, msgspec.Struct, frozen=True, gc=False, array_lik
     """The id of the entry, made of a letter for its kind and the pool's version: ``g1`` a grant, ``d2`` a debit or
     capture, ``h3`` a hold, ``r4`` a release, a reversal or the refusal of a recharge, ``u5`` an update, ``v6`` a
     voiding, ``b7`` a budget, ``c8`` a rate card, ``t9`` a transfer, ``f10`` an allowance, ``p11`` a recurring grant,
-    ``n12`` alerts, ``o1`` the pool itself. Empty if the command changed nothing.
+    ``n12`` alerts, ``e13`` an extension of a hold, ``o1`` the pool itself. Empty if the command changed nothing.
     """
     version: int
     """The version of the pool after this entry. Each entry of a pool adds one."""
@@ -119,6 +144,8 @@ class Receipt(_Asked, Readable, msgspec.Struct, frozen=True, gc=False, array_lik
             "allocations": self.allocations,
             "allowances": self.allowances,
             "hold": self.hold,
+            "state": None if self.state == "open" else self.state,
+            "settlement": self.settlement,
             "debit": self.debit,
             "returned": self.returned,
             "lapsed": self.lapsed,
@@ -129,6 +156,9 @@ class Receipt(_Asked, Readable, msgspec.Struct, frozen=True, gc=False, array_lik
             "expires_at": self.expires_at,
             "granted": self.granted,
             "next_at": self.next_at,
+            "opened_pool": self.opened_pool,
+            "stopped_by": self.stopped_by,
+            "resets_at": self.resets_at,
             "recorded_at": self.recorded_at,
             "replayed": self.replayed,
         }
@@ -151,6 +181,7 @@ class Receipt(_Asked, Readable, msgspec.Struct, frozen=True, gc=False, array_lik
                 uncovered_units=details.uncovered_units * factor,
                 granted_units=details.granted_units * factor,
                 covers_units=tuple([(allowance, units * factor) for allowance, units in details.covers_units]),
+                settled_units=details.settled_units and _scaled(details.settled_units, factor),
             ),
         )
 
@@ -198,8 +229,37 @@ class Receipt(_Asked, Readable, msgspec.Struct, frozen=True, gc=False, array_lik
 
     @property
     def hold(self) -> str | None:
-        """The id of the hold that was captured or released; ``None`` for other entries."""
+        """The id of the hold that was captured, released or extended; ``None`` for other entries."""
         return None if self.details.hold is None else f"h{self.details.hold}"
+
+    @property
+    def state(self) -> HoldState | None:
+        """What has become of a hold by now, "open" in its first receipt; ``None`` for other entries."""
+        return self.details.state
+
+    @property
+    def stopped_by(self) -> str | None:
+        """The "budget bots" or "allowance free" because of which only a part was debited; ``None`` if none was."""
+        return self.details.stopped_by
+
+    @property
+    def resets_at(self) -> datetime | None:
+        """The time at which what stopped a partial debit has room again; ``None`` if nothing did, or it never has."""
+        return None if self.details.resets_at_us is None else to_datetime(self.details.resets_at_us)
+
+    @property
+    def opened_pool(self) -> bool:
+        """Whether this opened a pool: the one that it is about or, of a transfer, the target."""
+        return self.details.opened
+
+    @property
+    def settlement(self) -> Settlement | None:
+        """How a hold that is asked for again was settled; ``None`` while it is open, and for other entries."""
+        settled = self.details.settled_units
+        if settled is None:
+            return None
+        entry, *units = settled
+        return Settlement(entry, *[to_decimal(each, self.scale) for each in units])
 
     @property
     def debit(self) -> str | None:
@@ -208,7 +268,7 @@ class Receipt(_Asked, Readable, msgspec.Struct, frozen=True, gc=False, array_lik
 
     @property
     def expires_at(self) -> datetime | None:
-        """The time at which the hold expires unless it is settled before; ``None`` for other entries."""
+        """The time at which the hold expires unless it is settled before, extensions included; ``None`` for others."""
         return None if self.details.expires_at_us is None else to_datetime(self.details.expires_at_us)
 
     @property
@@ -255,6 +315,11 @@ class Receipt(_Asked, Readable, msgspec.Struct, frozen=True, gc=False, array_lik
     def card(self) -> int | None:
         """The version of the rate card that priced the debit; ``None`` if no card did."""
         return self.details.card
+
+
+def _scaled(settled: tuple[str, int, int, int, int], factor: int) -> tuple[str, int, int, int, int]:
+    entry, captured, returned, lapsed, uncovered = settled
+    return entry, captured * factor, returned * factor, lapsed * factor, uncovered * factor
 
 
 # Slots are written past the struct, which is frozen: what was asked is no part of its value.

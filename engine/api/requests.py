@@ -19,13 +19,13 @@ from solvent.engine.values.quantities import QuantityLike
 from solvent.engine.values.readable import Readable
 from solvent.engine.values.recurrence import RecurrencePeriod
 from solvent.engine.values.terms import (
-    HOLD_TTL_DEFAULT_S,
     KEEP,
     PRIORITY_DEFAULT,
     BudgetMode,
     Category,
     CostLike,
     Keep,
+    Missing,
     RollOver,
     Seconds,
 )
@@ -185,8 +185,10 @@ class HoldRequest(KeyedRequest, kw_only=True):
 
     amount: AmountLike
     """Credits, above zero, with at most the decimal places of the currency and 63 bits of its smallest unit."""
-    ttl_s: Seconds = HOLD_TTL_DEFAULT_S
-    """Seconds until the hold expires, 1 to 86,400, to the microsecond."""
+    ttl_s: Seconds | None = None
+    """Seconds until the hold expires, 1 to 86,400, to the microsecond. Default: an hour."""
+    expires_at: TimeLike | None = None
+    """The time at which the hold expires, at most 24 hours ahead, instead of ``ttl_s``."""
     metric: str | None = None
     """What will be metered: 1 to 128 printable characters."""
     dimensions: Dimensions | None = None
@@ -201,8 +203,9 @@ class CaptureRequest(CommandRequest, kw_only=True):
 
     hold: str
     """The id of the hold, such as "h3"."""
-    amount: AmountLike
-    """Credits, above zero. What exceeds the hold and does not fit into the pool is ``uncovered`` in the receipt."""
+    amount: AmountLike | None = None
+    """Credits, above zero. What exceeds the hold and does not fit into the pool is ``uncovered`` in the receipt.
+    Default: what ``quantity`` costs by the rate card that was in effect when the usage happened."""
     occurred_at: TimeLike | None = None
     """When the usage happened, at most 400 days back and 5 minutes ahead. Default: when it is recorded."""
     metric: str | None = None
@@ -218,6 +221,20 @@ class ReleaseRequest(CommandRequest, kw_only=True):
 
     hold: str
     """The id of the hold, such as "h3"."""
+
+
+class ExtendRequest(KeyedRequest, kw_only=True):
+    """Let an open hold expire later: at most 24 hours from now, and 7 days from its start."""
+
+    operation: ClassVar[str] = "hold.extend"
+
+    hold: str
+    """The id of the hold, such as "h3"."""
+    ttl_s: Seconds | None = None
+    """Seconds from now until the hold expires, 1 to 86,400, to the microsecond. Exactly one of ``ttl_s`` and
+    ``expires_at`` is needed."""
+    expires_at: TimeLike | None = None
+    """The time at which the hold expires, later than it does now."""
 
 
 class ReverseRequest(KeyedRequest, kw_only=True):
@@ -248,6 +265,9 @@ class SetBudgetRequest(CommandRequest, kw_only=True):
     """The budget counts debits and holds whose dimensions have all of these values. Default: all of the pool."""
     each: str | None = None
     """The dimension of which each value has a count of its own. Default: one count for all."""
+    missing: Missing = "pass"
+    """What happens to debits and holds that lack the dimension ``each``: they are not counted ("pass"), are refused
+    ("block"), or share one count ("count together")."""
     mode: BudgetMode = "block"
     """``block`` refuses what does not fit; ``warn`` lets it pass and names the budget in the receipt."""
     holds_max: int | None = None
@@ -288,6 +308,9 @@ class SetAllowanceRequest(CommandRequest, kw_only=True):
     """The allowance covers debits and holds whose dimensions have all of these values. Default: all of the pool."""
     each: str | None = None
     """The dimension of which each value has a quota of its own. Default: one quota for all."""
+    missing: Missing = "pass"
+    """What happens to debits and holds that lack the dimension ``each``: they are not covered ("pass"), are refused
+    ("block"), or share one quota ("count together")."""
     metric: str | None = None
     """The metric whose quantity is counted. Default: credits are counted."""
 
@@ -409,6 +432,8 @@ class TransferRequest(PoolRequest[Receipt], kw_only=True):
     """Credits, above zero, at most what is available."""
     key: str
     """The idempotency key, 1 to 256 printable characters, unique within the pool that the credits leave."""
+    open_pool: bool = False
+    """Whether to open the target if it does not exist. Without it, such a transfer is refused."""
 
 
 class CheckRequest(PoolRequest[Verdict], kw_only=True):

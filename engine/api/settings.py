@@ -9,13 +9,14 @@ from typing import Literal
 import msgspec
 
 from solvent.engine.values.readable import Readable
+from solvent.engine.values.terms import Missing
 
 
 class BudgetCount(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What is used of a budget in the present window, for one value of its dimension."""
 
     value: str | int | float | bool | None
-    """The value of the dimension ``each``; ``None`` if the budget has no ``each``."""
+    """The value of the dimension ``each``; ``None`` without ``each``, and for all usage that lacks it."""
     used: Decimal
     """The credits spent or held in the present window."""
     open_holds: int
@@ -47,6 +48,8 @@ class BudgetView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What is used, by value of ``each``: at most ``counts_max`` values, those that used most first."""
     counts_cut: bool = False
     """Whether there are more counts. ``budget_counts`` reads all."""
+    missing: Missing = "pass"
+    """What happens to usage that lacks the dimension ``each``; its count has no value."""
 
 
 class BudgetList(Readable, msgspec.Struct, frozen=True, gc=False):
@@ -75,7 +78,7 @@ class AllowanceCount(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=Tr
     """What is used and left of an allowance, for one value of its dimension."""
 
     value: str | int | float | bool | None
-    """The value of the dimension ``each``; ``None`` if the allowance has no ``each``."""
+    """The value of the dimension ``each``; ``None`` without ``each``, and for all usage that lacks it."""
     used: Decimal
     """What is used now, in credits or in the quantity of ``metric``."""
     left: Decimal
@@ -110,6 +113,8 @@ class AllowanceView(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=Tru
     """What is used, by value of ``each``: at most ``counts_max`` values, those that used most first."""
     counts_cut: bool = False
     """Whether there are more counts. ``allowance_counts`` reads all."""
+    missing: Missing = "pass"
+    """What happens to usage that lacks the dimension ``each``; its count has no value."""
 
 
 class AllowanceList(Readable, msgspec.Struct, frozen=True, gc=False):

@@ -76,3 +76,5 @@ class Verdict(Readable, msgspec.Struct, frozen=True, gc=False, kw_only=True):
     cut: tuple[str, ...] = ()
     """The names of fields that were left out because they do not fit into a message; ``allocations`` can be read with
     the operation of that name."""
+    missing: str | None = None
+    """The dimension that the usage lacks and a budget or an allowance asks for; ``None`` if it lacks none."""

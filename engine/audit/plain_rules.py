@@ -26,6 +26,7 @@ from solvent.engine.rules.events import (
     Debited,
     Event,
     Expired,
+    Extended,
     Granted,
     Held,
     Lapsed,
@@ -49,6 +50,7 @@ from solvent.engine.runtime.files import JOURNAL_FORMAT
 from solvent.engine.values.amounts import UNITS_MAX
 
 _NEVER: Final = 1 << 63
+_DAY: Final = 86_400 * 1_000_000
 _FLOAT: Final = b"\xcb"
 """How msgpack begins a float."""
 _PENDING, _LIVE, _VOIDED = "pending", "live", "voided"
@@ -238,6 +240,8 @@ class PlainPool:
         # A missed period is granted late, and may be over by then.
         if grant.is_over(max(event.at, starts)) and not event.recurring:
             raise Difference("it grants what is over already")
+        if event.opened and (self.version != 2 or event.recurring or event.recharge):
+            raise Difference("it says that it opened the pool, which was there before")
         self.grants[grant.number] = grant
         if event.recurring:
             self._recur(event)
@@ -340,6 +344,10 @@ class PlainPool:
             raise Difference(f"{event.amount} and {covered} free are debited, {event.requested} were asked for")
         if event.amount + covered < event.requested and not event.partial:
             raise Difference(f"only {event.amount} and {covered} free of {event.requested} are debited")
+        if event.cut is not None:
+            resets_at = event.cut.resets_at
+            if event.amount + covered == event.requested or (resets_at is not None and resets_at <= event.at):
+                raise Difference(f"it says that {event.cut.by} {event.cut.name} stopped it, until {resets_at}")
         self._check_covers(event.covers)
         self._take(event.amount, event.parts, event.at)
         self._spend(event.parts)
@@ -349,6 +357,8 @@ class PlainPool:
     def _held(self, event: Held) -> None:
         if event.expires_at <= event.at or event.amount < 0:
             raise Difference("it is a hold of nothing, or over at once")
+        if self.rules >= 2 and event.expires_at > event.at + _DAY:
+            raise Difference("it is a hold for more than 24 hours")
         self._check_covers(event.covers)
         self._take(event.amount, event.parts, event.at)
         for number, part in event.parts:
@@ -356,6 +366,16 @@ class PlainPool:
         self._held_units += event.amount
         self._charge(event.charges, event.amount, check=True)
         self.holds[self.version] = event
+
+    def _extended(self, event: Extended) -> None:
+        hold = self.holds.get(event.hold)
+        if hold is None or hold.expires_at <= event.at:
+            raise Difference(f"hold h{event.hold} is extended, but not open")
+        if event.ttl is not None and event.expires_at != event.at + event.ttl:
+            raise Difference(f"hold h{event.hold} expires at another time than was asked for")
+        if not hold.expires_at < event.expires_at <= min(event.at + _DAY, hold.at + 7 * _DAY):
+            raise Difference(f"hold h{event.hold} cannot be extended to {event.expires_at}")
+        self.holds[event.hold] = msgspec.structs.replace(hold, expires_at=event.expires_at)
 
     def _captured(self, event: Captured) -> None:
         hold = self._settle(event.hold, event.at)
@@ -725,6 +745,7 @@ _RULES: Final[dict[type[Any], Callable[[PlainPool, Any], None]]] = {
     Updated: PlainPool._updated,
     Debited: PlainPool._debited,
     Held: PlainPool._held,
+    Extended: PlainPool._extended,
     Captured: PlainPool._captured,
     Released: PlainPool._released,
     Reversed: PlainPool._reversed,

@@ -408,6 +408,6 @@ def _tells_the_same(snapshot: bytes, pool: PlainPool) -> bool:
         blocks == grants
         and saved.available == pool.available
         and saved.clock == pool.clock
-        and {number: hold.parts for number, hold in saved.holds.items()}
-        == {number: hold.parts for number, hold in pool.holds.items()}
+        and {number: (hold.parts, hold.expires_at) for number, hold in saved.holds.items()}
+        == {number: (hold.parts, hold.expires_at) for number, hold in pool.holds.items()}
     )

@@ -18,9 +18,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-KEYED = {2: 2, 5: 2, 6: 2, 9: 2, 10: 2, 16: 2}  # Kind of entry: place of its key.
+KEYED = {2: 2, 5: 2, 6: 2, 9: 2, 10: 2, 16: 2, 28: 2}  # Kind of entry: place of its key.
 BALANCE = {2: 4, 3: 4, 4: 4, 5: 4, 6: 4, 7: 4, 8: 4, 9: 5, 10: 7, 11: 4, 12: 4, 13: 3, 14: 3, 15: 3, 16: 4, 17: 6}
-BALANCE.update({18: 3, 19: 3, 20: 3, 21: 3, 22: 4, 23: 2, 24: 3, 25: 3, 26: 4})
+BALANCE.update({18: 3, 19: 3, 20: 3, 21: 3, 22: 4, 23: 2, 24: 3, 25: 3, 26: 4, 28: 4})
 AMOUNT = {2: 3, 3: 3, 4: 3, 5: 3, 6: 3, 7: 3, 8: 3, 9: 4, 11: 3, 12: 3, 16: 3, 17: 5, 22: 3, 25: 2, 26: 3}
 NAMES = ("pool", "first_version", "entries", "previous_digest", "digest", "section")
 
@@ -85,7 +85,7 @@ class Pool:
     def happen(self, event: Any) -> None:
         self.version += 1
         kind = event[0]
-        if type(kind) is not int or not 1 <= kind <= 27:
+        if type(kind) is not int or not 1 <= kind <= 28:
             raise Difference(f"an entry of kind {kind!r} is not understood")
         if (kind == 1) != (self.version == 1):
             raise Difference("a pool is opened once, first")

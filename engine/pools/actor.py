@@ -12,6 +12,8 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import NamedTuple, TypeAlias, TypeGuard
 
+import msgspec
+
 from solvent.actors import Actor, Mail, StopReason
 from solvent.engine.api.answers import Answer
 from solvent.engine.api.receipts import Receipt
@@ -20,28 +22,33 @@ from solvent.engine.projections.keys import hash_key
 from solvent.engine.rules.commands import (
     SETTING_COMMANDS,
     WHOLE,
+    Capture,
+    CaptureReport,
     Check,
     Command,
     Debit,
+    Extend,
     Hold,
     KeyedCommand,
     Page,
     Read,
     Report,
     Reverse,
+    settlement_key,
 )
 from solvent.engine.rules.decide import decide
 from solvent.engine.rules.decisions.debits import completed
+from solvent.engine.rules.decisions.repeats import hold_behind
 from solvent.engine.rules.due import pass_time
-from solvent.engine.rules.events import KEYED, NOTICES, Event, RatesSet, RechargeClosed, answering
+from solvent.engine.rules.events import KEYED, NOTICES, SETTINGS, Event, Opened, RatesSet, RechargeClosed, answering
 from solvent.engine.rules.evolve import apply
 from solvent.engine.rules.explaining import explain
-from solvent.engine.rules.outcomes import Insufficient, OverBudget, Prior, Repeat, Unchanged
+from solvent.engine.rules.outcomes import Insufficient, OverBudget, Prior, Repeat, Unchanged, UnknownEntry
 from solvent.engine.rules.pool import Pool, check_totals
 from solvent.engine.rules.rates import RateBook, price
 from solvent.engine.rules.short_debit import debit_plainly
 from solvent.engine.rules.views.balances import balance_of, grants_of, holds_of
-from solvent.engine.rules.views.receipts import receipt_of, unchanged
+from solvent.engine.rules.views.receipts import receipt_of, receipt_of_repeat, unchanged
 from solvent.engine.rules.views.settings import (
     alerts_of,
     allowance_counts_of,
@@ -52,7 +59,15 @@ from solvent.engine.rules.views.settings import (
 )
 from solvent.engine.rules.views.verdicts import verdict_of
 from solvent.engine.values.dimensions import decode_dimensions
-from solvent.engine.values.errors import JournalCorrupt, NotFound, Overloaded, SolventError, StateConflict, Unavailable
+from solvent.engine.values.errors import (
+    InvalidRequest,
+    JournalCorrupt,
+    NotFound,
+    Overloaded,
+    SolventError,
+    StateConflict,
+    Unavailable,
+)
 from solvent.engine.values.pool_id import PoolId, is_stream, parse_canonical, rates_stream
 from solvent.engine.values.positions import Position, end_of
 
@@ -71,6 +86,8 @@ class Lease:
         """False once the borrower has lost the pool: the lease is over, or the actor is gone."""
 
 
+_Priced: TypeAlias = Report | CaptureReport
+"""The commands that a rate card prices."""
 Message: TypeAlias = Command | Read | Check | Lease
 RETRY_AFTER_S = 0.1
 """The delay before a retry at an overloaded pool, in seconds. A full mailbox is worked off in less."""
@@ -141,7 +158,7 @@ class PoolActor(Actor[Message]):
         keys, writer = partition.keys, partition.writer
         is_new, use_new, seed = keys.is_new, keys.use_new, keys.seed
         doubtful: list[tuple[Mail[Message], KeyedCommand, int]] = []
-        lacking: list[tuple[Mail[Message], Report]] = []
+        lacking: list[tuple[Mail[Message], _Priced]] = []
         may_debit = self.keeps_scale and writer.failure is None and not partition.is_behind()
         section: OpenSection | None = None
         open_batch: Batch | None = None
@@ -194,6 +211,13 @@ class PoolActor(Actor[Message]):
                     continue
             # The next events may go into another frame.
             section = None
+            if isinstance(message, (Hold, Extend)) and (number := hold_behind(pool, message, prior)) is not None:
+                ended, is_known = self.find_end(number)
+                if not is_known:
+                    doubtful.append((mail, message, key_hash))
+                    continue
+                self._answer(mail, self._execute(message, now, prior, key_hash, ended))
+                continue
             self._answer(mail, self._execute(message, now, prior, key_hash))
         if doubtful:
             self.context.spawn(self._look_up(doubtful))
@@ -228,14 +252,26 @@ class PoolActor(Actor[Message]):
         self._hand_over(section, facts)
         self._note(section, facts, self.pool.version - len(facts))
 
-    def _execute(self, command: Command, now: int, prior: Prior | None, key_hash: int) -> Receipt | SolventError:
-        outcome = self.judge(self.pool, command, now, prior)
+    def find_end(self, hold: int) -> tuple[Prior | None, bool]:
+        """Return the entry that settled ``hold``, if it is in memory, and whether there can be no other on disk."""
+        keys, key = self._services.partition.keys, settlement_key(hold)
+        key_hash = hash_key(self.pool_id, key, keys.seed)
+        ended = keys.find_recent(self.pool_id, key, key_hash)
+        return ended, ended is not None or key_hash not in keys.seen
+
+    def _execute(
+        self, command: Command, now: int, prior: Prior | None, key_hash: int, ended: Prior | None = None
+    ) -> Receipt | SolventError:
+        outcome = self.judge(self.pool, command, now, prior, ended)
         return self.record(outcome, key_hash) if isinstance(outcome, tuple) else outcome
 
     def judge(
-        self, pool: Pool, command: Command, now: int, prior: Prior | None
+        self, pool: Pool, command: Command, now: int, prior: Prior | None, ended: Prior | None = None
     ) -> tuple[Event, ...] | Receipt | SolventError:
-        """Return the events that should happen to ``pool``, this actor's or a copy; if there are none, the answer."""
+        """Return the events that should happen to ``pool``, this actor's or a copy; if there are none, the answer.
+
+        ``prior`` is the entry that used the key before, ``ended`` the one that settled the hold of ``hold_behind``.
+        """
         services = self._services
         if pool.scale != self._scale:
             return self.scale_conflict()
@@ -247,11 +283,16 @@ class PoolActor(Actor[Message]):
                 # It was priced the first time. Now only its answer is repeated, so any debit will do.
                 priced = command.debit(0, 1)
             command = priced
-        outcome = decide(pool, command, now, prior=prior, scale=self._scale, limits=services.limits)
+        elif isinstance(command, CaptureReport):
+            priced_capture = command.capture(0, 1) if prior is not None else self._price_capture(pool, command, now)
+            if not isinstance(priced_capture, Capture):
+                return priced_capture
+            command = priced_capture
+        outcome = decide(pool, command, now, prior=prior, ended=ended, scale=self._scale, limits=services.limits)
         if isinstance(outcome, tuple):
             return Overloaded(retry_after=RETRY_AFTER_S) if services.partition.is_behind() else outcome
         if isinstance(outcome, Repeat):
-            return receipt_of(outcome.event, outcome.version, pool.scale, replayed=True)
+            return receipt_of_repeat(outcome, pool.scale)
         if isinstance(outcome, Unchanged):
             return unchanged(pool, outcome.next_at)
         if isinstance(command, (Debit, Hold)) and isinstance(outcome, (Insufficient, OverBudget)):
@@ -291,7 +332,8 @@ class PoolActor(Actor[Message]):
             partition.keys.use(self.pool_id, answer, answer_version, key_hash)
         else:
             self._note(section, events, version)
-        return receipt_of(answer, answer_version, pool.scale, replayed=False)
+        opened = isinstance(events[0], Opened) and isinstance(answer, SETTINGS)
+        return receipt_of(answer, answer_version, pool.scale, replayed=False, opened=opened)
 
     def _hand_over(self, section: OpenSection, events: Sequence[Event]) -> None:
         """Hand the writer ``events`` that were applied to the pool, and mark the pool as changed."""
@@ -328,24 +370,40 @@ class PoolActor(Actor[Message]):
         self._hand_over(section, events)
         self._note(section, events, self.pool.version - len(events))
 
-    def _lacks_rates(self, command: object) -> TypeGuard[Report]:
-        return isinstance(command, Report) and self._rates not in self._services.rate_books
+    def _lacks_rates(self, command: object) -> TypeGuard[_Priced]:
+        return isinstance(command, (Report, CaptureReport)) and self._rates not in self._services.rate_books
 
     def _price(self, report: Report, now: int) -> Debit | SolventError:
         """Return the debit for ``report``, or why it has no price."""
+        priced = self._price_of(report.metric, report.quantity, report.dimensions, report.occurred_at, now)
+        return priced if isinstance(priced, SolventError) else report.debit(*priced)
+
+    def _price_capture(self, pool: Pool, report: CaptureReport, now: int) -> Capture | SolventError:
+        """Return the capture for ``report`` of an open hold of ``pool``, or why there is none."""
+        hold = pool.holds.get(report.hold)
+        if hold is None:
+            return explain(UnknownEntry("hold", report.hold), pool=str(self._name), scale=pool.scale)
+        metric = report.metric or hold.metric
+        if metric is None:
+            return InvalidRequest("metric", "the metric of the quantity, which the hold does not name either")
+        priced = self._price_of(metric, report.quantity, hold.dimensions, report.occurred_at, now)
+        return priced if isinstance(priced, SolventError) else report.capture(*priced)
+
+    def _price_of(
+        self, metric: str, quantity: str, dimensions: msgspec.Raw, occurred_at: int | None, now: int
+    ) -> tuple[int, int] | SolventError:
+        """Return the units that usage costs and the version of the rate card that says so, or why it has no price."""
         book = self._services.rate_books.get(self._rates)
         if book is None:
             return Unavailable("the rate card has just changed: retry with the same key")
-        at = max(self.pool.clock, now) if report.occurred_at is None else report.occurred_at
-        version = book.at(at)
+        version = book.at(max(self.pool.clock, now) if occurred_at is None else occurred_at)
         if version is None:
             return NotFound("rate card", f"{self._name.currency} of {self._name.environment} at that time")
         try:
-            dimensions = decode_dimensions(report.dimensions)
-            priced = price(version.card, report.metric, report.quantity, dimensions, self._scale)
+            priced = price(version.card, metric, quantity, decode_dimensions(dimensions), self._scale)
         except SolventError as error:
             return error
-        return report.debit(priced.units, version.number)
+        return priced.units, version.number
 
     def _answer(self, mail: Mail[Message], answer: object) -> None:
         batch = self._log.batch
@@ -400,6 +458,7 @@ class PoolActor(Actor[Message]):
             try:
                 seen = [(command.key, key_hash) for _, command, key_hash in doubtful if key_hash in keys.seen]
                 indexed = await self._services.partition.find_keys(self.pool_id, seen) if seen else {}
+                indexed |= await self._find_ends(doubtful, indexed)
             except SolventError as error:
                 for mail, _, _ in doubtful:
                     mail.fail(_of_look_up("key", error))
@@ -414,21 +473,39 @@ class PoolActor(Actor[Message]):
         try:
             now = self._services.now_us()
             self.let_time_pass(now)
-            lacking: list[tuple[Mail[Message], Report]] = []
+            lacking: list[tuple[Mail[Message], _Priced]] = []
             for mail, command, key_hash in doubtful:
                 if self._lacks_rates(command):
                     # The card was changed during the look-up.
                     lacking.append((mail, command))
                     continue
                 prior = keys.find_recent(self.pool_id, command.key, key_hash) or indexed.get(command.key)
-                self._answer(mail, self._execute(command, now, prior, key_hash))
+                number, ended = hold_behind(self.pool, command, prior), None
+                if number is not None:
+                    ended = self.find_end(number)[0] or indexed.get(settlement_key(number))
+                self._answer(mail, self._execute(command, now, prior, key_hash, ended))
             if lacking:
                 self.context.spawn(self._report(lacking))
         except BaseException:
             self._services.partition.store.forget(self)
             raise
 
-    async def _report(self, reports: list[tuple[Mail[Message], Report]]) -> None:
+    async def _find_ends(
+        self, doubtful: list[tuple[Mail[Message], KeyedCommand, int]], indexed: dict[str, Prior]
+    ) -> dict[str, Prior]:
+        """Return the ends of settled holds that commands ask about, by their keys, as far as only the index has them.
+
+        ``indexed`` are the events that used the keys of the commands.
+        """
+        keys, wanted = self._services.partition.keys, dict[str, int]()
+        for _, command, key_hash in doubtful:
+            prior = keys.find_recent(self.pool_id, command.key, key_hash) or indexed.get(command.key)
+            number = hold_behind(self.pool, command, prior)
+            if number is not None and not self.find_end(number)[1]:
+                wanted[settlement_key(number)] = hash_key(self.pool_id, settlement_key(number), keys.seed)
+        return await self._services.partition.find_keys(self.pool_id, list(wanted.items())) if wanted else {}
+
+    async def _report(self, reports: list[tuple[Mail[Message], _Priced]]) -> None:
         """Read the rate cards, then execute the reports like commands whose keys may have been used before."""
         try:
             await self._services.rate_books.load(self.pool_id)

@@ -14,9 +14,18 @@ from typing import TypeVar
 from solvent.actors import Family
 from solvent.engine.api.receipts import Receipt
 from solvent.engine.projections.keys import hash_key
-from solvent.engine.rules.commands import KeyedCommand, Report, Reverse, Transfer
+from solvent.engine.rules.commands import (
+    CaptureReport,
+    KeyedCommand,
+    Release,
+    Report,
+    Reverse,
+    Transfer,
+    settlement_key,
+)
 from solvent.engine.rules.decisions.debits import completed
-from solvent.engine.rules.decisions.transfers import receive
+from solvent.engine.rules.decisions.repeats import hold_behind
+from solvent.engine.rules.decisions.transfers import check_target, opening, receive
 from solvent.engine.rules.events import KEYED, Event, MovedOut, answering
 from solvent.engine.rules.evolve import apply
 from solvent.engine.rules.explaining import explain
@@ -105,6 +114,7 @@ async def do_together(
         for pool, command in commands:
             named.append((pool.canonical, await _complete(services, pool.canonical, command)))
         priors = await priors_of(partition, named)
+        priors |= await priors_of(partition, _ends_behind(lent, named, priors))
         lent.check()
         now = services.now_us()
         for actor in lent.actors.values():
@@ -112,7 +122,11 @@ async def do_together(
         copies = {name: clone(actor.pool) for name, actor in lent.actors.items()}
         judged: list[tuple[Event, ...] | Receipt | SolventError] = []
         for name, command in named:
-            outcome = lent.actors[name].judge(copies[name], command, now, priors.get((name, command.key)))
+            prior, ended = priors.get((name, command.key)), None
+            if (number := hold_behind(copies[name], command, prior)) is not None:
+                # A hold may have expired just now, or be settled by this batch.
+                ended = priors.get((name, settlement_key(number))) or lent.actors[name].find_end(number)[0]
+            outcome = lent.actors[name].judge(copies[name], command, now, prior, ended)
             judged.append(outcome)
             if isinstance(outcome, tuple):
                 _try_out(copies[name], outcome)
@@ -127,6 +141,17 @@ async def do_together(
     # A refusal and a repeated receipt wait as well: they may depend on events that are not durable yet.
     await _durable(partition)
     return answers
+
+
+def _ends_behind(
+    lent: Borrowed, commands: Sequence[tuple[str, KeyedCommand]], priors: dict[tuple[str, str], Prior]
+) -> list[tuple[str, KeyedCommand]]:
+    """Return stand-ins for what settled the holds that commands ask about: they have its keys."""
+    behind = [
+        (name, hold_behind(lent.actors[name].pool, command, priors.get((name, command.key))))
+        for name, command in commands
+    ]
+    return [(name, Release(number)) for name, number in behind if number is not None]
 
 
 def _record(
@@ -163,8 +188,13 @@ async def transfer(
         giving, getting = lent.actors[source.canonical], lent.actors[target.canonical]
         if not getting.keeps_scale:
             return getting.scale_conflict()
-        outcome = giving.judge(giving.pool, command, now, priors.get((source.canonical, command.key)))
-        if isinstance(outcome, tuple):
+        prior = priors.get((source.canonical, command.key))
+        unknown = None if prior is not None else check_target(getting.pool, command)
+        if unknown is not None:
+            answer: Receipt | SolventError = explain(unknown, pool=str(target), scale=getting.pool.scale)
+        elif isinstance(outcome := giving.judge(giving.pool, command, now, prior), tuple):
+            if not getting.pool.version:
+                outcome = opening(outcome)
             answer = _move(services, giving, getting, outcome, now)
         else:
             answer = outcome
@@ -195,7 +225,7 @@ async def _complete(services: Services, pool: str, command: KeyedCommand) -> Key
     """Look up what a command needs besides its pool's state."""
     if isinstance(command, Reverse):
         return completed(command, await services.partition.find_entry(pool, command.debit))
-    if isinstance(command, Report):
+    if isinstance(command, (Report, CaptureReport)):
         await services.rate_books.load(pool)
     return command
 

@@ -6,7 +6,7 @@ Transports use ``submit`` and ``submit_all``, which make no coroutine for a comm
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -34,6 +34,7 @@ from solvent.engine.values.pool_id import PoolId, currency_of, parse_canonical, 
 from .actor import Message
 from .asking import outcome_of, outcomes_of, translate
 from .atomic import do_together, transfer
+from .batches import BatchQueue
 from .partition import Partition
 from .services import Services
 
@@ -52,6 +53,8 @@ class Pools:
         self._family = family
         self._streams = streams
         self._scales = services.scales.given
+        options = family.options
+        self._batches = BatchQueue(family.ask_all, mailbox_max=options.mailbox_max, pending_max=options.pending_max)
 
     @property
     def resident(self) -> int:
@@ -88,13 +91,20 @@ class Pools:
         except ActorError as error:
             raise translate(error) from None
 
-    def submit_all(self, asks: Iterable[tuple[str, Message, Place]]) -> None:
+    def submit_all(self, asks: Sequence[tuple[str, Message, Place]]) -> None:
         """Hand many checked commands to their pools.
 
         Each comes with the canonical name of its pool and the place for its answer. The commands of one pool keep their
-        order. Once all places are filled, read them with ``outcomes_of``.
+        order. Once all places are filled, read them with ``outcomes_of``. Many are handed over a part at a time.
         """
-        self._family.ask_all(asks)
+        if len(asks) > self._batches.small_max:
+            self._batches.submit_all(asks)
+        else:
+            self._family.ask_all(asks)
+
+    def submit_batch(self, asks: Sequence[tuple[str, Message, Place]]) -> None:
+        """Hand a slice of a large batch to the pools, as ``submit_all`` does for batches that it sees as a whole."""
+        self._batches.submit_all(asks)
 
     async def ask(self, pool: PoolId, command: Message, kind: type[T]) -> T:
         """Ask a pool, and return its answer, which is a ``kind``. Raises ``SolventError``."""

@@ -22,7 +22,10 @@ import msgspec
 from solvent.engine.values.dimensions import DimensionValue, decode_dimensions
 from solvent.engine.values.matching import Match, counter_of, encode_value, matches, typed
 from solvent.engine.values.quantities import QUANTITY_PLACES
+from solvent.engine.values.terms import Missing
 from solvent.engine.values.windows import Period, window_of
+
+from .budgets import Lack
 
 ALLOWANCES_MAX: Final = 100
 """The most allowances of one pool: every debit checks each of them."""
@@ -49,16 +52,19 @@ class AllowanceTerms(msgspec.Struct, frozen=True, array_like=True, gc=False):
     each: str | None = None
     metric: str | None = None
     """The metric whose quantity is counted; ``None`` if credits are counted."""
+    missing: Missing = "pass"
+    """What to do with usage that lacks the dimension ``each``: not cover it, refuse it, or give all of it one quota."""
 
     def same_counters(self, other: AllowanceTerms) -> bool:
         """Return whether the counters of ``other`` stay valid for these terms."""
-        return (self.window, self.rolling_us, self.zone, typed(self.match), self.each, self.metric) == (
+        return (self.window, self.rolling_us, self.zone, typed(self.match), self.each, self.metric, self.missing) == (
             other.window,
             other.rolling_us,
             other.zone,
             typed(other.match),
             other.each,
             other.metric,
+            other.missing,
         )
 
     @property
@@ -143,6 +149,8 @@ class Covered(NamedTuple):
     """The units that the allowances could cover beyond the amount."""
     reset: Reset | None
     """The first allowance to have room again, of those that could not cover the whole amount; ``None`` without any."""
+    lack: Lack | None = None
+    """The dimension that the usage must have and has not."""
 
 
 NOTHING_COVERED: Final = Covered((), 0, 0, None)
@@ -167,14 +175,22 @@ def cover(
     covers: list[Cover] = []
     rest, room = amount, 0
     reset: Reset | None = None
+    lack: Lack | None = None
     for allowance in allowances:
         terms = allowance.terms
         by_quantity = terms.metric is not None
         if by_quantity and (terms.metric != metric or not nanos or counted == "credits"):
             continue
-        if (not by_quantity and counted == "quantity") or not matches(terms.match, terms.each, values):
+        each = terms.each
+        if terms.missing != "pass" and each is not None and each not in values:
+            each = None
+        if (not by_quantity and counted == "quantity") or not matches(terms.match, each, values):
             continue
-        value = b"" if terms.each is None else encode_value(values[terms.each])
+        if terms.missing == "block" and each is None:
+            if lack is None and terms.each is not None:
+                lack = Lack(terms.each, f"allowance {terms.name}")
+            continue
+        value = b"" if each is None else encode_value(values[each])
         used_before, opens_at = allowance.used_at(at, value)
         left = max(0, terms.amount - used_before)
         if by_quantity:
@@ -186,9 +202,9 @@ def cover(
         if units:
             covers.append(Cover(allowance.number, value, terms.place_of(at)[0], units, used, terms.name))
         if rest and (reset is None or opens_at < reset.at):
-            shown = None if terms.each is None else values[terms.each]
-            reset = Reset(terms.name, terms.each, shown, opens_at)
-    return Covered(tuple(covers), rest, room, reset if rest else None)
+            shown = None if each is None else values[each]
+            reset = Reset(terms.name, each, shown, opens_at)
+    return Covered(tuple(covers), rest, room, reset if rest else None, lack)
 
 
 def _cover_quantity(rest: int, amount: int, nanos: int, left: int) -> tuple[int, int]:

@@ -17,7 +17,7 @@ import msgspec
 
 from solvent.engine.values.dimensions import DimensionValue, decode_dimensions
 from solvent.engine.values.matching import Match, counter_of, encode_value, matches, typed
-from solvent.engine.values.terms import BudgetMode
+from solvent.engine.values.terms import BudgetMode, Missing
 from solvent.engine.values.windows import Period, window_of
 
 BUDGETS_MAX: Final = 100
@@ -36,14 +36,17 @@ class BudgetTerms(msgspec.Struct, frozen=True, array_like=True, gc=False):
     mode: BudgetMode = "block"
     holds_max: int | None = None
     """The most holds that may be open at once; ``None`` for no limit."""
+    missing: Missing = "pass"
+    """What to do with usage that lacks the dimension ``each``: not count it, refuse it, or count all of it as one."""
 
     def same_counters(self, other: BudgetTerms) -> bool:
         """Return whether the counters of ``other`` stay valid for these terms. A new limit alone keeps them."""
-        return (self.window, self.zone, typed(self.match), self.each) == (
+        return (self.window, self.zone, typed(self.match), self.each, self.missing) == (
             other.window,
             other.zone,
             typed(other.match),
             other.each,
+            other.missing,
         )
 
 
@@ -82,6 +85,15 @@ class Stop(msgspec.Struct, frozen=True, gc=False):
     counts: Literal["credits", "holds"] = "credits"
     requested: int = 0
     """What was asked for, in the unit of ``limit``: after what allowances cover."""
+    ends_at: int | None = None
+    """The end of the window, even if the amount would not fit into the next one; ``None`` for ``total``."""
+
+
+class Lack(NamedTuple):
+    """A dimension that usage must have, and the budget or allowance that says so."""
+
+    dimension: str
+    by: str
 
 
 class Charges(NamedTuple):
@@ -95,6 +107,10 @@ class Charges(NamedTuple):
     """The first budget that refuses the amount; ``None`` if no budget does."""
     room: int | None
     """The most units that no budget would refuse; ``None`` if there is no budget that blocks."""
+    lack: Lack | None = None
+    """The dimension that the usage must have and has not."""
+    tightest: Stop | None = None
+    """Of the budgets that refuse the amount, the one with the least room; of several, the one that resets last."""
 
 
 NO_CHARGES: Final = Charges((), (), None, None)
@@ -107,30 +123,51 @@ def charge(budgets: Iterable[Budget], dimensions: msgspec.Raw, at: int, amount: 
     warned: list[str] = []
     stop: Stop | None = None
     room: int | None = None
+    lack: Lack | None = None
+    tightest: Stop | None = None
     for budget in budgets:
         terms = budget.terms
-        if not matches(terms.match, terms.each, values):
+        each = terms.each
+        if terms.missing != "pass" and each is not None and each not in values:
+            # All usage without the dimension shares a counter, that of no value.
+            each = None
+        if not matches(terms.match, each, values):
+            continue
+        if terms.missing == "block" and each is None:
+            if terms.mode == "warn":
+                warned.append(terms.name)
+            elif lack is None and terms.each is not None:
+                lack = Lack(terms.each, f"budget {terms.name}")
             continue
         start, end = window_of(at, terms.window, terms.zone)
-        value = b"" if terms.each is None else encode_value(values[terms.each])
+        value = b"" if each is None else encode_value(values[each])
         used = budget.used.get(value, 0) if budget.window_start == start else 0
         charges.append(Charge(budget.number, value, start))
         left = max(0, terms.amount - used)
-        shown = None if terms.each is None else values[terms.each]
+        shown = None if each is None else values[each]
         over: Stop | None = None
         if amount > left:
             # An amount above the limit of a whole window does not fit into the next window either.
             waits = terms.window != "total" and amount <= terms.amount
-            over = Stop(terms.name, shown, terms.amount, used, end if waits else None, requested=amount)
+            ends_at = None if terms.window == "total" else end
+            over = Stop(terms.name, shown, terms.amount, used, end if waits else None, "credits", amount, ends_at)
         elif hold and terms.holds_max is not None and (count := budget.open_holds.get(value, 0)) >= terms.holds_max:
             over = Stop(terms.name, shown, terms.holds_max, count, None, "holds", 1)
         if terms.mode == "warn":
             if over is not None:
                 warned.append(terms.name)
             continue
+        if over is not None and (
+            room is None or left < room or (left == room and tightest is not None and _resets_later(over, tightest))
+        ):
+            tightest = over
         room = left if room is None else min(room, left)
         stop = stop or over
-    return Charges(tuple(charges), tuple(warned), stop, room)
+    return Charges(tuple(charges), tuple(warned), stop, room, lack, tightest)
+
+
+def _resets_later(stop: Stop, other: Stop) -> bool:
+    return other.ends_at is not None and (stop.ends_at is None or stop.ends_at > other.ends_at)
 
 
 def count(budgets: dict[int, Budget], charges: Iterable[Charge], amount: int, *, holds: int = 0) -> None:

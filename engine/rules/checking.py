@@ -14,6 +14,7 @@ from solvent.engine.api.requests import (
     CheckRequest,
     CommandRequest,
     DebitRequest,
+    ExtendRequest,
     GrantRechargeRequest,
     GrantRequest,
     HoldRequest,
@@ -39,7 +40,7 @@ from solvent.engine.values.errors import InvalidRequest
 from solvent.engine.values.pool_id import PoolId, check_id, parse_pool
 from solvent.engine.values.quantities import QuantityLike, check_quantity
 from solvent.engine.values.recurrence import EVERY_MAX, RECURRENCE_PERIODS
-from solvent.engine.values.terms import KEEP, BudgetMode, Keep
+from solvent.engine.values.terms import KEEP, BudgetMode, Keep, Missing
 from solvent.engine.values.times import SECOND_US, TimeLike, parse_time
 from solvent.engine.values.windows import ALLOWANCE_WINDOWS, BUDGET_WINDOWS, check_zone
 from solvent.engine.values.words import check_word
@@ -48,11 +49,14 @@ from .alerts import BUDGET_PERCENTS_MAX, LOW_MAX, AlertTerms
 from .allowances import QUOTA_PLACES, ROLLING_MAX_S, ROLLING_MIN_S, ROLLING_STEPS, AllowanceTerms
 from .budgets import BudgetTerms
 from .commands import (
+    HOLD_TTL_DEFAULT_US,
     CancelRecurring,
     Capture,
+    CaptureReport,
     Check,
     Command,
     Debit,
+    Extend,
     Grant,
     GrantRecharge,
     Hold,
@@ -100,6 +104,7 @@ from .recurring import RecurringTerms
 
 HOLDS_MAX_MAX: Final = 1_000_000
 EXPIRING_MAX_S: Final = 366 * 86_400
+MISSING: Final[tuple[Missing, ...]] = get_args(Missing)
 STARTS: Final[tuple[Literal["now"], ...]] = ("now",)
 MODES: Final[tuple[BudgetMode, ...]] = get_args(BudgetMode)
 
@@ -119,6 +124,8 @@ def check(request: CommandRequest, scale: int) -> Command:
             return _hold(request, scale)
         case CaptureRequest():
             return _capture(request, scale)
+        case ExtendRequest():
+            return _extend(request)
         case ReleaseRequest():
             return Release(parse_entry_id(request.hold, "hold", "h"))
         case GrantRequest():
@@ -217,7 +224,9 @@ def check_question(request: CheckRequest, scale: int) -> Check:
 def check_transfer(request: TransferRequest, scale: int) -> tuple[PoolId, PoolId, Transfer]:
     """Return the source pool, the target pool, and the command. Raises ``InvalidRequest``."""
     source, target = transfer_pools(request)
-    return source, target, Transfer(check_key(request.key), parse_amount(request.amount, scale), target.canonical)
+    amount = parse_amount(request.amount, scale)
+    open_pool = check_flag(request.open_pool, "open_pool")
+    return source, target, Transfer(check_key(request.key), amount, target.canonical, open_pool)
 
 
 def transfer_pools(request: TransferRequest) -> tuple[PoolId, PoolId]:
@@ -289,23 +298,39 @@ def _report(request: ReportRequest) -> Report:
 
 
 def _hold(request: HoldRequest, scale: int) -> Hold:
+    if request.ttl_s is not None and request.expires_at is not None:
+        raise InvalidRequest("expires_at", "either ttl_s or expires_at")
     return Hold(
         check_key(request.key),
         parse_amount(request.amount, scale),
-        check_ttl(request.ttl_s),
+        HOLD_TTL_DEFAULT_US if request.ttl_s is None else check_ttl(request.ttl_s),
         id_or_none(request.metric, "metric"),
         dimensions_or_empty(request.dimensions, "dimensions"),
+        time_or_none(request.expires_at, "expires_at"),
     )
 
 
-def _capture(request: CaptureRequest, scale: int) -> Capture:
-    return Capture(
+def _extend(request: ExtendRequest) -> Extend:
+    if (request.ttl_s is None) == (request.expires_at is None):
+        raise InvalidRequest("ttl_s", "either ttl_s or expires_at")
+    return Extend(
+        check_key(request.key),
         parse_entry_id(request.hold, "hold", "h"),
-        parse_amount(request.amount, scale),
-        time_or_none(request.occurred_at, "occurred_at"),
-        id_or_none(request.metric, "metric"),
-        quantity_or_none(request.quantity),
+        None if request.ttl_s is None else check_ttl(request.ttl_s),
+        time_or_none(request.expires_at, "expires_at"),
     )
+
+
+def _capture(request: CaptureRequest, scale: int) -> Capture | CaptureReport:
+    hold = parse_entry_id(request.hold, "hold", "h")
+    occurred_at = time_or_none(request.occurred_at, "occurred_at")
+    metric = id_or_none(request.metric, "metric")
+    quantity = quantity_or_none(request.quantity)
+    if request.amount is not None:
+        return Capture(hold, parse_amount(request.amount, scale), occurred_at, metric, quantity)
+    if quantity is None:
+        raise InvalidRequest("amount", "credits, or in place of them a quantity that the rate card prices")
+    return CaptureReport(hold, quantity, metric, occurred_at)
 
 
 def _set_budget(request: SetBudgetRequest, scale: int) -> SetBudget:
@@ -321,6 +346,7 @@ def _set_budget(request: SetBudgetRequest, scale: int) -> SetBudget:
             id_or_none(request.each, "each"),
             check_word(request.mode, "mode", MODES),
             request.holds_max,
+            _missing(request),
         )
     )
 
@@ -343,8 +369,15 @@ def _set_allowance(request: SetAllowanceRequest, scale: int) -> SetAllowance:
             check_match(request.match),
             id_or_none(request.each, "each"),
             id_or_none(request.metric, "metric"),
+            _missing(request),
         )
     )
+
+
+def _missing(request: SetBudgetRequest | SetAllowanceRequest) -> Missing:
+    if request.missing != "pass" and request.each is None:
+        raise InvalidRequest("missing", '"pass", or something else together with each')
+    return check_word(request.missing, "missing", MISSING)
 
 
 def _set_recurring(request: SetRecurringRequest, scale: int) -> SetRecurring:

@@ -58,13 +58,15 @@ class Debit(msgspec.Struct, frozen=True, gc=False):
 
 
 class Hold(msgspec.Struct, frozen=True, gc=False):
-    """Set credits aside before the real cost is known, for ``ttl`` microseconds."""
+    """Set credits aside before the real cost is known: for ``ttl`` microseconds, or until ``expires_at``."""
 
     key: str
     amount: int
     ttl: int = HOLD_TTL_DEFAULT_US
     metric: str | None = None
     dimensions: msgspec.Raw = NO_DIMENSIONS
+    expires_at: int | None = None
+    """The time at which it expires, if that was given instead of ``ttl``."""
 
 
 class Capture(msgspec.Struct, frozen=True, gc=False):
@@ -78,6 +80,8 @@ class Capture(msgspec.Struct, frozen=True, gc=False):
     occurred_at: int | None = None
     metric: str | None = None
     quantity: str | None = None
+    card: int = 0
+    """The version of the rate card that priced it; 0 if the caller gave the amount."""
 
     @property
     def key(self) -> str:
@@ -92,6 +96,15 @@ class Release(msgspec.Struct, frozen=True, gc=False):
     @property
     def key(self) -> str:
         return settlement_key(self.hold)
+
+
+class Extend(msgspec.Struct, frozen=True, gc=False):
+    """Let an open hold expire later: ``ttl`` microseconds from now, or at ``expires_at``. One of the two is given."""
+
+    key: str
+    hold: int
+    ttl: int | None = None
+    expires_at: int | None = None
 
 
 class Reverse(msgspec.Struct, frozen=True, gc=False):
@@ -210,6 +223,24 @@ class Report(msgspec.Struct, frozen=True, gc=False):
         )
 
 
+class CaptureReport(msgspec.Struct, frozen=True, gc=False):
+    """Capture a hold with what a metered quantity costs by the rate card that was in effect when it occurred."""
+
+    hold: int
+    quantity: str
+    metric: str | None = None
+    """The metric; ``None`` for that of the hold."""
+    occurred_at: int | None = None
+
+    @property
+    def key(self) -> str:
+        return settlement_key(self.hold)
+
+    def capture(self, units: int, card: int) -> Capture:
+        """Return the capture of this report, priced by version ``card`` of the rate card."""
+        return Capture(self.hold, units, self.occurred_at, self.metric, self.quantity, card)
+
+
 class Transfer(msgspec.Struct, frozen=True, gc=False):
     """Move unspent credits to another pool of the same customer and currency."""
 
@@ -217,6 +248,8 @@ class Transfer(msgspec.Struct, frozen=True, gc=False):
     amount: int
     target: str
     """The canonical form of the pool that receives the credits."""
+    open_pool: bool = False
+    """Whether to open the target if it does not exist. It is no part of what makes two requests the same."""
 
 
 class SetRates(msgspec.Struct, frozen=True, gc=False):
@@ -323,6 +356,7 @@ PoolCommand: TypeAlias = (
     | Hold
     | Capture
     | Release
+    | Extend
     | Reverse
     | UpdateGrant
     | VoidGrant
@@ -331,7 +365,7 @@ PoolCommand: TypeAlias = (
     | RefuseRecharge
 )
 """The commands that a pool decides once per key."""
-KeyedCommand: TypeAlias = PoolCommand | Report
+KeyedCommand: TypeAlias = PoolCommand | Report | CaptureReport
 SettingCommand: TypeAlias = (
     OpenPool
     | SetBudget
@@ -359,7 +393,7 @@ SETTING_COMMANDS: Final = (
 )
 """``SettingCommand``, for ``isinstance``."""
 Command: TypeAlias = KeyedCommand | SettingCommand
-"""All commands. A ``Report`` becomes a ``Debit`` before the pool decides it."""
+"""All commands. A ``Report`` becomes a ``Debit``, and a ``CaptureReport`` a ``Capture``, before the pool decides it."""
 
 
 def settlement_key(hold: int) -> str:

@@ -12,6 +12,7 @@ from solvent.engine.rules.commands import (
     SETTING_COMMANDS,
     Capture,
     Debit,
+    Extend,
     Grant,
     GrantRecharge,
     Hold,
@@ -27,7 +28,7 @@ from solvent.engine.rules.commands import (
 )
 from solvent.engine.rules.decisions.debits import decide_debit, decide_reverse
 from solvent.engine.rules.decisions.grants import decide_grant, decide_recharge, decide_update, decide_void
-from solvent.engine.rules.decisions.holds import decide_capture, decide_hold, decide_release
+from solvent.engine.rules.decisions.holds import decide_capture, decide_extend, decide_hold, decide_release
 from solvent.engine.rules.decisions.repeats import repeat
 from solvent.engine.rules.decisions.settings import decide_setting
 from solvent.engine.rules.decisions.transfers import decide_transfer
@@ -44,28 +45,35 @@ def decide(
     now: int,
     *,
     prior: Prior | None = None,
+    ended: Prior | None = None,
     scale: int = SCALE_DEFAULT,
     limits: Limits = LIMITS_DEFAULT,
 ) -> Outcome:
     """Return what should happen, without applying it. All events that are ``due`` by ``now`` must have been applied.
 
-    ``prior`` is the entry for which the command's key was used before. ``scale`` is the scale of the currency, and
-    matters if the pool is new.
+    ``prior`` is the entry for which the command's key was used before. ``ended`` is the entry that settled the hold
+    which ``hold_behind`` names. ``scale`` is the scale of the currency, and matters if the pool is new.
     """
-    outcome = _decide(pool, command, now, prior, scale, limits)
+    outcome = _decide(pool, command, now, prior, ended, scale, limits)
     if pool.alerts is None and not isinstance(command, SetAlerts):
         return outcome
     return with_alerts(pool, outcome) if isinstance(outcome, tuple) else outcome
 
 
 def _decide(
-    pool: Pool, command: PoolCommand | SettingCommand, now: int, prior: Prior | None, scale: int, limits: Limits
+    pool: Pool,
+    command: PoolCommand | SettingCommand,
+    now: int,
+    prior: Prior | None,
+    ended: Prior | None,
+    scale: int,
+    limits: Limits,
 ) -> Outcome:
     at = pool.clock if pool.clock > now else now
     if isinstance(command, SETTING_COMMANDS):
         return decide_setting(pool, command, at, scale, limits)
     if prior is not None:
-        return repeat(command, *prior)
+        return repeat(pool, command, *prior, ended)
     if isinstance(command, Debit):
         return decide_debit(pool, command, at, limits)
     if isinstance(command, Grant):
@@ -79,6 +87,8 @@ def _decide(
             return decide_capture(pool, command, at, limits)
         case Release(hold=number):
             return decide_release(pool, number, at)
+        case Extend():
+            return decide_extend(pool, command, at, ended)
         case Reverse():
             return decide_reverse(pool, command, at)
         case Transfer():

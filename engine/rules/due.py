@@ -14,6 +14,7 @@ from .events import (
     Captured,
     Event,
     Expired,
+    Extended,
     Granted,
     Held,
     Lapsed,
@@ -33,6 +34,7 @@ from .pool import (
     LIVE,
     LOOK,
     PENDING,
+    OpenHold,
     Pool,
     clone,
     excess_of,
@@ -78,10 +80,8 @@ def _fall_due(pool: Pool, moment: int, number: int, at: int) -> tuple[Event, ...
         return recharge_of(pool, at) if moment == look_at(pool) else ()
     hold = pool.holds.get(number)
     if hold is not None:
-        balance = pool.available + hold.amount
-        lapses = lapses_of(pool, hold.parts, balance, at, moment)
-        lapsed, ended = sum_lapses(lapses), hold.expires_at
-        return Released(at, number, hold.amount, balance, hold.parts, lapsed, ended, hold.dimensions), *lapses
+        # A hold that was extended is on the schedule twice.
+        return _end_hold(pool, hold, at) if hold.expires_at == moment else ()
     recurring = pool.recurring.get(number)
     if recurring is not None:
         return recur(pool, recurring, at) if recurring.next_at == moment else ()
@@ -101,6 +101,15 @@ def _fall_due(pool: Pool, moment: int, number: int, at: int) -> tuple[Event, ...
     if moment == warning_at(pool, block):
         return (expiring_soon(pool, block, at),)
     return ()
+
+
+def _end_hold(pool: Pool, hold: OpenHold, at: int) -> tuple[Event, ...]:
+    """Return the release of a hold that has expired."""
+    balance = pool.available + hold.amount
+    ended = hold.expires_at
+    lapses = lapses_of(pool, hold.parts, balance, at, ended)
+    lapsed = sum_lapses(lapses)
+    return Released(at, hold.number, hold.amount, balance, hold.parts, lapsed, ended, hold.dimensions), *lapses
 
 
 def recur(pool: Pool, recurring: Recurring, at: int) -> tuple[Event, ...]:
@@ -212,7 +221,7 @@ def due_after(event: Event) -> int | None:
     any time.
     """
     match event:
-        case Held(expires_at=ends):
+        case Held(expires_at=ends) | Extended(expires_at=ends):
             return ends
         case Granted(expires_at=None, effective_at=None, next_at=None, recharge=0) | Updated(expires_at=None):
             return None

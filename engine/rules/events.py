@@ -10,7 +10,7 @@ tags never change, since old journals must read the same.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -68,6 +68,8 @@ class Granted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):
     """The number of the recharge request that it grants; 0 if it grants none."""
     period_end: int | None = None
     """The end of its period if a recurring grant made it; ``None`` in old journals."""
+    opened: bool = False
+    """Whether it opened its pool; never set in old journals."""
 
 
 class Activated(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=3):
@@ -90,6 +92,15 @@ class Expired(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=4):
     due_at: int
 
 
+class Cut(NamedTuple):
+    """The budget or the allowance because of which only a part was debited."""
+
+    by: Literal["budget", "allowance"]
+    name: str
+    resets_at: int | None
+    """When there is room again; ``None`` for a budget that never resets."""
+
+
 class Debited(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=5):
     """Usage was paid for: ``amount`` by grants, ``parts`` in burn order, and before that ``covers`` by allowances."""
 
@@ -109,6 +120,8 @@ class Debited(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=5):
     card: int = 0
     """The version of the rate card that priced it; 0 if the amount was given."""
     covers: Covers = ()
+    cut: Cut | None = None
+    """What stopped a partial debit, if that was a window that is used up; never set in old journals."""
 
     @property
     def paid(self) -> Parts:
@@ -131,6 +144,8 @@ class Held(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=6):
     warned: tuple[str, ...] = ()
     covers: Covers = ()
     """What allowances reserve for it, in addition to ``amount``."""
+    by_time: bool = False
+    """Whether the caller gave the time of its expiry, and not how long it is to last."""
 
 
 class Captured(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=7):
@@ -164,6 +179,8 @@ class Captured(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=7):
     held_covers: Covers = ()
     extra_covers: Covers = ()
     returned_covers: Covers = ()
+    card: int = 0
+    """The version of the rate card that priced it; 0 if the amount was given."""
 
     @property
     def key(self) -> str:
@@ -290,6 +307,8 @@ class MovedOut(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=16):
     balance: int
     parts: Parts
     target: str
+    opened: bool = False
+    """Whether it opened the target; never set in old journals."""
 
 
 class MovedIn(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=17):
@@ -450,6 +469,18 @@ class OutboxMoved(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=27
     balance: int = 0
 
 
+class Extended(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=28):
+    """A hold expires later, at ``expires_at``."""
+
+    at: int
+    key: str
+    hold: int
+    balance: int
+    expires_at: int
+    ttl: int | None = None
+    """How long from then on, if that was given; ``None`` if the caller gave the time."""
+
+
 Event: TypeAlias = (
     Opened
     | Granted
@@ -478,9 +509,10 @@ Event: TypeAlias = (
     | RechargeRequested
     | RechargeClosed
     | OutboxMoved
+    | Extended
 )
 Keyed: TypeAlias = (
-    Granted | Debited | Held | Captured | Released | Reversed | Updated | Voided | MovedOut | RechargeClosed
+    Granted | Debited | Held | Captured | Released | Reversed | Updated | Voided | MovedOut | RechargeClosed | Extended
 )
 """The events that answer a command, filed under its key. The end of what can end only once has its own key."""
 KEYED: Final = (
@@ -494,6 +526,7 @@ KEYED: Final = (
     Voided,
     MovedOut,
     RechargeClosed,
+    Extended,
 )
 """``Keyed``, for ``isinstance``."""
 Setting: TypeAlias = (

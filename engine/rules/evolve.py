@@ -7,6 +7,8 @@ from bisect import insort
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+import msgspec
+
 from solvent.engine.values.matching import counter_of
 from solvent.engine.values.times import DAY_US
 
@@ -25,6 +27,7 @@ from .events import (
     Debited,
     Event,
     Expired,
+    Extended,
     Granted,
     Held,
     Lapsed,
@@ -203,6 +206,12 @@ def _apply_held(pool: Pool, event: Held) -> None:
     pool.available -= event.amount
     pool.held += event.amount
     heapq.heappush(pool.schedule, (hold.expires_at, hold.number))
+    forget_due(pool)
+
+
+def _apply_extended(pool: Pool, event: Extended) -> None:
+    pool.holds[event.hold] = msgspec.structs.replace(pool.holds[event.hold], expires_at=event.expires_at)
+    heapq.heappush(pool.schedule, (event.expires_at, event.hold))
     forget_due(pool)
 
 
@@ -528,6 +537,7 @@ def _apply_outbox_moved(pool: Pool, event: OutboxMoved) -> None:
 
 _APPLY: Final[dict[type[Event], Callable[[Pool, Any], None]]] = {
     Held: _apply_held,
+    Extended: _apply_extended,
     Captured: _apply_captured,
     Released: _apply_released,
     Reversed: _apply_reversed,

@@ -18,6 +18,10 @@ class Limits(msgspec.Struct, frozen=True, gc=False):
     occurred_ahead_max_us: int = 300 * SECOND_US
 
 
+HOLD_AHEAD_MAX_US: Final = DAY_US
+"""The farthest from now that a hold may expire, when it is made and when it is extended."""
+HOLD_MAX_US: Final = 7 * DAY_US
+"""The longest that a hold may stay open from its start, however often it is extended."""
 LIMITS_DEFAULT: Final = Limits()
 
 

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from .allowances import Reset
-from .budgets import Stop
+from .budgets import Lack, Stop
 from .events import Event, Keyed
 
 EntryName: TypeAlias = Literal["grant", "hold", "debit", "recharge"]
@@ -27,7 +27,9 @@ ConflictReason: TypeAlias = Literal[
     "too_many_recurring",
     "too_many_rate_cards",
 ]
-UnfitField: TypeAlias = Literal["amount", "effective_at", "ends_at", "expires_at", "occurred_at", "starts_at"]
+UnfitField: TypeAlias = Literal[
+    "amount", "dimensions", "effective_at", "ends_at", "expires_at", "occurred_at", "starts_at", "ttl_s"
+]
 
 
 class Insufficient(msgspec.Struct, frozen=True, gc=False):
@@ -88,18 +90,27 @@ class Unfit(msgspec.Struct, frozen=True, gc=False):
     """The largest amount that would fit, in units."""
 
 
+def lacking(lack: Lack) -> Unfit:
+    """Return the refusal of usage without a dimension that it must have."""
+    return Unfit("dimensions", f'the dimension "{lack.dimension}": {lack.by} counts each of its values on its own')
+
+
+Prior: TypeAlias = tuple[Keyed, int]
+"""The event that used a key before, and its version."""
+
+
 class Repeat(msgspec.Struct, frozen=True, gc=False):
     """The same request was answered before, by the entry ``version``. Give the same answer and change nothing."""
 
     event: Keyed
     version: int
+    ended: Prior | None = None
+    """Of a hold: the entry that settled it; ``None`` if it is open."""
+    expires_at: int | None = None
+    """Of a hold that is open: when it expires by now."""
 
 
 Refusal: TypeAlias = Insufficient | OverBudget | UnknownPool | UnknownEntry | KeyTaken | Conflict | Unfit
 
 
 Outcome: TypeAlias = tuple[Event, ...] | Repeat | Unchanged | Refusal
-
-
-Prior: TypeAlias = tuple[Keyed, int]
-"""The event that used a key before, and its version."""

@@ -260,8 +260,13 @@ def forget_due(pool: Pool) -> None:
     """
     while pool.schedule:
         moment, number = pool.schedule[0]
-        if number in pool.holds:
-            return
+        hold = pool.holds.get(number)
+        if hold is not None:
+            if moment == hold.expires_at:
+                return
+            # It was extended, and has its new time on the schedule too.
+            heapq.heappop(pool.schedule)
+            continue
         block = pool.blocks.get(number)
         if block is not None:
             if block.state == PENDING or (block.available and moment == block.expires_at):

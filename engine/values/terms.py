@@ -18,6 +18,10 @@ BudgetMode: TypeAlias = Literal["block", "warn"]
 """Whether a budget refuses what does not fit, or only names itself in the receipt."""
 RollOver: TypeAlias = AmountLike | Literal["none", "all"]
 """What happens to credits left when the next period begins: they expire, stay, or stay up to an amount."""
+Missing: TypeAlias = Literal["pass", "block", "count together"]
+"""What a budget or an allowance that counts each value of a dimension on its own does with usage that has none."""
+HoldState: TypeAlias = Literal["open", "captured", "released", "expired"]
+"""What became of a hold."""
 Seconds: TypeAlias = float | Decimal
 """A span of time in seconds. It is not an amount, so a float is precise enough."""
 

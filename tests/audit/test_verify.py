@@ -16,9 +16,11 @@ from solvent.engine.rules.events import (
     Alerted,
     BudgetSet,
     Captured,
+    Cut,
     Debited,
     Event,
     Expired,
+    Extended,
     Granted,
     Held,
     Lapsed,
@@ -37,6 +39,7 @@ from solvent.engine.rules.events import (
 from solvent.engine.rules.recurring import RecurringTerms
 from solvent.engine.runtime.files import JOURNAL_NAME
 from solvent.engine.values.dimensions import NO_DIMENSIONS
+from solvent.engine.values.times import DAY_US
 
 ACME, WEB = "default@acme:credits", "default@acme/web:credits"
 
@@ -92,6 +95,7 @@ async def test_an_honest_journal_has_no_problems(tmp_path: Path) -> None:
         *TWO,
         debited("d", 6, 4, (2, 5), (3, 1)),
         Held(3, "h", 2, 2, ((3, 2),), 99),
+        Extended(3, "e", 5, 2, 500),
         Captured(4, 5, 3, 1, ((3, 2),), ((3, 1),), (), 0, 0),
         Reversed(5, "r", 4, 1, 2, ((3, 1),), 0),
         BudgetSet(6, 0, 2, BudgetTerms("b", 5, "day")),
@@ -120,6 +124,13 @@ async def test_an_honest_journal_has_no_problems(tmp_path: Path) -> None:
         ([*HELD, Captured(3, 3, 2, 2, ((2, 2),), (), (), 0, 0)], "gives back"),
         ([*HELD, Captured(100, 3, 3, 2, ((2, 3),), (), (), 0, 0)], "after it expired"),
         ([*HELD, Released(50, 3, 3, 5, ((2, 3),), 0, 99)], "does not expire then"),
+        ([*HELD, Extended(3, "e", 3, 2, 500), Released(99, 3, 3, 5, ((2, 3),), 0, 99)], "does not expire then"),
+        ([*HELD, Extended(3, "e", 3, 2, 98)], "cannot be extended"),
+        ([*HELD, Extended(3, "e", 3, 2, DAY_US + 4)], "cannot be extended"),
+        ([*HELD, Extended(3, "e", 3, 2, 500, 7)], "than was asked for"),
+        ([*HELD, Extended(99, "e", 3, 2, 500)], "not open"),
+        ([*HELD, Extended(3, "e", 9, 2, 500)], "not open"),
+        ([*START, Held(2, "h", 3, 2, ((2, 3),), DAY_US + 3)], "more than 24 hours"),
         ([*START, Expired(2, 2, 5, 0, 2)], "does not expire then"),
         ([Opened(1, 6), Granted(1, "g", 5, 5, "paid", 50, None, 9), Expired(9, 2, 4, 1, 9)], "5 are left"),
         ([Opened(1, 6), Granted(1, "g", 5, 5, "paid", 50, None, 9), debited("d", 1, 4, (2, 1)), LATE], "which is over"),
@@ -133,6 +144,9 @@ async def test_an_honest_journal_has_no_problems(tmp_path: Path) -> None:
         ([*START, Lapsed(2, 9, 1, 4)], ""),
         ([*START, debited("d", 1, 4, (7, 1))], "burn order"),
         ([granted(5, 5)], "opened once, first"),
+        ([*START, Debited(2, "d", 2, 3, ((2, 2),), 2, True, cut=Cut("budget", "b", 9))], "stopped it"),
+        ([*START, Debited(2, "d", 2, 3, ((2, 2),), 4, True, cut=Cut("budget", "b", 2))], "stopped it"),
+        ([*START, Granted(2, "again", 1, 6, "paid", 50, None, None, opened=True)], "opened the pool"),
         ([*START, granted(2**63 - 1, 2**63 + 4, "g2")], "more than 63 bits"),
         ([*PLAN, Alerted(2, "grant_skipped", 5, about=2, amount=7, moment=99)], "could grant 7"),
         ([*PLAN, RecurringSet(2, 2, 5, TERMS, 1, 2)], "a second time for the period until 11"),

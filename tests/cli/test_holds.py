@@ -30,6 +30,27 @@ def test_a_hold_is_captured_and_the_capture_reversed(cli: Cli) -> None:
     assert cli("verify", "--json").json["problems"] == []
 
 
+def test_a_hold_asked_for_again_shows_what_became_of_it(cli: Cli) -> None:
+    cli("grant", "acme", "10", "--key", "g")
+    far = cli("hold", "acme", "4", "--key", "h", "--expires-at", "2999-01-01T00:00:00Z", "--json")
+    assert (far.code, far.json["error"]["field"]) == (2, "expires_at")
+    held = cli("hold", "acme", "4", "--key", "h", "--json").json
+    assert held["state"] == "open"
+    extended = cli("extend", "acme", held["id"], "--key", "e", "--ttl", "7200", "--json").json
+    assert (extended["hold"], extended["expires_at"] > held["expires_at"]) == (held["id"], True)
+    assert "extension" in cli("ledger", "acme").out
+    captured = cli("capture", "acme", held["id"], "3", "--json").json
+    again = cli("hold", "acme", "4", "--key", "h", "--json").json
+    assert (again["state"], again.get("returned", "0")) == ("captured", "0")
+    assert (again["settlement"]["entry"], again["settlement"]["captured"]) == (captured["id"], "3")
+    assert f"captured, by {captured['id']}" in cli("hold", "acme", "4", "--key", "h").out
+    other = cli("capture", "acme", held["id"], "2", "--json")
+    assert (other.code, other.json["error"]["reason"]) == (5, "hold_captured")
+    late = cli("extend", "acme", held["id"], "--ttl", "7200", "--json")
+    assert (late.code, late.json["error"]["reason"]) == (5, "hold_captured")
+    assert cli("verify", "--json").json["problems"] == []
+
+
 def test_a_hold_is_released(cli: Cli) -> None:
     cli("grant", "acme", "10", "--key", "g")
     held = cli("hold", "acme", "4", "--json").json["id"]

@@ -212,6 +212,7 @@ VERBS: dict[str, list[list[str]]] = {
     "check": [[POOL, "1", "--dim", DIM], [POOL, "2000", "--dim", f"plain=[bold]{HOSTILE}", "--dim", DIM]],
     "hold": [[POOL, "1", "--key", f"hh{PRINTABLE}", "--dim", DIM], [POOL, "1", "--key", HOSTILE]],
     "capture": [[POOL, HOSTILE, "1"]],
+    "extend": [[POOL, HOSTILE, "--ttl", "60"]],
     "release": [[POOL, HOSTILE]],
     "reverse": [[POOL, HOSTILE, "1"]],
     "transfer": [[POOL, WEB, "1"], [POOL, BAD_POOL, "1"]],

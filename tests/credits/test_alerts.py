@@ -420,7 +420,7 @@ async def test_a_pool_that_is_not_there_has_no_alerts(credits: Credits) -> None:
 async def test_a_transfer_that_empties_a_pool_says_so(credits: Credits) -> None:
     await credits.grant("acme", "10", key="g")
     await credits.set_alerts("acme", low=["8"])
-    receipt = await credits.transfer("acme", "acme/website-1", "5", key="t")
+    receipt = await credits.transfer("acme", "acme/website-1", "5", key="t", open_pool=True)
     assert (receipt.id, receipt.balance) == ("t4", 5)
     assert await kinds(credits) == ["low"]
     assert (await credits.balance("acme/website-1")).available == 5

@@ -31,7 +31,7 @@ async def test_a_transfer_moves_blocks_with_their_terms(credits: Credits) -> Non
     ends = datetime.now(UTC) + timedelta(days=9)
     await credits.grant("acme", "3", key="a", category="promotional", priority=7, expires_at=ends, metadata={"x": 1})
     await credits.grant("acme", "10", key="b", cost_basis=("0.01", "USD"), name="order")
-    receipt = await credits.transfer("acme", "acme/web", "5", key="t")
+    receipt = await credits.transfer("acme", "acme/web", "5", key="t", open_pool=True)
     assert (receipt.amount, receipt.balance) == (5, 8)
     assert [each.amount for each in receipt.allocations] == [3, 2]
     first, second = (await credits.grants("acme/web")).grants
@@ -53,6 +53,34 @@ async def test_a_transfer_moves_blocks_with_their_terms(credits: Credits) -> Non
         await credits.transfer("acme", "acme/web", "9", key="t2")
     await credits.transfer("acme/web", "acme", "5", key="back")
     assert (await credits.balance("acme")).available == 13
+
+
+async def test_a_transfer_opens_a_pool_only_if_that_is_asked_for_and_the_receipt_says_so(credits: Credits) -> None:
+    first = await credits.grant("acme", "10", key="g")
+    assert first.opened_pool
+    assert not (await credits.grant("acme", "1", key="g2")).opened_pool
+    assert (await credits.grant("acme", "10", key="g")).opened_pool, "the first receipt again"
+    with pytest.raises(NotFound) as missing:
+        await credits.transfer("acme", "acme/wbe", "5", key="t")
+    assert (missing.value.what, missing.value.id) == ("pool", "acme/wbe")
+    assert [pool.pool for pool in (await credits.pools("acme")).pools] == ["acme"]
+    # The key is free, and whether the pool may be opened is no part of the request.
+    moved = await credits.transfer("acme", "acme/web", "5", key="t", open_pool=True)
+    assert (moved.opened_pool, moved.balance) == (True, 6)
+    again = await credits.transfer("acme", "acme/web", "5", key="t")
+    assert (again.replayed, again.opened_pool) == (True, True)
+    assert not (await credits.transfer("acme", "acme/web", "1", key="t2")).opened_pool
+    assert not (await credits.transfer("acme", "acme/web", "1", key="t3", open_pool=True)).opened_pool
+    for receipt in (
+        await credits.open_pool("acme/a"),
+        await credits.set_allowance("acme/b", "free", "1", window="day"),
+        await credits.set_recurring("acme/c", "plan", "1", period="day"),
+    ):
+        assert receipt.opened_pool
+    assert not (await credits.grant("acme/a", "1", key="g")).opened_pool
+    with pytest.raises(InvalidRequest) as invalid:
+        await credits.transfer("acme", "acme/x", "1", key="t4", open_pool="yes")  # type: ignore[arg-type]
+    assert invalid.value.field == "open_pool"
 
 
 @pytest.mark.parametrize("target", ["other/web", "staging@acme", "acme:tokens", "acme"])

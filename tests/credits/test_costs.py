@@ -42,7 +42,7 @@ async def test_what_is_burned_expired_and_voided_counts_for_its_cost(credits: Cr
     await asyncio.sleep(1.1)
     await credits.debit("acme", "3", key="d2")
     await credits.void_grant("acme", dear.id)
-    await credits.transfer("acme", "acme/web", "6", key="t")
+    await credits.transfer("acme", "acme/web", "6", key="t", open_pool=True)
     await credits.debit("acme/web", "6", key="d3")
     assert await lines(credits) == [
         ("0.0125 USD", "paid", 4, 6, 0, Decimal("0.05")),

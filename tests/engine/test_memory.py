@@ -100,7 +100,7 @@ async def _everything(engine: Engine, clock: Clock) -> list[object]:
     async with engine.hold("acme", 10, key="h") as hold:
         said.append(await hold.capture("3.25"))
     said.append(await engine.reverse("acme", "d12", key="r"))
-    said.append(await engine.transfer("acme", "acme/site", "1.5", key="t"))
+    said.append(await engine.transfer("acme", "acme/site", "1.5", key="t", open_pool=True))
     requests = [DebitRequest(pool="acme", amount=1, key="b0"), DebitRequest(pool="acme/site", amount=2, key="b1")]
     said += await engine.batch(requests, atomic=True)
     usage = await engine.usage(None, customer="acme", period="last 3 days", group_by=["user", "big"], consistent=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 from solvent.engine.rules.alerts import AlertTerms, Threshold
 from solvent.engine.rules.commands import GrantRecharge, RefuseRecharge
 
-from .budgets import Budget, same
+from .budgets import Budget, same, value_of
 from .lines import Dims, Line, Refused
 from .times import month_of
 
@@ -180,7 +180,7 @@ class Alerts:
         for budget in budgets.matching(dims):
             used, most = budgets.used(budget, dims, at), budget.terms.amount
             percent = max([each for each in self.terms.budget_percents if used * 100 >= each * most], default=0)
-            value = None if budget.terms.each is None else dims[budget.terms.each]
+            value = value_of(budget.terms, dims)
             start = budget.window(at)
             if percent > self.percent_alerted(budget, value, start):
                 self.write(

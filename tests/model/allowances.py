@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from solvent.engine.rules.allowances import AllowanceTerms
 
-from .budgets import matches, same
+from .budgets import concerns, lacks, same, value_of
 from .lines import Dims, Refused
 from .times import DAY, HOUR
 
@@ -111,11 +111,11 @@ class Allowances:
         for allowance in self.all:
             terms = allowance.terms
             counts = "credits" if terms.metric is None else "quantity"
-            if only not in (None, counts) or not matches(terms.match, terms.each, dims):
+            if only not in (None, counts) or not concerns(terms, dims):
                 continue
             if counts == "quantity" and (terms.metric != metric or not Fraction(quantity or 0)):
                 continue
-            value = None if terms.each is None else dims[terms.each]
+            value = value_of(terms, dims)
             rest, left = amount - len(units), allowance.left(at, value)
             if counts == "credits":
                 shares = [1] * min(rest, left)
@@ -126,6 +126,21 @@ class Allowances:
             if len(units) < amount:
                 opens = min(opens or 10**20, allowance.opens(at, value))
         return units, opens if len(units) < amount else None
+
+    def opens_first(self, dims: Dims, at: int, metric: str | None, quantity: str | None) -> str:
+        """Return the allowance that has room again first, of those that usage could use."""
+        measured = (metric, None) if Fraction(quantity or 0) else (None,)
+        usable = [each for each in self.all if each.terms.metric in measured and concerns(each.terms, dims)]
+        return min(usable, key=lambda each: each.opens(at, value_of(each.terms, dims))).terms.name
+
+    def check_dims(
+        self, dims: Dims, metric: str | None = None, quantity: str | None = None, *, hold: bool = False
+    ) -> None:
+        """Refuse usage that lacks a dimension which an allowance that it could use asks for."""
+        for terms in [allowance.terms for allowance in self.all]:
+            measures = terms.metric is not None and terms.metric == metric and Fraction(quantity or 0)
+            if lacks(terms, dims) and (terms.metric is None or (measures and not hold)):
+                raise Refused("Unfit", "dimensions")
 
     @staticmethod
     def use(units: Iterable[Free]) -> None:
@@ -180,9 +195,8 @@ def covers_of(units: Iterable[Free]) -> Covers:
 
 def same_scope(terms: AllowanceTerms, other: AllowanceTerms) -> bool:
     """Return whether what was used of one is used of the other too, so that new terms go on with the count."""
-    return (terms.window, terms.rolling_us, terms.zone, terms.match, terms.each, terms.metric) == (
-        *(other.window, other.rolling_us, other.zone, other.match, other.each, other.metric),
-    )
+    scopes = [(each.window, each.rolling_us, each.zone, each.match, each.each, each.metric) for each in (terms, other)]
+    return scopes[0] == scopes[1] and terms.missing == other.missing
 
 
 def set_allowance(pool: ModelPool, terms: AllowanceTerms) -> None:

@@ -31,7 +31,24 @@ def matches(match: Iterable[tuple[str, Any]], each: str | None, dims: Dims) -> b
 
 def same_scope(terms: BudgetTerms, other: BudgetTerms) -> bool:
     """Return whether both count the same usage in the same windows, so that a count goes on under new limits."""
-    return (terms.window, terms.zone, terms.match, terms.each) == (other.window, other.zone, other.match, other.each)
+    scopes = [(each.window, each.zone, each.match, each.each, each.missing) for each in (terms, other)]
+    return scopes[0] == scopes[1]
+
+
+def concerns(terms: Any, dims: Dims) -> bool:
+    """Return whether usage matches a budget or an allowance, perhaps together with all that lacks the dimension."""
+    return matches(terms.match, None if terms.missing == "count together" else terms.each, dims)
+
+
+def lacks(terms: Any, dims: Dims) -> bool:
+    """Return whether usage would match if it had the dimension that it must have."""
+    has_none = terms.each is not None and terms.each not in dims
+    return terms.missing == "block" and has_none and matches(terms.match, None, dims)
+
+
+def value_of(terms: Any, dims: Dims) -> Any:
+    """Return the value for which usage is counted on its own; ``None``: all of it together, or all that has none."""
+    return None if terms.each is None else dims.get(terms.each)
 
 
 def same(value: Any, other: Any) -> bool:
@@ -64,6 +81,9 @@ class Budget:
     def window(self, at: int) -> int:
         return at // self.size * self.size
 
+    def window_end(self, at: int) -> int | None:
+        return None if self.terms.window == "total" else self.window(at) + self.size
+
     def opens(self, at: int, amount: int) -> int | None:
         """Return when ``amount`` would fit if nothing else were spent; ``None``: never."""
         never = self.terms.window == "total" or amount > self.terms.amount
@@ -87,14 +107,11 @@ class Budgets:
         return usage
 
     def matching(self, dims: Dims) -> list[Budget]:
-        return [budget for budget in self.all if matches(budget.terms.match, budget.terms.each, dims)]
+        return [budget for budget in self.all if concerns(budget.terms, dims)]
 
     def charges(self, dims: Dims, at: int) -> Charges:
         """Return what usage with ``dims`` counts for."""
-        return tuple(
-            (budget.number, None if budget.terms.each is None else dims[budget.terms.each], budget.window(at))
-            for budget in self.matching(dims)
-        )
+        return tuple((budget.number, value_of(budget.terms, dims), budget.window(at)) for budget in self.matching(dims))
 
     def used(self, budget: Budget, dims: Dims, at: int) -> int:
         """Return what ``budget`` has counted of the window at ``at``, for the value that ``dims`` have."""
@@ -109,8 +126,8 @@ class Budgets:
             each
             for each in self.usage
             if each.entry > budget.number
-            and matches(terms.match, terms.each, each.dims)
-            and (terms.each is None or same(each.dims[terms.each], dims[terms.each]))
+            and concerns(terms, each.dims)
+            and same(value_of(terms, each.dims), value_of(terms, dims))
         )
 
     def over(self, budget: Budget, dims: Dims, at: int, amount: int, *, hold: bool = False) -> Refused | None:
@@ -127,12 +144,34 @@ class Budgets:
         blocking = (budget for budget in self.matching(dims) if budget.terms.mode == "block")
         return next((stop for each in blocking if (stop := self.over(each, dims, at, amount, hold=hold))), None)
 
+    def tightest(self, dims: Dims, at: int, amount: int) -> tuple[str, str, int | None]:
+        """Return which budget leaves least of ``amount``, and when it resets: of several, the one that does so last."""
+        left = [
+            (max(0, each.terms.amount - self.used(each, dims, at)), -(each.window_end(at) or 10**20), place)
+            for place, each in enumerate(self.all)
+            if each.terms.mode == "block" and concerns(each.terms, dims) and self.over(each, dims, at, amount)
+        ]
+        budget = self.all[min(left)[2]]
+        return "budget", budget.terms.name, budget.window_end(at)
+
+    def check_dims(self, dims: Dims) -> None:
+        """Refuse usage that lacks a dimension which a budget that blocks asks for."""
+        if self.lacks_any(dims):
+            raise Refused("Unfit", "dimensions")
+
+    def lacks_any(self, dims: Dims) -> bool:
+        return any(each.terms.mode == "block" and lacks(each.terms, dims) for each in self.all)
+
     def warned(self, dims: Dims, at: int, amount: int, *, hold: bool = False) -> tuple[str, ...]:
         """Return the budgets that only warn and are exceeded."""
         return tuple(
             budget.terms.name
-            for budget in self.matching(dims)
-            if budget.terms.mode == "warn" and self.over(budget, dims, at, amount, hold=hold)
+            for budget in self.all
+            if budget.terms.mode == "warn"
+            and (
+                lacks(budget.terms, dims)
+                or (concerns(budget.terms, dims) and self.over(budget, dims, at, amount, hold=hold))
+            )
         )
 
     def is_another_window(self, at: int, charges: Charges, dims: Dims) -> bool:

@@ -6,6 +6,7 @@ A debit is paid as a whole or refused; with ``partial`` it is paid as far as the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from solvent.engine.rules.commands import Debit
 
@@ -15,6 +16,8 @@ from .pool import ModelPool, Payment
 from .times import DAY, SECOND
 from .units import Unit, parts_of
 
+Cut: TypeAlias = tuple[str, str, int | None] | None
+"""What stopped a debit of a part: a budget or an allowance, its name, and when it has room again."""
 DATED_BACK_MAX, DATED_AHEAD_MAX = 400 * DAY, 300 * SECOND
 
 
@@ -22,18 +25,30 @@ def debit(pool: ModelPool, command: Debit) -> None:
     """Pay by allowances, then by grants: all, or with ``partial`` as much as there is and budgets let pass."""
     check_date(pool, command.occurred_at, backfill=command.backfill)
     dims, amount, partial = decoded(command.dimensions), command.amount, command.partial
+    pool.allowances.check_dims(dims, command.metric, command.quantity)
     free, opens = pool.allowances.cover(dims, pool.at, amount, command.metric, command.quantity)
     pays = rest = amount - len(free)
+    cut: Cut = None
     if rest > pool.available:
         if not partial or not (pool.available or free):
             raise Refused("Insufficient", amount, pool.available, len(free), opens)
         pays = pool.available
+        if opens is not None:
+            cut = "allowance", pool.allowances.opens_first(dims, pool.at, command.metric, command.quantity), opens
+            pool.note("a debit of a part because of an allowance")
+    pool.budgets.check_dims(dims)
     stop = pool.budgets.stop(dims, pool.at, pays)
     if stop is not None:
-        while partial and pool.budgets.stop(dims, pool.at, pays):
-            pays -= 1
-        if not partial or not (pays or free):
+        if not partial:
             raise stop
+        cut = pool.budgets.tightest(dims, pool.at, pays)
+        while pool.budgets.stop(dims, pool.at, pays):
+            pays -= 1
+        if not (pays or free):
+            # A part would fit as soon as the window of the budget that says no is over.
+            first = pool.budgets.named(stop.args[2])
+            assert first is not None
+            raise Refused(*stop.args[:-1], first.window_end(pool.at))
         pool.note("a debit of a part because of a budget")
     charges = pool.budgets.charges(dims, pool.at)
     warned = pool.budgets.warned(dims, pool.at, pays)
@@ -51,6 +66,7 @@ def debit(pool: ModelPool, command: Debit) -> None:
         charges=charges,
         warned=warned,
         covers=covers_of(free),
+        cut=cut,
     )
     pool.alerts.cause("Debited", dims)
     note_debit(pool, free, units, amount, warned)

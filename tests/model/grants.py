@@ -16,7 +16,8 @@ def grant(pool: ModelPool, command: Grant) -> None:
         raise Refused("Unfit", "expires_at")
     if command.amount > pool.room:
         raise Refused("Unfit", "amount")
-    if not pool.log:
+    opened = not pool.log
+    if opened:
         pool.note("a pool was opened by a grant")
     pool.open()
     pool.put_in(
@@ -26,6 +27,7 @@ def grant(pool: ModelPool, command: Grant) -> None:
         priority=command.priority,
         effective_at=command.effective_at,
         ends=command.expires_at,
+        opened=opened,
         **passed_on(command, "cost_basis", "name", "comment", "metadata"),
     )
     pool.alerts.cause("Granted")

@@ -5,30 +5,39 @@ What is held was promised: it is spent whatever has happened to its grant since,
 
 from __future__ import annotations
 
-from solvent.engine.rules.commands import Capture, Hold
+from solvent.engine.rules.commands import Capture, Extend, Hold
 
 from .allowances import Free, covers_of, give_back
 from .debits import check_date
 from .lines import Dims, Refused, decoded, passed_on
 from .pool import ModelPool, OpenHold, Payment
+from .times import DAY
 from .units import parts_of
+
+AHEAD_MAX, OPEN_MAX = DAY, 7 * DAY
+"""How far ahead a hold may expire when that is said, and after its start."""
 
 
 def hold(pool: ModelPool, command: Hold) -> None:
     """Set aside what allowances that count credits cover, and of grants what is left to pay."""
     dims, amount = decoded(command.dimensions), command.amount
+    ends = pool.at + command.ttl if command.expires_at is None else command.expires_at
+    if not pool.at < ends <= pool.at + AHEAD_MAX:
+        raise Refused("Unfit", "expires_at")
+    pool.allowances.check_dims(dims, hold=True)
     free, opens = pool.allowances.cover(dims, pool.at, amount, only="credits")
     pays = amount - len(free)
     if pays > pool.available:
         raise Refused("Insufficient", amount, pool.available, len(free), opens)
+    pool.budgets.check_dims(dims)
     if stop := pool.budgets.stop(dims, pool.at, pays, hold=True):
         raise stop
     charges = pool.budgets.charges(dims, pool.at)
     warned = pool.budgets.warned(dims, pool.at, pays, hold=True)
-    number, units, ends = pool.next, pool.take(pays, "held"), pool.at + command.ttl
+    number, units = pool.next, pool.take(pays, "held")
     pool.allowances.use(free)
     usage = pool.budgets.record(number, dims, pool.at, pays, hold=True)
-    pool.holds[number] = OpenHold(free, units, ends, dims, command.metric, usage, charges)
+    pool.holds[number] = OpenHold(free, units, ends, dims, command.metric, usage, charges, pool.at)
     pool.write(
         "Held",
         **passed_on(command, "key", "metric"),
@@ -39,9 +48,27 @@ def hold(pool: ModelPool, command: Hold) -> None:
         charges=charges,
         warned=warned,
         covers=covers_of(free),
+        by_time=command.expires_at is not None,
     )
     pool.alerts.cause("Held", dims)
     pool.note("a hold by both" if free and units else "a hold by allowances" if free else "a hold by grants")
+
+
+def extend(pool: ModelPool, command: Extend) -> None:
+    """Let a hold end later: not as early as before, not more than a day from now or seven from its start."""
+    hold = pool.holds.get(command.hold)
+    if hold is None:
+        state = pool.state_of_hold(command.hold)
+        raise Refused("UnknownEntry", "hold", command.hold) if state == "open" else Refused("Conflict", f"hold_{state}")
+    ends = command.expires_at if command.ttl is None else pool.at + command.ttl
+    assert ends is not None
+    if ends <= hold.ends or ends > pool.at + AHEAD_MAX or ends > hold.made + OPEN_MAX:
+        if hold.ends < ends <= pool.at + AHEAD_MAX:
+            pool.note("a hold has lasted too long to be extended")
+        raise Refused("Unfit", "expires_at" if command.ttl is None else "ttl_s")
+    hold.ends = ends
+    pool.write("Extended", **passed_on(command, "key", "hold", "ttl"), expires_at=ends)
+    pool.note("a hold is extended")
 
 
 def capture(pool: ModelPool, command: Capture) -> None:
@@ -79,10 +106,10 @@ def capture(pool: ModelPool, command: Capture) -> None:
     pool.payments[number] = Payment(
         [*free, *measured, *more, *spent, *extra], dims, metric, hold.usage, hold.charges, usage, charges
     )
-    pool.settle(f"\x01hold:{command.hold}", "captured")
+    pool.settle(f"\x01hold:{command.hold}", "captured", (command, metric))
     pool.write(
         "Captured",
-        **passed_on(command, "hold", "occurred_at", "quantity"),
+        **passed_on(command, "hold", "occurred_at", "quantity", "card"),
         amount=len(spent) + len(extra),
         parts=parts_of(spent),
         extra=parts_of(extra),
@@ -117,7 +144,7 @@ def beyond_hold(pool: ModelPool, dims: Dims, amount: int) -> tuple[list[Free], i
     if pays > pool.available:
         pool.note("a capture beyond what there is")
         return [], 0
-    if pool.budgets.stop(dims, pool.at, pays):
+    if pool.budgets.stop(dims, pool.at, pays) or pool.budgets.lacks_any(dims):
         pool.note("a capture of more, stopped by a budget")
         return [], 0
     return free, pays

@@ -13,7 +13,7 @@ import msgspec
 from solvent.engine.rules.allowances import Cover
 from solvent.engine.rules.budgets import Charge
 from solvent.engine.rules.commands import PoolCommand, SettingCommand
-from solvent.engine.rules.events import Event
+from solvent.engine.rules.events import Event, Held
 from solvent.engine.rules.outcomes import (
     Conflict,
     Insufficient,
@@ -26,6 +26,7 @@ from solvent.engine.rules.outcomes import (
     UnknownEntry,
     UnknownPool,
 )
+from solvent.engine.rules.views.receipts import state_after
 
 Command: TypeAlias = PoolCommand | SettingCommand
 Dims: TypeAlias = dict[str, Any]
@@ -71,6 +72,8 @@ def _plain(value: Any) -> Any:
 def words_of(outcome: Refusal | Repeat | Unchanged) -> tuple[Any, ...]:
     """Return what the engine answers where nothing happens, in the words of ``Refused``."""
     match outcome:
+        case Repeat(event=Held(), version=version, ended=ended):
+            return "Repeat", version, "open" if ended is None else state_after(ended[0])
         case Repeat(version=version) | KeyTaken(version=version):
             return type(outcome).__name__, version
         case Unchanged() | UnknownPool():

@@ -31,6 +31,7 @@ class OpenHold:
     metric: str | None
     usage: Usage
     charges: Charges
+    made: int
 
 
 @dataclass(eq=False)
@@ -95,9 +96,13 @@ class ModelPool:
             self.log.append(Line("Opened", self.at, 0, {"scale": SCALE}))
             self.clock = self.at
 
-    def settle(self, key: str, became: str) -> None:
+    def settle(self, key: str, became: str, request: object = None) -> None:
         """Remember how a hold, a grant or a request ended: by the next line."""
-        self.keys[key] = KeyUse(self.next, None, became)
+        self.keys[key] = KeyUse(self.next, request, became)
+
+    def state_of_hold(self, number: int) -> str:
+        use = self.keys.get(f"\x01hold:{number}")
+        return "open" if use is None else use.became
 
     @property
     def available(self) -> int:
@@ -144,6 +149,7 @@ class ModelPool:
         next_at: int | None = None,
         period_end: int | None = None,
         recharge: int = 0,
+        opened: bool = False,
         **label: Any,
     ) -> Block:
         """Add a grant."""
@@ -170,6 +176,7 @@ class ModelPool:
             recurring=plan,
             next_at=next_at,
             recharge=recharge,
+            opened=opened,
             period_end=period_end,
         )
         return block

@@ -25,6 +25,7 @@ from solvent.engine.rules.commands import (
     CancelRecurring,
     Capture,
     Debit,
+    Extend,
     Grant,
     GrantRecharge,
     Hold,
@@ -48,7 +49,7 @@ from .allowances import remove_allowance, set_allowance
 from .budgets import remove_budget, set_budget
 from .debits import debit
 from .grants import grant, update_grant, void_grant
-from .holds import capture, hold, release
+from .holds import capture, extend, hold, release
 from .keys import key_of, repeated, request_of
 from .lines import Command, Refused
 from .plans import cancel_plan, set_plan
@@ -61,7 +62,7 @@ def ask(pool: ModelPool, command: Command) -> None:
     """Do what ``command`` asks for; time has passed. Raises ``Refused`` and changes nothing."""
     key, before = key_of(command), len(pool.log)
     if key is not None and key in pool.keys:
-        raise repeated(command, pool.keys[key])
+        raise repeated(pool, command, pool.keys[key])
     obey(pool, command)
     pool.alerts.make()
     if key is not None:
@@ -88,6 +89,8 @@ def obey(pool: ModelPool, command: Command) -> None:
             return hold(pool, command)
         case Capture():
             return capture(pool, command)
+        case Extend():
+            return extend(pool, command)
         case Release():
             return release(pool, command.hold)
         case Reverse():

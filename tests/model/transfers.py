@@ -12,14 +12,19 @@ from .units import Block, Unit, by_block, parts_of
 
 
 def transfer(pool: ModelPool, command: Transfer) -> None:
-    """Move units to another pool of the customer: both sides or none."""
+    """Move units to another pool of the customer: both sides or none. It is opened only if that is asked for."""
+    target = pool.customer[command.target]
+    if not target.log and not command.open_pool:
+        pool.note("a transfer to a pool that does not exist")
+        raise Refused("UnknownPool")
     if command.amount > pool.available:
         raise Refused("Insufficient", command.amount, pool.available, 0, None)
-    target = pool.customer[command.target]
     if command.amount > target.room:
         raise Refused("Unfit", "amount")
     units = pool.take(command.amount, "moved_out")
-    pool.write("MovedOut", **passed_on(command, "key", "amount", "target"), parts=parts_of(units))
+    pool.write(
+        "MovedOut", **passed_on(command, "key", "amount", "target"), parts=parts_of(units), opened=not target.log
+    )
     pool.alerts.cause("MovedOut")
     receive(target, units, pool, command.key)
 

@@ -318,7 +318,7 @@ async def test_a_batch_says_in_which_form_it_wants_its_receipts(service: Wire) -
     assert timedelta(microseconds=counted[6]) == recorded_at - datetime(1970, 1, 1, tzinfo=UTC)
     assert counted[7] == [[int(named["allocations"][0]["grant"][1:]), 250_000]]
     assert counted[8] == {}
-    assert units[2][8].keys() == {"expires_at_us"}
+    assert units[2][8].keys() == {"expires_at_us", "state"}
 
 
 async def test_an_empty_batch_has_no_answers(wire: Wire) -> None:

@@ -462,9 +462,9 @@ async def transfers(book: Book) -> None:
     await book.done(
         "grant", pool="acme/web", amount="3", key="g", category="promotional", expires_at=book.after(days=60)
     )
-    await book.done("transfer", source="acme", target="acme/web", amount="8.5", key="split-1")
+    await book.done("transfer", source="acme", target="acme/web", amount="8.5", key="split-1", open_pool=True)
     await book.done("debit", pool="acme/web", amount="4", key="job-1", dimensions={"user": "u1"})
-    await book.done("transfer", source="acme/web", target="acme/app", amount="6", key="split-1")
+    await book.done("transfer", source="acme/web", target="acme/app", amount="6", key="split-1", open_pool=True)
     await book.done("transfer", source="acme/app", target="acme", amount="1.000001", key="back-1")
     await book.refused("transfer", source="acme/app", target="acme", amount="1000", key="back-2")
     await book.done("debit", pool="acme/app", amount="0.5", key="job-1")

@@ -16,7 +16,7 @@ from solvent.engine.values.errors import JournalError
 
 
 def _transfer(engine: Engine, amount: int, key: str) -> Awaitable[object]:
-    return engine.transfer("acme", "acme/web", amount, key=key)
+    return engine.transfer("acme", "acme/web", amount, key=key, open_pool=True)
 
 
 def _batch(engine: Engine, amount: int, key: str) -> Awaitable[object]:

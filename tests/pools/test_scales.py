@@ -153,7 +153,7 @@ QUESTIONS: dict[str, Callable[[Engine], Awaitable[object]]] = {
     "set_budget": lambda engine: engine.set_budget("acme:usd", "b", "1", window="day"),
     "transfer": lambda engine: engine.transfer("acme:usd", "acme/web:usd", "1", key="t"),
     "a new pool": lambda engine: engine.grant("globex:usd", "1", key="k"),
-    "transfer to a new pool": lambda engine: engine.transfer("acme:usd", "acme/new:usd", "1", key="t"),
+    "transfer to a new pool": lambda engine: engine.transfer("acme:usd", "acme/new:usd", "1", key="t", open_pool=True),
 }
 
 

@@ -32,7 +32,7 @@ async def main(url: str, run: str) -> None:
                     if number % 3 == 0:
                         await client.debit("acme/a", "1", key=key)
                     elif number % 3 == 1:
-                        await client.transfer("acme/a", "acme/b", "1", key=key)
+                        await client.transfer("acme/a", "acme/b", "1", key=key, open_pool=True)
                     else:
                         both = [DebitRequest(pool=f"acme/{name}", amount="1", key=key) for name in "ab"]
                         await client.batch(both, atomic=True)

@@ -288,7 +288,7 @@ async def test_a_client_that_is_killed_leaves_nothing_half_done(tmp_path: Path, 
                 case 0:
                     receipt = await engine.debit("acme/a", "1", key=key)
                 case 1:
-                    receipt = await engine.transfer("acme/a", "acme/b", "1", key=key)
+                    receipt = await engine.transfer("acme/a", "acme/b", "1", key=key, open_pool=True)
                 case _:
                     requests = [DebitRequest(pool=f"acme/{name}", amount="1", key=key) for name in "ab"]
                     (answer, _) = await engine.batch(requests, atomic=True)

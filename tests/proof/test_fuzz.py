@@ -64,7 +64,7 @@ async def fill(engine: Engine) -> None:
     await engine.capture(POOL, hold.id, "1")
     await engine.grant(f"{POOL}/web", "5", key="g")
     await engine.grant("globex", "5", key="g", expires_at="2100-01-01T00:00:00Z")
-    await engine.transfer(POOL, f"{POOL}/web", "3", key="t")
+    await engine.transfer(POOL, f"{POOL}/web", "3", key="t", open_pool=True)
 
 
 # What is imported

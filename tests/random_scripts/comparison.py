@@ -12,10 +12,19 @@ import msgspec
 from solvent.engine.audit.plain_rules import PlainPool
 from solvent.engine.projections.snapshots import decode_pool, encode_pool
 from solvent.engine.rules.alerts import NO_ALERTS
-from solvent.engine.rules.commands import SETTING_COMMANDS, Check, Debit, Reverse, SetRecurring, Transfer
+from solvent.engine.rules.commands import (
+    SETTING_COMMANDS,
+    Check,
+    Debit,
+    Reverse,
+    SetRecurring,
+    Transfer,
+    settlement_key,
+)
 from solvent.engine.rules.decide import decide
 from solvent.engine.rules.decisions.debits import completed
-from solvent.engine.rules.decisions.transfers import receive
+from solvent.engine.rules.decisions.repeats import hold_behind
+from solvent.engine.rules.decisions.transfers import check_target, opening, receive
 from solvent.engine.rules.due import due, due_after, pass_time
 from solvent.engine.rules.events import KEYED, Debited, Event, Keyed, MovedOut, RecurringEnded, answering
 from solvent.engine.rules.evolve import apply, fold
@@ -28,7 +37,7 @@ from solvent.engine.rules.views.ledger import entry_of
 from solvent.engine.rules.views.verdicts import verdict_of
 from solvent.engine.values.times import to_datetime
 from tests.model.allowances import Allowance, covers_of
-from tests.model.budgets import Budget, matches
+from tests.model.budgets import Budget, concerns, value_of
 from tests.model.due import moments
 from tests.model.due import pass_time as pass_model_time
 from tests.model.lines import Command, Dims, Line, Refused, line_of, show, words_of
@@ -44,6 +53,7 @@ ANSWERS = {
     "Debit": "Debited",
     "Hold": "Held",
     "Capture": "Captured",
+    "Extend": "Extended",
     "Release": "Released",
     "Reverse": "Reversed",
     "UpdateGrant": "Updated",
@@ -139,7 +149,16 @@ class Pair:
         """Return what the engine decides, and what arrives at the other end if it is a transfer."""
         before = encode_pool(self.pool)
         prior = self.keys.get(command.key) if not isinstance(command, SETTING_COMMANDS) else None
-        outcome = decide(self.pool, command, now, prior=prior, scale=SCALE)
+        ended = None
+        if not isinstance(command, SETTING_COMMANDS) and (number := hold_behind(self.pool, command, prior)) is not None:
+            ended = self.keys.get(settlement_key(number))
+        outcome = decide(self.pool, command, now, prior=prior, ended=ended, scale=SCALE)
+        if isinstance(command, Transfer) and prior is None:
+            target = self.customer[command.target].pool
+            if (unknown := check_target(target, command)) is not None:
+                outcome = unknown
+            elif isinstance(outcome, tuple) and not target.version:
+                outcome = opening(outcome)
         arrived: tuple[Event, ...] = ()
         if isinstance(command, Transfer) and isinstance(outcome, tuple):
             moved = outcome[0]
@@ -273,12 +292,12 @@ class Pair:
     def compare_budget(self, budget: Budget, all_dims: Sequence[Dims], at: int) -> None:
         """What is used of a budget in its window, and its open holds, by value."""
         model, found = self.model.budgets, self.pool.budgets[budget.number]
-        each, match = budget.terms.each, budget.terms.match
+        terms = budget.terms
         used = found.used if found.window_start == budget.window(at) else {}
         assert min([1, *used.values(), *found.open_holds.values()]) > 0, "a counter of zero is kept"
-        values = {b"" if each is None else name_of(dims[each]): dims for dims in all_dims if matches(match, each, dims)}
+        values = {name_of(value_of(terms, dims)): dims for dims in all_dims if concerns(terms, dims)}
         for raw, dims in values.items():
-            value = raw if each is None else dims[each]
+            value = value_of(terms, dims)
             assert used.get(raw, 0) == model.used(budget, dims, at), f"budget {budget.number}, {value!r}"
             assert found.open_holds.get(raw, 0) == model.open_holds(budget, dims), f"budget {budget.number}, {value!r}"
 
@@ -309,6 +328,8 @@ class Pair:
 
 def name_of(value: Any) -> bytes:
     """Return the name of a value's counter: that of an integer for a whole number, however it was written."""
+    if value is None:
+        return b""
     is_whole = isinstance(value, float) and value.is_integer()
     return msgspec.msgpack.encode(int(value) if is_whole else value)
 

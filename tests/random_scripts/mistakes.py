@@ -17,19 +17,22 @@ from solvent.engine.projections import snapshots
 from solvent.engine.rules import alerting, allowances, budgets, decide, due, evolve
 from solvent.engine.rules import pool as pool_rules
 from solvent.engine.rules.allowances import AllowanceTerms
-from solvent.engine.rules.budgets import Charges
+from solvent.engine.rules.budgets import Budget, Charges
+from solvent.engine.rules.commands import Capture
 from solvent.engine.rules.decisions import debits, grants, holds, plans, repeats, transfers
 from solvent.engine.rules.events import (
     Alerted,
     Captured,
     Debited,
     Event,
+    Extended,
     Granted,
     Lapsed,
     MovedIn,
     RechargeRequested,
     RecurringEnded,
 )
+from solvent.engine.rules.outcomes import Repeat
 from solvent.engine.rules.pool import Block, Pool
 from solvent.engine.rules.views import balances
 from solvent.engine.values import dimensions, matching
@@ -140,6 +143,28 @@ def a_rolling_window_forgets_early(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(AllowanceTerms, "forgotten_at", lambda self, start: start + self.rolling_us)
 
 
+def what_lacks_a_dimension_passes(patch: pytest.MonkeyPatch) -> None:
+    """A debit without the dimension of a budget passes it, though all of these should be counted together."""
+    right = budgets.charge
+
+    def wrong(all_budgets: Any, dimensions: Any, at: int, amount: int, *, hold: bool = False) -> Charges:
+        passing = [
+            Budget(
+                each.number,
+                msgspec.structs.replace(each.terms, missing="pass"),
+                each.window_start,
+                each.used,
+                each.open_holds,
+                each.reached,
+            )
+            for each in all_budgets
+        ]
+        return right(passing, dimensions, at, amount, hold=hold)
+
+    for module in (debits, holds):
+        patch.setattr(module, "charge", wrong)
+
+
 def an_allowance_is_shared(patch: pytest.MonkeyPatch) -> None:
     """All values of a dimension share a quota that each should have for itself."""
     patch.setattr(allowances, "encode_value", lambda value: b"")
@@ -225,6 +250,37 @@ def any_request_with_a_key_is_the_same(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(repeats, "_same_request", lambda event, command: True)
 
 
+def any_capture_of_a_hold_is_the_same(patch: pytest.MonkeyPatch) -> None:
+    """A hold that was captured answers with its first receipt, whatever amount is captured again."""
+    right = repeats._same_request
+    patch.setattr(
+        repeats,
+        "_same_request",
+        lambda event, command: (isinstance(event, Captured) and isinstance(command, Capture)) or right(event, command),
+    )
+
+
+def a_hold_asked_for_again_is_open(patch: pytest.MonkeyPatch) -> None:
+    """A hold that is asked for again is answered as the first time, whatever became of it."""
+    right = repeats.repeat
+
+    def wrong(pool: Pool, command: Any, event: Any, version: int, ended: Any = None) -> Any:
+        outcome = right(pool, command, event, version, ended)
+        return msgspec.structs.replace(outcome, ended=None) if isinstance(outcome, Repeat) else outcome
+
+    patch.setattr(decide, "repeat", wrong)
+
+
+def an_extended_hold_ends_as_it_was_made(patch: pytest.MonkeyPatch) -> None:
+    """A hold that is extended still expires when it would have before."""
+    right = evolve._apply_extended
+
+    def wrong(pool: Pool, event: Any) -> None:
+        right(pool, msgspec.structs.replace(event, expires_at=pool.holds[event.hold].expires_at))
+
+    patch.setitem(evolve._APPLY, Extended, wrong)
+
+
 def a_transfer_loses_the_expiry(patch: pytest.MonkeyPatch) -> None:
     """What is moved to another pool never expires there."""
     right = transfers.receive
@@ -239,6 +295,11 @@ def a_transfer_loses_the_expiry(patch: pytest.MonkeyPatch) -> None:
         )
 
     patch.setattr(comparison, "receive", wrong)
+
+
+def a_transfer_opens_any_pool(patch: pytest.MonkeyPatch) -> None:
+    """A transfer to a pool that does not exist opens it, though nobody asked for that."""
+    patch.setattr(comparison, "check_target", lambda target, command: None)
 
 
 def a_snapshot_forgets_reversals(patch: pytest.MonkeyPatch) -> None:
@@ -353,6 +414,19 @@ def a_partial_debit_stops_at_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(decide, "decide_debit", wrong)
 
 
+def a_debit_of_a_part_says_not_what_stopped_it(patch: pytest.MonkeyPatch) -> None:
+    """A partial debit that a used-up window stops does not say when the window resets."""
+    right = debits.decide_debit
+
+    def wrong(pool: Pool, command: Any, at: int, limits: Any) -> Any:
+        outcome = right(pool, command, at, limits)
+        if isinstance(outcome, tuple) and isinstance(event := outcome[0], Debited):
+            return (msgspec.structs.replace(event, cut=None),)
+        return outcome
+
+    patch.setattr(decide, "decide_debit", wrong)
+
+
 def numbers_differ_by_how_they_are_written(patch: pytest.MonkeyPatch) -> None:
     """1 and 1.0 are two values of a dimension."""
     for module in (dimensions, matching):
@@ -373,6 +447,7 @@ MISTAKES: Mapping[str, Mistake] = {
         a_budget_gives_back_into_another_window,
         a_budget_is_passed_once,
         a_rolling_window_forgets_early,
+        what_lacks_a_dimension_passes,
         an_allowance_is_shared,
         a_quota_is_rounded_down,
         all_rolls_over,
@@ -384,7 +459,11 @@ MISTAKES: Mapping[str, Mistake] = {
         a_plan_that_is_set_again_grants_again,
         what_a_plan_leaves_out_is_reset,
         any_request_with_a_key_is_the_same,
+        any_capture_of_a_hold_is_the_same,
+        a_hold_asked_for_again_is_open,
+        an_extended_hold_ends_as_it_was_made,
         a_transfer_loses_the_expiry,
+        a_transfer_opens_any_pool,
         a_snapshot_forgets_reversals,
         a_hold_arms_alerts,
         a_month_has_no_end,
@@ -395,6 +474,7 @@ MISTAKES: Mapping[str, Mistake] = {
         a_plan_that_cannot_grant_ends,
         a_capture_that_does_not_fit_is_cut,
         a_partial_debit_stops_at_nothing,
+        a_debit_of_a_part_says_not_what_stopped_it,
         numbers_differ_by_how_they_are_written,
     )
 }

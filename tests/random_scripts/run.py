@@ -17,6 +17,7 @@ from solvent.engine.rules.commands import (
     CancelRecurring,
     Capture,
     Debit,
+    Extend,
     Grant,
     GrantRecharge,
     Hold,
@@ -154,7 +155,7 @@ class Run:
             case "void":
                 return VoidGrant(self.about(step, list(model.blocks)))
             case "transfer":
-                return Transfer(key, terms["amount"], POOLS[(step.pool + terms["by"]) % len(POOLS)])
+                return Transfer(key, terms["amount"], POOLS[(step.pool + terms["by"]) % len(POOLS)], terms["open_pool"])
             case "debit":
                 return Debit(key, **terms)
             case "hold":
@@ -163,7 +164,9 @@ class Run:
                 number = self.about(step, holds_of(model, step))
                 hold = model.holds.get(number)
                 size = 1 if hold is None else len(hold.free) + len(hold.units)
-                return Capture(number, max(1, size + terms.pop("beyond")), **terms)
+                return Capture(number, max(0 if terms["card"] else 1, size + terms.pop("beyond")), **terms)
+            case "extend":
+                return Extend(key, self.about(step, holds_of(model, step)), **terms)
             case "release":
                 return Release(self.about(step, holds_of(model, step)))
             case "reverse":
@@ -250,6 +253,9 @@ def other(command: Command, kind: int) -> Command:
             return msgspec.structs.replace(command, priority=77)
         case Capture(hold=number):
             return Capture(number, command.amount + 1) if kind else Release(number)
+        case Extend(key=key, ttl=ttl):
+            changed = {"expires_at": (command.expires_at or 0) + 1} if ttl is None else {"ttl": ttl + 1}
+            return msgspec.structs.replace(command, **changed) if kind else Grant(key, 1)
         case Release(hold=number):
             return Capture(number, 1)
         case GrantRecharge(recharge=number):

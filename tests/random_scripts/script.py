@@ -46,6 +46,7 @@ WEIGHTS = {
     "debit": 28,
     "hold": 16,
     "capture": 5,
+    "extend": 3,
     "release": 1,
     "reverse": 7,
     "budget": 8,
@@ -75,7 +76,8 @@ LEAN = {
 }
 """By how much the weights change for a pool that lives from hand to mouth."""
 SEQUELS = {
-    "hold": ("capture", "capture", "capture", "capture", "release", "again", "hold", "budget"),
+    "hold": ("capture", "capture", "capture", "capture", "release", "again", "hold", "budget", "extend", "extend"),
+    "extend": ("extend", "extend", "capture", "again", "conflict", "restart by snapshot"),
     "budget": ("debit", "hold", "hold", "capture"),
     "alerts": ("grant a recharge", "refuse a recharge", "debit", "transfer", "cancel", "plan", "alerts"),
     "debit": ("reverse", "debit", "hold", "hold"),
@@ -157,6 +159,8 @@ def scene(seed: int, dice: Random, pools: int) -> list[Step]:
     """Return the steps before a script: mostly none, by turns those that fill a pool in one way or another."""
     if seed % 5 == 3:
         return nearly_full(dice, pools)
+    if seed % 40 == 35:
+        return held_for_long(dice)
     if seed % 10 == 7:
         return there_and_back(dice)
     what = {10: "budget", 20: "allowance", 30: "plan"}.get(seed % 40)
@@ -193,9 +197,21 @@ def there_and_back(dice: Random) -> list[Step]:
     back = dice.randint(1, moved)
     return [
         Step(0, "plan", 0, 0, plan | {"roll_over": dice.choice([1, 3, None])}),
-        Step(1, "transfer", 0, HOUR, {"amount": moved, "by": 1}),
-        Step(2, "transfer", 1, dice.choice([HOUR, DAY, 2 * DAY, 4 * DAY]), {"amount": back, "by": 2}),
+        Step(1, "transfer", 0, HOUR, {"amount": moved, "by": 1, "open_pool": True}),
+        Step(
+            2, "transfer", 1, dice.choice([HOUR, DAY, 2 * DAY, 4 * DAY]), {"amount": back, "by": 2, "open_pool": False}
+        ),
     ]
+
+
+def held_for_long(dice: Random) -> list[Step]:
+    """Return steps that extend a hold day after day, for longer than a hold may last."""
+    terms = {"category": "paid", "priority": 50, "effective_at": None, "expires_at": None, "metadata": {}}
+    steps = [Step(0, "grant", 0, 0, {"amount": 30, **terms}), Step(1, "hold", 0, 0, {"amount": 3, "ttl": DAY})]
+    for number in range(2, 11):
+        wait = dice.choice([19 * HOUR, 20 * HOUR, 23 * HOUR])
+        steps.append(Step(number, "extend", 0, wait, {"of": (1, 0), "which": 1, "ttl": DAY}))
+    return steps
 
 
 def crowded(what: str, dice: Random) -> list[Step]:
@@ -240,12 +256,21 @@ def terms_for(kind: str, dice: Random, richness: int) -> dict[str, Any]:
             found = usage(dice)
             del found["quantity"]
             ttl = dice.choice([SECOND, MINUTE, HOUR, 6 * HOUR, DAY, DAY, DAY])
-            return {"amount": dice.randint(1, 9), "ttl": ttl, **found}
+            until = (
+                {"expires_at": dice.choice([MINUTE, HOUR, DAY, DAY + 1, 0])} if dice.random() < 0.2 else {"ttl": ttl}
+            )
+            return {"amount": dice.randint(1, 9), **until, **found}
+        case "extend":
+            span = dice.choice([SECOND, HOUR, 5 * HOUR, 20 * HOUR, DAY, DAY, DAY])
+            if dice.random() < 0.3:
+                return {"which": which, "expires_at": span + dice.choice([0, 0, 1, HOUR])}
+            return {"which": which, "ttl": span}
         case "capture":
             found = usage(dice)
             del found["dims"]
             beyond = dice.choice([-6, -3, -2, -1, 0, 1, 2, 3, 5, 8, 20])
-            return {"which": which, "beyond": beyond, **date(dice), **found}
+            card = dice.choice([0, 0, 0, 0, 0, 1])
+            return {"which": which, "beyond": beyond, "card": card, **date(dice), **found}
         case "reverse":
             return {"which": which, "amount": dice.choice([None, dice.randint(1, 6)])}
         case "update":
@@ -257,14 +282,14 @@ def terms_for(kind: str, dice: Random, richness: int) -> dict[str, Any]:
             kept = all(value is KEEP for value in changes.values())
             return {"which": which, **(changes | {"priority": 5} if kept else changes)}
         case "transfer":
-            return {"amount": dice.randint(1, 9), "by": dice.choice([1, 2])}
+            return {"amount": dice.randint(1, 9), "by": dice.choice([1, 2]), "open_pool": dice.random() < 0.8}
         case "allowance":
             name = dice.choice(list(SCOPES))
             scope = SCOPES[name if dice.random() < 0.8 else dice.choice(list(SCOPES))]
             amount = dice.randint(2, 15)
             if "metric" in scope:
                 amount = dice.choice([amount * 10**6, 3_333_333, 12_345_678, 1])
-            return {"name": name, "amount": amount, **scope}
+            return {"name": name, "amount": amount, **missing(dice, scope), **scope}
         case "remove allowance":
             return {"name": dice.choice(list(SCOPES))}
         case "budget":
@@ -275,6 +300,7 @@ def terms_for(kind: str, dice: Random, richness: int) -> dict[str, Any]:
                 "amount": dice.choice([dice.randint(2, 10), dice.randint(3, 30)]),
                 "mode": dice.choice(["block", "block", "block", "warn"]),
                 "holds_max": dice.choice([None, None, None, 1, 2]),
+                **missing(dice, scope),
                 **scope,
             }
         case "remove budget":
@@ -333,6 +359,12 @@ def usage(dice: Random) -> dict[str, Any]:
         "metric": dice.choice(["tokens", "tokens", "tokens", "calls"]) if is_metered else None,
         "quantity": dice.choice(["1", "2.5", "3", "7", "0.000001", "0.123456789", "40", "0"]) if is_metered else None,
     }
+
+
+def missing(dice: Random, scope: dict[str, Any]) -> dict[str, Any]:
+    """Return what happens to usage without the dimension of which each value counts on its own."""
+    words = ["pass", "count together", "count together", "block"] if "each" in scope else ["pass"]
+    return {"missing": dice.choice(words)}
 
 
 def date(dice: Random) -> dict[str, Any]:

@@ -21,9 +21,9 @@ from .script import SEQUELS, WEIGHTS, script_of
 from .shrinking import failure_of, report, run_script, shortened
 from .tracing import traced
 
-SCRIPTS = 300 * int(os.environ.get("SOLVENT_TEST_EXAMPLES", "1"))
+SCRIPTS = 320 * int(os.environ.get("SOLVENT_TEST_EXAMPLES", "1"))
 """Of 100 commands and more each: 30,000 random commands a run."""
-FIRST = 120
+FIRST = 280
 """Of these, those that have to meet everything."""
 SCRIPTS_TO_FIND_A_MISTAKE = 150
 EVERYTHING = Counter([*answers(), *get_args(Branch)])

@@ -33,10 +33,25 @@ MODULES = (
     *(alerting, allowances, budgets, burning, decide, due, evolve, limits, recurring),
     *(debits, grants, holds, plans, repeats, settings, transfers),
 )
-ENTRANCES = ("apply", "completed", "decide", "due", "due_after", "fold", "pass_time", "receive", "verdict_of")
+ENTRANCES = (
+    "apply",
+    "check_target",
+    "completed",
+    "decide",
+    "due",
+    "due_after",
+    "fold",
+    "hold_behind",
+    "opening",
+    "pass_time",
+    "receive",
+    "verdict_of",
+)
 """The functions of ``comparison`` behind which the rules are."""
 NEVER = (
     "assert_never(",
+    # A bug.
+    "raise BrokenInvariant(",
     # Streams that are no pools: tests/rules/test_rates.py, and tests/nats/test_events.py for the outbox.
     "return _opening(opened, _decide_rates(",
     "return Unchanged() if frame <= pool.outbox",

@@ -24,6 +24,7 @@ from typing import Any
 import msgspec
 
 from solvent import CardList, LedgerEntry, PoolEvent, Receipt
+from solvent.engine.api.receipts import Details
 
 from .book import NAMED_BY, SETTINGS, Book, Illegal, Totals, micros, price_of, units
 from .history import Attempt, Command, History
@@ -207,6 +208,8 @@ class _Judge:
                 continue
             fresh += not receipt.replayed
             same = msgspec.structs.replace(receipt, replayed=False)
+            if receipt.state is not None:
+                same = msgspec.structs.replace(same, details=self._first_details(receipt))
             if first is not None and same != first:
                 raise self._illegal(f"was answered with {first} and with {same}")
             if first is None:
@@ -216,6 +219,18 @@ class _Judge:
             raise self._illegal(f"was done {fresh} times")
         if is_quiet and first is None and self._has_key and self._book is not None and self._book.did(self._command):
             raise self._illegal("was refused at last, but the ledger has it")
+
+    def _first_details(self, receipt: Receipt) -> Details:
+        """The details of a hold as they were at first: when it is asked for again, they say what became of it."""
+        if receipt.state != "open":
+            _, word = (0, "") if self._book is None else self._book.settled.get(receipt.id, (0, ""))
+            if word != receipt.state:
+                raise self._illegal(f"is {receipt.state}, it was told; the ledger has {word!r}")
+        return msgspec.structs.replace(
+            receipt.details,
+            state="open",
+            settled_units=None,
+        )
 
     def _check_receipt(self, receipt: Receipt) -> None:
         if self._has_key or not receipt.replayed:

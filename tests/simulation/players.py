@@ -346,7 +346,7 @@ _CALLS: Mapping[str, Callable[[Credits, Command], Any]] = {
     "release": lambda credits, each: credits.release(each.pool, **each.args),
     "reverse": lambda credits, each: credits.reverse(each.pool, key=each.key, **each.args),
     "transfer": lambda credits, each: credits.transfer(
-        each.pool, each.args["target"], each.args["amount"], key=each.key
+        each.pool, each.args["target"], each.args["amount"], key=each.key, open_pool=True
     ),
     "update": lambda credits, each: credits.update_grant(each.pool, key=each.key, **each.args),
     "void": lambda credits, each: credits.void_grant(each.pool, **each.args),

@@ -78,6 +78,7 @@ for _verb in (
     spending.check,
     holds.hold,
     holds.capture,
+    holds.extend,
     holds.release,
     spending.reverse,
     spending.transfer,

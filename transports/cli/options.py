@@ -74,6 +74,9 @@ Match: TypeAlias = Annotated[
         "--match", metavar="NAME=VALUE", help="Count only usage with this dimension, written as --dim. Repeatable."
     ),
 ]
+Missing: TypeAlias = Annotated[
+    str, typer.Option(help='Usage without the dimension of --each: "pass", "block" or "count together".')
+]
 PoolsEnvironment: TypeAlias = Annotated[
     str | None, typer.Option(help=f"The environment of the pools. Default: {ENVIRONMENT_DEFAULT}.")
 ]

@@ -178,7 +178,9 @@ class HttpApp:
         done: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
         places = Answers(len(commands), partial(finish, done)).places()
         for start in range(0, len(commands), SLICE):
-            submit_all(self._engine.live, commands[start : start + SLICE], places[start : start + SLICE], address)
+            end = start + SLICE
+            large = len(commands) > SLICE
+            submit_all(self._engine.live, commands[start:end], places[start:end], address, large=large)
             if start + SLICE < len(commands):
                 await asyncio.sleep(0)
         return outcomes_of(await done)

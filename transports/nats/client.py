@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import anyio
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from solvent.actors import Answers
+from solvent.actors import Answers, Place
 from solvent.engine.api.credits import BATCH_COMMANDS_MAX, Credits
 from solvent.engine.api.events import PoolEvent
 from solvent.engine.api.receipts import Receipt, asked_for
@@ -44,6 +44,14 @@ from .subjects import BALANCE_EVENT, events_subject, subject_of
 
 TIMEOUT_S: Final = 10.0
 
+PORTION_COMMANDS_MAX: Final = 1_024
+PORTION_BYTES_MAX: Final = 512 << 10
+"""The size of a portion of a large batch. Two of them fit into what a service lets wait, of one pool and in bytes."""
+PORTIONS: Final = 2
+"""The portions of large batches that are under way at once: while one is being written, the next one travels."""
+
+_Sending: TypeAlias = tuple[PoolId, bytes, str, Place]
+"""A command of a batch: its pool, its bytes, its operation, and the place for its answer."""
 A = TypeVar("A")
 
 _DECODERS: Final[dict[type[Any], Callable[[bytes], Any]]] = {
@@ -59,6 +67,7 @@ class Client(Credits):
         self._nats = connection
         self.requests = Multiplexer(connection, gather=gather, timeout_s=timeout_s, outstanding_max=outstanding_max)
         """The requests under way."""
+        self._portions = asyncio.Semaphore(PORTIONS)
 
     @property
     def messages_sent(self) -> int:
@@ -110,17 +119,48 @@ class Client(Credits):
             return []
         done: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
         answers = Answers(len(requests), partial(settle, done))
+        sending: list[_Sending] = []
         for request, place in zip(requests, answers.places(), strict=True):
             try:
-                self.requests.check_open()
-                if self.requests.is_full:
-                    raise self.requests.why_full()
                 pool, part = _part_of_batch(request)
             except SolventError as error:
                 place.set_exception(error)
             else:
-                self.requests.put_on_pile(pool, request.operation, part, place)
+                sending.append((pool, part, request.operation, place))
+        if len(sending) <= PORTION_COMMANDS_MAX and sum([len(each[1]) for each in sending]) <= PORTION_BYTES_MAX:
+            self._put_on_piles(sending)
+        else:
+            await self._send_in_portions(sending)
         return list((await done).values)
+
+    def _put_on_piles(self, sending: Sequence[_Sending]) -> None:
+        for pool, part, operation, place in sending:
+            try:
+                self.requests.check_open()
+                if self.requests.is_full:
+                    raise self.requests.why_full()
+            except SolventError as error:
+                place.set_exception(error)
+            else:
+                self.requests.put_on_pile(pool, operation, part, place)
+
+    async def _send_in_portions(self, sending: Sequence[_Sending]) -> None:
+        """Send the commands of a large batch so that it does not fill up the service by itself.
+
+        At most ``PORTIONS`` of all large batches of this client are under way. They go out in order.
+        """
+        for portion in _portions(sending):
+            await self._portions.acquire()
+            answered = Answers(len(portion), partial(self._portion_answered, [each[3] for each in portion]))
+            self._put_on_piles([(*each[:3], place) for each, place in zip(portion, answered.places(), strict=True)])
+
+    def _portion_answered(self, places: Sequence[Place], answers: Answers) -> None:
+        self._portions.release()
+        for place, answer in zip(places, answers.values, strict=True):
+            if isinstance(answer, BaseException):
+                place.set_exception(answer)
+            else:
+                place.set_result(answer)
 
     async def _batch_atomically(self, requests: Sequence[BatchRequest]) -> list[Receipt | SolventError]:
         """Send all commands in one message, whatever ``gather`` is, because they are done together or not at all."""
@@ -188,6 +228,18 @@ class Client(Credits):
                     await subscription.unsubscribe()
         finally:
             self.requests.followers.discard(ring)
+
+
+def _portions(sending: Sequence[_Sending]) -> Iterator[Sequence[_Sending]]:
+    """Yield commands in portions of at most ``PORTION_COMMANDS_MAX``, and about ``PORTION_BYTES_MAX``."""
+    start = size = 0
+    for place, each in enumerate(sending):
+        if place > start and (place - start >= PORTION_COMMANDS_MAX or size + len(each[1]) > PORTION_BYTES_MAX):
+            yield sending[start:place]
+            start, size = place, 0
+        size += len(each[1])
+    if start < len(sending):
+        yield sending[start:]
 
 
 def _part_of(request: CommandRequest) -> tuple[PoolId, bytes]:

@@ -275,7 +275,7 @@ class Gateway:
         if not is_small:
             return self._submit_in_slices(commands, places, address)
         self._taken += len(commands)
-        self._submit_some(commands, places, address)
+        self._submit_some(commands, places, address, self._engine.live.submit_all)
         return None
 
     async def _submit_in_slices(
@@ -286,7 +286,7 @@ class Gateway:
     ) -> None:
         for start in range(0, len(commands), SLICE):
             end = start + SLICE
-            self._submit_some(commands[start:end], places[start:end], address)
+            self._submit_some(commands[start:end], places[start:end], address, self._engine.live.submit_batch)
             if end < len(commands):
                 await asyncio.sleep(0)
 
@@ -295,6 +295,7 @@ class Gateway:
         commands: list[CommandBody | InvalidRequest],
         places: list[Place],
         address: Address,
+        submit: Callable[[list[tuple[str, Command, Place]]], None],
     ) -> None:
         asks: list[tuple[str, Command, Place]] = []
         scale_of = self._engine.live.scale_of
@@ -310,7 +311,7 @@ class Gateway:
                 place.set_result(SolventError(_INTERNAL))
             else:
                 asks.append((pool.canonical, command, place))
-        self._engine.live.submit_all(asks)
+        submit(asks)
 
     def _answered(self, reply: _Reply, receipts: ReceiptForm, answers: Answers) -> None:
         try:

@@ -17,6 +17,7 @@ from solvent.engine.api.receipts import NO_DETAILS, Details, Receipt
 from solvent.engine.api.usage_answers import plain_lines
 from solvent.engine.values.amounts import format_amount
 from solvent.engine.values.errors import SolventError, error_from_wire, error_to_wire
+from solvent.engine.values.terms import HoldState
 from solvent.engine.values.times import EPOCH, MICROSECOND, to_datetime
 
 T = TypeVar("T")
@@ -36,6 +37,14 @@ class _AllocationWire(msgspec.Struct):
 class _CoverageWire(msgspec.Struct):
     allowance: str
     amount: str
+
+
+class _SettlementWire(msgspec.Struct):
+    entry: str
+    captured: str
+    returned: str
+    lapsed: str
+    uncovered: str
 
 
 class ReceiptWire(msgspec.Struct, omit_defaults=True):
@@ -61,6 +70,11 @@ class ReceiptWire(msgspec.Struct, omit_defaults=True):
     granted: str = "0"
     next_at: datetime | None = None
     cut: tuple[str, ...] = ()
+    state: HoldState | None = None
+    settlement: _SettlementWire | None = None
+    opened_pool: bool = False
+    stopped_by: str | None = None
+    resets_at: datetime | None = None
 
 
 RECEIPT_FIELDS: Final = {
@@ -84,6 +98,11 @@ RECEIPT_FIELDS: Final = {
     "granted": "decimal string",
     "next_at": "time or null",
     "cut": "list of strings",
+    "state": '"open", "captured", "released", "expired" or null',
+    "settlement": "[Settlement](#settlement) or null",
+    "opened_pool": "boolean",
+    "stopped_by": "string or null",
+    "resets_at": "time or null",
 }
 """The fields of a receipt on the wire, with their types in the words of the reference."""
 
@@ -125,6 +144,11 @@ def _receipt_wire(receipt: Receipt) -> ReceiptWire:
         wire.granted, wire.next_at = format_amount(details.granted_units, scale), receipt.next_at
         wire.covered = format_amount(sum([units for _, units in details.covers_units]), scale)
         wire.cut = details.cut
+        wire.state, wire.opened_pool = details.state, details.opened
+        wire.stopped_by, wire.resets_at = details.stopped_by, receipt.resets_at
+        if details.settled_units is not None:
+            entry, *amounts = details.settled_units
+            wire.settlement = _SettlementWire(entry, *[format_amount(units, scale) for units in amounts])
         wire.allowances = [_CoverageWire(name, format_amount(units, scale)) for name, units in details.covers_units]
     return wire
 
@@ -218,6 +242,8 @@ def _details(wire: ReceiptWire) -> Details:
         and wire.lapsed == "0"
         and not wire.warnings
         and not wire.allowances
+        and not wire.opened_pool
+        and wire.stopped_by is None
         and not wire.cut
     ):
         return NO_DETAILS
@@ -234,6 +260,21 @@ def _details(wire: ReceiptWire) -> Details:
         next_at_us=None if wire.next_at is None else _microseconds(wire.next_at),
         covers_units=tuple((each.allowance, _units(each.amount)) for each in wire.allowances),
         cut=wire.cut,
+        state=wire.state,
+        opened=wire.opened_pool,
+        stopped_by=wire.stopped_by,
+        resets_at_us=None if wire.resets_at is None else _microseconds(wire.resets_at),
+        settled_units=None if wire.settlement is None else _settled(wire.settlement),
+    )
+
+
+def _settled(wire: _SettlementWire) -> tuple[str, int, int, int, int]:
+    return (
+        wire.entry,
+        _units(wire.captured),
+        _units(wire.returned),
+        _units(wire.lapsed),
+        _units(wire.uncovered),
     )
 
 

@@ -59,6 +59,7 @@ COMMANDS: Final[dict[str, Operation]] = {
         Operation(ask.HoldRequest, "spend", _SPENT),
         Operation(ask.CaptureRequest, "spend", _SET),
         Operation(ask.ReleaseRequest, "spend", _SET),
+        Operation(ask.ExtendRequest, "spend", _CHANGED),
         Operation(ask.ReverseRequest, "grant", _CHANGED),
         Operation(ask.ReportRequest, "spend", _SPENT),
         Operation(ask.SetBudgetRequest, "configure", _SET),

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, 
 
 import msgspec
 
-from solvent.engine.api.receipts import Receipt
+from solvent.engine.api.receipts import Receipt, Settlement
 from solvent.engine.api.requests import CommandRequest
 from solvent.engine.api.usage_answers import UsageQuestion
 from solvent.engine.api.usage_requests import UsageRequest
@@ -169,7 +169,7 @@ def _property_doc(name: str) -> str:
 
 def _answers() -> list[type[Any]]:
     """Return all structs that answers are made of, each answer before its parts."""
-    found: dict[type[Any], None] = {Receipt: None}
+    found: dict[type[Any], None] = {Receipt: None, Settlement: None}
     for operation in READS.values():
         _collect(operation.answer, found)
     return list(found)

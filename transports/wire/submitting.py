@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from solvent.actors import Place
@@ -23,14 +23,24 @@ class Live(Protocol):
     def scale_of(self, currency: str) -> int:
         """Return the decimal places of amounts in ``currency``."""
 
-    def submit_all(self, asks: Iterable[tuple[str, Command, Place]]) -> None:
+    def submit_all(self, asks: Sequence[tuple[str, Command, Place]]) -> None:
         """Hand many checked commands to their pools, each with the canonical name of its pool and a place."""
+
+    def submit_batch(self, asks: Sequence[tuple[str, Command, Place]]) -> None:
+        """Do the same for a slice of a large batch."""
 
 
 def submit_all(
-    live: Live, commands: Sequence[CommandBody | SolventError], places: Sequence[Place], address: Address
+    live: Live,
+    commands: Sequence[CommandBody | SolventError],
+    places: Sequence[Place],
+    address: Address,
+    *,
+    large: bool = False,
 ) -> None:
     """Check the commands sent to ``address``, and hand them to their pools. Each has a place for its answer.
+
+    ``large`` is whether they are a slice of a large batch.
 
     What cannot be done is answered in its place, a bug of ours too, which is logged.
     """
@@ -47,7 +57,7 @@ def submit_all(
             place.set_result(SolventError(INTERNAL))
         else:
             asks.append((pool.canonical, command, place))
-    live.submit_all(asks)
+    (live.submit_batch if large else live.submit_all)(asks)
 
 
 def check_together(

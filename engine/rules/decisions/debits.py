@@ -9,9 +9,18 @@ from solvent.engine.rules.budgets import Charge, charge
 from solvent.engine.rules.burning import split, take
 from solvent.engine.rules.commands import Debit, Reverse
 from solvent.engine.rules.due import lapses_of, sum_lapses
-from solvent.engine.rules.events import Captured, Debited, Event, Reversed
+from solvent.engine.rules.events import Captured, Cut, Debited, Event, Reversed
 from solvent.engine.rules.limits import Limits, check_occurred_at
-from solvent.engine.rules.outcomes import Conflict, Insufficient, Outcome, OverBudget, Unfit, UnknownEntry, UnknownPool
+from solvent.engine.rules.outcomes import (
+    Conflict,
+    Insufficient,
+    Outcome,
+    OverBudget,
+    Unfit,
+    UnknownEntry,
+    UnknownPool,
+    lacking,
+)
 from solvent.engine.rules.pool import Pool, room_of
 
 
@@ -23,6 +32,7 @@ def decide_debit(pool: Pool, command: Debit, at: int, limits: Limits) -> Outcome
     if occurred_at is not None and (unfit := check_occurred_at(occurred_at, at, limits, command.backfill)):
         return unfit
     amount = command.amount
+    cut: Cut | None = None
     covered = NOTHING_COVERED
     if pool.allowances:
         covered = cover(
@@ -33,19 +43,30 @@ def decide_debit(pool: Pool, command: Debit, at: int, limits: Limits) -> Outcome
             metric=command.metric,
             quantity=command.quantity,
         )
+        if covered.lack is not None:
+            return lacking(covered.lack)
         amount = covered.rest
     if amount > pool.available:
         if not (command.partial and (pool.available or covered.covers)):
             return Insufficient(command.amount, pool.available, command.amount - amount, covered.reset)
         amount = pool.available
+        if covered.reset is not None:
+            cut = Cut("allowance", covered.reset.allowance, covered.reset.at)
     charges: tuple[Charge, ...] = ()
     warned: tuple[str, ...] = ()
     if pool.budgets:
         charged = charge(pool.budgets.values(), command.dimensions, at, amount)
+        if charged.lack is not None:
+            return lacking(charged.lack)
         if charged.stop is not None:
-            if not (command.partial and (charged.room or covered.covers)):
+            if not command.partial:
                 return OverBudget(charged.stop)
+            if not (charged.room or covered.covers):
+                # A part fits as soon as the window ends, even if the whole amount never does.
+                return OverBudget(msgspec.structs.replace(charged.stop, resets_at=charged.stop.ends_at))
             amount = charged.room or 0
+            if (tightest := charged.tightest) is not None:
+                cut = Cut("budget", tightest.budget, tightest.ends_at)
             charged = charge(pool.budgets.values(), command.dimensions, at, amount)
         charges, warned = charged.charges, charged.warned
     # A priced debit may cost nothing, and is recorded too.
@@ -68,6 +89,7 @@ def decide_debit(pool: Pool, command: Debit, at: int, limits: Limits) -> Outcome
             warned,
             command.card,
             covered.covers,
+            cut,
         ),
     )
 

@@ -36,6 +36,7 @@ def decide_grant(pool: Pool, command: Grant, at: int, scale: int) -> Outcome:
         command.name,
         command.comment,
         command.metadata,
+        opened=not pool.version,
     )
     return (granted,) if pool.version else (Opened(at, scale), granted)
 

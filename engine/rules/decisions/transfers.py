@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from solvent.engine.rules.alerting import with_alerts
 from solvent.engine.rules.burning import take
 from solvent.engine.rules.commands import Transfer
 from solvent.engine.rules.due import beyond_roll_over
 from solvent.engine.rules.events import Event, MovedIn, MovedOut, Opened, Trimmed
-from solvent.engine.rules.outcomes import Insufficient, Outcome, Unfit
+from solvent.engine.rules.outcomes import Insufficient, Outcome, Unfit, UnknownPool
 from solvent.engine.rules.pool import Block, Pool, period_end_of, room_of
+
+
+def check_target(target: Pool, command: Transfer) -> UnknownPool | None:
+    """Return the refusal of a transfer, asked for the first time, to a pool that does not exist; ``None`` if it may be.
+
+    A mistyped name must not become a pool.
+    """
+    return None if target.version or command.open_pool else UnknownPool()
 
 
 def decide_transfer(pool: Pool, command: Transfer, at: int) -> Outcome:
@@ -17,6 +27,13 @@ def decide_transfer(pool: Pool, command: Transfer, at: int) -> Outcome:
     if amount > pool.available:
         return Insufficient(amount, pool.available)
     return (MovedOut(at, command.key, amount, pool.available - amount, take(pool, amount), command.target),)
+
+
+def opening(outcome: tuple[Event, ...]) -> tuple[Event, ...]:
+    """Return the events of a transfer's source where the transfer opens its target."""
+    moved, *rest = outcome
+    assert isinstance(moved, MovedOut)  # noqa: S101 - narrows the type: what a transfer is decided to be
+    return msgspec.structs.replace(moved, opened=True), *rest
 
 
 def receive(

@@ -18,6 +18,7 @@ from solvent.engine.rules.events import (
     Debited,
     Event,
     Expired,
+    Extended,
     Granted,
     Held,
     Lapsed,
@@ -67,7 +68,7 @@ def entry_of(event: Event, version: int, scale: int) -> LedgerEntry:
             "metric": event.metric,
             "quantity": None if event.quantity is None else Decimal(event.quantity),
             "dimensions": decode_dimensions(event.dimensions),
-            "card": event.card or None if isinstance(event, Debited) else None,
+            "card": event.card or None,
             "covered": coverages(event.covers, scale),
         }
 
@@ -105,6 +106,8 @@ def entry_of(event: Event, version: int, scale: int) -> LedgerEntry:
         case Captured():
             change = sum(part for _, part in event.returned) - sum(part for _, part in event.extra)
             return entry("capture", "d", event.amount, change, about=f"h{event.hold}", **usage(event))
+        case Extended():
+            return entry("extension", "e", 0, 0, key=event.key, about=f"h{event.hold}")
         case Released():
             return entry(
                 "release" if event.due_at is None else "hold_expiry",

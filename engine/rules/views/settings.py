@@ -83,7 +83,7 @@ def _allowance_count(allowance: Allowance, value: bytes, used: int, resets_at: i
     terms = allowance.terms
     counted = scale if terms.metric is None else QUOTA_PLACES
     return AllowanceCount(
-        value=None if terms.each is None else decode_value(value),
+        value=decode_value(value) if value else None,
         used=to_decimal(used, counted),
         left=to_decimal(max(0, terms.amount - used), counted),
         resets_at=to_datetime(resets_at),
@@ -103,6 +103,7 @@ def _allowance_view(allowance: Allowance, scale: int, at: int, counts_max: int) 
         time_zone=terms.zone,
         match=dict(terms.match),
         each=terms.each,
+        missing=terms.missing,
         counts=tuple(
             [
                 _allowance_count(allowance, value, -count, resets_at, scale)
@@ -193,7 +194,7 @@ def budget_counts_of(pool: Pool, name: str, at: int, page: Page) -> BudgetCounts
 
 def _budget_count(budget: Budget, value: bytes, used: int, scale: int) -> BudgetCount:
     return BudgetCount(
-        value=None if budget.terms.each is None else decode_value(value),
+        value=decode_value(value) if value else None,
         used=to_decimal(used, scale),
         open_holds=budget.open_holds.get(value, 0),
     )
@@ -211,6 +212,7 @@ def _budget_view(budget: Budget, scale: int, at: int, counts_max: int) -> Budget
         time_zone=terms.zone,
         match=dict(terms.match),
         each=terms.each,
+        missing=terms.missing,
         mode=terms.mode,
         holds_max=terms.holds_max,
         resets_at=None if terms.window == "total" else to_datetime(end),

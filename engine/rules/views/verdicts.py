@@ -25,7 +25,8 @@ def verdict_of(pool: Pool, name: str, check: Check, at: int) -> Verdict:
         rest = covered.rest
     charged = charge(pool.budgets.values(), check.dimensions, at, rest)
     payable = pool.available if charged.room is None else min(pool.available, charged.room)
-    allowed = rest <= payable
+    lack = covered.lack or charged.lack
+    allowed = rest <= payable and lack is None
     stop, reset = charged.stop, covered.reset
     counted = scale if stop is None or stop.counts == "credits" else 0
     return Verdict(
@@ -54,4 +55,5 @@ def verdict_of(pool: Pool, name: str, check: Check, at: int) -> Verdict:
             counts=stop.counts,
         ),
         warnings=charged.warned,
+        missing=None if lack is None else lack.dimension,
     )

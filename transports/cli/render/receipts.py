@@ -36,6 +36,18 @@ def receipt(kind: str, pool: str, answer: Receipt, key: str | None) -> Renderabl
             lines.add_row(name, about)
     if answer.expires_at is not None:
         lines.add_row("expires at", f"{moment(answer.expires_at)} UTC")
+    if answer.stopped_by is not None:
+        until = "" if answer.resets_at is None else f", until {moment(answer.resets_at)} UTC"
+        lines.add_row("stopped by", Text(f"{answer.stopped_by}{until}", "yellow"))
+    if answer.opened_pool:
+        lines.add_row("opened", Text("a pool that did not exist before"))
+    if answer.state is not None and (answer.replayed or answer.state != "open"):
+        by = "" if answer.settlement is None else f", by {answer.settlement.entry}"
+        lines.add_row("state", Text(f"{answer.state}{by}"))
+    if (settled := answer.settlement) is not None:
+        for name in ("captured", "returned", "lapsed", "uncovered"):
+            if part := getattr(settled, name):
+                lines.add_row(f"of it {name}", amount(part))
     if answer.granted:
         lines.add_row("granted", amount(answer.granted))
     if answer.next_at is not None:

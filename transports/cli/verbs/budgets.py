@@ -12,6 +12,7 @@ from solvent.transports.cli.options import (
     AmountArgument,
     CalendarZone,
     Match,
+    Missing,
     PoolArgument,
     Shared,
     as_typed,
@@ -36,6 +37,7 @@ def set_budget(
     each: Annotated[
         str | None, typer.Option(metavar="NAME", help="Count every value of this dimension separately.")
     ] = None,
+    missing: Missing = "pass",
     warn: Annotated[
         bool, typer.Option("--warn", help="Do not refuse debits; name the budget in their receipts.")
     ] = False,
@@ -43,7 +45,7 @@ def set_budget(
 ) -> None:
     """Limit what may be spent per window. Setting a budget again changes its terms.
 
-    Its counts begin again only if the window, time zone, match or each changes.
+    Its counts begin again only if the window, time zone, match, each or missing changes.
     """
     with reporting(shared.as_json):
         wanted = parse_dimensions(match, "--match") if match else None
@@ -59,6 +61,7 @@ def set_budget(
             time_zone=time_zone,
             match=wanted,
             each=each,
+            missing=as_typed(missing),
             mode="warn" if warn else "block",
             holds_max=holds_max,
         ),

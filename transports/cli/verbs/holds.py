@@ -1,4 +1,4 @@
-"""The verbs of holds: open one, capture or release it, list them."""
+"""The verbs of holds: open one, extend, capture or release it, list them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import typer
 from solvent.engine.api.credits import Credits
 from solvent.engine.api.receipts import Receipt
 from solvent.engine.api.requests import HoldsRequest
-from solvent.engine.values.terms import HOLD_TTL_DEFAULT_S
 from solvent.transports.cli.asking import ask_all, command
 from solvent.transports.cli.options import (
     AmountArgument,
@@ -26,6 +25,9 @@ from solvent.transports.cli.pairs import parse_dimensions
 from solvent.transports.cli.render import balances as render
 from solvent.transports.cli.running import reporting
 
+ExpiresAt: TypeAlias = Annotated[
+    str | None, typer.Option(help="When the hold expires, instead of --ttl: ISO 8601 with its zone.")
+]
 HoldArgument: TypeAlias = Annotated[str, typer.Argument(metavar="HOLD", help='The id of a hold, such as "h7".')]
 
 
@@ -35,7 +37,10 @@ def hold(
     pool: PoolArgument,
     amount: AmountArgument,
     key: Key = None,
-    ttl: Annotated[float, typer.Option(help="Seconds until the hold expires, 1 to 86400.")] = HOLD_TTL_DEFAULT_S,
+    ttl: Annotated[
+        float | None, typer.Option(help="Seconds until the hold expires, 1 to 86400. Default: an hour.")
+    ] = None,
+    expires_at: ExpiresAt = None,
     metric: Annotated[str | None, typer.Option(help="The metric that will be metered.")] = None,
     dim: Dims = None,
 ) -> None:
@@ -45,7 +50,9 @@ def hold(
         dimensions = parse_dimensions(dim) if dim else None
 
     async def order(credits: Credits) -> Receipt:
-        opened = await credits.hold(pool, amount, key=used_key, ttl_s=ttl, metric=metric, dimensions=dimensions)
+        opened = await credits.hold(
+            pool, amount, key=used_key, ttl_s=ttl, expires_at=expires_at, metric=metric, dimensions=dimensions
+        )
         return opened.receipt
 
     command(shared, "hold", pool, order, key=used_key)
@@ -56,7 +63,9 @@ def capture(
     shared: Shared,
     pool: PoolArgument,
     hold: HoldArgument,
-    amount: AmountArgument,
+    amount: Annotated[
+        str | None, typer.Argument(metavar="[AMOUNT]", help="Credits. Default: what --quantity costs by the rate card.")
+    ] = None,
     occurred_at: NowOrTime = None,
     metric: Annotated[str | None, typer.Option(help="The metric, if not that of the hold.")] = None,
     quantity: Quantity = None,
@@ -67,6 +76,26 @@ def capture(
         "capture",
         pool,
         lambda credits: credits.capture(pool, hold, amount, occurred_at=occurred_at, metric=metric, quantity=quantity),
+    )
+
+
+@with_shared_options
+def extend(
+    shared: Shared,
+    pool: PoolArgument,
+    hold: HoldArgument,
+    key: Key = None,
+    ttl: Annotated[float | None, typer.Option(help="Seconds from now until the hold expires, 1 to 86400.")] = None,
+    expires_at: ExpiresAt = None,
+) -> None:
+    """Let an open hold expire later: at most 24 hours from now, and 7 days from its start."""
+    used_key = key or random_key()
+    command(
+        shared,
+        "extension",
+        pool,
+        lambda credits: credits.extend(pool, hold, key=used_key, ttl_s=ttl, expires_at=expires_at),
+        key=used_key,
     )
 
 

@@ -14,6 +14,7 @@ from solvent.transports.cli.options import (
     CalendarZone,
     CostBasisOption,
     Match,
+    Missing,
     PoolArgument,
     Shared,
     as_typed,
@@ -46,6 +47,7 @@ def set_allowance(
     ] = None,
     time_zone: CalendarZone = "UTC",
     match: Match = None,
+    missing: Missing = "pass",
     each: Annotated[
         str | None, typer.Option(metavar="NAME", help="Give every value of this dimension its own quota.")
     ] = None,
@@ -70,6 +72,7 @@ def set_allowance(
             time_zone=time_zone,
             match=wanted,
             each=each,
+            missing=as_typed(missing),
             metric=metric,
         ),
         create=True,

@@ -108,9 +108,14 @@ def transfer(
     target: Annotated[str, typer.Argument(metavar="TARGET", help="Another pool of the same customer and currency.")],
     amount: AmountArgument,
     key: Key = None,
+    open_pool: Annotated[bool, typer.Option("--open-pool", help="Open TARGET if it does not exist.")] = False,
 ) -> None:
     """Move unspent credits to another pool of the customer. Each block keeps its terms."""
     used_key = key or random_key()
     command(
-        shared, "transfer", pool, lambda credits: credits.transfer(pool, target, amount, key=used_key), key=used_key
+        shared,
+        "transfer",
+        pool,
+        lambda credits: credits.transfer(pool, target, amount, key=used_key, open_pool=open_pool),
+        key=used_key,
     )
