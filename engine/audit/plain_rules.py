@@ -208,7 +208,7 @@ class PlainPool:
             return
         _RULES[type(event)](self, event)
         if not isinstance(event, Opened) and event.balance != self.available:
-            raise Difference(f"it says the balance is {event.balance}, it is {self.available}")
+            raise Difference(f"it gives the balance as {event.balance}, but it is {self.available}")
 
     def finish(self) -> None:
         """Check at the end that every grant adds up, and the grants to the pool. Raises ``Difference``."""
@@ -223,10 +223,12 @@ class PlainPool:
             if min(places) < 0 or sum(places) != grant.amount:
                 raise Difference(f"grant g{grant.number} of {grant.amount} does not add up: {places}")
             if grant.held != held[grant.number]:
-                raise Difference(f"the open holds keep {held[grant.number]} of g{grant.number}, it says {grant.held}")
+                raise Difference(
+                    f"the open holds keep {held[grant.number]} of g{grant.number}, but the grant has {grant.held} held"
+                )
         left = sum(grant.left for grant in self.grants.values() if grant.state != _PENDING)
         if left != self.available:
-            raise Difference(f"{self.available} are available, the grants have {left}")
+            raise Difference(f"the pool has {self.available} available, but its grants have {left}")
 
     # Grants
 
@@ -239,7 +241,7 @@ class PlainPool:
         grant = PlainGrant(self.version, event, created_at=event.at, effective_at=starts)
         # A missed period is granted late, and may be over by then.
         if grant.is_over(max(event.at, starts)) and not event.recurring:
-            raise Difference("it grants what is over already")
+            raise Difference("it grants credits that have expired already")
         if event.opened and (self.version != 2 or event.recurring or event.recharge):
             raise Difference("it says that it opened the pool, which was there before")
         self.grants[grant.number] = grant
@@ -258,9 +260,9 @@ class PlainPool:
     def _activated(self, event: Activated) -> None:
         grant = self._grant(event.grant)
         if grant.state != _PENDING or event.due_at != grant.effective_at or event.due_at > event.at:
-            raise Difference(f"g{event.grant} does not take effect then")
+            raise Difference(f"g{event.grant} cannot take effect at that time")
         if event.amount != grant.amount:
-            raise Difference(f"g{event.grant} takes effect with {event.amount} of {grant.amount}")
+            raise Difference(f"g{event.grant} takes effect with {event.amount} instead of {grant.amount}")
         grant.state = _LIVE
         self._pending_units -= grant.amount
         self._add(grant)
@@ -270,7 +272,7 @@ class PlainPool:
         if grant.state != _LIVE or event.due_at != grant.expires_at or event.due_at > event.at:
             raise Difference(f"g{event.grant} does not expire then")
         if event.amount != grant.left or not event.amount:
-            raise Difference(f"{event.amount} of g{event.grant} expire, {grant.left} are left")
+            raise Difference(f"{event.amount} of g{event.grant} expire, but {grant.left} are left")
         self._leave(grant, event.amount)
         grant.expired += event.amount
 
@@ -319,9 +321,9 @@ class PlainPool:
     def _voided(self, event: Voided) -> None:
         grant = self._grant(event.grant)
         if grant.state == _VOIDED or event.pending != (grant.state == _PENDING):
-            raise Difference(f"g{event.grant} cannot be voided so")
+            raise Difference(f"g{event.grant} is voided twice, or in another state than it has")
         if event.amount != grant.left:
-            raise Difference(f"{event.amount} of g{event.grant} are voided, {grant.left} are left")
+            raise Difference(f"{event.amount} of g{event.grant} are voided, but {grant.left} are left")
         if event.pending:
             grant.left = 0
             self._pending_units -= event.amount
@@ -356,7 +358,7 @@ class PlainPool:
 
     def _held(self, event: Held) -> None:
         if event.expires_at <= event.at or event.amount < 0:
-            raise Difference("it is a hold of nothing, or over at once")
+            raise Difference("the hold has a negative amount, or expires before it begins")
         if self.rules >= 2 and event.expires_at > event.at + _DAY:
             raise Difference("it is a hold for more than 24 hours")
         self._check_covers(event.covers)
@@ -382,7 +384,7 @@ class PlainPool:
         beyond = sum(part for _, part in event.extra)
         parts, returned = _cut(hold.parts, event.amount - beyond)
         if (event.parts, event.returned) != (parts, returned) or (beyond and returned):
-            raise Difference(f"of the hold it spends {event.parts} and gives back {event.returned}")
+            raise Difference(f"the hold paid {event.parts} and returned {event.returned}, which are not its parts")
         for number, part in hold.parts:
             self.grants[number].held -= part
         self._spend(parts)
@@ -401,7 +403,7 @@ class PlainPool:
             if event.due_at != hold.expires_at or event.due_at > event.at:
                 raise Difference(f"hold h{event.hold} does not expire then")
         if event.amount != hold.amount or event.parts != hold.parts:
-            raise Difference(f"of hold h{event.hold} come back {event.parts}, not {hold.parts}")
+            raise Difference(f"hold h{event.hold} returns {event.parts} instead of {hold.parts}")
         for number, part in hold.parts:
             self.grants[number].held -= part
         self._charge(hold.charges, -hold.amount)
@@ -616,7 +618,7 @@ class PlainPool:
             if not rest:
                 break
             if grant.is_over(at):
-                raise Difference(f"it takes from g{grant.number}, which is over")
+                raise Difference(f"it takes from g{grant.number}, which has ended")
             if self.rules >= 2 and grant.rolls:
                 self._check_ended(grant, at)
             expected.append((grant.number, min(rest, grant.left)))
@@ -645,7 +647,7 @@ class PlainPool:
     def _leave(self, grant: PlainGrant, amount: int) -> None:
         """Take ``amount`` from the rest of a grant."""
         if not 0 < amount <= grant.left:
-            raise Difference(f"{amount} of g{grant.number} go, {grant.left} are left")
+            raise Difference(f"{amount} are taken from g{grant.number}, which has {grant.left} left")
         if amount == grant.left:
             self._unlist(grant)
         grant.left -= amount
