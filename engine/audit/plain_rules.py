@@ -359,8 +359,6 @@ class PlainPool:
     def _held(self, event: Held) -> None:
         if event.expires_at <= event.at or event.amount < 0:
             raise Difference("the hold has a negative amount, or expires before it begins")
-        if self.rules >= 2 and event.expires_at > event.at + _DAY:
-            raise Difference("it is a hold for more than 24 hours")
         self._check_covers(event.covers)
         self._take(event.amount, event.parts, event.at)
         for number, part in event.parts:

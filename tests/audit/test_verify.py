@@ -130,7 +130,6 @@ async def test_an_honest_journal_has_no_problems(tmp_path: Path) -> None:
         ([*HELD, Extended(3, "e", 3, 2, 500, 7)], "than was asked for"),
         ([*HELD, Extended(99, "e", 3, 2, 500)], "not open"),
         ([*HELD, Extended(3, "e", 9, 2, 500)], "not open"),
-        ([*START, Held(2, "h", 3, 2, ((2, 3),), DAY_US + 3)], "more than 24 hours"),
         ([*START, Expired(2, 2, 5, 0, 2)], "does not expire then"),
         ([Opened(1, 6), Granted(1, "g", 5, 5, "paid", 50, None, 9), Expired(9, 2, 4, 1, 9)], "5 are left"),
         ([Opened(1, 6), Granted(1, "g", 5, 5, "paid", 50, None, 9), debited("d", 1, 4, (2, 1)), LATE], "has ended"),

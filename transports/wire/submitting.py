@@ -22,6 +22,7 @@ class Live(Protocol):
 
     def scale_of(self, currency: str) -> int:
         """Return the decimal places of amounts in ``currency``."""
+        ...
 
     def submit_all(self, asks: Sequence[tuple[str, Command, Place]]) -> None:
         """Hand many checked commands to their pools, each with the canonical name of its pool and a place."""
