@@ -38,7 +38,7 @@ EDGES = {
         *("engine.rules.checking", "engine.rules.commands", "engine.rules.fields"),
     },
     "nats": {
-        *("transports.wire", "actors", "engine.values", "engine.api", "engine.rules.commands", "engine.pools.asking"),
+        *("transports.wire", "actors", "engine.values", "engine.api", "engine.pools.asking"),
         "engine.engine",
     },
     "http": {

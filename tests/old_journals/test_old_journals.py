@@ -135,7 +135,7 @@ def caches(request: pytest.FixtureRequest, old: Old) -> str:
     return str(request.param)
 
 
-PROSE: Final = ("assumption", "method")
+PROSE: Final = ("assumption", "method", "expected")
 """The fields that explain an answer to people, in words that may get better."""
 
 

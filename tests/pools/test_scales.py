@@ -15,6 +15,7 @@ import pytest
 from solvent import Credits, DebitRequest, Engine, NotFound, Receipt, StateConflict, connect
 from solvent.engine.audit.export import export_journal
 from solvent.engine.audit.verify import verify_journal
+from solvent.engine.engine import system_clock_us
 from solvent.engine.journal.frames import NO_HEAD, FrameBuilder
 from solvent.engine.journal.sqlite.journal import SqliteJournal
 from solvent.engine.rules.events import Opened
@@ -39,7 +40,7 @@ async def begin_pool(directory: Path, pool: str, scale: int) -> None:
     journal = await SqliteJournal.open(directory / JOURNAL_NAME)
     builder = FrameBuilder(await journal.last_number() + 1)
     builder.add(pool, NO_HEAD, [Opened(1, scale)])
-    await journal.append(builder.seal(1))
+    await journal.append(builder.seal(system_clock_us()))
     await journal.aclose()
 
 

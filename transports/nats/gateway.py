@@ -31,9 +31,7 @@ from solvent.engine.api.requests import Request
 from solvent.engine.api.usage_answers import Usage
 from solvent.engine.engine import Engine
 from solvent.engine.pools.asking import outcome_of, outcomes_of
-from solvent.engine.rules.commands import SETTING_COMMANDS, Command, KeyedCommand
 from solvent.engine.values.errors import InvalidRequest, Overloaded, SolventError, TooLarge, Unavailable
-from solvent.engine.values.pool_id import PoolId
 from solvent.transports.wire.answers import ReceiptForm
 from solvent.transports.wire.batches import Batch, decode_batch, decode_events
 from solvent.transports.wire.bodies import (
@@ -52,6 +50,7 @@ from solvent.transports.wire.cutting import (
 )
 from solvent.transports.wire.operations import BATCH, COMMANDS, READS
 from solvent.transports.wire.pages import read_to_fit
+from solvent.transports.wire.submitting import INTERNAL, check_together, submit_all
 from solvent.transports.wire.usage import with_lines
 
 from .connection import Connection
@@ -77,7 +76,6 @@ HEADERS_BYTES: Final = 700
 WHOLE_BYTES_MAX: Final = 48 << 10
 """The bytes of the largest request that is taken in one turn: some hundreds of commands."""
 
-_INTERNAL: Final = "an internal error: the service's log says more"
 _Begin: TypeAlias = "Callable[[_Reply, str, bytes], Awaitable[None] | None]"
 """A function that takes a request: its reply, its subject, its body. Returns the rest of the work of a large one."""
 log = logging.getLogger(__name__)
@@ -245,17 +243,7 @@ class Gateway:
     async def _answer_together(self, batch: Batch, reply: _Reply, subject: str) -> None:
         """Answer an atomic batch. It needs several pools at once, so it has a task of its own."""
         address, live = Address(*parse_subject(subject)), self._engine.live
-        checked: list[tuple[PoolId, KeyedCommand] | SolventError] = []
-        for body in batch.commands:
-            try:
-                if isinstance(body, InvalidRequest):
-                    raise body
-                pool, command = body.command(address, live.scale_of)
-                if isinstance(command, SETTING_COMMANDS):
-                    raise InvalidRequest("op", "a command with a key: an atomic batch takes no settings")
-                checked.append((pool, command))
-            except SolventError as error:
-                checked.append(error)
+        checked = check_together(live, batch.commands, address)
         self._answer_all(reply, await live.do_together(checked), batch.receipts)
 
     def _submit_all(
@@ -275,7 +263,7 @@ class Gateway:
         if not is_small:
             return self._submit_in_slices(commands, places, address)
         self._taken += len(commands)
-        self._submit_some(commands, places, address, self._engine.live.submit_all)
+        submit_all(self._engine.live, commands, places, address)
         return None
 
     async def _submit_in_slices(
@@ -286,32 +274,9 @@ class Gateway:
     ) -> None:
         for start in range(0, len(commands), SLICE):
             end = start + SLICE
-            self._submit_some(commands[start:end], places[start:end], address, self._engine.live.submit_batch)
+            submit_all(self._engine.live, commands[start:end], places[start:end], address, large=True)
             if end < len(commands):
                 await asyncio.sleep(0)
-
-    def _submit_some(
-        self,
-        commands: list[CommandBody | InvalidRequest],
-        places: list[Place],
-        address: Address,
-        submit: Callable[[list[tuple[str, Command, Place]]], None],
-    ) -> None:
-        asks: list[tuple[str, Command, Place]] = []
-        scale_of = self._engine.live.scale_of
-        for place, body in zip(places, commands, strict=True):
-            try:
-                if isinstance(body, InvalidRequest):
-                    raise body
-                pool, command = body.command(address, scale_of)
-            except SolventError as error:
-                place.set_result(error)
-            except Exception:  # the supervisor of requests: logged, and answered
-                log.exception("a command of a batch failed")
-                place.set_result(SolventError(_INTERNAL))
-            else:
-                asks.append((pool.canonical, command, place))
-        submit(asks)
 
     def _answered(self, reply: _Reply, receipts: ReceiptForm, answers: Answers) -> None:
         try:
@@ -362,7 +327,7 @@ class Gateway:
 
     def _fail(self, connection: Connection, reply: _Reply) -> None:
         log.exception("a request to %s failed", reply.endpoint.subject)
-        self._refuse(connection, reply, SolventError(_INTERNAL))
+        self._refuse(connection, reply, SolventError(INTERNAL))
 
     def _done(self, reply: _Reply) -> None:
         reply.endpoint.processing_ns += time.perf_counter_ns() - reply.began_ns

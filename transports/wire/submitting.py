@@ -41,9 +41,8 @@ def submit_all(
 ) -> None:
     """Check the commands sent to ``address``, and hand them to their pools. Each has a place for its answer.
 
-    ``large`` is whether they are a slice of a large batch.
-
-    What cannot be done is answered in its place, a bug of ours too, which is logged.
+    ``large`` says that they are a slice of a large batch. What cannot be done is answered in its place, a bug of ours
+    too, which is logged.
     """
     asks: list[tuple[str, Command, Place]] = []
     for place, body in zip(places, commands, strict=True):
