@@ -292,7 +292,9 @@ async def test_what_was_refused_for_good_is_refused_again(old: Old, caches: str)
         for each in refused:
             with pytest.raises(SolventError) as again:
                 await command(engine, each["verb"], each["arguments"])
-            assert not differences(plain_error(again.value), each["answer"], str(each["arguments"]))
+            # An error names what was asked for, as it was written: "q1" where an older version said "r1".
+            recorded = {name: value for name, value in each["answer"].items() if name != "id"}
+            assert not differences(plain_error(again.value), recorded, str(each["arguments"]))
         assert (await engine.usage_status()).journal == old.verified["frames"], "something was written"
 
 
