@@ -83,7 +83,7 @@ async def journalled(engine: Engine, pool: str) -> list[PoolEvent]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 async def test_every_alert_is_heard_in_order_whatever_is_killed(tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     dice, heard, stop = random.Random(SEED), Heard(), asyncio.Event()

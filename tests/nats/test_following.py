@@ -48,7 +48,7 @@ async def served_pool(engine: Engine, pool: str, times: int) -> list[PoolEvent]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 async def test_a_stream_goes_through_kills_of_the_service_without_a_gap_or_a_repetition(tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     dice, stop = random.Random(SEED), asyncio.Event()

@@ -108,7 +108,7 @@ async def kill_and_start(record: Record, service: ServiceProcess, client: Client
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 async def test_every_reply_is_true_after_kills_at_any_instant(tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     record, dice = Record(), random.Random(SEED)
