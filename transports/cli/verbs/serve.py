@@ -46,14 +46,14 @@ def serve(
     """Serve a journal until Ctrl-C or SIGTERM. Requests that arrived by then are answered first.
 
     Starts a nats-server on loopback unless --nats-url names one or --no-nats is given. HTTP needs --http. With --json,
-    prints {"ready": URL, "http": URL} once it serves.
+    prints {"ready": URL} once it serves, and with --http also "http": URL.
     """
 
     def say_ready(served: Served) -> None:
         tune_collector()
         urls = [url for url in served if url is not None]
         if as_json:
-            print_json({"ready": urls[0], "http": served.http})
+            print_json({"ready": urls[0]} if served.http is None else {"ready": urls[0], "http": served.http})
         else:
             where = Text.assemble(("✓ ", "bold green"), f"serving {data_dir} at ")
             for place, url in enumerate(urls):
