@@ -55,11 +55,9 @@ def serve(
         if as_json:
             print_json({"ready": urls[0]} if served.http is None else {"ready": urls[0], "http": served.http})
         else:
-            where = Text.assemble(("✓ ", "bold green"), f"serving {data_dir} at ")
-            for place, url in enumerate(urls):
-                where.append(" and ") if place else None
-                where.append(url, "bold")
-            out().print(where.append("  (Ctrl-C stops it)"), soft_wrap=True)
+            places = Text(" and ").join(Text(url, "bold") for url in urls)
+            where = Text.assemble(("✓ ", "bold green"), f"serving {data_dir} at ", places, "  (Ctrl-C stops it)")
+            out().print(where, soft_wrap=True)
 
     async def run() -> None:
         stop = anyio.Event()
