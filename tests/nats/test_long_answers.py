@@ -77,7 +77,7 @@ async def test_every_command_of_many_grants_has_a_receipt(tmp_path: Path) -> Non
         assert (released.cut, released.balance) == (("allocations",), GRANTS)
         verdict = await client.check("acme", GRANTS - 20)
         assert (verdict.allowed, verdict.cut, verdict.allocations) == (True, ("allocations",), ())
-        moved = await client.transfer("acme", "acme/web", GRANTS - 20, key="t")
+        moved = await client.transfer("acme", "acme/web", GRANTS - 20, key="t", open_pool=True)
         assert (moved.cut, moved.balance) == (("allocations",), 20)
         assert len(await allocations(client, moved.id)) == GRANTS - 20
         assert (await engine.balance("acme/web")).available == GRANTS - 20
