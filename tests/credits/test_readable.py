@@ -44,7 +44,7 @@ async def test_receipts_read_as_what_was_done(credits: Credits) -> None:
         await credits.set_allowance("acme", "free", "2", window="day"),
     ]
     assert list(map(repr, said)) == [
-        f"Receipt(pool='acme', key='welcome', id='g2', amount=5, balance=5, {AT})",
+        f"Receipt(pool='acme', key='welcome', id='g2', amount=5, balance=5, opened_pool=True, {AT})",
         f"Receipt(pool='acme', key='order-1', id='g3', amount=100, balance=105, {AT})",
         f"Receipt(pool='acme', key='req-1', id='d4', amount=7.25, balance=97.75, allocations=[g2: 5, g3: 2.25], {AT})",
         "Receipt(pool='acme', key='req-1', id='d4', amount=7.25, balance=97.75, allocations=[g2: 5, g3: 2.25], "
@@ -63,7 +63,10 @@ async def test_receipts_read_as_what_was_done(credits: Credits) -> None:
 
 async def test_receipts_of_a_currency_without_decimal_places_read_alike(credits: Credits) -> None:
     receipt = await credits.grant("acme:tokens", 12_000, key="order-1")
-    assert repr(receipt) == f"Receipt(pool='acme:tokens', key='order-1', id='g2', amount=12000, balance=12000, {AT})"
+    assert (
+        repr(receipt)
+        == f"Receipt(pool='acme:tokens', key='order-1', id='g2', amount=12000, balance=12000, opened_pool=True, {AT})"
+    )
 
 
 async def test_receipts_know_what_they_were_asked_for(credits: Credits) -> None:
