@@ -31,8 +31,8 @@ from .world import CHANCES, Outcome
 EFFORT = int(os.environ.get("SOLVENT_EFFORT", "1"))
 SEEDS = 200 * EFFORT
 SEEDS_TO_FIND_A_BUG = 100
-UNSEEN = {"rates_set", "outbox"}
-"""Entries of streams, which no ledger shows."""
+UNSEEN = {"rates_set", "outbox", "extension"}
+"""Entries of streams, which no ledger shows; and extensions of holds, which no player asks for yet."""
 RACERS = 4
 RACE_COMMANDS = 500
 KILLS = 3 * EFFORT
