@@ -74,14 +74,19 @@ def examine_index(path: Path, identity: str) -> IndexFound:
             connection.close()
 
 
+def _settings_in(path: Path) -> dict[Any, Any]:
+    """Return the settings of a cache, as they are stored. Raises ``sqlite3.Error``."""
+    connection = connect_for_reading(path)
+    try:
+        return dict(connection.execute("select name, value from setting").fetchall())
+    finally:
+        connection.close()
+
+
 def indexed_position(path: Path, identity: str) -> int:
     """Return the last acknowledged frame of the journal, as far as the index at ``path`` knows."""
     try:
-        connection = connect_for_reading(path)
-        try:
-            settings = dict(connection.execute("select name, value from setting").fetchall())
-        finally:
-            connection.close()
+        settings = _settings_in(path)
         # A journal without its first page has no identity to compare.
         return int(settings["position"]) if not identity or settings["journal"] == identity else 0
     except (sqlite3.Error, KeyError, TypeError, ValueError):
@@ -91,11 +96,7 @@ def indexed_position(path: Path, identity: str) -> int:
 def snapshots_position(path: Path, identity: str) -> int:
     """Return a frame that was durable when snapshots were last saved at ``path``, as far as they know."""
     try:
-        connection = connect_for_reading(path)
-        try:
-            settings = dict(connection.execute("select name, value from setting").fetchall())
-        finally:
-            connection.close()
+        settings = _settings_in(path)
     except (sqlite3.Error, TypeError, ValueError):
         return 0
     is_own = not identity or str(settings.get("journal")).split(" ")[0] == identity

@@ -19,7 +19,7 @@ from solvent.engine.values.errors import InvalidRequest, Overloaded, SolventErro
 from solvent.transports.wire.answers import ReceiptWire
 from solvent.transports.wire.batches import BATCH_COMMANDS_MAX
 from solvent.transports.wire.bodies import BODIES, Body, EnvironmentBody
-from solvent.transports.wire.field_docs import docs_of
+from solvent.transports.wire.field_docs import doc_of, docs_of
 from solvent.transports.wire.forms import form_of
 from solvent.transports.wire.operations import BATCH, COMMANDS, READS, Operation
 
@@ -102,7 +102,7 @@ def _schemas() -> dict[str, Schema]:
         _date(schemas[kind.__name__], kind)
     schemas["Receipt"] = receipt = schemas.pop(ReceiptWire.__name__)
     receipt["title"], receipt["description"] = "Receipt", inspect.getdoc(Receipt) or ""
-    _describe(receipt, {name: _property_doc(name) for name in receipt["properties"]})
+    _describe(receipt, {name: doc_of(Receipt, name) for name in receipt["properties"]})
     _date(receipt, ReceiptWire)
     for name in ("amount", "balance", "returned", "lapsed", "uncovered", "covered"):
         receipt["properties"][name]["format"] = "decimal"
@@ -171,12 +171,6 @@ def _structs(kinds: Iterable[Any]) -> list[type[Any]]:
     for kind in kinds:
         collect(kind)
     return list(found)
-
-
-def _property_doc(name: str) -> str:
-    member = getattr(Receipt, name, None)
-    doc = (inspect.getdoc(member) if isinstance(member, property) else docs_of(Receipt).get(name)) or ""
-    return " ".join(doc.split())
 
 
 def _problem() -> Schema:

@@ -18,6 +18,13 @@ def docs_of(kind: type[Any]) -> dict[str, str]:
     return docs
 
 
+def doc_of(kind: type[Any], name: str) -> str:
+    """Return the docstring of one member of ``kind``, a field or a property; empty if it has none."""
+    member = getattr(kind, name, None)
+    doc = (inspect.getdoc(member) if isinstance(member, property) else docs_of(kind).get(name)) or ""
+    return " ".join(doc.split())
+
+
 @cache
 def _classes_of(module: str) -> dict[str, ast.ClassDef]:
     """Return the classes of a module as they are written. A module is parsed once, and not for each of its classes."""

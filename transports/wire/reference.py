@@ -26,7 +26,7 @@ from solvent.engine.values.errors import InvalidRequest, JournalError, Overloade
 
 from .answers import RECEIPT_FIELDS
 from .bodies import BODIES, Body, PoolBody
-from .field_docs import docs_of
+from .field_docs import doc_of, docs_of
 from .forms import form_of
 from .operations import COMMANDS, READS, Operation
 
@@ -144,7 +144,7 @@ def _struct(kind: type[Any]) -> str:
     docs = docs_of(kind)
     if kind is Receipt:
         # A receipt holds units in Python, and has amounts on the wire.
-        rows = [(f"`{name}`", described, _property_doc(name)) for name, described in RECEIPT_FIELDS.items()]
+        rows = [(f"`{name}`", described, doc_of(Receipt, name)) for name, described in RECEIPT_FIELDS.items()]
     else:
         hints = get_type_hints(kind, include_extras=True)
         rows = [
@@ -159,12 +159,6 @@ def _struct(kind: type[Any]) -> str:
             _table(("field", "type", "meaning"), rows),
         )
     )
-
-
-def _property_doc(name: str) -> str:
-    member = getattr(Receipt, name, None)
-    doc = (inspect.getdoc(member) if isinstance(member, property) else docs_of(Receipt).get(name)) or ""
-    return " ".join(doc.split())
 
 
 def _answers() -> list[type[Any]]:
